@@ -1,0 +1,56 @@
+"""Files written so that a reader sees the old content or the new one, never a part, and secrets stay private."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from mcp.shared.errors import McpError
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write by temporary file, fsync and rename, in the folder of `path`; raises McpError."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).rename(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise McpError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def private_folder(path: Path) -> None:
+    """Make `path`, with its parents, for its owner alone; raises McpError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(0o700)
+    except OSError as error:
+        raise McpError(f"{path}: cannot be made: {error.strerror}") from None
+
+
+def read_secret(path: Path) -> str:
+    """The text of a secret's file, stripped; raises McpError where it cannot be read or others can read it."""
+    try:
+        with path.open(encoding="ascii") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise McpError(f"{path}: others can read it (mode {mode:04o})", f"run: chmod 600 {path}")
+            return file.read(65536).strip()
+    except UnicodeDecodeError:
+        raise McpError(f"{path}: is not a token file") from None
+    except OSError as error:
+        raise McpError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def xdg_folder(variable: str, default: str) -> Path:
+    """The XDG base directory `variable` (only absolute paths count, says its standard), or `default` below home."""
+    value = os.environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path.home() / default

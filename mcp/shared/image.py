@@ -1,0 +1,54 @@
+"""Container image references, as the OCI distribution's reference grammar has them.
+
+Source of the grammar: https://pkg.go.dev/github.com/distribution/reference
+"""
+
+import re
+from dataclasses import dataclass
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])"
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?P<repository>(?:{_HOST}(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*)"
+    r"(?::(?P<tag>\w[\w.-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """A parsed reference; `tag` and `digest` are empty where it has none."""
+
+    repository: str
+    tag: str
+    digest: str
+
+
+def parse_image(text: str) -> ImageReference | None:
+    """Parse an image reference, or None where it is none."""
+    match = _REFERENCE.fullmatch(text) if len(text) <= 512 else None
+    if match is None:
+        return None
+    return ImageReference(match["repository"], match["tag"] or "", match["digest"] or "")
+
+
+def image_problem(text: str) -> str:
+    """What is wrong with `text` as the image of a component, or an empty string."""
+    if not text:
+        return "is missing; expected REGISTRY/PATH:TAG"
+    reference = parse_image(text)
+    if reference is None:
+        return "is not an image reference; expected REGISTRY/PATH:TAG"
+    if not reference.tag:
+        return "has no tag; pin a version, as in NAME:v1.2.3"
+    if reference.tag == "latest":
+        return "is tagged latest, which changes under you; pin a version, as in NAME:v1.2.3"
+    return ""
+
+
+def image_version(text: str) -> str:
+    """The version of a component: its image's tag, or an empty string."""
+    reference = parse_image(text)
+    return reference.tag if reference else ""

@@ -1,0 +1,154 @@
+"""The one place that starts processes: argv lists, no stdin unless given, a rebuilt environment, a timeout.
+
+Environments are rebuilt and not inherited, so that no child sees what it does not need.
+"""
+
+import asyncio
+import os
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mcp.shared.errors import McpError, NotReady, Unavailable, one_line
+
+OUTPUT_LIMIT = 32 * 1024 * 1024  # bytes of each stream that a command may print before it is ended
+KILL_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+
+# What tools need of our own environment: where things are, and how to get out. Nothing else is passed on.
+_PASSED_ON = (
+    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ"),
+    *("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "DBUS_SESSION_BUS_ADDRESS"),
+    *("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "CONTAINER_HOST"),
+    *("REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A process that ended; a negative `returncode` is the signal that ended it."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    def last_words(self) -> str:
+        """The last line that it wrote to stderr, or how it ended where it wrote none."""
+        lines = [line for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
+        return one_line(lines[-1].strip())[:500] if lines else f"exit status {self.returncode}"
+
+
+class CommandFailed(McpError):
+    """A command that ran and failed; `completed` holds what it said."""
+
+    def __init__(self, completed: Completed) -> None:
+        """The message is the command's own last line, and the command in a form to paste."""
+        self.completed = completed
+        super().__init__(f"{shlex.join(completed.argv[:3])}: {completed.last_words()}")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child: what tools need of ours, a fixed locale, and `extra`."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**passed, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+async def start(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, pipe_stdin: bool = False, dies_with_us: bool = False
+) -> asyncio.subprocess.Process:
+    """Start a process with its output in pipes; raises NotReady where the program is not there.
+
+    `dies_with_us` is for followers: the kernel ends them when we end, however we end. util-linux's setpriv
+    sets that up, since a preexec function is not safe in a process with threads. The caller must be the
+    main thread, which lives as long as the process.
+    """
+    command = ["setpriv", "--pdeathsig", "KILL", "--", *argv] if dies_with_us else list(argv)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE if pipe_stdin else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment() if env is None else env,
+            start_new_session=True,
+            limit=1024 * 1024,
+        )
+    except FileNotFoundError:
+        raise NotReady(f"{command[0]} was not found on PATH", f"install {command[0]} on the node") from None
+    except OSError as error:
+        raise Unavailable(f"{command[0]} cannot be started: {error.strerror}") from None
+
+
+async def run(
+    argv: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+) -> Completed:
+    """Run a command to its end and return what it printed, whatever its exit status.
+
+    `timeout` is in seconds. Raises NotReady where the program is not there, Unavailable where it does not end in
+    time or prints without end; it is then killed with its whole process group.
+    """
+    process = await start(argv, env=env, pipe_stdin=stdin is not None)
+    try:
+        async with asyncio.timeout(timeout):
+            stdout, stderr = await _collect(process, stdin)
+            returncode = await process.wait()
+    except TimeoutError:
+        raise Unavailable(f"{shlex.join(argv[:3])}: did not end within {timeout:g} s") from None
+    finally:
+        if process.returncode is None:
+            await asyncio.shield(end(process))
+    return Completed(tuple(argv), returncode, stdout, stderr)
+
+
+async def check(
+    argv: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+) -> bytes:
+    """Like `run`, and returns stdout; raises CommandFailed where the exit status is not 0."""
+    completed = await run(argv, timeout=timeout, env=env, stdin=stdin)
+    if completed.returncode != 0:
+        raise CommandFailed(completed)
+    return completed.stdout
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """End a process and its group: SIGTERM, then SIGKILL after KILL_GRACE seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            async with asyncio.timeout(KILL_GRACE):
+                await process.wait()
+                return
+        except TimeoutError:
+            continue
+
+
+async def _collect(process: asyncio.subprocess.Process, stdin: bytes | None) -> tuple[bytes, bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err, _ = await asyncio.gather(
+        _bounded(process.stdout, process), _bounded(process.stderr, process), _feed(process, stdin)
+    )
+    return out, err
+
+
+async def _bounded(stream: asyncio.StreamReader, process: asyncio.subprocess.Process) -> bytes:
+    blocks, size = [], 0
+    while block := await stream.read(256 * 1024):
+        blocks.append(block)
+        size += len(block)
+        if size > OUTPUT_LIMIT:
+            raise Unavailable(f"process {process.pid}: printed more than {OUTPUT_LIMIT >> 20} MiB")
+    return b"".join(blocks)
+
+
+async def _feed(process: asyncio.subprocess.Process, stdin: bytes | None) -> None:
+    if process.stdin is None:
+        return
+    with suppress(BrokenPipeError, ConnectionResetError):  # it may end without reading; its status says the rest
+        process.stdin.write(stdin or b"")
+        await process.stdin.drain()
+    process.stdin.close()

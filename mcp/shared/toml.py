@@ -1,0 +1,159 @@
+"""Reading TOML files strictly: every key known, every type right, all problems reported at once.
+
+A `Table` hands out typed values and remembers what was wrong; `read_file` turns that into one InvalidFile.
+"""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mcp.shared.errors import InvalidFile, shown
+
+T = TypeVar("T")
+
+_KINDS: dict[type, str] = {
+    str: "a string",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def kind_of(value: object) -> str:
+    """The TOML type of `value`, in words."""
+    return _KINDS.get(type(value), "a date or time")
+
+
+class Table:
+    """One table of a TOML document; `path` is the key path that leads to it ("" for the document itself)."""
+
+    def __init__(self, data: dict[str, object], problems: list[str], path: str = "") -> None:
+        """Problems found are appended to `problems` as `KEY.PATH: WHAT`."""
+        self._data = data
+        self._problems = problems
+        self._path = path
+        self._known: set[str] = set()
+
+    def key(self, name: str) -> str:
+        """The full key path of `name`."""
+        return f"{self._path}.{name}" if self._path else name
+
+    def problem(self, name: str, what: str) -> None:
+        """Record that the value of `name` is wrong."""
+        self._problems.append(f"{self.key(name)}: {what}")
+
+    def has(self, name: str) -> bool:
+        """Whether the document sets `name`."""
+        return name in self._data
+
+    def _get(self, name: str, kind: type[T], default: T | None) -> T | None:
+        self._known.add(name)
+        if name not in self._data:
+            if default is None:
+                self.problem(name, f"is missing; expected {_KINDS[kind]}")
+            return default
+        value = self._data[name]
+        if type(value) is not kind:  # not isinstance: a bool is an int in Python, but not in TOML
+            self.problem(name, f"expected {_KINDS[kind]}, found {kind_of(value)}")
+            return default
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A string; required where there is no default."""
+        return self._get(name, str, default) or ""
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A boolean."""
+        value = self._get(name, bool, default)
+        return default if value is None else value
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An integer; required where there is no default."""
+        return self._get(name, int, default) or 0
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings; empty where there is none."""
+        values: list[object] = self._get(name, list, []) or []
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                self.problem(f"{name}[{index}]", f"expected a string, found {kind_of(value)}")
+        return tuple(value for value in values if isinstance(value, str))
+
+    def checked(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T | None:
+        """A string turned into something by `parse`, whose ValueError says what was expected."""
+        text = self.text(name, default)
+        if not text:
+            return None
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.problem(name, f"{shown(text)}: {error}")
+            return None
+
+    def table(self, name: str) -> "Table":
+        """A sub-table; an empty one where there is none."""
+        value: dict[str, object] = self._get(name, dict, {}) or {}
+        return Table(value, self._problems, self.key(name))
+
+    def tables(self, name: str) -> list["Table"]:
+        """An array of tables; empty where there is none."""
+        values: list[object] = self._get(name, list, []) or []
+        found = []
+        for index, value in enumerate(values):
+            if isinstance(value, dict):
+                found.append(Table(value, self._problems, f"{self.key(name)}[{index}]"))
+            else:
+                self.problem(f"{name}[{index}]", f"expected a table, found {kind_of(value)}")
+        return found
+
+    def items(self) -> dict[str, object]:
+        """All values, for a table whose keys are free; marks them known."""
+        self._known.update(self._data)
+        return self._data
+
+    def close(self) -> None:
+        """Record every key that nothing asked for."""
+        for name in self._data:
+            if name not in self._known:
+                self.problem(name, f"unknown key{_suggestion(name, self._known)}")
+
+
+def _suggestion(name: str, known: set[str]) -> str:
+    import difflib  # only when something is wrong: keeps start-up short
+
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known here: {', '.join(sorted(known))}" if known else ""
+
+
+def parse_toml(text: str, file: str) -> dict[str, object]:
+    """Parse a TOML document; raises InvalidFile with line and column."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidFile(file, [f"is not valid TOML: {error}"]) from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file; raises InvalidFile where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidFile(str(path), [f"is not UTF-8 text (byte {error.start})"]) from None
+    except OSError as error:
+        raise InvalidFile(str(path), [f"cannot be read: {error.strerror}"]) from None
+
+
+def read_toml(path: Path, build: Callable[[Table], T], text: str | None = None) -> T:
+    """Read `path` (or `text` in its name) into what `build` makes of it; raises InvalidFile with every problem."""
+    problems: list[str] = []
+    table = Table(parse_toml(read_text(path) if text is None else text, str(path)), problems)
+    result = build(table)
+    table.close()
+    if problems:
+        raise InvalidFile(str(path), problems)
+    return result

@@ -1,0 +1,79 @@
+"""Specifications to and from the wire, and to and from JSON (the registry's form); one rule set checks both ways in."""
+
+import dataclasses
+import json
+
+from mcp.shared.errors import InvalidInput
+from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, RouteSpec, ServiceSpec, problems
+from proto.mcp.v1 import mcp_pb2 as pb
+
+
+def service_to_wire(service: ServiceSpec) -> pb.ServiceSpec:
+    """The wire form of a specification."""
+    return pb.ServiceSpec(
+        name=service.name,
+        active=service.active,
+        components=[_component_to_wire(component) for component in service.components],
+    )
+
+
+def service_from_wire(message: pb.ServiceSpec) -> ServiceSpec:
+    """The specification in a message; raises InvalidInput with every problem, by field."""
+    service = ServiceSpec(
+        name=message.name,
+        active=message.active,
+        components=tuple(_component_from_wire(component) for component in message.components),
+    )
+    if found := problems(service):
+        raise InvalidInput("; ".join(f"service.{problem}" for problem in found))
+    return service
+
+
+def component_to_json(component: ComponentSpec) -> str:
+    """A component as JSON, with sorted keys: equal components have equal texts."""
+    return json.dumps(dataclasses.asdict(component), sort_keys=True)
+
+
+def component_from_json(text: str) -> ComponentSpec:
+    """A component from what `component_to_json` wrote."""
+    data = json.loads(text)
+    for key in ("ports", "volumes", "cmd", "env"):
+        data[key] = tuple(data[key])
+    data["routes"] = tuple(RouteSpec(**route) for route in data["routes"])
+    return ComponentSpec(**data)
+
+
+def _component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
+    return pb.ComponentSpec(
+        name=component.name,
+        image=component.image,
+        network=component.network,
+        user=component.user,
+        restart=component.restart,
+        ports=component.ports,
+        volumes=component.volumes,
+        cmd=component.cmd,
+        routes=[
+            pb.RouteSpec(name=route.name, port=route.port, mode=route.mode, hostname=route.hostname)
+            for route in component.routes
+        ],
+        env=component.env,
+    )
+
+
+def _component_from_wire(message: pb.ComponentSpec) -> ComponentSpec:
+    return ComponentSpec(
+        name=message.name,
+        image=message.image,
+        network=message.network,
+        user=message.user,
+        restart=message.restart or RESTART_DEFAULT,
+        ports=tuple(message.ports),
+        volumes=tuple(message.volumes),
+        cmd=tuple(message.cmd),
+        routes=tuple(
+            RouteSpec(name=route.name, port=route.port, mode=route.mode or "l4", hostname=route.hostname)
+            for route in message.routes
+        ),
+        env=tuple(message.env),
+    )

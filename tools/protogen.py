@@ -1,0 +1,38 @@
+"""Generate the Python stubs of proto/mcp/v1/mcp.proto with grpcio-tools.
+
+Run as `python -m tools.protogen [OUT]`; OUT (default: the repository) receives proto/mcp/v1/*_pb2*.
+The import root is the repository itself, so the stubs import as `proto.mcp.v1.mcp_pb2`: below it,
+`mcp` is the CLI's own package.
+"""
+
+import sys
+from importlib import resources
+from pathlib import Path
+
+from grpc_tools import protoc
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SOURCE = "proto/mcp/v1/mcp.proto"
+OUTPUTS = ("proto/mcp/v1/mcp_pb2.py", "proto/mcp/v1/mcp_pb2.pyi", "proto/mcp/v1/mcp_pb2_grpc.py")
+
+
+def generate(out: Path) -> None:
+    """Write the three stubs below `out`; raises RuntimeError with protoc's status."""
+    includes = resources.files("grpc_tools") / "_proto"
+    status = protoc.main(
+        [
+            "protoc",
+            f"--proto_path={REPOSITORY}",
+            f"--proto_path={includes}",
+            f"--python_out={out}",
+            f"--pyi_out={out}",
+            f"--grpc_python_out={out}",
+            SOURCE,
+        ]
+    )
+    if status != 0:
+        raise RuntimeError(f"protoc failed with status {status}")
+
+
+if __name__ == "__main__":
+    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY)
