@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+"""Make this machine ready: Debian packages, and rootless podman for an unprivileged user.
+
+Needs no package and no virtual environment, so that it can run before there is one. Safe to repeat; quick when
+nothing is missing. Exit codes: 0 ready, 1 not ready (the one line on stderr says what to do), 2 usage.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 (this is the one file that an older Python may be given)
+    sys.exit(f"host: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+if __package__ in (None, ""):  # started as a file: make `tools` importable
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools import images
+from tools.hostlib import account, machine, packages, private
+from tools.hostlib.machine import HostError
+
+
+def ensure(purpose: str, user: str | None = None) -> None:
+    """Install what the purpose needs and make its user ready; says on stdout what it does."""
+    absent = packages.missing(packages.needed(purpose))
+    if absent and not machine.is_root():
+        raise HostError(f"missing: {' '.join(absent)}; run this once: {_command(purpose)}")
+    if absent:
+        _say(f"installing {' '.join(absent)}")
+        packages.install(absent)
+    if purpose != "build":
+        _prepare(purpose, user)
+
+
+def check(user: str | None = None) -> None:
+    """Run a container for real, in a private storage that is removed again; HostError says why it does not work."""
+    with private.create(user) as podman:
+        reference = images.build(podman, "brief")
+        podman.run(["podman", "network", "create", "check"])
+        done = podman.run(["podman", "run", "--rm", "--network", "check", reference, "echo", "hello"])
+        if done.stdout != "hello\n":
+            raise HostError(f"a container said {done.stdout!r} instead of hello")
+        _say(f"rootless podman works as {podman.user}")
+
+
+def _prepare(purpose: str, user: str | None) -> None:
+    try:
+        done = account.prepare(user)
+    except HostError as error:
+        if machine.is_root():
+            raise
+        raise HostError(f"{error}; or all at once: {_command(purpose)}") from None
+    for line in done:
+        _say(line)
+    for name in private.sweep(user):
+        _say(f"removed what a run that was killed had left behind ({name})")
+
+
+def _command(purpose: str) -> str:
+    """What an ordinary user asks root to run: everything that is missing, for that user."""
+    name = account.ours().user
+    script = Path(__file__).resolve()
+    return shlex.join(["sudo", sys.executable, str(script), "ensure", "--for", purpose, "--user", name])
+
+
+def _say(text: str) -> None:
+    print(f"host: {text}", flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="host.py", description="Make this machine ready for build, demo and tests.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("ensure", "install and set up what is missing"), ("check", "run rootless podman for real"),
+                       ("sweep", "remove what runs that were killed have left behind")):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--user", help="prepare podman for this user (default: mcp-test for root, else yourself)")
+        if name == "ensure":
+            command.add_argument("--for", dest="purpose", choices=packages.PURPOSES, default="test")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run one command; every expected failure is one line."""
+    arguments = _arguments()
+    try:
+        if arguments.command == "ensure":
+            ensure(arguments.purpose, arguments.user)
+        elif arguments.command == "check":
+            check(arguments.user)
+        else:
+            for name in private.sweep(arguments.user):
+                _say(f"removed {name}")
+    except HostError as error:
+        print(f"host: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

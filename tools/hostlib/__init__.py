@@ -1,0 +1,1 @@
+"""What tools/host.py is made of: packages, the unprivileged account, rootless podman."""

@@ -1,0 +1,39 @@
+"""Facts about the machine we run on; all of them read from files, none changed."""
+
+import os
+import platform
+from pathlib import Path
+
+
+class HostError(Exception):
+    """The machine cannot be made ready; the text is one line that says what is wrong and what to do."""
+
+
+def is_root() -> bool:
+    """True when we may install packages and make accounts."""
+    return os.geteuid() == 0
+
+
+def debian_major() -> int:
+    """Debian's major version; testing, unstable and relatives without one count as the newest known (13)."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return 13
+    version = release.get("VERSION_ID", "").split(".")[0]
+    return int(version) if release.get("ID") == "debian" and version.isdigit() else 13
+
+
+def has_systemd() -> bool:
+    """True when systemd is process 1 (sd_booted(3) asks the same way)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def has_cgroup2() -> bool:
+    """True on the unified hierarchy; crun refuses hybrid and v1 ones."""
+    return Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+def is_ordinary() -> bool:
+    """True where podman's own defaults work: systemd and cgroup v2, as Debian installs them."""
+    return has_systemd() and has_cgroup2()

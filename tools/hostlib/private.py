@@ -1,0 +1,152 @@
+"""A podman of its own for one run of the demo or the tests: nothing of the user's is seen or touched.
+
+It consists of a folder with HOME, storage and settings in STATE/private/NAME, and of an XDG_RUNTIME_DIR below
+/run/user/UID (podman 4's rootless networks need one below /run). The pause process, which podman finds through
+XDG_RUNTIME_DIR, is therefore a private one, too, and can be ended. A lock file held as long as the owner lives
+tells a later run what was left behind by one that was killed.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tools.hostlib import account, machine, processes, settings
+from tools.hostlib.account import Account
+from tools.hostlib.machine import HostError
+from tools.hostlib.rootless import Rootless, environment
+
+
+@dataclass(frozen=True)
+class Private(Rootless):
+    """A Rootless whose podman has its own storage, HOME and runtime folder, until remove()."""
+
+    dir: Path
+    storage: Path
+    lock: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.remove()
+
+    def processes(self) -> list[int]:
+        """PIDs of everything that runs on behalf of this podman, containers included."""
+        return processes.belonging(self.runtime, self.storage)
+
+    def remove(self) -> None:
+        """End every container and helper and remove every file; harmless if done already."""
+        atexit.unregister(self.remove)
+        if self.dir.exists() or self.runtime.exists():
+            _destroy(self)
+        self.dir.with_suffix(".lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.close(self.lock)
+
+
+def create(name: str | None = None) -> Private:
+    """A fresh private podman for the account (see account.ours), removed when this process ends at the latest."""
+    sweep(name)
+    who = account.ours(name)
+    with _guard(who):
+        private = _at(who, secrets.token_hex(4))
+    private.dir.mkdir(mode=0o700)
+    for folder in (private.home, private.storage):
+        folder.mkdir(mode=0o700)
+    (private.dir / "containers.conf").write_text(settings.containers_conf())
+    (private.dir / "storage.conf").write_text(
+        settings.storage_conf(private.storage, private.runtime / "containers"))
+    private.give(private.dir)
+    _make_runtime(private, who)
+    atexit.register(private.remove)
+    return private
+
+
+def sweep(name: str | None = None) -> list[str]:
+    """Remove what runs that were killed have left of this account; return the names of what was removed."""
+    who = account.ours(name)
+    swept = []
+    with _guard(who):
+        for path in sorted(_parent(who).glob("*.lock")):
+            with contextlib.suppress(BlockingIOError):
+                _at(who, path.stem).remove()
+                swept.append(path.stem)
+    return swept
+
+
+def _parent(who: Account) -> Path:
+    return who.state / "private"
+
+
+@contextlib.contextmanager
+def _guard(who: Account) -> Iterator[None]:
+    """One at a time: nobody sweeps away what another has only begun to make."""
+    parent = _parent(who)
+    if not parent.is_dir():
+        parent.mkdir(mode=0o700, parents=True)
+        if machine.is_root():
+            for folder in (parent, who.state):
+                os.chown(folder, who.uid, who.gid)
+    guard = os.open(parent, os.O_RDONLY)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(guard)
+
+
+def _at(who: Account, name: str) -> Private:
+    """The private podman of that name, locked for us; BlockingIOError if another process has it."""
+    parent = _parent(who)
+    lock = os.open(parent / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    folder, runtime = parent / name, who.runtime / f"mcp-{name}"
+    env = environment(who, folder / "home", runtime)
+    env["CONTAINERS_CONF"] = str(folder / "containers.conf")
+    env["CONTAINERS_STORAGE_CONF"] = str(folder / "storage.conf")
+    return Private(who.user, who.uid, who.gid, folder / "home", runtime, env, folder, folder / "storage", lock)
+
+
+def _make_runtime(private: Private, who: Account) -> None:
+    """Podman looks for the session bus and for systemd in XDG_RUNTIME_DIR: lead it to the real ones."""
+    private.runtime.mkdir(mode=0o700)
+    for name in ("bus", "systemd"):
+        if (who.runtime / name).exists():
+            (private.runtime / name).symlink_to(who.runtime / name)
+    private.give(private.runtime)
+
+
+def _destroy(private: Private) -> None:
+    # podman first: it alone knows of the scopes and timers that it asked systemd for
+    with contextlib.suppress(HostError):
+        private.run(["podman", "rm", "--all", "--force", "--time", "0"], timeout=30)
+    processes.end(private.runtime, private.storage)
+    for folder in (private.runtime, private.dir):
+        _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    """Files of containers belong to subordinate users: only root, or root of a user namespace, may remove them."""
+    if machine.is_root():
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        subprocess.run(["unshare", "--map-auto", "--map-root-user", "--", "rm", "-rf", str(folder)],
+                       capture_output=True, check=False, timeout=60)
+    if folder.exists():
+        raise HostError(f"{folder} cannot be removed: as root, run `rm -rf {folder}`")
+
+
