@@ -1,0 +1,41 @@
+"""Fixtures: a rootless podman of the test run's own, with the test images in it.
+
+Where podman cannot be set up the tests fail with one line that says why; they are never skipped. Nothing is left
+behind: the session's end removes everything, and what a killed run left the next one sweeps away.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tools import images
+from tools.hostlib import account, private
+from tools.hostlib.machine import HostError
+from tools.hostlib.private import Private
+
+
+@pytest.fixture(scope="session")
+def rootless_session() -> Iterator[Private]:
+    """One private podman for the whole run; tests use `rootless`, which tidies up after each."""
+    try:
+        account.prepare()
+        podman = private.create()
+        images.build_all(podman)
+    except HostError as error:
+        pytest.fail(f"rootless podman cannot be set up: {error}", pytrace=False)
+    yield podman
+    podman.remove()
+
+
+@pytest.fixture
+def rootless(rootless_session: Private) -> Iterator[Private]:
+    """The run's podman, with its images; containers and networks that a test makes are gone after it."""
+    yield rootless_session
+    rootless_session.run(["podman", "rm", "--all", "--force", "--time", "0"])
+    rootless_session.run(["podman", "network", "prune", "--force"])
+
+
+@pytest.fixture(scope="session")
+def image_references(rootless_session: Private) -> dict[str, str]:
+    """References of the images by name: demo, web, worker, fail, brief, health, stubborn (see tools/images.py)."""
+    return {name: images.image(name).reference for name in images.names()}
