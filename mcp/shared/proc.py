@@ -83,20 +83,20 @@ async def start(
 
 
 async def run(
-    argv: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
 ) -> Completed:
     """Run a command to its end and return what it printed, whatever its exit status.
 
-    `timeout` is in seconds. Raises NotReady where the program is not there, Unavailable where it does not end in
-    time or prints without end; it is then killed with its whole process group.
+    Raises NotReady where the program is not there, Unavailable where it does not end within
+    `seconds` or prints without end; it is then killed with its whole process group.
     """
     process = await start(argv, env=env, pipe_stdin=stdin is not None)
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             stdout, stderr = await _collect(process, stdin)
             returncode = await process.wait()
     except TimeoutError:
-        raise Unavailable(f"{shlex.join(argv[:3])}: did not end within {timeout:g} s") from None
+        raise Unavailable(f"{shlex.join(argv[:3])}: did not end within {seconds:g} s") from None
     finally:
         if process.returncode is None:
             await asyncio.shield(end(process))
@@ -104,10 +104,10 @@ async def run(
 
 
 async def check(
-    argv: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
 ) -> bytes:
     """Like `run`, and returns stdout; raises CommandFailed where the exit status is not 0."""
-    completed = await run(argv, timeout=timeout, env=env, stdin=stdin)
+    completed = await run(argv, seconds=seconds, env=env, stdin=stdin)
     if completed.returncode != 0:
         raise CommandFailed(completed)
     return completed.stdout

@@ -46,7 +46,7 @@ def rfc3339(moment: datetime) -> str:
 def ago(seconds: float) -> str:
     """A span in the two largest units that say something: `3d4h`, `5m10s`, `8s`."""
     left = max(0, int(seconds))
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         if left >= size or (unit == "s" and not parts):
             parts.append(f"{left // size}{unit}")

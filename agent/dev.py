@@ -1,0 +1,153 @@
+"""`mcp-agent dev`: an agent with no configuration, for trying MCP out and for developing with it.
+
+Everything it makes is in one state folder: a CA and a certificate for loopback, a token, the registry, the agent's
+configuration, and below `cli/` the configuration for `mcp`. Started again, it finds all that and goes on.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent.config import AgentConfig, load
+from agent.registry import Registry
+from agent.tokens import issue
+from mcp.shared.files import private_folder, write_atomic, xdg_folder
+from mcp.shared.pki import KeyPair, make_ca, make_server_certificate, valid_until
+
+NODE = "dev"
+DEFAULT_PORT = 9444
+RENEW_BEFORE = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class DevState:
+    """Where everything is."""
+
+    folder: Path
+
+    @property
+    def agent_toml(self) -> Path:
+        """The agent's configuration."""
+        return self.folder / "mcp-agent.toml"
+
+    @property
+    def cli_folder(self) -> Path:
+        """The CLI's configuration folder."""
+        return self.folder / "cli"
+
+    @property
+    def mcp_toml(self) -> Path:
+        """The CLI's configuration."""
+        return self.cli_folder / "mcp.toml"
+
+
+def default_folder() -> Path:
+    """The state folder that is used unless another is named."""
+    return xdg_folder("XDG_STATE_HOME", ".local/state") / "mcp" / "dev"
+
+
+def prepare(folder: Path, port: int) -> tuple[DevState, AgentConfig]:
+    """Make what is missing in the state folder and return the agent's configuration; raises McpError."""
+    state = DevState(Path(os.path.abspath(folder)))  # noqa: PTH100 - resolve() would follow links
+    for part in (state.folder, state.cli_folder, state.cli_folder / "services"):
+        private_folder(part)
+    _certificates(state.folder)
+    write_atomic(state.agent_toml, _agent_toml(state.folder, port).encode())
+    _token(state)
+    write_cli_config(state, port)
+    return state, load(state.agent_toml)
+
+
+def write_cli_config(state: DevState, port: int) -> None:
+    """Write the CLI's configuration; again once the port is known, where it was 0."""
+    write_atomic(state.mcp_toml, _mcp_toml(state, port).encode())
+
+
+def greeting(state: DevState, address: str) -> str:
+    """What a newcomer needs to know, once the agent serves."""
+    return (
+        f"mcp-agent dev: serving on {address} as node {NODE}; Ctrl-C ends it, containers stay\n"
+        f"\n"
+        f"  services go into   {state.cli_folder}/services/NAME.toml\n"
+        f"  to use it          export MCP_CONFIG={state.mcp_toml}\n"
+        f"                     mcp ps\n"
+        f"\n"
+    )
+
+
+def _certificates(folder: Path) -> None:
+    ca_file, ca_key, cert, key = (folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
+    if not (ca_file.exists() and ca_key.exists()):
+        ca = make_ca("MCP dev CA")
+        write_atomic(ca_key, ca.key)
+        write_atomic(ca_file, ca.certificate, 0o644)
+        cert.unlink(missing_ok=True)
+    if not (cert.exists() and key.exists()) or _ends_soon(cert.read_bytes()):
+        ca = KeyPair(ca_file.read_bytes(), ca_key.read_bytes())
+        pair = make_server_certificate(ca, ["localhost", "127.0.0.1", "::1"])
+        write_atomic(key, pair.key)
+        write_atomic(cert, pair.certificate, 0o644)
+
+
+def _ends_soon(certificate: bytes) -> bool:
+    try:
+        return valid_until(certificate) < datetime.now(UTC) + RENEW_BEFORE
+    except ValueError:
+        return True
+
+
+def _token(state: DevState) -> None:
+    """Have a token file whose token is valid; a lost or revoked one is replaced."""
+    path = state.cli_folder / "token"
+    if path.exists():
+        return
+    registry = Registry(state.folder / "mcp.db")
+    try:
+        if any(token.name == NODE for token in registry.tokens()):
+            registry.revoke_token(NODE)
+        write_atomic(path, f"{issue(registry, NODE)}\n".encode())
+    finally:
+        registry.close()
+
+
+def _agent_toml(folder: Path, port: int) -> str:
+    return f"""\
+# Written by `mcp-agent dev` at each start; do not edit.
+[server]
+grpc_addr = "127.0.0.1:{port}"
+tls_cert = {_toml(folder / "cert.pem")}
+tls_key = {_toml(folder / "key.pem")}
+
+[database]
+path = {_toml(folder / "mcp.db")}
+
+[agent]
+node_name = "{NODE}"
+settle = "2s"
+
+[auth]
+backend = "local"
+"""
+
+
+def _mcp_toml(state: DevState, port: int) -> str:
+    return f"""\
+# Written by `mcp-agent dev` at each start; do not edit.
+[services]
+dir = {_toml(state.cli_folder / "services")}
+
+[auth]
+token_path = {_toml(state.cli_folder / "token")}
+ca_cert = {_toml(state.folder / "ca.pem")}
+
+[[nodes]]
+name = "{NODE}"
+address = "127.0.0.1:{port}"
+"""
+
+
+def _toml(path: Path) -> str:
+    """A path as a TOML basic string."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'

@@ -1,0 +1,218 @@
+"""Podman: the commands are built and their output is parsed by pure functions; `Podman` joins them through proc."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mcp.shared import proc
+from mcp.shared.errors import Unavailable
+from mcp.shared.names import LABEL_COMPONENT, LABEL_SERVICE
+
+STOP_GRACE = 10  # seconds that a container has to end after SIGTERM; podman's own default
+PULL_TIMEOUT = 900.0
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as podman lists it; `started` is None where it never ran."""
+
+    identifier: str
+    name: str
+    image: str
+    state: str
+    exit_code: int
+    started: datetime | None
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        """Whether its main process runs."""
+        return self.state == "running"
+
+
+@dataclass(frozen=True)
+class NewContainer:
+    """All that `podman run` needs; environment entries are kept off the command line."""
+
+    name: str
+    image: str
+    service: str
+    component: str
+    restart: str
+    network: str = ""
+    user: str = ""
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+
+
+def run_argv(new: NewContainer) -> list[str]:
+    """The arguments of `podman run` that make and start a container.
+
+    The environment comes through stdin: argv can be read by every user of the node. Logs go to a k8s-file:
+    journald drops lines of every container when one is loud.
+    """
+    argv = ["run", "--detach", f"--name={new.name}", "--pull=never", "--log-driver=k8s-file"]
+    argv += [f"--label={LABEL_SERVICE}={new.service}", f"--label={LABEL_COMPONENT}={new.component}"]
+    argv += [f"--restart={new.restart}"]
+    argv += [f"--network={new.network}"] if new.network else []
+    argv += [f"--user={new.user}"] if new.user else []
+    argv += [f"--publish={port}" for port in new.ports]
+    argv += [f"--volume={volume}" for volume in new.volumes]
+    argv += ["--env-file=/dev/stdin"] if new.env else []
+    return [*argv, new.image, *new.cmd]
+
+
+def logs_argv(name: str, *, tail: int | None, follow: bool, timestamps: bool, since: str) -> list[str]:
+    """The arguments of `podman logs`; `tail` None shows all, `since` is an RFC 3339 time or empty."""
+    argv = ["logs"]
+    argv += [f"--tail={tail}"] if tail is not None else []
+    argv += ["--follow"] if follow else []
+    argv += ["--timestamps"] if timestamps else []
+    argv += [f"--since={since}"] if since else []
+    return [*argv, name]
+
+
+def parse_containers(output: bytes) -> list[Container]:
+    """The containers in `podman ps --format json`; raises Unavailable where it is something else."""
+    rows = _json(output, list)
+    try:
+        return [_container(row) for row in rows]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+        raise Unavailable("podman ps answered with something that is not a list of containers") from None
+
+
+def _container(row: dict[str, object]) -> Container:
+    names, labels = row["Names"], row.get("Labels") or {}
+    started = row.get("StartedAt")
+    if not isinstance(names, list) or not isinstance(labels, dict):
+        raise TypeError("Names or Labels")
+    return Container(
+        identifier=str(row["Id"]),
+        name=str(names[0]),
+        image=str(row.get("Image", "")),
+        state=str(row["State"]).lower(),
+        exit_code=int(str(row.get("ExitCode", 0))),
+        # podman gives a container that never ran the year 1, as negative seconds
+        started=datetime.fromtimestamp(started, UTC) if isinstance(started, int) and started > 0 else None,
+        labels={str(key): str(value) for key, value in labels.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Health:
+    """What `podman inspect` says of a container's life; `restarts` counts its restart policy's doings."""
+
+    state: str
+    exit_code: int
+    restarts: int
+
+
+def parse_health(output: bytes) -> Health:
+    """The state in `podman inspect --type container`; raises Unavailable where it is something else."""
+    rows = _json(output, list)
+    try:
+        state = rows[0]["State"]
+        return Health(str(state["Status"]).lower(), int(state["ExitCode"]), int(rows[0].get("RestartCount") or 0))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        raise Unavailable("podman inspect answered with something that is not a container") from None
+
+
+def parse_version(output: bytes) -> str:
+    """The version in `podman version --format json`; raises Unavailable."""
+    try:
+        return str(_json(output, dict)["Client"]["Version"])
+    except (KeyError, TypeError):
+        raise Unavailable("podman version answered with something that is not a version") from None
+
+
+def _json(output: bytes, kind: type) -> Any:
+    try:
+        value = json.loads(output or b"null")
+    except ValueError:
+        raise Unavailable("podman answered with something that is not JSON") from None
+    if value is None and kind is list:
+        return []
+    if not isinstance(value, kind):
+        raise Unavailable("podman answered with JSON of an unexpected form")
+    return value
+
+
+class Podman:
+    """Podman on this node."""
+
+    def __init__(self, runtime: str, timeout: float) -> None:
+        """`runtime` is podman's name or path, `timeout` how many seconds a query may take."""
+        self.runtime = runtime
+        self.timeout = timeout
+
+    async def containers(self) -> list[Container]:
+        """Every container of this user, running or not."""
+        return parse_containers(await self._check(["ps", "--all", "--no-trunc", "--format=json"]))
+
+    async def find(self, *names: str) -> dict[str, Container]:
+        """The containers with these names that there are."""
+        return {container.name: container for container in await self.containers() if container.name in names}
+
+    async def health(self, name: str) -> Health:
+        """How a container is doing."""
+        return parse_health(await self._check(["inspect", "--type=container", name]))
+
+    async def version(self) -> str:
+        """Podman's version."""
+        return parse_version(await self._check(["version", "--format=json"]))
+
+    async def ensure_image(self, image: str) -> None:
+        """Have an image on the node: pull it only where it is not there, so a registry that is down costs nothing."""
+        if (await proc.run(self.argv(["image", "exists", image]), seconds=self.timeout)).returncode != 0:
+            await self._check(["pull", "--quiet", image], PULL_TIMEOUT)
+
+    async def ensure_network(self, name: str) -> None:
+        """Have a network; podman's built-in ones are always there."""
+        if name in ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman"):
+            return
+        if (await proc.run(self.argv(["network", "exists", name]), seconds=self.timeout)).returncode != 0:
+            await self._check(["network", "create", name])
+
+    async def run(self, new: NewContainer) -> None:
+        """Make and start a container."""
+        await self._check(run_argv(new), self.timeout * 4, "".join(f"{entry}\n" for entry in new.env).encode())
+
+    async def start(self, name: str) -> None:
+        """Start a container that is there."""
+        await self._check(["start", name], self.timeout * 4)
+
+    async def stop(self, name: str) -> None:
+        """Stop a container; one that ignores SIGTERM is killed after STOP_GRACE seconds."""
+        await self._check(["stop", f"--time={STOP_GRACE}", name], STOP_GRACE + self.timeout * 2)
+
+    async def rename(self, name: str, new_name: str) -> None:
+        """Rename a container."""
+        await self._check(["rename", name, new_name])
+
+    async def remove(self, name: str) -> None:
+        """Stop and remove a container, and its anonymous volumes; one that is not there is fine."""
+        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", name]
+        await self._check(argv, STOP_GRACE + self.timeout * 2)
+
+    async def last_lines(self, name: str, count: int) -> list[str]:
+        """The last lines that a container wrote, to either stream."""
+        argv = logs_argv(name, tail=count, follow=False, timestamps=False, since="")
+        completed = await proc.run(self.argv(argv), seconds=self.timeout)
+        text = (completed.stdout + completed.stderr).decode(errors="replace")
+        return text.splitlines()[-count:]
+
+    def argv(self, arguments: Sequence[str]) -> list[str]:
+        """The whole command."""
+        return [self.runtime, *arguments]
+
+    async def _check(self, arguments: Sequence[str], seconds: float | None = None, stdin: bytes | None = None) -> bytes:
+        return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)
+
+
+def labelled(containers: Sequence[Container], service: str) -> Iterator[Container]:
+    """The containers that MCP made for a service."""
+    return (container for container in containers if container.labels.get(LABEL_SERVICE) == service)

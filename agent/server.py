@@ -1,0 +1,139 @@
+"""The gRPC server: TLS 1.3, the gate in front of every RPC, and an orderly end.
+
+On SIGTERM or SIGINT the agent takes no new calls, tells followers that it is stopping, lets what is under way finish
+for up to STOP_GRACE seconds, and ends. A second signal ends it at once. Containers are not touched.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from agent.auth import LocalBackend
+from agent.config import AgentConfig
+from agent.interceptor import Gate
+from agent.log import fields, logger
+from agent.podman import Podman
+from agent.registry import AsyncRegistry, Registry
+from agent.servicer import Servicer
+from mcp.shared.errors import McpError, NotReady
+from mcp.shared.version import VERSION
+from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
+
+STOP_GRACE = 10.0  # seconds
+MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of one request
+
+
+async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
+    """Serve until a signal ends it; `ready` is told the address once calls are answered. Raises McpError."""
+    credentials = load_credentials(config)
+    lock = hold_lock(config.database)
+    registry = AsyncRegistry(Registry(config.database))
+    stopping = asyncio.Event()
+    podman = Podman(config.container_runtime, config.runtime_timeout)
+    servicer = Servicer(config.node_name, podman, registry, config.settle, stopping)
+    server = grpc.aio.server(interceptors=[Gate(LocalBackend(registry))], options=_options())
+    pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
+    try:
+        address = _bind(server, config.grpc_addr, credentials)
+        await server.start()
+        _on_signals(stopping)
+        logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
+        await _report_podman(podman)
+        ready(address)
+        await stopping.wait()
+        logger.info("stopping")
+        await asyncio.gather(server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE))
+    finally:
+        await server.stop(None)
+        registry.close()
+        os.close(lock)
+        logger.info("stopped")
+
+
+def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:
+    """The server's certificate and key; raises McpError where they cannot be used."""
+    certificate, key = _read("server.tls_cert", config.tls_cert), _read("server.tls_key", config.tls_key)
+    _check_pair(config)
+    return grpc.ssl_server_credentials([(key, certificate)])
+
+
+def hold_lock(database: Path) -> int:
+    """Lock the state so that only one agent uses it; the lock ends with the process. Raises NotReady."""
+    path = database.with_name(database.name + ".lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise NotReady(f"{path}: cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise NotReady(f"another mcp-agent uses {database}", "stop it first") from None
+    return descriptor
+
+
+def _check_pair(config: AgentConfig) -> None:
+    import ssl  # the standard library says what is wrong with a pair; gRPC only fails later, in every handshake
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        raise McpError(
+            f"{config.source}: server.tls_cert, server.tls_key: are no certificate and its key in PEM: {reason}"
+        ) from None
+
+
+def _read(key: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise McpError(f"{key}: {path} cannot be read: {error.strerror}") from None
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise NotReady(
+            f"cannot listen on {address}",
+            "the address must be this machine's, and the port free; see `ss -ltnp`, or choose another one",
+        )
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+        ("grpc.so_reuseport", 0),  # two agents on one port would share its calls at random
+        ("grpc.keepalive_time_ms", 60_000),  # notices clients that vanished without a word
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+
+
+def _on_signals(stopping: asyncio.Event) -> None:
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def _report_podman(podman: Podman) -> None:
+    """Say at start whether podman works; without it the agent still answers, and says so in every call."""
+    try:
+        logger.info("podman", extra=fields(version=await podman.version()))
+    except McpError as error:
+        logger.warning("podman cannot be used", extra=fields(error=str(error)))

@@ -1,0 +1,37 @@
+"""Arguments that several commands take."""
+
+import argparse
+
+from mcp.shared.errors import McpError
+from mcp.shared.names import parse_target
+
+
+def target(text: str) -> tuple[str, str]:
+    """SERVICE[/COMPONENT] as an argparse type."""
+    try:
+        return parse_target(text)
+    except McpError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def service(text: str) -> str:
+    """SERVICE as an argparse type."""
+    name, component = target(text)
+    if component:
+        raise argparse.ArgumentTypeError("a service is taken as a whole here: leave out what follows the /")
+    return name
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """SERVICE[/COMPONENT]."""
+    parser.add_argument("target", type=target, metavar="SERVICE[/COMPONENT]", help="what to work on")
+
+
+def add_node(parser: argparse.ArgumentParser) -> None:
+    """--node, for services without a definition."""
+    parser.add_argument("--node", metavar="NODE", help="the service's node (default: as its definition says)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

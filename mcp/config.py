@@ -1,0 +1,158 @@
+"""mcp.toml, the CLI's configuration, read strictly into a Config."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
+from mcp.shared.files import xdg_folder
+from mcp.shared.names import NAME_RULE, check_name, is_name
+from mcp.shared.toml import Table, read_toml
+
+ARCHITECTURES = ("amd64", "arm64")
+SUDO = ("", "sudo", "doas")
+
+# RFC 3986 host and port; names are looked up, so only their characters are checked
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the fleet; `ssh` and `arch` are for upgrading and provisioning."""
+
+    name: str
+    address: str
+    ssh: str = ""
+    arch: str = ""
+    sudo: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the CLI needs to know. `ca_cert` is None where the system's authorities are trusted."""
+
+    source: Path
+    services_dir: Path
+    token_path: Path
+    ca_cert: Path | None
+    nodes: tuple[Node, ...]
+
+    def node(self, name: str) -> Node:
+        """The node with this name; raises InvalidInput or NotFound with the names there are."""
+        check_name("node", name)
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        names = ", ".join(node.name for node in self.nodes)
+        hint = f"{self.source} has: {names}" if names else f"{self.source} has no [[nodes]] yet"
+        raise NotFound(f"no node named {name}", hint)
+
+
+def default_folder() -> Path:
+    """The folder of the CLI's configuration."""
+    return xdg_folder("XDG_CONFIG_HOME", ".config") / "mcp"
+
+
+def config_path(option: Path | None) -> Path:
+    """Which mcp.toml counts: --config, then MCP_CONFIG, then the default one."""
+    if option is not None:
+        return option
+    if value := os.environ.get("MCP_CONFIG"):
+        return Path(value)
+    return default_folder() / "mcp.toml"
+
+
+def load(option: Path | None = None) -> Config:
+    """Read the configuration; raises InvalidFile with every problem, NotFound where there is none."""
+    path = config_path(option)
+    if "\0" in str(path):
+        raise InvalidInput("--config: a path cannot contain NUL")
+    if not path.exists():
+        raise NotFound(
+            f"{path}: there is no such file",
+            "write it (see the manual), or try `mcp-agent dev`, which writes one and says how to use it",
+        )
+    return read_toml(path, lambda table: _build(table, path))
+
+
+def _build(root: Table, path: Path) -> Config:
+    services, build, mcias, auth = (root.table(name) for name in ("services", "build", "mcias", "auth"))
+    services_dir = _path(services, "dir", path) or path.parent / "services"
+    build.text("workspace", "~/src")
+    mcias.text("server_url", "")
+    mcias.text("service_name", "mcp")
+    mcias_ca, auth_ca = _path(mcias, "ca_cert", path), _path(auth, "ca_cert", path)
+    token_path = _path(auth, "token_path", path) or path.parent / "token"
+    for table in (services, build, mcias, auth):
+        table.close()
+    nodes = [_node(table) for table in root.tables("nodes")]
+    for index, node in enumerate(nodes):
+        if node.name and node.name in [other.name for other in nodes[:index]]:
+            root.problem(f"nodes[{index}].name", f"{shown(node.name)} is used twice")
+    return Config(path, services_dir, token_path, auth_ca or mcias_ca, tuple(nodes))
+
+
+def _node(table: Table) -> Node:
+    node = Node(
+        name=table.checked("name", _name) or "",
+        address=table.checked("address", _address) or "",
+        ssh=table.checked("ssh", _ssh, "") or "",
+        arch=table.checked("arch", lambda text: _one_of(text, ARCHITECTURES), "") or "",
+        sudo=table.checked("sudo", lambda text: _one_of(text, SUDO[1:]), "") or "",
+    )
+    table.close()
+    return node
+
+
+def _path(table: Table, name: str, source: Path) -> Path | None:
+    """A path of the configuration: ~ is home, a relative one counts from the configuration's folder."""
+
+    def parse(text: str) -> Path:
+        if "\0" in text:
+            raise ValueError("a path cannot contain NUL")
+        try:
+            return source.parent / Path(text).expanduser()
+        except RuntimeError:
+            raise ValueError("whose home folder is meant is not known") from None
+
+    return table.checked(name, parse, "")
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(NAME_RULE)
+    return text
+
+
+def _address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not 1 <= int(match[3]) <= 65535:
+        raise ValueError("expected HOST:PORT, as in 10.0.0.1:9444")
+    return text
+
+
+def _ssh(text: str) -> str:
+    # ssh would take a destination that begins with - for an option
+    if text.startswith("-") or not text.isprintable() or " " in text:
+        raise ValueError("is not an ssh destination")
+    return text
+
+
+def _one_of(text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise ValueError(f"expected {' or '.join(choices)}")
+    return text
+
+
+def read_ca(config: Config) -> bytes | None:
+    """The CA certificates that agents are verified against, in PEM, or None for the system's; raises InvalidFile."""
+    if config.ca_cert is None:
+        return None
+    try:
+        pem = config.ca_cert.read_bytes()
+    except OSError as error:
+        raise InvalidFile(str(config.source), [f"ca_cert: {config.ca_cert} cannot be read: {error.strerror}"]) from None
+    if b"-----BEGIN CERTIFICATE-----" not in pem:
+        raise InvalidFile(str(config.source), [f"ca_cert: {config.ca_cert} holds no certificate in PEM"])
+    return pem

@@ -1,0 +1,49 @@
+"""One call on many nodes at once; failures are gathered, not thrown."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from mcp.config import Node
+from mcp.session import Session
+from mcp.shared.errors import McpError
+
+if TYPE_CHECKING:
+    from mcp.client import Agent
+
+T = TypeVar("T")
+
+AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What one node answered: a value, or the error that stood in its way."""
+
+    node: Node
+    value: T | None
+    error: McpError | None
+
+
+def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[Agent], T]") -> list[Answer[T]]:
+    """Ask every node at once; the answers come in the nodes' order."""
+    session.token  # noqa: B018 - a missing token is one error, not one for each node
+    session.ca  # noqa: B018
+
+    def one(node: Node) -> Answer[T]:
+        try:
+            with session.agent(node) as agent:
+                return Answer(node, ask(agent), None)
+        except McpError as error:
+            return Answer(node, None, error)
+
+    if len(nodes) <= 1:
+        return [one(node) for node in nodes]
+    with ThreadPoolExecutor(min(AT_ONCE, len(nodes))) as pool:
+        return list(pool.map(one, nodes))
+
+
+def exit_code(answers: Sequence[Answer[T]]) -> int:
+    """0 where every node answered, else the exit code of the first error."""
+    return next((answer.error.exit_code for answer in answers if answer.error is not None), 0)

@@ -1,0 +1,112 @@
+"""Service definitions: NAME.toml files, read strictly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.config import Config
+from mcp.shared import spec
+from mcp.shared.errors import InvalidFile, McpError, NotFound
+from mcp.shared.names import NAME_RULE, check_name, is_name
+from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, RouteSpec, ServiceSpec
+from mcp.shared.toml import Table, parse_toml, read_text
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A service definition: which node it belongs to, and what should run there."""
+
+    node: str
+    service: ServiceSpec
+    path: str = ""
+    version: str = ""
+
+
+def definition_path(config: Config, service: str) -> Path:
+    """The file that defines a service."""
+    return config.services_dir / f"{check_name('service', service)}.toml"
+
+
+def load(config: Config, service: str) -> Definition:
+    """Read one definition; raises InvalidFile with every problem, NotFound with the services there are."""
+    path = definition_path(config, service)
+    if not path.exists():
+        names = service_names(config)
+        hint = f"there are: {', '.join(names)}" if names else "there are no definitions yet"
+        raise NotFound(f"no definition for {service} in {config.services_dir}", hint)
+    definition = parse(read_text(path), str(path))
+    if definition.service.name != service:
+        raise InvalidFile(str(path), [f'name: is "{definition.service.name}", but the file is named {path.name}'])
+    return definition
+
+
+def service_names(config: Config) -> list[str]:
+    """The services that have a definition, by name; raises McpError where the folder cannot be read."""
+    try:
+        paths = sorted(config.services_dir.iterdir()) if config.services_dir.exists() else []
+    except OSError as error:
+        raise McpError(f"{config.services_dir}: cannot be read: {error.strerror}") from None
+    return [path.stem for path in paths if path.suffix == ".toml" and is_name(path.stem)]
+
+
+def parse(text: str, file: str) -> Definition:
+    """A definition from TOML; raises InvalidFile with every problem, those of form before those of rules."""
+    found: list[str] = []
+    root = Table(parse_toml(text, file), found)
+    definition = _definition(root)
+    root.close()
+    # Rules would complain again of what already has the wrong form.
+    known = {problem.partition(": ")[0] for problem in found}
+    found += [rule for rule in spec.problems(definition.service) if rule.partition(": ")[0] not in known]
+    if found:
+        raise InvalidFile(file, found)
+    return definition
+
+
+def _definition(root: Table) -> Definition:
+    node = root.text("node")
+    if node and not is_name(node):
+        root.problem("node", NAME_RULE)
+    build = root.table("build")
+    for image, dockerfile in build.table("images").items().items():
+        if not isinstance(dockerfile, str):
+            build.problem(f"images.{image}", "expected a string, the path of a Dockerfile")
+    build.close()
+    name = root.text("name")
+    path = root.text("path", name or "-")
+    if ".." in path.split("/") or path.startswith("/"):
+        root.problem("path", "expected a relative path without .. in it")
+    version = root.text("version", "")
+    service = ServiceSpec(
+        name=name,
+        active=root.flag("active", True),
+        components=tuple(_component(table) for table in root.tables("components")),
+    )
+    return Definition(node, service, path, version)
+
+
+def _component(table: Table) -> ComponentSpec:
+    component = ComponentSpec(
+        name=table.text("name"),
+        image=table.text("image"),
+        network=table.text("network", ""),
+        user=table.text("user", ""),
+        restart=table.text("restart", RESTART_DEFAULT),
+        ports=table.texts("ports"),
+        volumes=table.texts("volumes"),
+        cmd=table.texts("cmd"),
+        routes=tuple(_route(route) for route in table.tables("routes")),
+        env=table.texts("env"),
+    )
+    table.close()
+    return component
+
+
+def _route(table: Table) -> RouteSpec:
+    route = RouteSpec(
+        name=table.text("name", ""),
+        port=table.integer("port"),
+        mode=table.text("mode", "l4"),
+        hostname=table.text("hostname", ""),
+    )
+    table.close()
+    return route
