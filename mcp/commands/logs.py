@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-t", "--timestamps", action="store_true", help="put the time in front of each line")
     parser.add_argument(
-        "--since", type=_since, default="", metavar="TIME", help="only from then on: 90s, 1h30m, 2026-01-31T12:00:00Z"
+        "--since", type=_since, metavar="TIME", help="only from then on: 90s, 1h30m, 2026-01-31T12:00:00Z"
     )
     parser.add_argument("--no-prefix", action="store_true", help="do not put the component in front of each line")
     arguments.add_node(parser)
@@ -35,7 +35,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
         tail=0 if args.tail is None else args.tail or -1,
         follow=args.follow,
         timestamps=args.timestamps,
-        since=args.since,
+        since=args.since or "",
     )
     components = target.definition.service.component_names() if target.definition else []
     wanted = not args.no_prefix and not target.component and len(components) != 1
