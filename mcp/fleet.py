@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mcp.config import Node
 from mcp.session import Session
-from mcp.shared.errors import McpError
+from mcp.shared.errors import McpError, Unreachable
 
 if TYPE_CHECKING:
     from mcp.client import Agent
@@ -24,6 +24,13 @@ class Answer(Generic[T]):
     node: Node
     value: T | None
     error: McpError | None
+
+    @property
+    def state(self) -> str:
+        """What a table says of the node: ready, unreachable, or error for one that answered with something else."""
+        if self.error is None:
+            return "ready"
+        return "unreachable" if isinstance(self.error, Unreachable) else "error"
 
 
 def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[Agent], T]") -> list[Answer[T]]:

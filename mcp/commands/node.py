@@ -27,7 +27,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
                 "node": answer.node.name,
                 "address": answer.node.address,
                 "arch": answer.node.arch,
-                "state": "ready" if status else "unreachable",
+                "state": answer.state,
                 "agent": status.agent_version if status else "",
                 "podman": status.runtime_version if status else "",
                 "services": str(status.service_count) if status else "",

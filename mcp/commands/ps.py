@@ -28,7 +28,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     rows: list[dict[str, str | None]] = []
     for answer in answers:
         if answer.value is None:
-            rows.append({**dict.fromkeys(("service", "component")), "node": answer.node.name, "state": "unreachable"})
+            rows.append({**dict.fromkeys(("service", "component")), "node": answer.node.name, "state": answer.state})
             output.error(str(answer.error))
             continue
         for service in answer.value.services:

@@ -1,0 +1,60 @@
+# MCP, the Metacircular Control Plane. `make help` lists the targets.
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+RUN := env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast build lint format proto lock bench setup clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: host-demo $(VENV)/ready ## build, start an agent, deploy a small service with it, show it, and clean up
+	$(RUN) build.py --arch native
+	$(PYTHON) -I tools/demo.py
+
+test: setup ## set this machine up, then run everything: linters, unit, component, podman and end-to-end tests
+	$(RUN) build.py
+	$(PYTEST) tests
+
+test-fast: $(VENV)/ready ## only the tests that need neither podman nor a build (about a minute)
+	$(PYTEST) tests/unit tests/test_house.py
+
+build: host-build $(VENV)/ready ## build the zipapps of both architectures into dist/
+	$(RUN) build.py
+
+lint: $(VENV)/ready ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/ready ## format the code and mend what ruff can mend
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+proto: $(VENV)/ready ## generate the stubs of proto/mcp/v1/mcp.proto again
+	$(RUN) -m tools.protogen
+
+lock: $(VENV)/ready ## renew requirements/runtime.lock: the hash of every wheel, for both architectures and four Pythons
+	$(RUN) build.py lock
+
+bench: host-demo $(VENV)/ready ## measure what the README says about speed and size
+	$(RUN) build.py --arch native
+	$(RUN) -m bench.run
+
+setup: host-test $(VENV)/ready ## install what the tests need (packages as root through apt; else it says which command to run)
+
+clean: ## remove what was built, and the virtual environment
+	rm -rf dist build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: host-build host-demo host-test
+host-build host-demo host-test: host-%:
+	$(PYTHON) -I tools/host.py ensure --for $*
+
+# The virtual environment, made again when the pinned requirements change.
+$(VENV)/ready: requirements/dev.txt requirements/runtime.in | host-build
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	touch $@

@@ -1,0 +1,151 @@
+"""What the README says about speed and size: `make bench`.
+
+Whole processes, timed from outside with the stock python3 and the built zipapps, each beside its peer in the same run:
+the two take turns, and the ratio is taken pair by pair, so that it holds while the machine's speed drifts.
+Prints medians; judges nothing.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.client import Agent
+from mcp.config import Node
+from tools.hostlib import private
+from tools.hostlib.private import Private
+
+DIST = Path(__file__).resolve().parent.parent / "dist"
+PYTHON = "/usr/bin/python3"
+RUNS = 21
+FIRST_RUNS = 5
+CALLS = 1000
+IDLE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a measured command runs."""
+
+    podman: Private
+    folder: Path
+    env: dict[str, str]
+
+
+def main() -> None:
+    """Measure everything."""
+    print(f"{os.cpu_count()} processors, {subprocess.check_output([PYTHON, '--version'], text=True).strip()}")
+    for name in ("mcp.pyz", "mcp-agent.pyz"):
+        print(f"{name}: {(DIST / name).stat().st_size / 1e6:.1f} MB")
+    with private.create() as podman:
+        setting = prepare(podman)
+        first_run(setting)
+        pair("mcp.pyz version, warm", [PYTHON, "-I", "mcp.pyz", "version"],
+             "python3 -c pass", [PYTHON, "-I", "-c", "pass"], setting)
+        agent = start_agent(setting)
+        try:
+            pair("mcp.pyz ps, warm", [PYTHON, "-I", "mcp.pyz", "ps"], "podman ps", ["podman", "ps"], setting)
+            agent_cost(setting)
+        finally:
+            agent.terminate()
+            agent.wait(30)
+
+
+def prepare(podman: Private) -> Setting:
+    """An empty folder with the two zipapps in it."""
+    folder = podman.home / "bench"
+    folder.mkdir()
+    for name in ("mcp.pyz", "mcp-agent.pyz"):
+        shutil.copyfile(DIST / name, folder / name)
+    podman.give(folder)
+    env = {**podman.env, "MCP_CONFIG": str(folder / "state/cli/mcp.toml")}
+    return Setting(podman, folder, env)
+
+
+def seconds(command: Sequence[str], setting: Setting) -> float:
+    """How long a command takes, which must succeed; the change of user is part of both sides of a pair."""
+    started = time.perf_counter()
+    subprocess.run(setting.podman.argv(command), env=setting.env, cwd=setting.folder, check=True,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def first_run(setting: Setting) -> None:
+    """The first start of each zipapp: it extracts itself."""
+    for name in ("mcp.pyz", "mcp-agent.pyz"):
+        times = []
+        for _ in range(FIRST_RUNS):
+            shutil.rmtree(setting.podman.home / ".cache", ignore_errors=True)
+            times.append(seconds([PYTHON, "-I", name, "version"], setting))
+        print(f"{name} version, first run: {statistics.median(times) * 1000:.0f} ms")
+
+
+def pair(name: str, command: list[str], peer_name: str, peer: list[str], setting: Setting) -> None:
+    """Time a command and its peer in turns."""
+    seconds(command, setting)
+    seconds(peer, setting)
+    rows = [(seconds(command, setting), seconds(peer, setting)) for _ in range(RUNS)]
+    ours, theirs = (statistics.median(column) * 1000 for column in zip(*rows, strict=True))
+    ratio = statistics.median(a / b for a, b in rows)
+    print(f"{name}: {ours:.0f} ms; {peer_name}: {theirs:.0f} ms; ratio {ratio:.2f} (medians of {RUNS} pairs)")
+
+
+def start_agent(setting: Setting) -> "subprocess.Popen[str]":
+    """`mcp-agent dev` in the setting; returns when it serves."""
+    agent = subprocess.Popen(
+        setting.podman.argv([PYTHON, "-I", "mcp-agent.pyz", "dev", "--state", "state", "--port", "0"]),
+        env=setting.env, cwd=setting.folder, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )
+    assert agent.stdout is not None
+    greeting = agent.stdout.readline()
+    if "serving" not in greeting:
+        raise RuntimeError("the agent did not start")
+    return agent
+
+
+def agent_cost(setting: Setting) -> None:
+    """The agent's memory after many calls, and its processor time while nobody calls."""
+    pid = agent_pid(setting)
+    before = resident(pid)
+    address = (setting.folder / "state/cli/mcp.toml").read_text().rpartition('address = "')[2].split('"')[0]
+    ca, token = (setting.folder / "state/ca.pem").read_bytes(), (setting.folder / "state/cli/token").read_text().strip()
+    started = time.perf_counter()
+    with Agent(Node("dev", address), ca, token) as client:
+        for _ in range(CALLS):
+            client.live_check()
+    each = (time.perf_counter() - started) / CALLS
+    print(f"agent: {before:.0f} MB resident at start, {resident(pid):.0f} MB after {CALLS} calls of {each * 1000:.0f} ms")
+    ticks = processor_ticks(pid)
+    time.sleep(IDLE_SECONDS)
+    used = (processor_ticks(pid) - ticks) / os.sysconf("SC_CLK_TCK")
+    print(f"agent: {100 * used / IDLE_SECONDS:.2f} % of one processor while idle, over {IDLE_SECONDS} s")
+
+
+def agent_pid(setting: Setting) -> int:
+    """The process that serves: the one whose command line names the zipapp, of those in the setting."""
+    for process in setting.podman.processes():
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        if b"mcp-agent.pyz" in words and b"setpriv" not in words[0]:
+            return process
+    raise RuntimeError("the agent is gone")
+
+
+def resident(pid: int) -> float:
+    """Resident memory in MB, from /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:"))
+
+
+def processor_ticks(pid: int) -> int:
+    """User and system time of the process itself in ticks, fields 14 and 15 of /proc/PID/stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+if __name__ == "__main__":
+    main()
