@@ -17,14 +17,21 @@ from tools.hostlib.private import Private
 @pytest.fixture(scope="session")
 def rootless_session() -> Iterator[Private]:
     """One private podman for the whole run; tests use `rootless`, which tidies up after each."""
+    podman, why = _set_up()
+    if podman is None:
+        pytest.fail(f"rootless podman cannot be set up: {why}", pytrace=False)
+    yield podman
+    podman.remove()
+
+
+def _set_up() -> tuple[Private | None, str]:
     try:
         account.prepare()
         podman = private.create()
         images.build_all(podman)
     except HostError as error:
-        pytest.fail(f"rootless podman cannot be set up: {error}", pytrace=False)
-    yield podman
-    podman.remove()
+        return None, str(error)
+    return podman, ""
 
 
 @pytest.fixture

@@ -92,17 +92,22 @@ def _parent(who: Account) -> Path:
 def _guard(who: Account) -> Iterator[None]:
     """One at a time: nobody sweeps away what another has only begun to make."""
     parent = _parent(who)
-    if not parent.is_dir():
-        parent.mkdir(mode=0o700, parents=True)
-        if machine.is_root():
-            for folder in (parent, who.state):
-                os.chown(folder, who.uid, who.gid)
+    _make_folders(parent, who)
     guard = os.open(parent, os.O_RDONLY)
     try:
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield
     finally:
         os.close(guard)
+
+
+def _make_folders(folder: Path, who: Account) -> None:
+    """Like mkdir -p, but what root makes belongs to the account."""
+    if not folder.is_dir():
+        _make_folders(folder.parent, who)
+        folder.mkdir(mode=0o700)
+        if machine.is_root():
+            os.chown(folder, who.uid, who.gid)
 
 
 def _at(who: Account, name: str) -> Private:
