@@ -5,19 +5,18 @@ configuration, and below `cli/` the configuration for `mcp`. Started again, it f
 """
 
 import os
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.config import AgentConfig, load
 from agent.registry import Registry
 from agent.tokens import issue
 from mcp.shared.files import private_folder, write_atomic, xdg_folder
-from mcp.shared.pki import KeyPair, make_ca, make_server_certificate, valid_until
 
 NODE = "dev"
 DEFAULT_PORT = 9444
-RENEW_BEFORE = timedelta(days=30)
+CERTIFICATE_DAYS = 800
 
 
 @dataclass(frozen=True)
@@ -77,24 +76,24 @@ def greeting(state: DevState, address: str) -> str:
 
 
 def _certificates(folder: Path) -> None:
-    ca_file, ca_key, cert, key = (folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem"))
+    ca_file, ca_key, cert, key = files = [folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem")]
+    if all(file.exists() for file in files) and not _old(cert):
+        return
+    # Imported only now: cryptography would stay in the agent's memory for nothing at every later start.
+    from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
+
     if not (ca_file.exists() and ca_key.exists()):
         ca = make_ca("MCP dev CA")
         write_atomic(ca_key, ca.key)
         write_atomic(ca_file, ca.certificate, 0o644)
-        cert.unlink(missing_ok=True)
-    if not (cert.exists() and key.exists()) or _ends_soon(cert.read_bytes()):
-        ca = KeyPair(ca_file.read_bytes(), ca_key.read_bytes())
-        pair = make_server_certificate(ca, ["localhost", "127.0.0.1", "::1"])
-        write_atomic(key, pair.key)
-        write_atomic(cert, pair.certificate, 0o644)
+    ca = KeyPair(ca_file.read_bytes(), ca_key.read_bytes())
+    pair = make_server_certificate(ca, ["localhost", "127.0.0.1", "::1"], CERTIFICATE_DAYS)
+    write_atomic(key, pair.key)
+    write_atomic(cert, pair.certificate, 0o644)
 
 
-def _ends_soon(certificate: bytes) -> bool:
-    try:
-        return valid_until(certificate) < datetime.now(UTC) + RENEW_BEFORE
-    except ValueError:
-        return True
+def _old(certificate: Path) -> bool:
+    return time.time() - certificate.stat().st_mtime > CERTIFICATE_DAYS * 86400 / 2
 
 
 def _token(state: DevState) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from agent.log import fields, logger
 from mcp.shared.errors import NotReady
 from mcp.shared.times import ago
 
@@ -43,8 +44,14 @@ class Operations:
         self._holders[service] = Holder(user, operation, datetime.now(UTC))
         task = asyncio.ensure_future(self._hold(service, work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: "asyncio.Task[object]") -> None:
+        self._tasks.discard(task)
+        # Nobody is told of a failure when the client has gone: the log is.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("operation failed", extra=fields(error=error))
 
     async def _hold(self, service: str, work: Callable[[], Awaitable[T]]) -> T:
         try:

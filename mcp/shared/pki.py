@@ -54,11 +54,6 @@ def make_server_certificate(ca: KeyPair, names: list[str], days: int = 825) -> K
     return KeyPair(_pem(certificate), _key_pem(key))
 
 
-def valid_until(certificate: bytes) -> datetime:
-    """When a PEM certificate ends, in UTC; raises ValueError where it is none."""
-    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
-
-
 def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
