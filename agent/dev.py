@@ -87,6 +87,7 @@ def _certificates(folder: Path) -> None:
         write_atomic(ca_key, ca.key)
         write_atomic(ca_file, ca.certificate, 0o644)
     ca = KeyPair(ca_file.read_bytes(), ca_key.read_bytes())
+    cert.unlink(missing_ok=True)  # killed between the two writes, the next start makes the pair again
     pair = make_server_certificate(ca, ["localhost", "127.0.0.1", "::1"], CERTIFICATE_DAYS)
     write_atomic(key, pair.key)
     write_atomic(cert, pair.certificate, 0o644)
