@@ -12,7 +12,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: host-demo $(VENV)/ready ## build, start an agent, deploy a small service with it, show it, and clean up
-	$(RUN) build.py --arch native
+	$(RUN) build.py --arch own
 	$(PYTHON) -I tools/demo.py
 
 test: setup ## set this machine up, then run everything: linters, unit, component, podman and end-to-end tests
@@ -41,7 +41,7 @@ lock: $(VENV)/ready ## renew requirements/runtime.lock: the hash of every wheel,
 	$(RUN) build.py lock
 
 bench: host-demo $(VENV)/ready ## measure what the README says about speed and size
-	$(RUN) build.py --arch native
+	$(RUN) build.py --arch own
 	$(RUN) -m bench.run
 
 setup: host-test $(VENV)/ready ## install what the tests need (packages as root through apt; else it says which command to run)
