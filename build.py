@@ -1,0 +1,436 @@
+"""Build the two zipapps: lock -> wheels -> staged tree -> shiv, once per program and architecture.
+
+    build.py [build]       dist/PROGRAM-VERSION-linux-ARCH.pyz, and dist/PROGRAM.pyz for this machine
+    build.py lock          renew requirements/runtime.lock from requirements/runtime.in
+    build.py wheelhouse    download every wheel of the lock
+
+The same commit gives the same bytes, wherever and whenever it is built. Errors are one line, exit code 1.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import lzma
+import os
+import platform
+import re
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+HERE = Path(__file__).resolve().parent
+ZIPAPP = HERE / "deploy/zipapp"
+PINS = HERE / "requirements/runtime.in"
+LOCK = HERE / "requirements/runtime.lock"
+SHIV = "1.0.8"  # another version's bootstrap would be other bytes
+SHEBANG = "/usr/bin/env -S python3 -I"  # -I: nothing outside the file may shadow what is inside
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+PYTHONS = ("3.11", "3.13", "3.12", "3.14")  # also the order in the native stream: Debian's come first
+
+Files = dict[str, bytes]  # path in the tree -> content
+
+
+class BuildError(Exception):
+    """What is wrong and what to do, in one line."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One of the two zipapps: its entry point, sources (prefixes of paths in the repository) and packages."""
+
+    name: str
+    entry: str
+    sources: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+GRPC = ("grpcio", "protobuf", "typing_extensions")
+PROGRAMS = {
+    # No cryptography here: TLS is inside grpcio, and it would make the file 3.4 MB larger.
+    "mcp": Program("mcp", "mcp.main", ("mcp/", "proto/"), GRPC),
+    "mcp-agent": Program(
+        "mcp-agent",
+        "agent.main",
+        ("agent/", "mcp/__init__.py", "mcp/shared/", "proto/"),
+        (*GRPC, "cryptography", "cffi"),
+    ),
+}
+
+# What of the wheels nothing here ever imports or reads (cryptography needs cffi's native module only).
+LEFT_OUT = ("cffi/", "grpc/framework/", "grpc/beta/", "google/protobuf/compiler/")
+
+
+# --- the lock -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One line of the lock: a wheel's file name and the sha256 (hex) it must have."""
+
+    file: str
+    sha256: str
+
+    @property
+    def package(self) -> str:
+        return self.file.split("-")[0].lower()
+
+    @property
+    def version(self) -> str:
+        return self.file.split("-")[1]
+
+    @property
+    def python(self) -> str:
+        """The Python to ask pip for when downloading it: a stable ABI serves any."""
+        tag = re.search(r"-cp3(\d+)-cp3", self.file)
+        return f"3.{tag[1]}" if tag else PYTHONS[0]
+
+    def fits(self, arch: str) -> bool:
+        return self.file.endswith("-any.whl") or MACHINES[arch] in self.file
+
+
+def read_lock() -> list[Wheel]:
+    """The lock's wheels; refuses one that is not in step with runtime.in."""
+    if not LOCK.exists():
+        raise BuildError(f"{LOCK} is missing: make it with `build.py lock`")
+    text = LOCK.read_text()
+    wheels = [Wheel(file, digest) for digest, file in re.findall(r"^# sha256:(\w{64}) (\S+\.whl)$", text, re.M)]
+    pins = re.findall(r"^([\w.-]+==[\w.]+)", PINS.read_text(), re.M)
+    if {f"{wheel.package}=={wheel.version}" for wheel in wheels} != set(pins):
+        raise BuildError(f"{LOCK.name} is not in step with {PINS.name}: renew it with `build.py lock`")
+    return wheels
+
+
+def write_lock() -> None:
+    """Ask pip which wheels it would install for every Python and architecture; downloads nothing."""
+    wheels: set[Wheel] = set()
+    for arch in MACHINES:
+        for python in PYTHONS:
+            say(f"resolving for {arch}, Python {python}")
+            arguments = ["install", "--dry-run", "--ignore-installed", "--report", "-", "--target", "/nonexistent"]
+            report = json.loads(pip([*arguments, "-r", str(PINS)], arch, python))
+            for item in report["install"]:
+                source = item["download_info"]
+                name = PurePosixPath(source["url"]).name
+                wheels.add(Wheel(name, source["archive_info"]["hashes"]["sha256"]))
+    LOCK.write_text(lock_text(sorted(wheels, key=lambda wheel: wheel.file)))
+    say(f"{LOCK.relative_to(HERE)}: {len(wheels)} wheels")
+
+
+def lock_text(wheels: list[Wheel]) -> str:
+    """A requirements file for `pip --require-hashes`; its comments name the wheel of each hash."""
+    lines = ["# Made by `make lock` from runtime.in; do not edit. build.py reads the comments, pip the rest."]
+    for package, version in sorted({(wheel.package, wheel.version) for wheel in wheels}):
+        ours = [wheel for wheel in wheels if wheel.package == package]
+        lines += ["", *(f"# sha256:{wheel.sha256} {wheel.file}" for wheel in ours)]
+        lines += [" \\\n".join([f"{package}=={version}", *(f"    --hash=sha256:{wheel.sha256}" for wheel in ours)])]
+    return "\n".join(lines) + "\n"
+
+
+# --- wheels ---------------------------------------------------------------------------------------
+
+
+def pip(arguments: list[str], arch: str, python: str) -> str:
+    """Run pip for another architecture and Python than its own; gives its standard output."""
+    policy = [f"manylinux2014_{MACHINES[arch]}", *(f"manylinux_2_{n}_{MACHINES[arch]}" for n in (17, 28))]
+    target = ["--implementation", "cp", "--python-version", python, *(f"--platform={tag}" for tag in policy)]
+    command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--no-deps", "--only-binary=:all:", *target]
+    return run(command, "pip is not installed for this Python" if python else "")
+
+
+def wheelhouse(folder: Path, wheels: list[Wheel], offline: bool) -> None:
+    """Have every one of the wheels in the folder, with the locked hash."""
+    missing = [wheel for wheel in wheels if not (folder / wheel.file).is_file()]
+    if missing and offline:
+        raise BuildError(
+            f"{missing[0].file} is not in {folder}: fetch it with `build.py wheelhouse --wheelhouse {folder}`"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = {(arch, wheel.python) for wheel in missing for arch in MACHINES if wheel.fits(arch)}
+    for arch, python in sorted(targets):
+        say(f"downloading wheels for {arch}, Python {python}")
+        arguments = ["download", "--require-hashes", "-r", str(LOCK), "-d", str(folder)]
+        pip(arguments, arch, python)
+    for wheel in wheels:
+        if not (folder / wheel.file).is_file():
+            raise BuildError(f"pip found no {wheel.file}: check its index, or renew the lock")
+        if sha256((folder / wheel.file).read_bytes()) != wheel.sha256:
+            raise BuildError(
+                f"{folder / wheel.file} is not the file that {LOCK.name} names: delete it and fetch it again"
+            )
+
+
+def unpack(folder: Path, wheels: list[Wheel]) -> tuple[Files, Files]:
+    """The wheels' files, pure and native, merged into one tree for all Pythons."""
+    pure: Files = {"google/__init__.py": b""}  # a namespace package: any other `google` on the path would win
+    native: Files = {}
+    for wheel in wheels:
+        with zipfile.ZipFile(folder / wheel.file) as archive:
+            for name in archive.namelist():
+                tree = native if name.endswith(".so") else pure
+                if needed(name) and tree.setdefault(name, content := archive.read(name)) != content:
+                    raise BuildError(f"{wheel.file} has another {name} than the wheels before it")
+    return pure, native
+
+
+def needed(name: str) -> bool:
+    """Whether a wheel's file goes into the tree: code, and of the metadata what names and licenses it."""
+    path = PurePosixPath(name)
+    if name.endswith("/"):
+        return False
+    if path.parts[0].endswith(".dist-info"):
+        return path.name == "METADATA" or "licen" in name.lower().split(".dist-info/")[1]
+    return path.suffix in (".py", ".so") and not name.startswith(LEFT_OUT)
+
+
+# --- native modules -------------------------------------------------------------------------------
+
+
+def native_stream(native: Files) -> bytes:
+    """A .tar.xz of the native modules: two xz streams, so that the programs share the larger one.
+
+    The four Pythons' modules are nearly alike, 17 MB apart: the dictionary must reach over that.
+    """
+    base = sorted((name for name in native if name.startswith(("grpc/", "google/"))), key=by_python)
+    crypto = sorted(set(native) - set(base), key=by_python)
+    parts = [tar_part({name: native[name] for name in names}) for names in (crypto, base) if names]
+    parts[-1] += bytes(1024)  # tar's end mark
+    with ThreadPoolExecutor() as pool:  # liblzma works outside of Python's lock
+        return b"".join(pool.map(xz, parts))
+
+
+def by_python(name: str) -> tuple[int, str]:
+    """Sort key: stable ABI first, then as in PYTHONS, so that the commonest Pythons unpack fastest."""
+    tag = re.search(r"\.cpython-3(\d+)-", name)
+    return (PYTHONS.index(f"3.{tag[1]}") + 1 if tag else 0, name)
+
+
+def tar_part(files: Files) -> bytes:
+    """The files as a tar archive without its end mark, mode 0644, no owner, no time."""
+    part = io.BytesIO()
+    for name, content in files.items():
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        part.write(info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE))
+    return part.getvalue()
+
+
+def xz(data: bytes) -> bytes:
+    """Compress, or take the result of last time: a short match length halves the time for 3 % more bytes."""
+    settings = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 32 << 20, "nice_len": 32, "depth": 8}
+    kept = cache() / f"native/{sha256(data + repr(settings).encode())}.xz"
+    if kept.exists():
+        digest, packed = kept.read_bytes()[:32], kept.read_bytes()[32:]
+        if hashlib.sha256(packed).digest() == digest:
+            return packed
+    packed = lzma.compress(data, filters=[settings])
+    write(kept, hashlib.sha256(packed).digest() + packed)
+    return packed
+
+
+# --- sources and their version ----------------------------------------------------------------------
+
+
+def sources(program: Program) -> Files:
+    """The program's own modules: what git tracks, as it is in the working tree."""
+    if (HERE / ".git").exists():
+        names = git("ls-files", "-z").split("\0")
+    else:
+        names = [path.relative_to(HERE).as_posix() for path in HERE.rglob("*.py")]
+    ours = [name for name in names if name.endswith(".py") and name.startswith(program.sources)]
+    return {name: (HERE / name).read_bytes() for name in ours if (HERE / name).is_file()}
+
+
+def stamp() -> tuple[str, str]:
+    """Version and commit, from git; abbreviations are of fixed length since git's own depend on the clone."""
+    if not (HERE / ".git").exists():
+        return "v0.0.0-source", "unknown"
+    commit = git("rev-parse", "HEAD").strip()
+    try:
+        return git("describe", "--tags", "--match", "v*", "--dirty", "--abbrev=12").strip(), commit
+    except BuildError:
+        dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return f"v0.0.0-{git('rev-list', '--count', 'HEAD').strip()}-g{commit[:12]}{dirty}", commit
+
+
+def git(*arguments: str) -> str:
+    command = ["git", "-C", str(HERE), "-c", f"safe.directory={HERE}", *arguments]
+    return run(command, "git is needed to find the version")
+
+
+# --- the archive ------------------------------------------------------------------------------------
+
+
+def build(program: Program, arch: str, folder: Path, wheels: list[Wheel], out: Path) -> Path:
+    """Build one zipapp; gives its path."""
+    version, commit = stamp()
+    ours = [wheel for wheel in wheels if wheel.package in program.packages and wheel.fits(arch)]
+    tree, native = unpack(folder, ours)
+    tree |= sources(program)
+    tree["mcp/shared/_stamp.py"] = f'VERSION = "{version}"\nCOMMIT = "{commit}"\n'.encode()
+    stream = native_stream(native)
+    tree["native.json"] = json.dumps({"sha256": sha256(stream), "names": sorted(native)}).encode()
+    launcher = {path.stem: path.read_text() for path in ZIPAPP.glob("*.py")}
+    ident = identity([*tree.items(), *((name, text.encode()) for name, text in launcher.items())])
+    suffixes = sorted({name.partition(".")[2] for name in native if ".cpython-" in name})
+    values = {
+        "PROGRAM": program.name,
+        "BUILD": ident,
+        "ENTRY": program.entry,
+        "SUFFIXES": " ".join("." + s for s in suffixes),
+    }
+    extra = {
+        "__main__.py": fill(launcher["main"], values),
+        "_start.py": fill(launcher["start"], values),
+        "_first.py": fill(launcher["first"], values),
+        "native.tar.xz": stream,
+    }
+    target = out / f"{program.name}-{version}-linux-{arch}.pyz"
+    write(target, normal(assemble(program, tree, ident), extra), 0o755)
+    return target
+
+
+def identity(files: Iterable[tuple[str, bytes]]) -> str:
+    """What tells one build's tree from another's in the cache: 16 hex digits over names and contents."""
+    parts = [f"{name} {sha256(content)}\n" for name, content in sorted(files)]
+    return sha256("".join(parts).encode())[:16]
+
+
+def fill(text: str, values: dict[str, str]) -> bytes:
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text.encode()
+
+
+def assemble(program: Program, tree: Files, ident: str) -> bytes:
+    """Have shiv make its archive of the tree."""
+    with tempfile.TemporaryDirectory() as scratch:
+        site, made = Path(scratch, "site-packages"), Path(scratch, "made.pyz")
+        for name, content in tree.items():
+            write(site / name, content)
+        options = ["--compile-pyc", "--reproducible", "--build-id", ident, "--preamble", str(ZIPAPP / "preamble.py")]
+        command = [sys.executable, "-m", "shiv", "--site-packages", str(site), "--entry-point", f"{program.entry}:main"]
+        missing = f"shiv {SHIV} is not installed for {sys.executable}: run `make setup` and use .venv/bin/python"
+        if SHIV not in run([sys.executable, "-m", "shiv", "--version"], missing):
+            raise BuildError(missing)
+        run([*command, *options, "--python", SHEBANG, "--output-file", str(made)], missing)
+        return made.read_bytes()
+
+
+def normal(archive: bytes, extra: Files) -> bytes:
+    """Rewrite shiv's archive so that it depends on nothing but its content; `extra` adds or replaces files."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as made:
+        files = {name: made.read(name) for name in made.namelist()} | extra
+    result = io.BytesIO(f"#!{SHEBANG}\n".encode())
+    result.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(result, "w") as target:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            info.create_system = 3
+            plain = name in extra  # read at every start, or compressed already
+            info.compress_type = zipfile.ZIP_STORED if plain else zipfile.ZIP_DEFLATED
+            target.writestr(info, files[name], compresslevel=9)
+    return result.getvalue()
+
+
+# --- small things -----------------------------------------------------------------------------------
+
+
+def run(command: list[str], missing: str) -> str:
+    """Run a program; gives its standard output. BuildError has the last line of what it complained about."""
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SHIV_"))}
+    keep.pop("SOURCE_DATE_EPOCH", None)  # shiv would write it into the archive
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=keep, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise BuildError(f"{command[0]} was not found: {missing}") from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+        if "No module named" in lines[-1]:
+            raise BuildError(missing)
+        raise BuildError(f"{' '.join(command[:4])} failed: {lines[-1]}")
+    return done.stdout
+
+
+def write(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+        try:
+            part.write(content)
+            os.fchmod(part.fileno(), mode)
+            Path(part.name).rename(path)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def cache() -> Path:
+    """Where wheels and compressed streams are kept between builds."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcp-build"
+
+
+def own_arch() -> str:
+    return next((arch for arch, machine in MACHINES.items() if machine == platform.machine()), "")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="build.py", description="Build the two zipapps.")
+    parser.add_argument("what", nargs="?", default="build", choices=["build", "lock", "wheelhouse"])
+    parser.add_argument("--arch", choices=[*MACHINES, "own"], action="append", help="default: every architecture")
+    parser.add_argument("--program", choices=[*PROGRAMS], action="append", help="default: both")
+    parser.add_argument("--out", type=Path, default=HERE / "dist", metavar="DIR")
+    parser.add_argument("--wheelhouse", type=Path, default=cache() / "wheelhouse", metavar="DIR")
+    parser.add_argument("--offline", action="store_true", help="use no network: all wheels are in the wheelhouse")
+    return parser.parse_args(arguments)
+
+
+def build_all(options: argparse.Namespace, wheels: list[Wheel]) -> None:
+    for arch in dict.fromkeys(own_arch() if arch == "own" else arch for arch in options.arch or MACHINES):
+        for program in options.program or PROGRAMS:
+            made = build(PROGRAMS[program], arch, options.wheelhouse, wheels, options.out)
+            say(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
+            if arch == own_arch():
+                write(options.out / f"{program}.pyz", made.read_bytes(), 0o755)
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; gives the exit code."""
+    options = parse(arguments)
+    try:
+        if options.what == "lock":
+            write_lock()
+            return 0
+        wheels = read_lock()
+        archs = [own_arch() if arch == "own" else arch for arch in options.arch or MACHINES]
+        needs = [wheel for wheel in wheels if any(wheel.fits(arch) for arch in archs)]
+        wheelhouse(options.wheelhouse, needs, options.offline)
+        if options.what == "build":
+            build_all(options, wheels)
+    except BuildError as error:
+        say(f"build.py: {error}")
+        return 1
+    except OSError as error:
+        say(f"build.py: {error.filename or ''}: {error.strerror}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

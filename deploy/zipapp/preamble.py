@@ -1,0 +1,83 @@
+"""shiv's preamble: after extraction, unpack this Python's native modules and mark the tree as whole.
+
+It runs in the first start only (later ones do without shiv), under the set-up lock that `_first` took.
+shiv sets `archive` (the zipapp's path), `env` and `site_packages`.
+"""
+
+import ctypes
+import hashlib
+import importlib.machinery
+import json
+import lzma
+import os
+import shutil
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import _first  # type: ignore[import-not-found]
+import _start  # type: ignore[import-not-found]
+
+NATIVE = "native.tar.xz"
+
+
+def unpack(archive: str, site: Path) -> list[Path]:
+    """Unpack the stream's modules for this Python below `site`; ends as soon as it has them all."""
+    index = json.loads((site / "native.json").read_bytes())
+    ours = (importlib.machinery.EXTENSION_SUFFIXES[0], ".abi3.so")
+    wanted = {name for name in index["names"] if name.endswith(ours)}
+    done: list[Path] = []
+    with zipfile.ZipFile(archive) as file:
+        if hashlib.sha256(file.read(NATIVE)).hexdigest() != index["sha256"]:
+            raise zipfile.BadZipFile(f"checksum of {NATIVE}")
+        with file.open(NATIVE) as packed, lzma.open(packed) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                if member.name in wanted:
+                    source = tar.extractfile(member)
+                    assert source is not None
+                    (site / member.name).parent.mkdir(parents=True, exist_ok=True)
+                    with (site / member.name).open("wb") as target:
+                        shutil.copyfileobj(source, target, 1 << 20)
+                    done.append(site / member.name)
+                if len(done) == len(wanted):
+                    break
+    return done
+
+
+def mark(site: Path, natives: list[Path]) -> None:
+    """Write the marker that `_start.intact` reads, once everything it vouches for is on the disk."""
+    tree = site.parent
+    folders = [Path(folder) for folder, _, _ in os.walk(site)]
+    lines = [f"d {folder.stat().st_mtime_ns} {folder.relative_to(tree)}" for folder in folders]
+    lines += [f"f {native.stat().st_size} {native.relative_to(tree)}" for native in natives]
+    sync(tree)
+    part = tree / f"{_start.MARKER}.part"
+    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    part.rename(tree / _start.MARKER)
+
+
+def sync(tree: Path) -> None:
+    """Flush the tree's file system: after a power cut there must be no marker without its files."""
+    descriptor = os.open(tree, os.O_RDONLY)
+    try:
+        ctypes.CDLL(None).syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def run(archive: str, site: Path, build: str) -> None:
+    """Finish what shiv extracted, and let the program start from it."""
+    program = site.parent.parent.name
+    try:
+        mark(site, unpack(archive, site))
+    except (OSError, zipfile.BadZipFile, lzma.LZMAError, tarfile.TarError, EOFError) as error:
+        _first.give_up(program, str(site.parent), error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    _first.release()
+    _first.clean(str(site.parent.parent), build)
+    _start.use_path(str(site))
+
+
+run(globals()["archive"], globals()["site_packages"], globals()["env"].build_id)

@@ -1,0 +1,124 @@
+"""Start a zipapp: `_start` beside `__main__` in the archive, read and compiled at every start, hence short.
+
+An extracted tree lies at FOLDER/BUILD-TAG (TAG names the Python's ABI, BUILD the archive's content), and
+beside it TREE.lock, on which every process that runs from the tree holds a shared flock until it ends.
+A whole tree is run as it is; anything else is left to `_first`, which has shiv extract it.
+"""
+
+import fcntl
+import importlib
+import importlib.machinery
+import os
+import sys
+from typing import NoReturn
+
+MARKER = "complete"  # written last: a tree without it is not whole
+
+
+def refuse(program: str, why: str) -> NoReturn:
+    """End the process with exit code 1 and one line on stderr."""
+    sys.stderr.write(f"{program}: {why}\n")
+    sys.exit(1)
+
+
+def start(program: str, build: str, entry: str) -> NoReturn:
+    """Run the archive's program; `entry` is the module whose main() gives the exit code."""
+    if not sys.flags.isolated:
+        isolate(program)
+    for name in [name for name in os.environ if name.startswith("SHIV_") and name != "SHIV_ROOT"]:
+        del os.environ[name]  # they choose another entry point, or other modules
+    folder = cache_folder(program)
+    tree = f"{folder}/{build}-{importlib.machinery.EXTENSION_SUFFIXES[0].strip('.').removesuffix('.so')}"
+    if not (trusted(folder) and hold(tree) and intact(tree)):
+        import _first
+
+        _first.start(program, build, tree)
+    if any(build not in name for name in os.listdir(folder)):
+        import _first
+
+        _first.clean(folder, build)
+    use_path(f"{tree}/site-packages")
+    try:
+        main = importlib.import_module(entry).main
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(main())
+
+
+def isolate(program: str) -> NoReturn:
+    """Start again with -I: without it PYTHONPATH, the user's site and its .pth files come before us."""
+    try:
+        os.execv(sys.executable, [sys.executable, "-I", *sys.orig_argv[1:]])
+    except OSError as error:
+        refuse(program, f"cannot restart {sys.executable}: {error.strerror}: run it as python3 -I {sys.argv[0]}")
+
+
+def cache_folder(program: str) -> str:
+    """Where this program's trees lie: $SHIV_ROOT/PROGRAM, else below the user's XDG cache folder."""
+    root = os.environ.get("SHIV_ROOT")
+    if root:
+        return f"{os.path.abspath(os.path.expanduser(root))}/{program}"
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):  # as the XDG specification wants it
+        cache = f"{home(program)}/.cache"
+    return f"{cache}/mcp/{program}"
+
+
+def home(program: str) -> str:
+    """The user's home folder, from the user database where HOME is not set."""
+    found = os.environ.get("HOME", "")
+    if os.path.isabs(found):
+        return found.rstrip("/")
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir.rstrip("/")
+    except KeyError:
+        refuse(program, f"user {os.getuid()} has no home folder: set SHIV_ROOT to a folder to unpack into")
+
+
+def trusted(folder: str) -> bool:
+    """Whether nobody else can put files into the folder or replace it."""
+    try:
+        return not any(
+            info.st_uid != os.geteuid() or info.st_mode & 0o022
+            for info in (os.stat(os.path.dirname(folder)), os.stat(folder))
+        )
+    except OSError:
+        return False
+
+
+def hold(tree: str) -> bool:
+    """Hold the tree's lock, shared, for the process's life; False where the lock file is missing or going."""
+    try:
+        lock = os.open(f"{tree}.lock", os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock), os.stat(f"{tree}.lock"))
+    except OSError:
+        return False
+
+
+def intact(tree: str) -> bool:
+    """Whether the tree is whole: its marker has each folder's mtime (ns) and each native module's size.
+
+    That sees whatever was added, removed or cut short, for the price of one stat per folder.
+    """
+    try:
+        if os.statvfs(tree).f_flag & os.ST_NOEXEC:
+            return False
+        with open(f"{tree}/{MARKER}", encoding="utf-8") as marker:
+            for line in marker:
+                kind, expected, path = line.rstrip("\n").split(" ", 2)
+                info = os.stat(f"{tree}/{path}")
+                if (info.st_mtime_ns if kind == "d" else info.st_size) != int(expected):
+                    return False
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def use_path(site_packages: str) -> None:
+    """Import from the standard library and the tree only: not from the system's packages, and not from
+    the archive, which an upgrade may replace while we run."""
+    foreign = ("site-packages", "dist-packages")
+    sys.path[:] = [path for path in sys.path[1:] if not path.endswith(foreign)] + [site_packages]
