@@ -175,8 +175,8 @@ def _cached(recipe: Recipe) -> Path:
 
 def _build(recipe: Recipe, target: Path) -> None:
     # "lxc" is how debootstrap is told that it may not make device nodes, which a foreign root never gets anyway
-    _checked(["env", "container=lxc", *_unshare(), "--", "debootstrap", "--foreign", f"--arch={recipe.arch}", "--variant=minbase",
-              f"--include={','.join(recipe.include)}", recipe.suite, str(target), mirror()])
+    _checked(["env", "container=lxc", *_unshare(), "--", "debootstrap", "--foreign", "--variant=minbase",
+              f"--arch={recipe.arch}", f"--include={','.join(recipe.include)}", recipe.suite, str(target), mirror()])
     for package in sorted((target / "var/cache/apt/archives").glob("*.deb")):
         _unpack(package, target)
         package.unlink()

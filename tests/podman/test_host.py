@@ -106,7 +106,8 @@ def test_programs_end_as_they_should(rootless: Private) -> None:
 
 
 def test_health_check_follows_the_container(rootless: Private) -> None:
-    start(rootless, "health")
+    done = rootless.run(["podman", "run", "--detach", "--name", "health", images.image("health").reference])
+    assert done.stderr == ""
     check = ["podman", "healthcheck", "run", "health"]
     wait_for(lambda: rootless.run(check, check=False).returncode == 0)
     rootless.run(["podman", "exec", "health", "rm", "/run/healthy"])

@@ -131,23 +131,30 @@ def _usable(device: Path) -> bool:
 
 
 def _make_runtime(account: Account) -> list[str]:
-    """logind makes the folder for a lingering user; without logind we make it as logind would."""
-    runtime = account.runtime
-    if machine.has_systemd() and machine.is_root() and not Path("/var/lib/systemd/linger", account.user).exists():
-        _root("loginctl", "enable-linger", account.user)
-        _await(runtime / "bus")
-        return [f"let {account.user} linger, so that its containers have a session"]
-    if runtime.is_dir():
+    """XDG_RUNTIME_DIR comes from logind, or where there is none from us, made as logind would."""
+    if machine.has_systemd() and machine.is_root():
+        return _make_session(account)
+    if account.runtime.is_dir():
         return []
     if not machine.is_root():
-        raise HostError(f"{runtime} is missing: log in afresh, or as root run `loginctl enable-linger {account.user}`")
-    if machine.has_systemd():
-        _await(runtime / "bus")
+        raise HostError(f"{account.runtime} is missing: log in afresh, or as root run "
+                        f"`loginctl enable-linger {account.user}`")
+    account.runtime.parent.mkdir(mode=0o755, exist_ok=True)
+    account.runtime.mkdir(mode=0o700)
+    os.chown(account.runtime, account.uid, account.gid)
+    return [f"made {account.runtime}"]
+
+
+def _make_session(account: Account) -> list[str]:
+    """Let the user linger: podman's containers then live in its own session, whoever starts them."""
+    bus = account.runtime / "bus"
+    if bus.exists():
         return []
-    runtime.parent.mkdir(mode=0o755, exist_ok=True)
-    runtime.mkdir(mode=0o700)
-    os.chown(runtime, account.uid, account.gid)
-    return [f"made {runtime}"]
+    _root("loginctl", "enable-linger", account.user)
+    if account.user == NAME:  # a session that is older than dbus-user-session has no bus
+        _root("systemctl", "restart", f"user@{account.uid}.service")
+    _await(bus)
+    return [f"let {account.user} linger, so that its containers have a session"]
 
 
 def _await(path: Path, seconds: float = 20) -> None:

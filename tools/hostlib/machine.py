@@ -34,6 +34,12 @@ def has_cgroup2() -> bool:
     return Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
+def has_pids_controller() -> bool:
+    """False on a cgroup v2 machine whose pids controller is on another hierarchy or not built."""
+    controllers = Path("/sys/fs/cgroup/cgroup.controllers")
+    return not controllers.exists() or "pids" in controllers.read_text().split()
+
+
 def is_ordinary() -> bool:
     """True where podman's own defaults work: systemd and cgroup v2, as Debian installs them."""
     return has_systemd() and has_cgroup2()

@@ -123,15 +123,22 @@ def _at(who: Account, name: str) -> Private:
     env = environment(who, folder / "home", runtime)
     env["CONTAINERS_CONF"] = str(folder / "containers.conf")
     env["CONTAINERS_STORAGE_CONF"] = str(folder / "storage.conf")
+    # The timers would run podman in the account's default storage; `podman healthcheck run` checks by hand.
+    env["DISABLE_HC_SYSTEMD"] = "true"
     return Private(who.user, who.uid, who.gid, folder / "home", runtime, env, folder, folder / "storage", lock)
 
 
 def _make_runtime(private: Private, who: Account) -> None:
-    """Podman looks for the session bus and for systemd in XDG_RUNTIME_DIR: lead it to the real ones."""
+    """Podman and systemd-run look for the user's bus and manager in XDG_RUNTIME_DIR: give them the real ones.
+
+    Hard links, as rootless networks hide all of /run but XDG_RUNTIME_DIR, and with it what symbolic ones lead to.
+    """
     private.runtime.mkdir(mode=0o700)
-    for name in ("bus", "systemd"):
+    for name in ("bus", "systemd/private"):
         if (who.runtime / name).exists():
-            (private.runtime / name).symlink_to(who.runtime / name)
+            link = private.runtime / name
+            link.parent.mkdir(mode=0o700, exist_ok=True)
+            link.hardlink_to(who.runtime / name)
     private.give(private.runtime)
 
 

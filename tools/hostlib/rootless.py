@@ -83,7 +83,6 @@ def environment(who: Account, home: Path, runtime: Path) -> dict[str, str]:
     path = PATH if podman is None or str(Path(podman).parent) in PATH.split(":") else f"{Path(podman).parent}:{PATH}"
     env = {"PATH": path, "HOME": str(home), "USER": who.user, "LOGNAME": who.user, "LANG": "C.UTF-8",
            "XDG_RUNTIME_DIR": str(runtime)}
-    bus = who.runtime / "bus"
-    if bus.exists():
-        env["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={bus}"
+    if (who.runtime / "bus").exists():
+        env["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime}/bus"
     return env

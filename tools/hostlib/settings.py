@@ -14,6 +14,8 @@ def containers_conf() -> str:
     engine = ['events_logger = "file"']
     if not machine.is_ordinary():
         engine.append('cgroup_manager = "cgroupfs"')
+    if not machine.has_pids_controller():
+        containers.append("pids_limit = 0")
     if not machine.has_cgroup2():
         engine.append('runtime = "runc"')
     return "\n".join(["[containers]", *containers, "[engine]", *engine, ""])
