@@ -1,0 +1,437 @@
+#!/usr/bin/python3 -IS
+"""A FAKE podman: no container ever runs. The component tests put it on PATH as `podman`.
+
+It keeps its containers in the folder `state` beside it, takes exactly the command lines that agent/podman.py
+builds, and refuses any other one. `test_fake_podman.py` runs the same commands against it and against the real
+podman. How to make it misbehave: see FakePodman in fakes.py.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+STATE = Path(__file__).parent / "state"
+NEVER = -62135596800  # the year 1, as podman says it
+BUILT_IN_NETWORKS = ("podman", "bridge", "host", "none")
+PROGRAMS = ("web", "worker", "fail", "brief")  # what the test images (tools/images.py) hold, by what `behaviour` says
+
+# command: (options that must be there, options that may be there, options with values, number of arguments)
+FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
+    "version": ({"--format=json"}, set(), set(), 0),
+    "ps": ({"--all", "--no-trunc", "--format=json"}, set(), set(), 0),
+    "inspect": ({"--type=container"}, set(), set(), 1),
+    "image exists": (set(), set(), set(), 1),
+    "pull": ({"--quiet"}, set(), set(), 1),
+    "network exists": (set(), set(), set(), 1),
+    "network create": (set(), set(), set(), 1),
+    "run": (
+        {"--detach", "--pull=never", "--log-driver=k8s-file"},
+        {"--env-file=/dev/stdin"},
+        {"--name", "--label", "--restart", "--network", "--user", "--publish", "--volume"},
+        -1,
+    ),
+    "start": (set(), set(), set(), 1),
+    "stop": ({"--time=10"}, set(), set(), 1),
+    "rename": (set(), set(), set(), 2),
+    "rm": ({"--force", "--ignore", "--volumes", "--time=10"}, set(), set(), 1),
+    "logs": (set(), {"--follow", "--timestamps"}, {"--tail", "--since"}, 1),
+}
+
+
+def main(argv: list[str]) -> int:
+    order = take_order(argv)
+    misbehave(order, "before")
+    command, options, arguments = parse(argv)
+    record(argv, refused=False)
+    status = int(globals()["do_" + command.replace(" ", "_")](options, arguments) or 0)
+    sys.stdout.flush()
+    misbehave(order, "after")
+    return status
+
+
+# --- the command line ---
+
+
+def parse(argv: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
+    words = 2 if argv[:1] in (["image"], ["network"]) else 1
+    command, rest = " ".join(argv[:words]), argv[words:]
+    if command not in FORMS:
+        refuse(argv, f"unrecognized command `podman {command}`")
+    required, flags, valued, count = FORMS[command]
+    options: dict[str, list[str]] = {}
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0)
+        key, _, value = option.partition("=")
+        if option not in required | flags and key not in valued:
+            refuse(argv, f"unknown flag: {key}")
+        options.setdefault(key, []).append(value)
+    missing = {option for option in required if option.partition("=")[0] not in options}
+    if missing or (len(rest) != count if count >= 0 else not rest):
+        refuse(argv, f"the fake does not know `podman {command}` without {missing or 'its arguments'}")
+    return command, options, rest
+
+
+def refuse(argv: list[str], why: str) -> NoReturn:
+    record(argv, refused=True)
+    fail(why)
+
+
+def fail(message: str, code: int = 125) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.write(f"Error: {message}\n")
+    sys.exit(code)
+
+
+def record(argv: list[str], *, refused: bool) -> None:
+    line = json.dumps({"argv": argv, "refused": refused, "environment": dict(os.environ)}) + "\n"
+    descriptor = os.open(STATE / "calls.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
+
+
+# --- misbehaviour ---
+
+
+def take_order(argv: list[str]) -> dict[str, Any]:
+    """The first order that fits this command line and has not been used up."""
+    if not (STATE / "orders.json").exists():
+        return {}
+    with locked():
+        orders: list[dict[str, Any]] = json.loads((STATE / "orders.json").read_text())
+        for order in orders:
+            if order["times"] != 0 and all(word in argv for word in order["argv"]):
+                order["times"] -= 1
+                write(STATE / "orders.json", orders)
+                return order
+    return {}
+
+
+def misbehave(order: dict[str, Any], when: str) -> None:
+    if order.get("when") != when:
+        return
+    match order["do"]:
+        case "sleep":
+            time.sleep(order["seconds"])
+        case "hang":
+            if order["stubborn"]:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            (STATE / f"hanging.{os.getpid()}").touch()
+            while True:
+                time.sleep(60)
+        case "garbage":
+            sys.stdout.buffer.write(b"\x00\xff<html>{[\n\x1b[31m")
+            sys.exit(0)
+        case "print":
+            sys.stdout.write(order["message"])
+            sys.exit(order["code"])
+        case "endless":
+            while True:
+                sys.stdout.write("y" * 65536)
+        case "fail":
+            fail(order["message"], order["code"])
+
+
+# --- the containers ---
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    descriptor = os.open(STATE / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def world() -> Iterator[dict[str, Any]]:
+    """The state, brought up to now; what is changed in it is kept unless a command fails."""
+    with locked():
+        state: dict[str, Any] = json.loads((STATE / "state.json").read_text())
+        for container in state["containers"]:
+            pass_time(container)
+        yield state
+        write(STATE / "state.json", state)
+
+
+def write(path: Path, value: object) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.rename(path)
+
+
+def find(state: dict[str, Any], name: str) -> dict[str, Any] | None:
+    return next((each for each in state["containers"] if name in (each["name"], each["id"])), None)
+
+
+def need(state: dict[str, Any], name: str) -> dict[str, Any]:
+    container = find(state, name)
+    if container is None:
+        fail(f'no container with name or ID "{name}" found: no such container')
+    return container
+
+
+def pass_time(container: dict[str, Any]) -> None:
+    """What a container did since the last look: it logged, ended, was restarted."""
+    now = time.time()
+    while container["state"] == "running" and container["lifetime"] is not None:
+        end = container["started"] + container["lifetime"]
+        if end > now:
+            break
+        container.update(state="exited", exit_code=container["code"])
+        again = container["restart"] in ("always", "unless-stopped") or (
+            container["restart"].startswith("on-failure") and container["code"] != 0
+        )
+        if again:
+            container["restarts"] += 1
+            begin(container, end + 0.1)
+    while container["state"] == "running" and container["ticking"] and container["next_tick"] <= now:
+        container["ticks"] += 1
+        say(container, container["next_tick"], 1, f"{container['program']}: tick {container['ticks']}")
+        container["next_tick"] += 1.0
+
+
+def begin(container: dict[str, Any], now: float) -> None:
+    program = container["program"]
+    container.update(state="running", started=now, ticks=0, next_tick=now)
+    say(container, now, 1, f"{program}: starting")
+    if program == "fail":
+        say(container, now, 2, "fail: cannot read the configuration")
+
+
+def say(container: dict[str, Any], when: float, stream: int, text: str) -> None:
+    container["logs"].append([when, stream, text])
+
+
+def behaviour(state: dict[str, Any], image: str, cmd: list[str]) -> dict[str, Any]:
+    """What the container will do: told by the image, or by its command's first word."""
+    if cmd and cmd[0] not in PROGRAMS:
+        return {"program": ""}
+    program = cmd[0] if cmd else state["images"][image].get("program", "web")
+    lifetime, code = {"fail": (0.0, 3), "brief": (2.0, 0)}.get(program, (None, 0))
+    told = {"program": program, "lifetime": lifetime, "code": code, "ticking": program == "web"}
+    return {**told, **state["images"][image]}
+
+
+def host_ports(container: dict[str, Any]) -> list[tuple[str, int]]:
+    found = []
+    for mapping in container["ports"]:
+        parts = mapping.partition("/")[0].rsplit(":", 2)
+        found.append((parts[0] if len(parts) == 3 else "0.0.0.0", int(parts[-2])))
+    return found
+
+
+def check_program(state: dict[str, Any], container: dict[str, Any], code: int) -> None:
+    if not container["program"]:
+        write(STATE / "state.json", state)  # the container stays, as with the real one
+        fail(
+            f'runc create failed: exec: "{container["cmd"][0]}": executable file not found in $PATH: '
+            "OCI runtime attempted to invoke a command that was not found",
+            code,
+        )
+
+
+def check_ports(state: dict[str, Any], container: dict[str, Any]) -> None:
+    taken = {
+        port for each in state["containers"] if each["state"] == "running" for _, port in host_ports(each)
+    }
+    for address, port in host_ports(container):
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+                used = port in taken
+            except OSError:
+                used = True
+        if used:
+            write(STATE / "state.json", state)  # the container stays, as with the real one
+            fail(f"rootlessport listen tcp {address}:{port}: bind: address already in use", 126)
+
+
+# --- the commands ---
+
+Options = dict[str, list[str]]
+
+
+def do_version(options: Options, arguments: list[str]) -> None:
+    print(json.dumps({"Client": {"APIVersion": "4.3.1", "Version": "4.3.1", "OsArch": "linux/amd64"}}))
+
+
+def do_ps(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        print(json.dumps([_listed(container) for container in state["containers"]], indent=2))
+
+
+def _listed(container: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Command": container["cmd"],
+        "ExitCode": container["exit_code"],
+        "Exited": container["state"] == "exited",
+        "Id": container["id"],
+        "Image": container["image"],
+        "Labels": container["labels"],
+        "Names": [container["name"]],
+        "StartedAt": int(container["started"]) if container["started"] else NEVER,
+        "State": container["state"],
+    }
+
+
+def do_inspect(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        container = find(state, arguments[0])
+    if container is None:
+        print("[]")
+        fail(f"inspecting object: no such container {arguments[0]}")
+    status = {"Status": container["state"], "ExitCode": container["exit_code"]}
+    print(json.dumps([{"Name": container["name"], "State": status, "RestartCount": container["restarts"]}]))
+
+
+def do_image_exists(options: Options, arguments: list[str]) -> int:
+    with world() as state:
+        return 0 if arguments[0] in state["images"] else 1
+
+
+def do_pull(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        if arguments[0] not in state["registry"]:
+            fail(f"initializing source docker://{arguments[0]}: pinging container registry: connection refused")
+        state["images"][arguments[0]] = state["registry"][arguments[0]]
+    print(hashlib.sha256(arguments[0].encode()).hexdigest())
+
+
+def do_network_exists(options: Options, arguments: list[str]) -> int:
+    with world() as state:
+        return 0 if arguments[0] in (*BUILT_IN_NETWORKS, *state["networks"]) else 1
+
+
+def do_network_create(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        if arguments[0] in state["networks"]:
+            fail(f"network name {arguments[0]} already used: network already exists")
+        state["networks"].append(arguments[0])
+    print(arguments[0])
+
+
+def do_run(options: Options, arguments: list[str]) -> None:
+    env = sys.stdin.read().splitlines() if "--env-file" in options else []
+    image, cmd = arguments[0], arguments[1:]
+    name = options["--name"][0]
+    with world() as state:
+        if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", name):
+            fail(f"names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument: {name}")
+        if image not in state["images"]:
+            fail(f"{image}: image not known")
+        network = options.get("--network", ["podman"])[0]
+        if network not in (*BUILT_IN_NETWORKS, *state["networks"]):
+            fail(f"unable to find network with name or ID {network}: network not found")
+        if other := find(state, name):
+            fail(f'creating container storage: the container name "{name}" is already in use by {other["id"]}')
+        for volume in options.get("--volume", []):
+            source = volume.partition(":")[0]
+            if source.startswith("/") and not Path(source).exists():
+                fail(f"statfs {source}: no such file or directory")
+        container = {
+            "id": hashlib.sha256(f"{name} {time.time_ns()}".encode()).hexdigest(),
+            "name": name,
+            "image": image,
+            "cmd": cmd,
+            "labels": dict(label.split("=", 1) for label in options.get("--label", [])),
+            "restart": options.get("--restart", ["no"])[0],
+            "ports": options.get("--publish", []),
+            "user": options.get("--user", [""])[0],
+            "network": network,
+            "env": env,
+            "state": "created",
+            "started": None,
+            "exit_code": 0,
+            "restarts": 0,
+            "logs": [],
+            **behaviour(state, image, cmd),
+        }
+        state["containers"].append(container)
+        check_program(state, container, 127)
+        check_ports(state, container)
+        begin(container, time.time())
+    print(container["id"])
+
+
+def do_start(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        container = need(state, arguments[0])
+        if container["state"] == "running":
+            return
+        check_program(state, container, 125)
+        check_ports(state, container)
+        container["restarts"] = 0
+        begin(container, time.time())
+    print(arguments[0])
+
+
+def do_stop(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        container = need(state, arguments[0])
+        if container["state"] == "running":
+            say(container, time.time(), 1, f"{container['program']}: stopping")
+            container.update(state="exited", exit_code=0)
+    print(arguments[0])
+
+
+def do_rename(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        container = need(state, arguments[0])
+        if find(state, arguments[1]):
+            fail(f"renaming container {container['id']}: name {arguments[1]} already in use, cannot rename container")
+        container["name"] = arguments[1]
+
+
+def do_rm(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        container = find(state, arguments[0])
+        if container is None:
+            return
+        state["containers"].remove(container)
+    print(arguments[0])
+
+
+def do_logs(options: Options, arguments: list[str]) -> None:
+    since = datetime.fromisoformat(options["--since"][0]).timestamp() if "--since" in options else 0.0
+    with world() as state:
+        identifier = need(state, arguments[0])["id"]
+    shown: int | None = None
+    while True:
+        with world() as state:
+            container = find(state, identifier)
+        if container is None:
+            return
+        lines = [line for line in container["logs"] if line[0] >= since]
+        if shown is None:
+            shown = max(0, len(lines) - int(options["--tail"][0])) if "--tail" in options else 0
+        for line in lines[shown:]:
+            show_line(line, stamped="--timestamps" in options)
+        shown = len(lines)
+        if "--follow" not in options or container["state"] != "running":
+            return
+        time.sleep(0.05)
+
+
+def show_line(line: list[Any], *, stamped: bool) -> None:
+    when, stream, text = line
+    stamp = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z ") if stamped else ""
+    out = sys.stdout if stream == 1 else sys.stderr
+    out.write(f"{stamp}{text}\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

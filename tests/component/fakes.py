@@ -1,0 +1,136 @@
+"""The fake podman as the tests handle it: install it, tell it to misbehave, look at what it was asked."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).parent / "fake_podman.py"
+WEB, WEB2 = "localhost/mcp-web:1.0.0", "localhost/mcp-web:2.0.0"
+WORKER, FAIL, BRIEF = "localhost/mcp-worker:1.0.0", "localhost/mcp-fail:1.0.0", "localhost/mcp-brief:1.0.0"
+MISSING = "localhost/mcp-missing:1.0.0"
+IMAGES = {WEB: "web", WEB2: "web", WORKER: "worker", FAIL: "fail", BRIEF: "brief"}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "the condition") -> None:
+    """Poll until `condition` holds; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not hold within {seconds:g} s"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class FakePodman:
+    """A fake podman in `folder`, which goes on PATH."""
+
+    folder: Path
+
+    @classmethod
+    def install(cls, folder: Path) -> "FakePodman":
+        """Make `folder` with an executable `podman` and its empty state, which knows IMAGES."""
+        state = folder / "state"
+        state.mkdir(parents=True)
+        shutil.copy(SCRIPT, folder / "podman")
+        images = {reference: {"program": program} for reference, program in IMAGES.items()}
+        empty = {"containers": [], "images": images, "registry": {}, "networks": []}
+        (state / "state.json").write_text(json.dumps(empty))
+        return cls(folder)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Everything it knows."""
+        value: dict[str, Any] = json.loads((self.folder / "state" / "state.json").read_text())
+        return value
+
+    def change(self, **parts: object) -> None:
+        """Replace parts of its state (nothing else may use it at that moment)."""
+        path = self.folder / "state" / "state.json"
+        path.with_suffix(".edit").write_text(json.dumps({**self.state, **parts}))
+        path.with_suffix(".edit").rename(path)
+
+    def add_image(self, reference: str, *, lifetime: float | None = None, code: int = 0, remote: bool = False) -> None:
+        """Add an image whose container ends after `lifetime` seconds; a `remote` one has to be pulled first."""
+        where = "registry" if remote else "images"
+        image = {"program": "web", "lifetime": lifetime, "code": code}
+        self.change(**{where: {**self.state[where], reference: image}})
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Its containers by name."""
+        return {container["name"]: container for container in self.state["containers"]}
+
+    def running(self) -> dict[str, str]:
+        """The image of each container that runs, by name."""
+        return {name: each["image"] for name, each in self.containers().items() if each["state"] == "running"}
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Every call: its `argv`, `environment`, and whether it was `refused` as unknown."""
+        path = self.folder / "state" / "calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def commands(self) -> list[list[str]]:
+        """The command lines of every call."""
+        return [call["argv"] for call in self.calls()]
+
+    def forget_calls(self) -> None:
+        """Begin a new list of calls."""
+        (self.folder / "state" / "calls.jsonl").unlink(missing_ok=True)
+
+    def misbehave(
+        self,
+        do: str,
+        argv: Sequence[str] = (),
+        *,
+        when: str = "before",
+        times: int = -1,
+        seconds: float = 0.0,
+        message: str = "it is told to fail",
+        code: int = 125,
+        stubborn: bool = False,
+    ) -> None:
+        """Misbehave for each command line that contains all of `argv`, at most `times` times (-1: always).
+
+        `do` is hang (a stubborn one ignores SIGTERM), sleep (`seconds`, then goes on), garbage, print (`message`, and
+        exit with `code`), endless, or fail (`message` and `code`); `when` is before or after its real effect.
+        """
+        order = {"do": do, "argv": list(argv), "when": when, "times": times, "seconds": seconds}
+        order |= {"message": message, "code": code, "stubborn": stubborn}
+        path = self.folder / "state" / "orders.json"
+        orders = json.loads(path.read_text()) if path.exists() else []
+        path.with_suffix(".edit").write_text(json.dumps([*orders, order]))
+        path.with_suffix(".edit").rename(path)
+
+    def behave(self) -> None:
+        """Forget every order, and end what hangs."""
+        (self.folder / "state" / "orders.json").unlink(missing_ok=True)
+        for pid in self.hanging():
+            os.kill(pid, signal.SIGKILL)
+
+    def hanging(self) -> list[int]:
+        """The processes that hang, as they were told."""
+        marks = list((self.folder / "state").glob("hanging.*"))
+        return [pid for pid in self.processes() if any(mark.suffix == f".{pid}" for mark in marks)]
+
+    def wait_hanging(self) -> None:
+        """Wait until a process hangs."""
+        wait_for(self.hanging, 10, "a podman that hangs")
+
+    def processes(self) -> list[int]:
+        """Every process of this fake that runs now."""
+        return [pid for pid in _pids() if str(self.folder / "podman") in _command_line(pid)]
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []

@@ -1,0 +1,54 @@
+"""Just enough HTTP/2 (RFC 9113, HPACK literals of RFC 7541) to send a gRPC call that no gRPC client would send."""
+
+import socket
+import ssl
+from contextlib import suppress
+
+from tests.agents import Agent
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, SETTINGS = 0, 1, 4
+END_STREAM, END_HEADERS = 1, 4
+EMPTY_MESSAGE = b"\0\0\0\0\0"  # gRPC's prefix: not compressed, no bytes
+
+
+def call(agent: Agent, path: str, authorization: bytes) -> bytes:
+    """Make a call with an empty request and this header, and return what came back, undecoded, until it fell silent."""
+    headers = [
+        (b":method", b"POST"),
+        (b":scheme", b"https"),
+        (b":path", path.encode()),
+        (b":authority", b"localhost"),
+        (b"content-type", b"application/grpc"),
+        (b"te", b"trailers"),
+        (b"authorization", authorization),
+    ]
+    block = b"".join(b"\0" + _text(key) + _text(value) for key, value in headers)
+    frames = _frame(SETTINGS, 0, 0, b"") + _frame(HEADERS, END_HEADERS, 1, block)
+    return _exchange(agent, PREFACE + frames + _frame(DATA, END_STREAM, 1, EMPTY_MESSAGE))
+
+
+def _text(value: bytes) -> bytes:
+    """A string literal without Huffman coding, of at most 126 bytes."""
+    assert len(value) < 127
+    return bytes((len(value),)) + value
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+
+
+def _exchange(agent: Agent, data: bytes) -> bytes:
+    context = ssl.create_default_context(cadata=agent.ca.decode())
+    context.set_alpn_protocols(["h2"])
+    received = b""
+    with (
+        socket.create_connection(("127.0.0.1", agent.port), 5) as raw,
+        context.wrap_socket(raw, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(data)
+        connection.settimeout(0.3)
+        with suppress(TimeoutError, ConnectionError):
+            while block := connection.recv(65536):
+                received += block
+    return received

@@ -1,0 +1,168 @@
+"""Who may call: no RPC is reachable without a valid token, and every call is in the log, its token never."""
+
+import re
+import secrets
+import time
+
+import grpc
+import pytest
+
+from tests.component import h2
+from tests.component.conftest import Rig
+from tests.component.wire import IMPLEMENTED, METHODS, UNIMPLEMENTED, Metadata, Wire, bearer, connected
+
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+REFUSALS = (UNAUTHENTICATED, DENIED)
+
+
+def log_line(rig: Rig, request_id: str) -> str:
+    """The one line of the agent's log with this request id."""
+    (line,) = [line for line in rig.agent.log().splitlines() if f" rid={request_id} " in line]
+    return line
+
+
+def test_the_service_has_the_fifteen_calls_of_the_specification() -> None:
+    assert len(METHODS) == 15
+    assert IMPLEMENTED < set(METHODS)
+
+
+MALFORMED: dict[str, Metadata] = {
+    "no metadata": (),
+    "an empty header": (("authorization", ""),),
+    "another scheme": (("authorization", "Basic TOKEN"),),
+    "no scheme": (("authorization", "TOKEN"),),
+    "no token": (("authorization", "Bearer"),),
+    "an empty token": (("authorization", "Bearer "),),
+    "two tokens": (("authorization", "Bearer TOKEN TOKEN"),),
+    "a token and a space": (("authorization", "Bearer TOKEN "),),
+    "half a token": (("authorization", "Bearer HALF"),),
+    "a token and more": (("authorization", "Bearer TOKENx"),),
+    "another token": (("authorization", "Bearer mcp_" + "A" * 43),),
+    "another case": (("authorization", "Bearer LOWER"),),
+    "a huge token": (("authorization", "Bearer " + "A" * 8192),),
+    "another key": (("x-authorization", "Bearer TOKEN"),),
+    "a binary key": (("authorization-bin", "Bearer TOKEN"),),
+    "sql": (("authorization", "Bearer ' OR '1'='1"),),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_call_is_reachable_without_a_valid_token(shared: Rig, method: str) -> None:
+    token = shared.agent.token
+    with connected(shared.agent) as wire:
+        for what, metadata in MALFORMED.items():
+            words = {"TOKEN": token, "HALF": token[:20], "LOWER": token.lower()}
+            sent = tuple((key, re.sub("TOKEN|HALF|LOWER", lambda m: words[m[0]], value)) for key, value in metadata)
+            if what == "a binary key":
+                answer = wire.call(method, metadata=tuple((key, value.encode()) for key, value in sent))  # type: ignore[misc]
+            else:
+                answer = wire.call(method, metadata=sent)
+            assert (what, answer.code, answer.responses) == (what, UNAUTHENTICATED, ())
+            line = log_line(shared, answer.request_id)
+            assert f"msg=refused rid={answer.request_id} method={method} peer=" in line
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_that_cannot_be_parsed_is_refused_all_the_same(shared: Rig, method: str) -> None:
+    """A request's content is not looked at before its token."""
+    with connected(shared.agent) as wire:
+        assert wire.call(method, b"\xff\xff\xff\xff", metadata=()).code is UNAUTHENTICATED
+        answer = wire.call(method, b"\xff\xff\xff\xff")
+        assert answer.code is (
+            grpc.StatusCode.UNIMPLEMENTED if method in UNIMPLEMENTED else grpc.StatusCode.INVALID_ARGUMENT
+        )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_guests_are_refused_and_everybody_else_is_not(shared: Rig, method: str) -> None:
+    name = secrets.token_hex(4)
+    home = shared.agent.home
+    accounts = {
+        f"{name}-guest": ("human", home.new_token(f"{name}-guest", "--role", "admin", "--role", "guest")),
+        f"{name}-human": ("human", home.new_token(f"{name}-human")),
+        f"{name}-system": ("system", home.new_token(f"{name}-system", "--type", "system", "--role", "admin")),
+    }
+    with connected(shared.agent) as wire:
+        for user, (kind, token) in accounts.items():
+            answer = wire.call(method, metadata=bearer(token))
+            refused = user.endswith("guest")
+            assert (user, answer.code in REFUSALS) == (user, refused)
+            assert answer.code is not UNAUTHENTICATED
+            line = log_line(shared, answer.request_id)
+            assert f"msg={'refused' if refused else 'call'} " in line
+            assert f" method={method} " in line
+            assert f" user={user} account={kind} " in line
+            assert re.search(r' peer="?ipv4:127\.0\.0\.1:[0-9]+', line)
+            assert f" code={answer.code.name} " in line
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_revoked_and_expired_tokens_are_refused(shared: Rig, method: str) -> None:
+    name = secrets.token_hex(4)
+    home = shared.agent.home
+    short = home.new_token(f"{name}-short", "--expires", "1ms")
+    revoked = home.new_token(f"{name}-revoked")
+    with connected(shared.agent) as wire:
+        answer = wire.call(method, metadata=bearer(short))
+        assert answer.code is UNAUTHENTICATED
+        assert f"the token of {name}-short expired at" in answer.details
+        assert wire.call(method, metadata=bearer(revoked)).code is not UNAUTHENTICATED
+        assert home.token("revoke", f"{name}-revoked").code == 0
+        answer = wire.call(method, metadata=bearer(revoked))
+        assert (answer.code, answer.details) == (UNAUTHENTICATED, "the token is not valid")
+
+
+def test_a_token_that_expires_while_the_agent_runs(shared: Rig) -> None:
+    token = shared.agent.home.new_token("soon", "--expires", "1500ms")
+    with connected(shared.agent, token) as wire:
+        assert wire.call("NodeStatus").code is grpc.StatusCode.OK
+        time.sleep(1.6)
+        assert wire.call("NodeStatus").code is UNAUTHENTICATED
+
+
+def test_headers_that_no_grpc_client_sends(shared: Rig) -> None:
+    """Bytes above 127, controls and empty values, straight onto the connection: nothing passes, nothing breaks."""
+    token = shared.agent.token.encode()
+    for value in (b"Bearer \xff\xfe", b"Bearer " + token + b"\xc3\xa9", b"B\xe9arer " + token, b"\x80", b"", b"Bearer\t" + token):
+        before = shared.agent.log()
+        h2.call(shared.agent, "/mcp.v1.McpAgentService/NodeStatus", value)
+        assert "code=OK" not in shared.agent.log().removeprefix(before)
+    before = shared.agent.log()
+    h2.call(shared.agent, "/mcp.v1.McpAgentService/NodeStatus", b"Bearer " + token)
+    assert "code=OK" in shared.agent.log().removeprefix(before)  # so the requests above were well-formed otherwise
+
+
+def test_an_unknown_call_says_so(shared: Rig) -> None:
+    with grpc.secure_channel(shared.agent.address, grpc.ssl_channel_credentials(shared.agent.ca)) as channel:
+        for path in ("/mcp.v1.McpAgentService/Nope", "/mcp.v2.Other/Deploy", "/grpc.reflection.v1.ServerReflection/X"):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(path)(b"", timeout=10)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_tokens_owner_is_who_the_operation_belongs_to(shared: Rig) -> None:
+    token = shared.agent.home.new_token("anna")
+    with connected(shared.agent, token) as wire:
+        answer = wire.call("StopService")
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert " user=anna " in log_line(shared, answer.request_id)
+
+
+def test_no_token_is_in_the_log(shared: Rig) -> None:
+    """Last in this file: by now every kind of call was made."""
+    token = shared.agent.home.new_token("zoe")
+    with connected(shared.agent, token) as wire:
+        _call_all(wire)
+        _call_all(wire, bearer(token + "x"))
+        _call_all(wire, (("authorization", f"Basic {token}"),))
+    log = shared.agent.log()
+    assert log.count("msg=call") > 15
+    assert log.count("msg=refused") > 300
+    for secret in (token, shared.agent.token, "mcp_"):
+        assert secret not in log
+
+
+def _call_all(wire: Wire, metadata: Metadata | None = None) -> None:
+    for method in METHODS:
+        wire.call(method, metadata=metadata)

@@ -1,0 +1,207 @@
+"""The fake podman is honest: the same commands, given to it and to real rootless podman, come to the same."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.podman import NewContainer, logs_argv, run_argv
+from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
+from tools.hostlib.private import Private
+
+Done = tuple[int, str, str]
+Podman = Callable[..., Done]
+
+
+def fake_runner(fake: FakePodman) -> Podman:
+    """Runs commands on the fake."""
+
+    def run(*argv: str, stdin: str = "") -> Done:
+        command = [str(fake.folder / "podman"), *argv]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=30)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def real_runner(rootless: Private) -> Podman:
+    """Runs commands on real podman; its stdin must be its own user's, to be opened as /dev/stdin."""
+
+    def run(*argv: str, stdin: str = "") -> Done:
+        piped = ["sh", "-c", 'printf %s "$0" | podman "$@"', stdin, *argv]
+        done = rootless.run(piped, check=False, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def new(name: str, image: str, **more: Any) -> list[str]:
+    """The command line that makes a container, as the agent builds it."""
+    settings = {"restart": "no", "service": "web", "component": "api", **more}
+    return run_argv(NewContainer(name=name, image=image, **settings))
+
+
+PS = ["ps", "--all", "--no-trunc", "--format=json"]
+INSPECT = ["inspect", "--type=container"]
+RM = ["rm", "--force", "--ignore", "--volumes", "--time=10"]
+
+
+def logs(name: str, tail: int | None = None, *, follow: bool = False, since: str = "") -> list[str]:
+    """The command line that shows logs, as the agent builds it."""
+    return logs_argv(name, tail=tail, follow=follow, timestamps=False, since=since)
+
+
+# What is done, and what the message must contain where it fails.
+SCRIPT: list[tuple[Sequence[str], str]] = [
+    (["version", "--format=json"], ""),
+    (PS, ""),
+    (["image", "exists", WEB], ""),
+    (["image", "exists", MISSING], ""),
+    (["pull", "--quiet", MISSING], "initializing source docker://localhost/mcp-missing:1.0.0"),
+    (["network", "exists", "testnet"], ""),
+    (["network", "exists", "podman"], ""),
+    (["network", "create", "testnet"], ""),
+    (["network", "exists", "testnet"], ""),
+    (["network", "create", "testnet"], "network already exists"),
+    (new("w", WEB, restart="unless-stopped", ports=("127.0.0.1:PORT:8080",), env=("A=b c", "D='e'")), ""),
+    (new("w", WEB), 'the container name "w" is already in use by'),
+    (new("x", WEB, ports=("127.0.0.1:PORT:8080",)), "bind: address already in use"),
+    (PS, ""),
+    ([*RM, "x"], ""),
+    ([*RM, "x"], ""),
+    (new("x", MISSING), "image not known"),
+    (new("x", WEB, network="nonet"), "unable to find network with name or ID nonet: network not found"),
+    (new("x", WEB, volumes=("/nonexistent:/x",)), "statfs /nonexistent: no such file or directory"),
+    (new("x", WEB, cmd=("nosuch",)), "OCI runtime attempted to invoke a command that was not found"),
+    ([*INSPECT, "x"], ""),
+    (["start", "x"], "executable file not found in $PATH"),
+    ([*RM, "x"], ""),
+    (new("x", WEB, network="testnet", user="0:0", volumes=("/tmp:/tmp:ro",), cmd=("worker",)), ""),
+    ([*RM, "x"], ""),
+    (new("f", FAIL), ""),
+    (["SLEEP", "1"], ""),
+    ([*INSPECT, "f"], ""),
+    (PS, ""),
+    (logs("f"), ""),
+    (logs("f", 1), ""),
+    (logs("f", 0), ""),
+    (logs("f", follow=True), ""),
+    (logs("f", since="2040-01-01T00:00:00.000000Z"), ""),
+    (["stop", "--time=10", "f"], ""),
+    (new("b", BRIEF), ""),
+    (["start", "b"], ""),
+    ([*INSPECT, "b"], ""),
+    (["SLEEP", "3"], ""),
+    ([*INSPECT, "b"], ""),
+    (["rename", "f", "w"], "name w already in use"),
+    (["rename", "f", "f.old"], ""),
+    (["rename", "f", "g"], 'no container with name or ID "f" found: no such container'),
+    (["start", "f"], 'no container with name or ID "f" found: no such container'),
+    (["stop", "--time=10", "f"], 'no container with name or ID "f" found: no such container'),
+    (logs("f"), 'no container with name or ID "f" found: no such container'),
+    ([*INSPECT, "f"], "no such container"),
+    (["stop", "--time=10", "w"], ""),
+    (PS, ""),
+    (["start", "w"], ""),
+    ([*INSPECT, "w"], ""),
+    ([*RM, "w"], ""),
+    ([*RM, "f.old"], ""),
+    ([*RM, "b"], ""),
+    (PS, ""),
+    (["bogus"], "unrecognized command `podman bogus`"),
+    (["ps", "--bogus"], "unknown flag: --bogus"),
+    (new("--privileged", WEB), "invalid argument"),
+    (["start", "--privileged"], "unknown flag: --privileged"),
+]
+
+
+def summary(argv: Sequence[str], done: Done, message: str) -> object:
+    """What must be the same: the status, the part of the output that the agent reads, and the message."""
+    code, out, err = done
+    if message:
+        assert message in err, f"{argv}: {err!r} does not say {message!r}"
+    said = _read(argv[0], out) if code == 0 else out
+    return [code, said]
+
+
+def _read(command: str, out: str) -> object:
+    if command == "ps":
+        return sorted((str(row["Names"]), *_row(row)) for row in json.loads(out))
+    if command == "inspect":
+        return [(row["State"]["Status"], row["State"]["ExitCode"], row["RestartCount"]) for row in json.loads(out)]
+    if command == "version":
+        return isinstance(json.loads(out)["Client"]["Version"], str)
+    if command == "logs":  # only that there is something: the programs' words are their own
+        return len(out.splitlines())
+    return re.sub(r"^[0-9a-f]{64}$", "ID", out, flags=re.MULTILINE)
+
+
+def _row(row: dict[str, Any]) -> tuple[object, ...]:
+    ours = {key: value for key, value in row["Labels"].items() if key.startswith("mcp.")}
+    return row["State"], row["ExitCode"], row["Image"], sorted(ours.items()), row["StartedAt"] > 0, len(row["Id"])
+
+
+def play(run: Podman, port: int) -> list[object]:
+    """The script's outcome, step by step."""
+    steps: list[object] = []
+    for argv, message in SCRIPT:
+        if argv[0] == "SLEEP":
+            time.sleep(float(argv[1]))
+            continue
+        words = [word.replace("PORT", str(port)) if word.startswith("--publish") else word for word in argv]
+        env = "A=b c\nD='e'\n" if "--env-file=/dev/stdin" in argv else ""
+        steps.append([list(argv), summary(argv, run(*words, stdin=env), message)])
+    return steps
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakePodman:
+    """A fake with nothing in it."""
+    return FakePodman.install(tmp_path / "bin")
+
+
+def test_the_fake_does_what_podman_does(rootless: Private, fake: FakePodman) -> None:
+    real, pretended = play(real_runner(rootless), 23451), play(fake_runner(fake), 23452)
+    assert [(ours, theirs) for ours, theirs in zip(pretended, real, strict=True) if ours != theirs] == []
+
+
+def test_restarts_are_counted_alike(rootless: Private, fake: FakePodman) -> None:
+    for run in (real_runner(rootless), fake_runner(fake)):
+        assert run(*new("f", FAIL, restart="unless-stopped"))[0] == 0
+        time.sleep(2)
+        (container,) = json.loads(run(*INSPECT, "f")[1])
+        assert container["RestartCount"] > 2
+        run(*RM, "f")
+
+
+def test_the_environment_arrives(rootless: Private, fake: FakePodman) -> None:
+    argv = new("w", WEB, env=("PORT=9999", "A=b c"))
+    real, pretended = real_runner(rootless), fake_runner(fake)
+    for run in (real, pretended):
+        assert run(*argv, stdin="PORT=9999\nA=b c\n")[0] == 0
+    (container,) = json.loads(real(*INSPECT, "w")[1])
+    assert {"PORT=9999", "A=b c"} <= set(container["Config"]["Env"])
+    assert fake.containers()["w"]["env"] == ["PORT=9999", "A=b c"]
+
+
+def test_following_ends_with_the_container(rootless: Private, fake: FakePodman) -> None:
+    for run in (real_runner(rootless), fake_runner(fake)):
+        assert run(*new("b", BRIEF))[0] == 0
+        began = time.monotonic()
+        code, out, _ = run(*logs("b", follow=True))
+        assert (code, out.splitlines()[0]) == (0, "brief: starting")
+        assert 1 < time.monotonic() - began < 6
+        run(*RM, "b")
+
+
+def test_the_fake_refuses_what_the_agent_does_not_build(fake: FakePodman) -> None:
+    run = fake_runner(fake)
+    for argv in (["ps"], ["run", WEB], ["exec", "w", "sh"], [*RM, "--all"], ["rm", "w"], ["network", "rm", "n"]):
+        code, out, err = run(*argv)
+        assert (code, out, err.startswith("Error: ")) == (125, "", True)
+    assert all(call["refused"] for call in fake.calls())

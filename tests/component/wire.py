@@ -1,0 +1,89 @@
+"""Calls to an agent without the CLI: any RPC, any token, any bytes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from mcp.shared.tls import prepare_grpc
+from proto.mcp.v1 import mcp_pb2 as pb
+from tests.agents import Agent
+
+prepare_grpc()
+
+import grpc  # noqa: E402 - its environment must be set before
+
+SERVICE = pb.DESCRIPTOR.services_by_name["McpAgentService"]
+METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
+IMPLEMENTED = frozenset(
+    ("Deploy", "UndeployService", "StopService", "StartService", "LiveCheck", "NodeStatus", "Logs")
+)
+UNIMPLEMENTED = frozenset(METHODS) - IMPLEMENTED
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def request_for(method: str, **fields: Any) -> Message:
+    """A request message of an RPC."""
+    return GetMessageClass(METHODS[method].input_type)(**fields)
+
+
+def bearer(token: str) -> Metadata:
+    """The metadata that carries a token."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a call; `responses` are the messages that came before its end."""
+
+    code: grpc.StatusCode
+    details: str
+    responses: tuple[Any, ...]
+    request_id: str
+
+
+class Wire:
+    """A channel to one agent."""
+
+    def __init__(self, channel: grpc.Channel, token: str) -> None:
+        """`token` is sent where a call says nothing else."""
+        self._channel = channel
+        self._token = token
+
+    def call(self, method: str, request: Message | bytes | None = None, metadata: Metadata | None = None) -> Answer:
+        """Make one call, whatever it is, and wait for its end."""
+        descriptor = METHODS[method]
+        message = request_for(method) if request is None else request
+        data = message if isinstance(message, bytes) else message.SerializeToString()
+        kind = self._channel.unary_stream if descriptor.server_streaming else self._channel.unary_unary
+        response = GetMessageClass(descriptor.output_type)
+        stub = kind(f"/{SERVICE.full_name}/{method}", response_deserializer=response.FromString)
+        sent = bearer(self._token) if metadata is None else metadata
+        try:
+            if descriptor.server_streaming:
+                call = stub(data, metadata=sent, timeout=30)
+                responses = tuple(call)
+            else:
+                answer, call = stub.with_call(data, metadata=sent, timeout=30)
+                responses = (answer,)
+        except grpc.RpcError as error:
+            return _answer(error, ())
+        return _answer(call, responses)
+
+
+def _answer(call: Any, responses: tuple[Any, ...]) -> Answer:
+    trailing = {key: value for key, value in call.trailing_metadata() or ()}
+    return Answer(call.code(), call.details() or "", responses, str(trailing.get("x-request-id", "")))
+
+
+@contextmanager
+def connected(agent: Agent, token: str | None = None) -> Iterator[Wire]:
+    """A channel to `agent` with the operator's token, or another one."""
+    options = [("grpc.max_metadata_size", 64 * 1024), ("grpc.absolute_max_metadata_size", 64 * 1024)]
+    with grpc.secure_channel(agent.address, grpc.ssl_channel_credentials(agent.ca), options) as channel:
+        yield Wire(channel, agent.token if token is None else token)
