@@ -277,8 +277,8 @@ def build(program: Program, arch: str, folder: Path, wheels: list[Wheel], out: P
     tree["mcp/shared/_stamp.py"] = f'VERSION = "{version}"\nCOMMIT = "{commit}"\n'.encode()
     stream = native_stream(native)
     tree["native.json"] = json.dumps({"sha256": sha256(stream), "names": sorted(native)}).encode()
-    launcher = {path.stem: path.read_text() for path in ZIPAPP.glob("*.py")}
-    ident = identity([*tree.items(), *((name, text.encode()) for name, text in launcher.items())])
+    launcher = {path.name: path.read_bytes() for path in ZIPAPP.glob("*.py")}
+    ident = identity([*tree.items(), *launcher.items()])
     suffixes = sorted({name.partition(".")[2] for name in native if ".cpython-" in name})
     values = {
         "PROGRAM": program.name,
@@ -286,12 +286,8 @@ def build(program: Program, arch: str, folder: Path, wheels: list[Wheel], out: P
         "ENTRY": program.entry,
         "SUFFIXES": " ".join("." + s for s in suffixes),
     }
-    extra = {
-        "__main__.py": fill(launcher["main"], values),
-        "_start.py": fill(launcher["start"], values),
-        "_first.py": fill(launcher["first"], values),
-        "native.tar.xz": stream,
-    }
+    del launcher["preamble.py"]  # that one is shiv's to place
+    extra = {name: fill(content, values) for name, content in launcher.items()} | {"native.tar.xz": stream}
     target = out / f"{program.name}-{version}-linux-{arch}.pyz"
     write(target, normal(assemble(program, tree, ident), extra), 0o755)
     return target
@@ -303,10 +299,10 @@ def identity(files: Iterable[tuple[str, bytes]]) -> str:
     return sha256("".join(parts).encode())[:16]
 
 
-def fill(text: str, values: dict[str, str]) -> bytes:
+def fill(template: bytes, values: dict[str, str]) -> bytes:
     for name, value in values.items():
-        text = text.replace(f"@{name}@", value)
-    return text.encode()
+        template = template.replace(f"@{name}@".encode(), value.encode())
+    return template
 
 
 def assemble(program: Program, tree: Files, ident: str) -> bytes:

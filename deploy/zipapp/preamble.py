@@ -4,7 +4,6 @@ It runs in the first start only (later ones do without shiv), under the set-up l
 shiv sets `archive` (the zipapp's path), `env` and `site_packages`.
 """
 
-import ctypes
 import hashlib
 import importlib.machinery
 import json
@@ -16,8 +15,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import _first  # type: ignore[import-not-found]
-import _start  # type: ignore[import-not-found]
+import _clean
+import _first
+import _start
 
 NATIVE = "native.tar.xz"
 
@@ -59,9 +59,14 @@ def mark(site: Path, natives: list[Path]) -> None:
 
 def sync(tree: Path) -> None:
     """Flush the tree's file system: after a power cut there must be no marker without its files."""
+    try:
+        from ctypes import CDLL
+    except ImportError:  # a Python built without libffi
+        os.sync()
+        return
     descriptor = os.open(tree, os.O_RDONLY)
     try:
-        ctypes.CDLL(None).syncfs(descriptor)
+        CDLL(None).syncfs(descriptor)
     finally:
         os.close(descriptor)
 
@@ -76,7 +81,7 @@ def run(archive: str, site: Path, build: str) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     _first.release()
-    _first.clean(str(site.parent.parent), build)
+    _clean.clean(str(site.parent.parent), build)
     _start.use_path(str(site))
 
 

@@ -2,11 +2,16 @@
 
 from typing import TypedDict
 
-try:
-    from mcp.shared._stamp import COMMIT, VERSION  # type: ignore[import-not-found]  # exists in a zipapp only
-except ImportError:
-    VERSION: str = "v0.0.0-source"  # type: ignore[no-redef]
-    COMMIT: str = "unknown"  # type: ignore[no-redef]
+
+def _stamp() -> tuple[str, str]:
+    try:
+        from mcp.shared import _stamp  # type: ignore[attr-defined]  # exists in a zipapp only
+    except ImportError:
+        return "v0.0.0-source", "unknown"
+    return _stamp.VERSION, _stamp.COMMIT
+
+
+VERSION, COMMIT = _stamp()
 
 
 class Details(TypedDict):

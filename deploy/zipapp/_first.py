@@ -1,4 +1,4 @@
-"""The first start of a build: `_first` in the archive. Has shiv extract it, and removes older builds' trees.
+"""The first start of a build: `_first` in the archive. Has shiv extract it.
 
 Locks: TREE.lock as in `_start`; TREE.setup, exclusive, for whoever extracts. All errors end in one line.
 """
@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import importlib.machinery
+import importlib.util
 import os
 import re
 import shutil
@@ -14,14 +15,12 @@ import sys
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import _bootstrap  # type: ignore[import-not-found]  # shiv's, in the archive
-import _start  # type: ignore[import-not-found]
+import _clean
+import _start
 
-SUFFIXES = "@SUFFIXES@".split()  # of the native modules in this archive, one per Python
-ENTRY = re.compile(r"\.?([0-9a-f]{16}-[^.]+?)(?:\.lock|\.setup|\.tmp|_lock)?")
-TRASH = ".trash-"
+SUFFIXES = "@SUFFIXES@"  # of the native modules in this archive, one per Python
 
 _setup_lock = -1
 _umask = 0
@@ -43,22 +42,36 @@ def start(program: str, build: str, tree: str) -> None:
 
 
 def check_machine(program: str) -> None:
-    """Refuse a machine or a Python for which the archive has no native modules."""
+    """Refuse a machine or a Python on which the archive's native modules cannot be unpacked or loaded."""
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
-    if suffix in SUFFIXES:
-        return
+    if suffix not in SUFFIXES.split():
+        wrong_machine(program, suffix)
+    if importlib.util.find_spec("_lzma") is None:
+        _start.refuse(program, f"{sys.executable} was built without lzma: use the system's python3")
+    with contextlib.suppress(ImportError):  # a Python built without libffi cannot tell
+        from ctypes import CDLL
+
+        for library in ("libstdc++.so.6", "libgcc_s.so.1"):
+            try:
+                CDLL(library)
+            except OSError:
+                _start.refuse(
+                    program, f"{library} is missing: install it, or on NixOS name its folder in LD_LIBRARY_PATH"
+                )
+
+
+def wrong_machine(program: str, suffix: str) -> NoReturn:
+    """Say which machine or Python is needed; `suffix` is that of the running Python's native modules."""
     names = {"x86_64": "amd64", "aarch64": "arm64"}
-    ours = next(machine for machine in names if machine in SUFFIXES[0])
-    here = os.uname().machine
-    if here != ours:
-        _start.refuse(
-            program,
-            f"this file is for {names[ours]}, this machine is {names.get(here, here)}: "
-            f"use the file whose name ends in linux-{names.get(here, here)}.pyz",
-        )
-    pythons = ", ".join(re.sub(r"\.cpython-3(\d+).*", r"3.\1", known) for known in SUFFIXES)
-    found = f"{sys.implementation.name} {sys.version.split()[0]} with {suffix.strip('.')}"
-    _start.refuse(program, f"needs CPython {pythons} for glibc, this is {found} ({sys.executable})")
+    wanted = next(machine for machine in names if machine in SUFFIXES)
+    machine = os.uname().machine
+    if machine != wanted:
+        here = names.get(machine, machine)
+        other = f"use the file for linux-{here}" if machine in names else "there is none for it"
+        _start.refuse(program, f"this file is for {names[wanted]}, this machine is {here}: {other}")
+    pythons = ", ".join(f"3.{minor}" for minor in re.findall(r"cpython-3(\d+)", SUFFIXES))
+    found = f"{sys.implementation.name} {sys.version.split()[0]}{suffix.removesuffix('.so')} ({sys.executable})"
+    _start.refuse(program, f"needs CPython {pythons} with glibc, this is {found}")
 
 
 def prepare(program: str, folder: str) -> None:
@@ -68,7 +81,7 @@ def prepare(program: str, folder: str) -> None:
     os.makedirs(folder, mode=0o700, exist_ok=True)
     for path in (os.path.dirname(folder), folder):
         info = os.stat(path)
-        if info.st_uid != os.geteuid():
+        if info.st_uid not in (0, os.geteuid()):
             _start.refuse(
                 program,
                 f"{path} belongs to user {info.st_uid}, not to user {os.geteuid()}: "
@@ -97,7 +110,7 @@ def lock(tree: str) -> bool:
     if _start.intact(tree):
         release()
         return False
-    discard(Path(tree))
+    _clean.discard(tree)
     shutil.rmtree(f"{tree}.tmp", ignore_errors=True)
     return True
 
@@ -113,6 +126,8 @@ def through_shiv(program: str, build: str, tree: str) -> None:
 
     shiv would name the tree after the file, which is renamed in an upgrade, and compile in a process pool.
     """
+    import _bootstrap  # type: ignore[import-not-found]  # shiv's, in the archive
+
     extract = _bootstrap.extract_site_packages
 
     def cache_path(_archive: object, _root: object, found: str) -> Path:
@@ -133,14 +148,14 @@ def through_shiv(program: str, build: str, tree: str) -> None:
     _bootstrap.bootstrap()
 
 
-def give_up(program: str, tree: str, error: Exception) -> None:
+def give_up(program: str, tree: str, error: Exception) -> NoReturn:
     """Leave no half of a tree (the disk may be full), and say what is wrong."""
     shutil.rmtree(f"{tree}.tmp", ignore_errors=True)
     shutil.rmtree(tree, ignore_errors=True)
     refuse(program, os.path.dirname(tree), error)
 
 
-def refuse(program: str, folder: str, error: Exception) -> None:
+def refuse(program: str, folder: str, error: Exception) -> NoReturn:
     """One line for an extraction that failed: the reason, and what to do about it."""
     if not isinstance(error, OSError):
         _start.refuse(program, f"{sys.argv[0]} is damaged ({error}): copy it again")
@@ -155,41 +170,3 @@ def refuse(program: str, folder: str, error: Exception) -> None:
         program,
         f"cannot unpack into {folder}: {reason}: make it yours and writable, or set SHIV_ROOT to a folder that is",
     )
-
-
-def clean(folder: str, build: str) -> None:
-    """Remove other builds' trees, but none that a process still runs from; errors are for the next start."""
-    with contextlib.suppress(OSError):
-        names = os.listdir(folder)
-        for trash in names:
-            if trash.startswith(TRASH):
-                shutil.rmtree(f"{folder}/{trash}", ignore_errors=True)
-        matches = [match for match in map(ENTRY.fullmatch, names) if match]
-        for key in {match[1] for match in matches if not match[1].startswith(build)}:
-            with contextlib.suppress(OSError):
-                remove(Path(folder, key))
-
-
-def remove(tree: Path) -> None:
-    """Remove one tree and its locks; BlockingIOError where it is in use."""
-    path = f"{tree}.lock"
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(held), os.stat(path)):
-            return
-        discard(tree)
-        shutil.rmtree(f"{tree}.tmp", ignore_errors=True)
-        for lock_file in (f"{tree}.setup", f"{tree.parent}/.{tree.name}_lock", path):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(lock_file)
-    finally:
-        os.close(held)
-
-
-def discard(tree: Path) -> None:
-    """Remove a tree so that no start ever sees half of it: rename first."""
-    trash = tree.with_name(f"{TRASH}{os.getpid()}-{tree.name}")
-    with contextlib.suppress(FileNotFoundError):
-        tree.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)

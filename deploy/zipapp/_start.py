@@ -1,4 +1,5 @@
-"""Start a zipapp: `_start` beside `__main__` in the archive, read and compiled at every start, hence short.
+"""Start a zipapp: `_start` beside `__main__` in the archive, read and compiled at every start, hence short, and
+without pathlib, whose import takes longer than all of this.
 
 An extracted tree lies at FOLDER/BUILD-TAG (TAG names the Python's ABI, BUILD the archive's content), and
 beside it TREE.lock, on which every process that runs from the tree holds a shared flock until it ends.
@@ -34,9 +35,9 @@ def start(program: str, build: str, entry: str) -> NoReturn:
 
         _first.start(program, build, tree)
     if any(build not in name for name in os.listdir(folder)):
-        import _first
+        import _clean
 
-        _first.clean(folder, build)
+        _clean.clean(folder, build)
     use_path(f"{tree}/site-packages")
     try:
         main = importlib.import_module(entry).main
@@ -48,7 +49,7 @@ def start(program: str, build: str, entry: str) -> NoReturn:
 def isolate(program: str) -> NoReturn:
     """Start again with -I: without it PYTHONPATH, the user's site and its .pth files come before us."""
     try:
-        os.execv(sys.executable, [sys.executable, "-I", *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-I", *sys.orig_argv[1:]])  # noqa: S606
     except OSError as error:
         refuse(program, f"cannot restart {sys.executable}: {error.strerror}: run it as python3 -I {sys.argv[0]}")
 
@@ -81,7 +82,7 @@ def trusted(folder: str) -> bool:
     """Whether nobody else can put files into the folder or replace it."""
     try:
         return not any(
-            info.st_uid != os.geteuid() or info.st_mode & 0o022
+            info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022
             for info in (os.stat(os.path.dirname(folder)), os.stat(folder))
         )
     except OSError:
