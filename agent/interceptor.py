@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from agent.auth import Identity, TokenBackend, authorize, bearer_token
 from agent.log import fields, logger
@@ -21,6 +22,7 @@ from mcp.shared import errors
 from mcp.shared.version import VERSION
 
 REQUEST_ID = "x-request-id"
+MESSAGE_LIMIT = 2000  # bytes; clients refuse trailers of more than 8 KiB, in which a byte may take three
 
 _caller: ContextVar[Identity] = ContextVar("caller")
 
@@ -46,6 +48,11 @@ def status_code(error: errors.McpError) -> grpc.StatusCode:
     return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.FAILED_PRECONDITION)
 
 
+def _cut(message: str) -> str:
+    data = message.encode(errors="replace")
+    return message if len(data) <= MESSAGE_LIMIT else data[:MESSAGE_LIMIT].decode(errors="ignore") + "…"
+
+
 class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
     """Authenticates, logs, and maps errors, for all four kinds of RPC."""
 
@@ -65,6 +72,11 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
         headers = dict(details.invocation_metadata or ())
         authorization = headers.get("authorization")
         call = _Call(self._backend, details.method, authorization if isinstance(authorization, str) else None)
+        # A single request stays bytes until its token has been checked: gRPC itself would parse it before, and
+        # answer one that cannot be parsed with UNKNOWN.
+        deserializer = handler.request_deserializer if handler.request_streaming else None
+        if not handler.request_streaming:
+            call.deserializer = handler.request_deserializer
         if handler.response_streaming:
             wrap = (
                 grpc.stream_stream_rpc_method_handler
@@ -79,7 +91,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
                 else grpc.unary_unary_rpc_method_handler
             )
             behaviour = call.unary(handler.stream_unary or handler.unary_unary)
-        return wrap(behaviour, handler.request_deserializer, handler.response_serializer)
+        return wrap(behaviour, deserializer, handler.response_serializer)
 
 
 class _Call:
@@ -88,22 +100,31 @@ class _Call:
     def __init__(self, backend: TokenBackend, method: str, authorization: str | None) -> None:
         self._backend = backend
         self._authorization = authorization
+        self.deserializer: Callable[[bytes], Any] | None = None
         self._fields: dict[str, object] = {"rid": secrets.token_hex(6), "method": method.rpartition("/")[2]}
 
     def unary(self, handler: Handler) -> Handler:
         async def behaviour(request: Any, context: Any) -> Any:
             async with self._guarded(context):
-                return await handler(request, context)
+                return await handler(self._parsed(request), context)
 
         return behaviour
 
     def streaming(self, handler: Handler) -> Handler:
         async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._guarded(context), aclosing(handler(request, context)) as responses:
+            async with self._guarded(context), aclosing(handler(self._parsed(request), context)) as responses:
                 async for response in responses:
                     yield response
 
         return behaviour
+
+    def _parsed(self, request: Any) -> Any:
+        if self.deserializer is None:
+            return request
+        try:
+            return self.deserializer(request)
+        except DecodeError:
+            raise errors.InvalidInput(f"the request is not a message of {self._fields['method']}") from None
 
     @asynccontextmanager
     async def _guarded(self, context: Any) -> AsyncIterator[None]:
@@ -116,7 +137,7 @@ class _Call:
                 await self._authenticate()
                 yield
             except errors.McpError as error:
-                code, message = status_code(error), str(error)
+                code, message = status_code(error), _cut(str(error))
                 await context.abort(code, message)
             except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
                 code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED

@@ -19,11 +19,17 @@ def setup(level: str) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+    handler.addFilter(_no_header)
     # asyncio and grpc report what nobody handled; it must not bypass the format.
     for name in ("asyncio", "grpc"):
         other = logging.getLogger(name)
         other.handlers[:] = [handler]
         other.propagate = False
+
+
+def _no_header(record: logging.LogRecord) -> bool:
+    """Drop what gRPC says of a header that is not UTF-8: it quotes the header, which may hold a token."""
+    return not (record.name.startswith("grpc.") and "Invalid encoding" in str(record.msg))
 
 
 def fields(**values: object) -> dict[str, dict[str, object]]:
@@ -42,7 +48,6 @@ class _Logfmt(logging.Formatter):
 
 
 def _quoted(text: str) -> str:
-    line = one_line(text)
-    if line and not any(c in line for c in ' "=\\'):
-        return line
-    return '"' + line.replace('"', '\\"') + '"'
+    # backslashes first, so that none of the value can undo the escaping of what follows it
+    line = one_line(text.replace("\\", "\\\\").replace('"', '\\"'))
+    return line if line and not any(c in line for c in ' "=\\') else f'"{line}"'

@@ -9,7 +9,8 @@ import pytest
 
 from tests.component import h2
 from tests.component.conftest import Rig
-from tests.component.wire import IMPLEMENTED, METHODS, UNIMPLEMENTED, Metadata, Wire, bearer, connected
+from tests.component.fakes import wait_for
+from tests.component.wire import IMPLEMENTED, METHODS, Metadata, Wire, bearer, connected
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -18,7 +19,9 @@ REFUSALS = (UNAUTHENTICATED, DENIED)
 
 def log_line(rig: Rig, request_id: str) -> str:
     """The one line of the agent's log with this request id."""
-    (line,) = [line for line in rig.agent.log().splitlines() if f" rid={request_id} " in line]
+    wanted = f" rid={request_id} "
+    wait_for(lambda: wanted in rig.agent.log())  # it is written once the answer is on its way
+    (line,) = [line for line in rig.agent.log().splitlines() if wanted in line]
     return line
 
 
@@ -40,7 +43,7 @@ MALFORMED: dict[str, Metadata] = {
     "a token and more": (("authorization", "Bearer TOKENx"),),
     "another token": (("authorization", "Bearer mcp_" + "A" * 43),),
     "another case": (("authorization", "Bearer LOWER"),),
-    "a huge token": (("authorization", "Bearer " + "A" * 8192),),
+    "a huge token": (("authorization", "Bearer " + "A" * 4096),),
     "another key": (("x-authorization", "Bearer TOKEN"),),
     "a binary key": (("authorization-bin", "Bearer TOKEN"),),
     "sql": (("authorization", "Bearer ' OR '1'='1"),),
@@ -68,10 +71,7 @@ def test_a_call_that_cannot_be_parsed_is_refused_all_the_same(shared: Rig, metho
     """A request's content is not looked at before its token."""
     with connected(shared.agent) as wire:
         assert wire.call(method, b"\xff\xff\xff\xff", metadata=()).code is UNAUTHENTICATED
-        answer = wire.call(method, b"\xff\xff\xff\xff")
-        assert answer.code is (
-            grpc.StatusCode.UNIMPLEMENTED if method in UNIMPLEMENTED else grpc.StatusCode.INVALID_ARGUMENT
-        )
+        assert wire.call(method, b"\xff\xff\xff\xff").code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("method", METHODS)
