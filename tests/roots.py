@@ -71,8 +71,15 @@ class Root:
 
     path: Path
 
-    def argv(self, command: Sequence[str], *, binds: Mapping[Path, str] | None = None, cwd: str = "/",
-             env: Mapping[str, str] | None = None, uid: int = 0) -> list[str]:
+    def argv(
+        self,
+        command: Sequence[str],
+        *,
+        binds: Mapping[Path, str] | None = None,
+        cwd: str = "/",
+        env: Mapping[str, str] | None = None,
+        uid: int = 0,
+    ) -> list[str]:
         """The command inside the root, with the host's network and an otherwise clean environment.
 
         binds maps paths of the host to absolute ones inside, which must lie below /tmp, /run, /mnt, /srv, /home
@@ -86,12 +93,39 @@ class Root:
         inside = {"PATH": "/usr/sbin:/usr/bin", "HOME": "/root" if uid == 0 else "/tmp", "LANG": "C.UTF-8"}
         inside |= env or {}
         variables = [f"{name}={value}" for name, value in inside.items()]
-        return [*_unshare(), "--mount", "--propagation", "private", "--", "sh", "-euc", ENTER, "enter",
-                str(self.path), *pairs, "--", "chroot", f"--userspec={uid}:{uid}", str(self.path),
-                "/usr/bin/env", "-i", f"--chdir={cwd}", *variables, *command]
+        return [
+            *_unshare(),
+            "--mount",
+            "--propagation",
+            "private",
+            "--",
+            "sh",
+            "-euc",
+            ENTER,
+            "enter",
+            str(self.path),
+            *pairs,
+            "--",
+            "chroot",
+            f"--userspec={uid}:{uid}",
+            str(self.path),
+            "/usr/bin/env",
+            "-i",
+            f"--chdir={cwd}",
+            *variables,
+            *command,
+        ]
 
-    def run(self, command: Sequence[str], *, binds: Mapping[Path, str] | None = None, cwd: str = "/",
-            env: Mapping[str, str] | None = None, uid: int = 0, timeout: float = 60) -> Done:
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        binds: Mapping[Path, str] | None = None,
+        cwd: str = "/",
+        env: Mapping[str, str] | None = None,
+        uid: int = 0,
+        timeout: float = 60,
+    ) -> Done:
         """Run it to its end, at most timeout seconds; see argv()."""
         argv = self.argv(command, binds=binds, cwd=cwd, env=env, uid=uid)
         return _run(argv, timeout)
@@ -115,8 +149,16 @@ class Arm64:
         qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
         if qemu is None:
             raise HostError("qemu-aarch64 is missing: run `python3 tools/host.py ensure --for test`")
-        return ["env", f"QEMU_CPU={QEMU_CPU}", qemu, "-L", str(self.path), str(self.path / "usr/bin/python3.11"),
-                "-I", *arguments]
+        return [
+            "env",
+            f"QEMU_CPU={QEMU_CPU}",
+            qemu,
+            "-L",
+            str(self.path),
+            str(self.path / "usr/bin/python3.11"),
+            "-I",
+            *arguments,
+        ]
 
 
 def debian13_root() -> Root:
@@ -175,8 +217,22 @@ def _cached(recipe: Recipe) -> Path:
 
 def _build(recipe: Recipe, target: Path) -> None:
     # "lxc" is how debootstrap is told that it may not make device nodes, which a foreign root never gets anyway
-    _checked(["env", "container=lxc", *_unshare(), "--", "debootstrap", "--foreign", "--variant=minbase",
-              f"--arch={recipe.arch}", f"--include={','.join(recipe.include)}", recipe.suite, str(target), mirror()])
+    _checked(
+        [
+            "env",
+            "container=lxc",
+            *_unshare(),
+            "--",
+            "debootstrap",
+            "--foreign",
+            "--variant=minbase",
+            f"--arch={recipe.arch}",
+            f"--include={','.join(recipe.include)}",
+            recipe.suite,
+            str(target),
+            mirror(),
+        ]
+    )
     for package in sorted((target / "var/cache/apt/archives").glob("*.deb")):
         _unpack(package, target)
         package.unlink()

@@ -13,7 +13,7 @@ from pathlib import Path
 if sys.version_info < (3, 11):  # noqa: UP036 (this is the one file that an older Python may be given)
     sys.exit(f"host: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
 if __package__ in (None, ""):  # started as a file: make `tools` importable
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import images
 from tools.hostlib import account, machine, packages, private
@@ -70,8 +70,11 @@ def _say(text: str) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="host.py", description="Make this machine ready for build, demo and tests.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("ensure", "install and set up what is missing"), ("check", "run rootless podman for real"),
-                       ("sweep", "remove what runs that were killed have left behind")):
+    for name, text in (
+        ("ensure", "install and set up what is missing"),
+        ("check", "run rootless podman for real"),
+        ("sweep", "remove what runs that were killed have left behind"),
+    ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--user", help="prepare podman for this user (default: mcp-test for root, else yourself)")
         if name == "ensure":

@@ -93,13 +93,16 @@ class Image:
             "Env": ["PATH=/bin", f"VERSION={self.version}"],
             "Labels": {"org.opencontainers.image.version": self.version},
         } | ({"Healthcheck": {"Test": self.health, "Interval": NANOSECONDS}} if self.health else {})
-        return json.dumps({
-            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-            "os": "linux",
-            "created": "2020-01-01T00:00:00Z",
-            "config": config,
-            "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
-        }, sort_keys=True).encode()
+        return json.dumps(
+            {
+                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+                "os": "linux",
+                "created": "2020-01-01T00:00:00Z",
+                "config": config,
+                "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
+            },
+            sort_keys=True,
+        ).encode()
 
 
 def names() -> list[str]:

@@ -130,6 +130,7 @@ def test_private_podman_is_separate_and_leaves_nothing(rootless: Private) -> Non
         other.run(["podman", "network", "create", "n"])
         start(other, "web", "--network", "n", "--publish", f"127.0.0.1:{free_port()}:8080")
         assert len(other.processes()) >= 4  # pause, conmon, the container, its network's
+    other.remove()  # once more is harmless
     assert other.processes() == []
     assert not other.dir.exists()
     assert not other.runtime.exists()
@@ -159,19 +160,27 @@ time.sleep(600)
 
 
 def test_ensure_is_quiet_and_quick_when_all_is_there() -> None:
-    done = subprocess.run(["/usr/bin/python3", str(TREE / "tools/host.py"), "ensure", "--for", "test"], cwd="/",
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["/usr/bin/python3", str(TREE / "tools/host.py"), "ensure", "--for", "test"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize(("ranges", "first"), [
-    ([], 100_000),
-    ([("a", 100_000, 65536)], 165_536),
-    ([("b", 165_536, 65536), ("a", 100_000, 65536)], 231_072),
-    ([("a", 120_000, 10)], 120_010),
-    ([("a", 165_536, 65536)], 100_000),
-    ([("a", 1, 4_000_000)], 4_000_001),
-])
+@pytest.mark.parametrize(
+    ("ranges", "first"),
+    [
+        ([], 100_000),
+        ([("a", 100_000, 65536)], 165_536),
+        ([("b", 165_536, 65536), ("a", 100_000, 65536)], 231_072),
+        ([("a", 120_000, 10)], 120_010),
+        ([("a", 165_536, 65536)], 100_000),
+        ([("a", 1, 4_000_000)], 4_000_001),
+    ],
+)
 def test_free_range_overlaps_no_other(ranges: list[tuple[str, int, int]], first: int) -> None:
     assert account.free_range(ranges) == first
 

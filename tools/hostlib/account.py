@@ -68,8 +68,19 @@ def _make_user() -> list[str]:
     try:
         pwd.getpwnam(NAME)
     except KeyError:
-        _root("useradd", "--system", "--user-group", "--home-dir", str(HOME), "--no-create-home",
-              "--shell", "/usr/sbin/nologin", "--comment", "MCP demo and tests", NAME)
+        _root(
+            "useradd",
+            "--system",
+            "--user-group",
+            "--home-dir",
+            str(HOME),
+            "--no-create-home",
+            "--shell",
+            "/usr/sbin/nologin",
+            "--comment",
+            "MCP demo and tests",
+            NAME,
+        )
         done.append(f"made the system user {NAME}, home {HOME}")
     account = ours()
     if not account.home.is_dir():
@@ -137,8 +148,9 @@ def _make_runtime(account: Account) -> list[str]:
     if account.runtime.is_dir():
         return []
     if not machine.is_root():
-        raise HostError(f"{account.runtime} is missing: log in afresh, or as root run "
-                        f"`loginctl enable-linger {account.user}`")
+        raise HostError(
+            f"{account.runtime} is missing: log in afresh, or as root run `loginctl enable-linger {account.user}`"
+        )
     account.runtime.parent.mkdir(mode=0o755, exist_ok=True)
     account.runtime.mkdir(mode=0o700)
     os.chown(account.runtime, account.uid, account.gid)

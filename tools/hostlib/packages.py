@@ -28,8 +28,10 @@ def needed(purpose: str) -> list[str]:
 def missing(names: Iterable[str]) -> list[str]:
     """Those of the packages that are not installed, in the order given."""
     if not which("dpkg-query"):
-        raise HostError("this machine has no dpkg: only Debian 12 and 13 are set up automatically; "
-                        "install the equivalents of: " + " ".join(names))
+        raise HostError(
+            "this machine has no dpkg: only Debian 12 and 13 are set up automatically; "
+            "install the equivalents of: " + " ".join(names)
+        )
     wanted = list(names)
     argv = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *wanted]
     listed = subprocess.run(argv, capture_output=True, text=True, check=False).stdout

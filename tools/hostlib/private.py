@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from tools.hostlib import account, machine, processes, settings
 from tools.hostlib.account import Account
@@ -31,13 +31,14 @@ class Private(Rootless):
 
     dir: Path
     storage: Path
-    lock: int
+    lock: IO[str]
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.remove()
 
     def processes(self) -> list[int]:
@@ -50,8 +51,7 @@ class Private(Rootless):
         if self.dir.exists() or self.runtime.exists():
             _destroy(self)
         self.dir.with_suffix(".lock").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            os.close(self.lock)
+        self.lock.close()
 
 
 def create(name: str | None = None) -> Private:
@@ -64,8 +64,7 @@ def create(name: str | None = None) -> Private:
     for folder in (private.home, private.storage):
         folder.mkdir(mode=0o700)
     (private.dir / "containers.conf").write_text(settings.containers_conf())
-    (private.dir / "storage.conf").write_text(
-        settings.storage_conf(private.storage, private.runtime / "containers"))
+    (private.dir / "storage.conf").write_text(settings.storage_conf(private.storage, private.runtime / "containers"))
     private.give(private.dir)
     _make_runtime(private, who)
     atexit.register(private.remove)
@@ -113,11 +112,11 @@ def _make_folders(folder: Path, who: Account) -> None:
 def _at(who: Account, name: str) -> Private:
     """The private podman of that name, locked for us; BlockingIOError if another process has it."""
     parent = _parent(who)
-    lock = os.open(parent / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = (parent / f"{name}.lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(lock)
+        lock.close()
         raise
     folder, runtime = parent / name, who.runtime / f"mcp-{name}"
     env = environment(who, folder / "home", runtime)
@@ -156,9 +155,11 @@ def _delete(folder: Path) -> None:
     if machine.is_root():
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        subprocess.run(["unshare", "--map-auto", "--map-root-user", "--", "rm", "-rf", str(folder)],
-                       capture_output=True, check=False, timeout=60)
+        subprocess.run(
+            ["unshare", "--map-auto", "--map-root-user", "--", "rm", "-rf", str(folder)],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
     if folder.exists():
         raise HostError(f"{folder} cannot be removed: as root, run `rm -rf {folder}`")
-
-

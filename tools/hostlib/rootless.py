@@ -50,8 +50,15 @@ class Rootless:
         Raises HostError with the command and its last line if it fails (unless check=False) or takes too long.
         """
         try:
-            done = subprocess.run(self.argv(command), input=stdin, capture_output=True, check=False,
-                                  timeout=timeout, env={**self.env, **(env or {})}, cwd=cwd or self.home)
+            done = subprocess.run(
+                self.argv(command),
+                input=stdin,
+                capture_output=True,
+                check=False,
+                timeout=timeout,
+                env={**self.env, **(env or {})},
+                cwd=cwd or self.home,
+            )
         except FileNotFoundError as error:
             raise HostError(f"{error.filename} is missing: run `python3 tools/host.py ensure --for demo`") from None
         except subprocess.TimeoutExpired:
@@ -66,8 +73,14 @@ class Rootless:
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.Popen[bytes]:
         """Start it with pipes for stdout and stderr; ending it is the caller's business."""
-        return subprocess.Popen(self.argv(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, env={**self.env, **(env or {})}, cwd=cwd or self.home)
+        return subprocess.Popen(
+            self.argv(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**self.env, **(env or {})},
+            cwd=cwd or self.home,
+        )
 
     def give(self, path: Path) -> Path:
         """Make a file or folder that we wrote, and all below it, the user's own."""
@@ -81,8 +94,14 @@ def environment(who: Account, home: Path, runtime: Path) -> dict[str, str]:
     """A complete environment: nothing of the caller's but where podman is found, if that is elsewhere."""
     podman = which("podman")
     path = PATH if podman is None or str(Path(podman).parent) in PATH.split(":") else f"{Path(podman).parent}:{PATH}"
-    env = {"PATH": path, "HOME": str(home), "USER": who.user, "LOGNAME": who.user, "LANG": "C.UTF-8",
-           "XDG_RUNTIME_DIR": str(runtime)}
+    env = {
+        "PATH": path,
+        "HOME": str(home),
+        "USER": who.user,
+        "LOGNAME": who.user,
+        "LANG": "C.UTF-8",
+        "XDG_RUNTIME_DIR": str(runtime),
+    }
     if (who.runtime / "bus").exists():
         env["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime}/bus"
     return env

@@ -23,11 +23,13 @@ def containers_conf() -> str:
 
 def storage_conf(graphroot: Path, runroot: Path) -> str:
     """Storage in the given folders instead of the user's own; both keys, as podman 4 and 5 read different ones."""
-    return "\n".join([
-        "[storage]",
-        'driver = "overlay"',
-        f'graphroot = "{graphroot}"',
-        f'rootless_storage_path = "{graphroot}"',
-        f'runroot = "{runroot}"',
-        "",
-    ])
+    return "\n".join(
+        [
+            "[storage]",
+            'driver = "overlay"',
+            f'graphroot = "{graphroot}"',
+            f'rootless_storage_path = "{graphroot}"',
+            f'runroot = "{runroot}"',
+            "",
+        ]
+    )
