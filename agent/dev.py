@@ -12,6 +12,7 @@ from pathlib import Path
 from agent.config import AgentConfig, load
 from agent.registry import Registry
 from agent.tokens import issue
+from mcp.shared import proc
 from mcp.shared.files import private_folder, write_atomic, xdg_folder
 
 NODE = "dev"
@@ -76,18 +77,21 @@ def greeting(state: DevState, address: str) -> str:
 
 
 def _certificates(folder: Path) -> None:
-    ca_file, ca_key, cert, key = files = [folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem")]
-    if all(file.exists() for file in files) and not _old(cert):
-        return
-    # Imported only now: cryptography would stay in the agent's memory for nothing at every later start.
+    """Have a CA and a server certificate; made in a child, since cryptography would stay in memory for nothing."""
+    files = [folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem")]
+    if not all(file.exists() for file in files) or _old(folder / "cert.pem"):
+        proc.in_child(lambda: _make_certificates(*files))
+
+
+def _make_certificates(ca_file: Path, ca_key: Path, cert: Path, key: Path) -> None:
     from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
 
+    cert.unlink(missing_ok=True)  # it is written last: killed before that, the next start makes the pair again
     if not (ca_file.exists() and ca_key.exists()):
         ca = make_ca("MCP dev CA")
         write_atomic(ca_key, ca.key)
         write_atomic(ca_file, ca.certificate, 0o644)
     ca = KeyPair(ca_file.read_bytes(), ca_key.read_bytes())
-    cert.unlink(missing_ok=True)  # killed between the two writes, the next start makes the pair again
     pair = make_server_certificate(ca, ["localhost", "127.0.0.1", "::1"], CERTIFICATE_DAYS)
     write_atomic(key, pair.key)
     write_atomic(cert, pair.certificate, 0o644)

@@ -44,8 +44,13 @@ def main() -> None:
     with private.create() as podman:
         setting = prepare(podman)
         first_run(setting)
-        pair("mcp.pyz version, warm", [PYTHON, "-I", "mcp.pyz", "version"],
-             "python3 -c pass", [PYTHON, "-I", "-c", "pass"], setting)
+        pair(
+            "mcp.pyz version, warm",
+            [PYTHON, "-I", "mcp.pyz", "version"],
+            "python3 -c pass",
+            [PYTHON, "-I", "-c", "pass"],
+            setting,
+        )
         agent = start_agent(setting)
         try:
             pair("mcp.pyz ps, warm", [PYTHON, "-I", "mcp.pyz", "ps"], "podman ps", ["podman", "ps"], setting)
@@ -69,8 +74,14 @@ def prepare(podman: Private) -> Setting:
 def seconds(command: Sequence[str], setting: Setting) -> float:
     """How long a command takes, which must succeed; the change of user is part of both sides of a pair."""
     started = time.perf_counter()
-    subprocess.run(setting.podman.argv(command), env=setting.env, cwd=setting.folder, check=True,
-                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        setting.podman.argv(command),
+        env=setting.env,
+        cwd=setting.folder,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     return time.perf_counter() - started
 
 
@@ -98,8 +109,12 @@ def start_agent(setting: Setting) -> "subprocess.Popen[str]":
     """`mcp-agent dev` in the setting; returns when it serves."""
     agent = subprocess.Popen(
         setting.podman.argv([PYTHON, "-I", "mcp-agent.pyz", "dev", "--state", "state", "--port", "0"]),
-        env=setting.env, cwd=setting.folder, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=setting.env,
+        cwd=setting.folder,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert agent.stdout is not None
     greeting = agent.stdout.readline()
@@ -119,7 +134,9 @@ def agent_cost(setting: Setting) -> None:
         for _ in range(CALLS):
             client.live_check()
     each = (time.perf_counter() - started) / CALLS
-    print(f"agent: {before:.0f} MB resident at start, {resident(pid):.0f} MB after {CALLS} calls of {each * 1000:.0f} ms")
+    print(
+        f"agent: {before:.0f} MB resident at start, {resident(pid):.0f} MB after {CALLS} calls of {each * 1000:.0f} ms"
+    )
     ticks = processor_ticks(pid)
     time.sleep(IDLE_SECONDS)
     used = (processor_ticks(pid) - ticks) / os.sysconf("SC_CLK_TCK")

@@ -60,8 +60,12 @@ class Demo:
         show(command, "&")
         with (self.folder / "agent.log").open("wb") as log:
             agent = subprocess.Popen(
-                self.podman.argv(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                env=dict(self.podman.env), cwd=self.folder,
+                self.podman.argv(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=dict(self.podman.env),
+                cwd=self.folder,
             )
         assert agent.stdout is not None
         for line in iter(agent.stdout.readline, b"\n"):  # its greeting ends with an empty line
@@ -75,8 +79,10 @@ class Demo:
         show(["./mcp.pyz", *arguments])
         sys.stdout.flush()
         process = subprocess.Popen(
-            self.podman.argv(["./mcp.pyz", *arguments]), stdin=subprocess.DEVNULL,
-            env={**self.podman.env, "MCP_CONFIG": str(self.state / "cli/mcp.toml")}, cwd=self.folder,
+            self.podman.argv(["./mcp.pyz", *arguments]),
+            stdin=subprocess.DEVNULL,
+            env={**self.podman.env, "MCP_CONFIG": str(self.state / "cli/mcp.toml")},
+            cwd=self.folder,
         )
         try:
             return process.wait(seconds)
@@ -153,6 +159,13 @@ def perform(demo: Demo, image: str) -> None:
     title(f"Logs of both components, followed for {FOLLOW_SECONDS} seconds, then Ctrl-C")
     demo.mcp("logs", "hello", "--follow", "--tail", "2", seconds=FOLLOW_SECONDS, interrupt=True)
     print()
+
+    title("A bad version does not stay up: the old one is put back, and the command fails")
+    path.write_text(DEFINITION.format(image=image).replace('["worker"]', '["fail"]'))
+    show(["sed", "-i", "s/worker/fail/", "services/hello.toml"], "# of the cmd line only")
+    if demo.mcp("deploy", "hello/worker") != 1:
+        raise HostError("the bad deploy did not fail with exit status 1")
+    demo.expect("ps")
 
     title("One component can be stopped and started alone")
     demo.expect("stop", "hello/worker")

@@ -7,7 +7,8 @@ import asyncio
 import os
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -111,6 +112,31 @@ async def check(
     if completed.returncode != 0:
         raise CommandFailed(completed)
     return completed.stdout
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Run `work` in a forked child and wait for it, so that what it imports does not stay in our memory.
+
+    Only before there are threads. Raises McpError with the child's message where `work` raised one.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            status = 0
+        except McpError as error:
+            os.write(writer, str(error).encode(errors="replace")[:4096])
+            status = 1
+        except BaseException:  # noqa: BLE001 - a child must never return into its parent's code
+            sys.excepthook(*sys.exc_info())
+            status = 1
+        os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        message = pipe.read().decode()
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+        raise McpError(message or "a child process failed")
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
