@@ -153,7 +153,7 @@ def perform(demo: Demo, image: str) -> None:
     title("It answers on the port that the agent picked for it")
     port = published_port(demo.podman, "hello-web")
     show(["curl", f"http://127.0.0.1:{port}/"])
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:  # noqa: S310 - loopback
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
         say(response.read().decode().strip())
 
     title(f"Logs of both components, followed for {FOLLOW_SECONDS} seconds, then Ctrl-C")
