@@ -13,6 +13,9 @@ from mcp.shared.names import LABEL_COMPONENT, LABEL_SERVICE
 STOP_GRACE = 10  # seconds that a container has to end after SIGTERM; podman's own default
 PULL_TIMEOUT = 900.0
 
+# What a parser meets in JSON of another form than podman's (OSError: a time that the C library cannot tell).
+_MISFITS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError)
+
 
 @dataclass(frozen=True)
 class Container:
@@ -81,7 +84,7 @@ def parse_containers(output: bytes) -> list[Container]:
     rows = _json(output, list)
     try:
         return [_container(row) for row in rows]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+    except _MISFITS:
         raise Unavailable("podman ps answered with something that is not a list of containers") from None
 
 
@@ -117,7 +120,7 @@ def parse_health(output: bytes) -> Health:
     try:
         state = rows[0]["State"]
         return Health(str(state["Status"]).lower(), int(state["ExitCode"]), int(rows[0].get("RestartCount") or 0))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except _MISFITS:
         raise Unavailable("podman inspect answered with something that is not a container") from None
 
 
@@ -132,7 +135,7 @@ def parse_version(output: bytes) -> str:
 def _json(output: bytes, kind: type) -> Any:
     try:
         value = json.loads(output or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unavailable("podman answered with something that is not JSON") from None
     if value is None and kind is list:
         return []

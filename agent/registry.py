@@ -80,11 +80,23 @@ class Registry:
 
     def _prepare(self) -> None:
         try:
+            self._refuse_foreign()
             for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._migrate()
         except sqlite3.DatabaseError as error:
             raise _as_mcp_error(self.path, error) from None
+
+    def _refuse_foreign(self) -> None:
+        """Raise RegistryError for another program's database, before anything in it is changed."""
+        # one statement, so that a migration under way in another process is seen whole or not at all
+        query = (
+            "SELECT user_version, EXISTS(SELECT 1 FROM sqlite_master),"
+            " EXISTS(SELECT 1 FROM sqlite_master WHERE name = 'components') FROM pragma_user_version"
+        )
+        version, any_table, our_table = self._db.execute(query).fetchone()
+        if version < 0 or (any_table if version == 0 else not our_table):
+            raise RegistryError(f"{self.path}: is another program's database", "name another file")
 
     def _migrate(self) -> None:
         with self._transaction():

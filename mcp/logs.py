@@ -37,6 +37,8 @@ class Prefixer:
 
     def __call__(self, component: str, is_stderr: bool, data: bytes) -> bytes:
         """`data` with prefixes."""
+        if not data:
+            return b""
         prefix = self._prefix(component)
         key = (component, is_stderr)
         start = b"" if key in self._inside else prefix

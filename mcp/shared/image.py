@@ -6,6 +6,8 @@ Source of the grammar: https://pkg.go.dev/github.com/distribution/reference
 import re
 from dataclasses import dataclass
 
+NAME_LIMIT = 255  # characters of a repository's name, registry included
+
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])"
 _PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -29,7 +31,7 @@ class ImageReference:
 def parse_image(text: str) -> ImageReference | None:
     """Parse an image reference, or None where it is none."""
     match = _REFERENCE.fullmatch(text) if len(text) <= 512 else None
-    if match is None:
+    if match is None or len(match["repository"]) > NAME_LIMIT:
         return None
     return ImageReference(match["repository"], match["tag"] or "", match["digest"] or "")
 

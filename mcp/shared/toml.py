@@ -134,8 +134,10 @@ def parse_toml(text: str, file: str) -> dict[str, object]:
     """Parse a TOML document; raises InvalidFile with line and column."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib's own, and int's for a number of thousands of digits
         raise InvalidFile(file, [f"is not valid TOML: {error}"]) from None
+    except RecursionError:
+        raise InvalidFile(file, ["is not valid TOML: too deeply nested"]) from None
 
 
 def read_text(path: Path) -> str:

@@ -1,0 +1,49 @@
+"""What every test run starts from: the shared fixtures, a clean environment, and no skipped test in CI."""
+
+import importlib.util
+import os
+from collections.abc import Generator
+
+import pytest
+
+# A suite can be run while the files of another are not there yet.
+pytest_plugins = [
+    name
+    for name in ("tests.rootless", "tests.roots", "tests.zipapps")
+    if importlib.util.find_spec(name) is not None
+]
+
+# Settings of the caller's shell that would change what the programs under test do, or how fast they start.
+_NOISE = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH", "PIP_FIND_LINKS", "MCP_CONFIG", "MCP_TOKEN")
+
+for _name in _NOISE:
+    os.environ.pop(_name, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI=true, a skipped test has failed: nobody would read that it was skipped."""
+    report = yield
+    if _in_ci() and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = _complaint(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for whole files that skip themselves."""
+    report = yield
+    if _in_ci() and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = _complaint(report)
+    return report
+
+
+def _complaint(report: pytest.TestReport | pytest.CollectReport) -> str:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return f"{report.nodeid} was skipped, which CI=true forbids: {reason}"
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() == "true"

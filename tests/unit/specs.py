@@ -1,0 +1,65 @@
+"""Hypothesis strategies of valid specifications, and their TOML."""
+
+import json
+
+from hypothesis import strategies as st
+
+from mcp.shared.names import NAME
+from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec, problems
+
+names = st.from_regex(NAME, fullmatch=True)
+ports = st.integers(1, 65535)
+tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter(lambda tag: tag != "latest")
+images = st.builds("localhost/{}:{}".format, st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True), tags)
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+values = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=20)
+# PORT and its like have rules of their own, which the tests of the rules go through one by one
+keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,15}", fullmatch=True).filter(lambda key: not key.startswith("PORT"))
+paths = st.from_regex(r"(/[A-Za-z0-9_-]{1,8}){1,3}", fullmatch=True)
+
+routes = st.builds(
+    RouteSpec,
+    name=names,
+    port=ports,
+    mode=st.sampled_from(["l4", "l7"]),
+    hostname=st.sampled_from(["", "docs.example.net", "*.example.net"]),
+)
+components = st.builds(
+    ComponentSpec,
+    name=names,
+    image=images,
+    network=st.sampled_from(["", "mcpnet", "host"]),
+    user=st.sampled_from(["", "0:0", "www-data"]),
+    restart=st.sampled_from(["no", "always", "on-failure", "on-failure:3", "unless-stopped"]),
+    ports=st.lists(st.builds("127.0.0.1:{}:{}/tcp".format, ports, ports), max_size=1).map(tuple),
+    volumes=st.lists(st.builds("{}:{}:ro".format, paths, paths), max_size=2).map(tuple),
+    cmd=st.lists(words, max_size=3).map(tuple),
+    routes=st.lists(routes, max_size=3, unique_by=lambda route: route.name).map(tuple)
+    | st.just((RouteSpec(port=8443),)),
+    env=st.lists(st.builds("{}={}".format, keys, values), max_size=3).map(tuple),
+)
+services = st.builds(
+    ServiceSpec,
+    name=names,
+    active=st.booleans(),
+    components=st.lists(components, min_size=1, max_size=3, unique_by=lambda component: component.name).map(tuple),
+).filter(lambda service: not problems(service))
+
+
+def as_toml(service: ServiceSpec, node: str = "rift") -> str:
+    """The definition of a service: JSON's strings and lists of strings are TOML's as well."""
+    lines = [f"name = {_value(service.name)}", f"node = {_value(node)}", f"active = {_value(service.active)}"]
+    for component in service.components:
+        lines += ["[[components]]", *_pairs(component, "name image network user restart ports volumes cmd env")]
+        for route in component.routes:
+            lines += ["[[components.routes]]", *_pairs(route, "name port mode hostname")]
+    return "\n".join(lines) + "\n"
+
+
+def _pairs(source: object, fields: str) -> list[str]:
+    return [f"{field} = {_value(getattr(source, field))}" for field in fields.split()]
+
+
+def _value(value: object) -> str:
+    # TOML wants DEL escaped, which JSON does not
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

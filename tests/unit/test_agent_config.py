@@ -1,0 +1,120 @@
+"""mcp-agent.toml."""
+
+from pathlib import Path
+
+import pytest
+
+from agent import config as configuration
+from agent.config import AgentConfig
+from mcp.shared.errors import InvalidFile
+
+WHOLE = """
+[server]
+grpc_addr = "100.95.252.120:9444"
+tls_cert = "/srv/mcp/certs/cert.pem"
+tls_key = "/srv/mcp/certs/key.pem"
+[database]
+path = "/srv/mcp/mcp.db"
+[agent]
+node_name = "rift"
+container_runtime = "/usr/bin/podman"
+runtime_timeout = "20s"
+settle = "1m"
+[auth]
+backend = "local"
+[log]
+level = "debug"
+"""
+REQUIRED = WHOLE.partition("container_runtime")[0]
+
+
+def load(folder: Path, text: str) -> AgentConfig:
+    """Load a configuration with this text."""
+    (folder / "a.toml").write_text(text)
+    return configuration.load(folder / "a.toml")
+
+
+def problems_of(folder: Path, text: str) -> list[str]:
+    """The problems of a configuration, without the file's name."""
+    with pytest.raises(InvalidFile) as caught:
+        load(folder, text)
+    return [line.removeprefix(f"{folder}/a.toml: ") for line in str(caught.value).splitlines()]
+
+
+def test_the_whole_example(tmp_path: Path) -> None:
+    assert load(tmp_path, WHOLE) == AgentConfig(
+        grpc_addr="100.95.252.120:9444",
+        tls_cert=Path("/srv/mcp/certs/cert.pem"),
+        tls_key=Path("/srv/mcp/certs/key.pem"),
+        database=Path("/srv/mcp/mcp.db"),
+        node_name="rift",
+        container_runtime="/usr/bin/podman",
+        runtime_timeout=20.0,
+        settle=60.0,
+        log_level="debug",
+        source=tmp_path / "a.toml",
+    )
+
+
+def test_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path, REQUIRED)
+    assert (config.container_runtime, config.runtime_timeout, config.settle) == ("podman", 15.0, 5.0)
+    assert config.log_level == "info"
+
+
+def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
+    assert problems_of(tmp_path, "") == [
+        "server.grpc_addr: is missing; expected a string",
+        "server.tls_cert: is missing; expected a string",
+        "server.tls_key: is missing; expected a string",
+        "database.path: is missing; expected a string",
+        "agent.node_name: is missing; expected a string",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('"rift"', "5", "agent.node_name: expected a string, found an integer"),
+        ('"rift"', '"Rift"', 'agent.node_name: "Rift": must be lower-case letters'),
+        ('"/srv/mcp/mcp.db"', '"mcp.db"', 'database.path: "mcp.db": expected an absolute path'),
+        ('"/srv/mcp/mcp.db"', '"/srv/\\u0000"', r'database.path: "/srv/\x00": expected an absolute path'),
+        ('"/srv/mcp/mcp.db"', "true", "database.path: expected a string, found true or false"),
+        ('"/usr/bin/podman"', '"docker"', 'agent.container_runtime: "docker": expected "podman" or the absolute path'),
+        ('"/usr/bin/podman"', '"./podman"', 'agent.container_runtime: "./podman": expected "podman" or'),
+        ('"/usr/bin/podman"', '"podman --root /x"', 'agent.container_runtime: "podman --root /x": expected'),
+        ('"20s"', '"20"', 'agent.runtime_timeout: "20": expected a duration such as'),
+        ('"20s"', "20", "agent.runtime_timeout: expected a string, found an integer"),
+        ('"1m"', '"99999999999d"', 'agent.settle: "99999999999d": the duration is too long'),
+        ('"local"', '"mcias"', 'auth.backend: "mcias" is not supported by this version; expected "local"'),
+        ('"debug"', '"loud"', 'log.level: "loud" is not one of debug, info, warning, error'),
+        ("[log]", "[log]\nfile = 'x'", "log.file: unknown key"),
+        ("[log]", "[logs]", "logs: unknown key; did you mean log?"),
+        ("tls_key", "tls_kye", "server.tls_key: is missing"),
+    ],
+)
+def test_mistakes(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert WHOLE.count(old) == 1
+    found = problems_of(tmp_path, WHOLE.replace(old, new))
+    assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize("section", ["mcias", "metacrypt", "mcns", "mcproxy", "monitor"])
+def test_what_is_not_there_yet_is_refused_and_not_ignored(tmp_path: Path, section: str) -> None:
+    found = problems_of(tmp_path, f"{WHOLE}\n[{section}]\nserver_url = 'https://example.net'\n")
+    assert found == [f"{section}: is not supported by this version; remove the section"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:9444", "[::1]:9444", "[::]:65535"])
+def test_addresses(address: str) -> None:
+    assert configuration.parse_address(address) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "9444", ":9444", "localhost:9444", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", "::1:9444", "256.0.0.1:1"]
+    + ["[127.0.0.1:1", "[1::2::3]:1", "127.0.0.1:1\n", "127.1:1"],
+)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ValueError, match="expected IP:PORT"):
+        configuration.parse_address(address)

@@ -1,0 +1,65 @@
+"""One line for every error, whatever is in it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp.shared import errors
+from mcp.shared.errors import InvalidFile, McpError, one_line, shown
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain text", "plain text"),
+        ("two\nlines", r"two\nlines"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("nul\0cr\r", r"nul\x00cr\r"),
+        ("a\u2028b\u202ec\u00a0d", r"a\u2028b\u202ec\xa0d"),
+        ("größer ✓ 日本", "größer ✓ 日本"),
+    ],
+)
+def test_one_line(text: str, line: str) -> None:
+    assert one_line(text) == line
+
+
+@given(st.text(st.characters()))
+def test_one_line_is_always_one_and_printable(text: str) -> None:
+    line = one_line(text)
+    assert len(line.splitlines()) <= 1
+    assert all(c.isprintable() for c in line)
+    assert one_line(line) == line
+
+
+def test_shown_is_quoted_and_cut() -> None:
+    assert shown("a b") == '"a b"'
+    assert shown("x" * 81) == '"' + "x" * 80 + '…"'
+    assert shown("a\n", 1) == '"a…"'
+
+
+def test_what_and_hint_become_one_line() -> None:
+    assert str(McpError("it\nbroke", "mend it")) == r"it\nbroke; mend it"
+    assert str(McpError("it broke")) == "it broke"
+
+
+def test_a_file_has_a_line_for_each_problem() -> None:
+    error = InvalidFile("web.toml", ["a: is missing", "b\n: is wrong"])
+    assert str(error).splitlines() == ["web.toml: a: is missing", r"web.toml: b\n: is wrong"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.McpError, 1),
+        (errors.InvalidInput, 2),
+        (errors.NotFound, 1),
+        (errors.NotReady, 1),
+        (errors.Unavailable, 1),
+        (errors.Unauthenticated, 3),
+        (errors.Forbidden, 3),
+        (errors.Unreachable, 4),
+    ],
+)
+def test_exit_codes_are_the_documented_ones(kind: type[McpError], code: int) -> None:
+    assert kind("x").exit_code == code
+    assert InvalidFile("f", []).exit_code == 2

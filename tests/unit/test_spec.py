@@ -1,0 +1,276 @@
+"""The rules that a service must obey."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp.shared.spec import (
+    ENV_LIMIT,
+    ComponentSpec,
+    RouteSpec,
+    ServiceSpec,
+    component_problems,
+    container_port,
+    fixed_port,
+    problems,
+)
+from tests.unit import specs
+
+WEB = ComponentSpec(name="web", image="localhost/web:1")
+ONE = (RouteSpec(port=8443),)
+REST = RouteSpec(name="rest", port=8443)
+ADMIN = RouteSpec(name="admin", port=9443)
+
+
+def found_in(**changes: object) -> list[str]:
+    """The problems of a sound component after these changes."""
+    return list(component_problems(replace(WEB, **changes)))  # type: ignore[arg-type]
+
+
+@given(specs.services)
+def test_valid_services_have_no_problems(service: ServiceSpec) -> None:
+    assert problems(service) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("network", "mcpnet"),
+        ("network", "host"),
+        ("user", "0"),
+        ("user", "0:0"),
+        ("user", "www-data:www-data"),
+        ("restart", "on-failure:9999"),
+        ("ports", ("8080:80", "127.0.0.1:1:65535/tcp", "[::1]:53:53/udp", "0.0.0.0:80:80")),
+        ("volumes", ("/a:/b", "data:/b:ro,Z", "/srv/web/my data:/data", "/a..b:/..c")),
+        ("env", ("A=", "A=b=c", "_a.b-c=d e", "A='\"$(id)", f"A={'x' * (ENV_LIMIT - 2)}")),
+        ("cmd", ("", "--flag", "a b", "line\nbreak", "'\"")),
+        ("routes", (RouteSpec("a", 1, "l4", "a.b"), RouteSpec("b", 65535, "l7", "*.example.net"))),
+        ("routes", (RouteSpec(port=1, hostname="localhost"),)),
+    ],
+)
+def test_good_values(field: str, value: object) -> None:
+    assert found_in(**{field: value}) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("name", "-rf", 'name: "-rf" must be lower-case letters'),
+        ("image", "web", 'image: "web" has no tag'),
+        ("image", "web:latest", 'image: "web:latest" is tagged latest'),
+        ("network", "-net", 'network: "-net" is not a network\'s name'),
+        ("network", "a b", 'network: "a b" is not'),
+        ("network", "a,b", 'network: "a,b" is not'),
+        ("network", "host\n", r'network: "host\n" is not'),
+        ("network", "container:other", 'network: "container:other" is not'),
+        ("user", "-1", 'user: "-1" is not USER or USER:GROUP'),
+        ("user", "a:b:c", 'user: "a:b:c" is not'),
+        ("user", "root\n", r'user: "root\n" is not'),
+        ("restart", "sometimes", 'restart: "sometimes" is not no, always'),
+        ("restart", "", 'restart: "" is not'),
+        ("restart", "always:3", 'restart: "always:3" is not'),
+        ("restart", "on-failure:x", 'restart: "on-failure:x" is not'),
+        ("ports", ("80",), 'ports[0]: "80" is not [IP:]HOSTPORT:CONTAINERPORT'),
+        ("ports", ("8080:80", ":80"), 'ports[1]: ":80" is not'),
+        ("ports", ("0:80",), 'ports[0]: "0:80" has a host port outside 1 to 65535'),
+        ("ports", ("80:65536",), 'ports[0]: "80:65536" has a container port outside 1 to 65535'),
+        ("ports", ("999.0.0.1:80:80",), 'ports[0]: "999.0.0.1:80:80" does not begin with an IP address'),
+        ("ports", ("[::g]:80:80",), 'ports[0]: "[::g]:80:80" is not'),
+        ("ports", ("[:::]:80:80",), 'ports[0]: "[:::]:80:80" does not begin with an IP address'),
+        ("ports", ("80:80/sctp",), 'ports[0]: "80:80/sctp" is not'),
+        ("ports", ("80-90:80-90",), 'ports[0]: "80-90:80-90" is not'),
+        ("ports", ("80:80\n",), r'ports[0]: "80:80\n" is not'),
+        ("ports", ("٨٠:80",), 'ports[0]: "٨٠:80" is not'),
+        ("volumes", ("/a",), 'volumes[0]: "/a" is not SOURCE:TARGET[:OPTIONS]'),
+        ("volumes", ("/a:/b:ro:rw",), 'volumes[0]: "/a:/b:ro:rw" is not'),
+        ("volumes", ("/a\0:/b",), r'volumes[0]: "/a\x00:/b" is not'),
+        ("volumes", ("../a:/b",), 'volumes[0]: "../a:/b": the source must be a volume\'s name or an absolute path'),
+        ("volumes", ("/srv/web/../../etc:/b",), "the source must be a volume's name or an absolute path without .."),
+        ("volumes", ("/..:/b",), "the source must be"),
+        ("volumes", (":/b",), "the source must be"),
+        ("volumes", ("-a:/b",), "the source must be"),
+        ("volumes", ("./a:/b",), "the source must be"),
+        ("volumes", ("/a:b",), "the target must be an absolute path without .. in it"),
+        ("volumes", ("/a:/b/..",), "the target must be"),
+        ("volumes", ("/a:",), "the target must be"),
+        ("volumes", ("/a:/b,c",), "the target must be"),
+        ("volumes", ("/a:/b:quick",), 'unknown option "quick"'),
+        ("volumes", ("/a:/b:",), 'unknown option ""'),
+        ("cmd", ("ok", "a\0b"), "cmd[1]: contains a NUL byte"),
+        ("env", ("A",), 'env[0]: "A" is not KEY=VALUE'),
+        ("env", ("=b",), 'env[0]: "" is not KEY=VALUE'),
+        ("env", ("1A=b",), 'env[0]: "1A" is not KEY=VALUE'),
+        ("env", ("A B=c",), 'env[0]: "A B" is not KEY=VALUE'),
+        ("env", ("#A=c",), 'env[0]: "#A" is not KEY=VALUE'),
+        ("env", ("A*=c",), 'env[0]: "A*" is not KEY=VALUE'),
+        ("env", ("A=b\nC=d",), "env[0]: A: a value cannot contain a line break"),
+        ("env", ("A=b\0",), "env[0]: A: a value cannot contain a line break or NUL"),
+        ("env", (f"A={'ä' * (ENV_LIMIT // 2)}",), "env[0]: A: is longer than 32768 bytes"),
+        ("routes", (RouteSpec("Rest", 1),), 'routes[0].name: "Rest" must be lower-case letters'),
+        ("routes", (RouteSpec("a", 0),), "routes[0].port: 0 is outside 1 to 65535"),
+        ("routes", (RouteSpec("a", -1),), "routes[0].port: -1 is outside"),
+        ("routes", (RouteSpec("a", 65536),), "routes[0].port: 65536 is outside"),
+        ("routes", (RouteSpec("a", 1, "l5"),), 'routes[0].mode: "l5" is not l4 or l7'),
+        ("routes", (RouteSpec("a", 1, "l4", "a b"),), 'routes[0].hostname: "a b" is not a host name'),
+        ("routes", (RouteSpec("a", 1, "l4", "-a.b"),), 'routes[0].hostname: "-a.b" is not'),
+        ("routes", (RouteSpec("a", 1, "l4", "a.b\n"),), r'routes[0].hostname: "a.b\n" is not'),
+        ("routes", (RouteSpec("a", 1, "l4", "a." * 127 + "aa"),), "is not a host name"),
+        ("routes", (ADMIN, RouteSpec(port=1)), "routes: with more than one route, each needs a name"),
+        ("routes", (ADMIN, ADMIN), 'routes: 2 of them are called "admin"'),
+    ],
+)
+def test_bad_values(field: str, value: object, problem: str) -> None:
+    found = found_in(**{field: value})
+    assert len(found) == 1, found
+    assert problem in found[0]
+    assert found[0].startswith(field)
+    assert len(found[0].splitlines()) == 1
+
+
+def test_a_secret_is_never_in_a_problem() -> None:
+    env = ("A B=hunter2", "PASSWORD=hunter2\n", "LONG=hunter2" + "x" * ENV_LIMIT, "PORT=hunter2", "PORT_REST=hunter2")
+    found = found_in(env=env, routes=(REST,))
+    assert len(found) == 5
+    assert "hunter2" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("service", "problem"),
+    [
+        (ServiceSpec("", components=(WEB,)), 'name: "" must be lower-case letters'),
+        (ServiceSpec("-web", components=(WEB,)), 'name: "-web" must be lower-case letters'),
+        (ServiceSpec("web"), "components: is empty; a service needs at least one component"),
+        (ServiceSpec("x", components=(WEB, WEB)), 'components: 2 of them are called "web"'),
+        (
+            ServiceSpec("a", components=(replace(WEB, name="a"), replace(WEB, name="B"))),
+            'components[1].name: "B" must be lower-case letters',
+        ),
+    ],
+)
+def test_bad_services(service: ServiceSpec, problem: str) -> None:
+    found = problems(service)
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    service = ServiceSpec("A", components=(replace(WEB, image="web", user="-"), replace(WEB, name="", env=("x",))))
+    assert [problem.partition(": ")[0] for problem in problems(service)] == [
+        "name",
+        "components[0].image",
+        "components[0].user",
+        "components[1].name",
+        "components[1].env[0]",
+    ]
+
+
+texts = st.text(max_size=12) | st.sampled_from(["", "a", "PORT=1", "PORT=x", "1:2", "/a:/b", "a\0", "l4", "a:1"])
+
+
+@given(
+    st.builds(
+        ServiceSpec,
+        name=texts,
+        components=st.lists(
+            st.builds(
+                ComponentSpec,
+                name=texts,
+                image=texts,
+                network=texts,
+                user=texts,
+                restart=texts,
+                ports=st.lists(texts, max_size=3).map(tuple),
+                volumes=st.lists(texts, max_size=2).map(tuple),
+                cmd=st.lists(texts, max_size=2).map(tuple),
+                routes=st.lists(
+                    st.builds(RouteSpec, name=texts, port=st.integers(), mode=texts, hostname=texts), max_size=2
+                ).map(tuple),
+                env=st.lists(texts, max_size=3).map(tuple),
+            ),
+            max_size=2,
+        ).map(tuple),
+    )
+)
+def test_no_strings_at_all_make_the_rules_raise(service: ServiceSpec) -> None:
+    for problem in problems(service):
+        key, colon, what = problem.partition(": ")
+        assert key
+        assert colon
+        assert what
+        assert len(problem.splitlines()) == 1
+
+
+@given(specs.services)
+def test_the_port_of_every_route_of_a_sound_service_is_known_or_free(service: ServiceSpec) -> None:
+    for component in service.components:
+        for route in component.routes:
+            port = fixed_port(component, route)
+            assert port is None or 1 <= port <= 65535
+
+
+# --- PORT and explicit mappings: the explicit one wins (in the original it was overridden) ---
+
+
+@pytest.mark.parametrize(
+    ("component", "route", "port"),
+    [
+        (replace(WEB, routes=ONE), ONE[0], None),
+        (replace(WEB, routes=ONE, ports=("127.0.0.1:18443:8443",)), ONE[0], 8443),
+        (replace(WEB, routes=ONE, ports=("18443:8443", "18444:8443/tcp")), ONE[0], 8443),
+        (replace(WEB, routes=ONE, env=("PORT=9000",)), ONE[0], 9000),
+        (replace(WEB, routes=ONE, env=("PORT=1", "PORT=9000")), ONE[0], 9000),
+        (replace(WEB, routes=ONE, env=("PORT=9000",), ports=("18443:8443",)), ONE[0], 9000),
+        (replace(WEB, routes=ONE, env=("PORT=8443",), ports=("18443:8443", "19443:9443")), ONE[0], 8443),
+        (replace(WEB, routes=ONE, env=("PORT_REST=9000",)), ONE[0], None),
+        (replace(WEB, routes=(REST,)), REST, None),
+        (replace(WEB, routes=(REST,), env=("PORT=9000",)), REST, 9000),
+        (replace(WEB, routes=(REST,), env=("PORT_REST=9001", "PORT=9000")), REST, 9001),
+        (replace(WEB, routes=(REST,), ports=("18443:8443",)), REST, 8443),
+        (replace(WEB, routes=(REST, ADMIN)), REST, None),
+        (replace(WEB, routes=(REST, ADMIN), env=("PORT_REST=9001",)), REST, 9001),
+        (replace(WEB, routes=(REST, ADMIN), env=("PORT_REST=9001",)), ADMIN, None),
+        (replace(WEB, routes=(REST, ADMIN), env=("PORT=9000",)), REST, None),
+        (replace(WEB, routes=(REST, ADMIN), ports=("18443:8443",)), REST, None),
+    ],
+)
+def test_fixed_port(component: ComponentSpec, route: RouteSpec, port: int | None) -> None:
+    assert list(component_problems(component)) == []
+    assert fixed_port(component, route) == port
+
+
+@pytest.mark.parametrize("value", ["", "0", "65536", "http", "-1", " 80", "8_0", "٨٠", "123456"])
+@pytest.mark.parametrize(("variable", "route"), [("PORT", ONE[0]), ("PORT", REST), ("PORT_REST", REST)])
+def test_a_port_variable_must_be_a_port(variable: str, route: RouteSpec, value: str) -> None:
+    assert found_in(routes=(route,), env=(f"{variable}={value}",)) == [
+        f"env: {variable} is not a port from 1 to 65535"
+    ]
+
+
+def test_port_variables_are_free_where_there_is_no_route() -> None:
+    assert found_in(env=("PORT=unix:/run/x.sock", "PORT_REST=no")) == []
+
+
+def test_several_mappings_need_a_word_on_which_one_the_route_leads_to() -> None:
+    mappings = ("18443:8443", "19443:9443")
+    ambiguous = ["routes: with several ports, say which one the route leads to: put PORT=CONTAINERPORT into env"]
+    assert found_in(routes=ONE, ports=mappings) == ambiguous
+    assert found_in(routes=(REST,), ports=mappings) == ambiguous
+    assert found_in(routes=ONE, ports=mappings, env=("PORT=8443",)) == []
+    assert found_in(routes=(REST,), ports=mappings, env=("PORT_REST=8443",)) == []
+    assert found_in(routes=(REST, ADMIN), ports=mappings) == []
+
+
+def test_container_port() -> None:
+    assert container_port("127.0.0.1:1:2/udp") == 2
+    with pytest.raises(ValueError, match="not a port mapping: '80'"):
+        container_port("80")
+
+
+def test_small_helpers() -> None:
+    component = replace(WEB, env=("A=1", "A=2", "B="))
+    assert (component.variable("A"), component.variable("B"), component.variable("C")) == ("2", "", None)
+    assert component.version == "1"
+    assert ServiceSpec("x", components=(WEB, replace(WEB, name="db"))).component_names() == ["web", "db"]

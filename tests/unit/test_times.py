@@ -1,0 +1,140 @@
+"""Durations and times, as people write them and as nobody should."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp.shared.times import DURATION_RULE, TIME_RULE, ago, parse_duration, parse_since, rfc3339
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("1h30m", timedelta(minutes=90)),
+        ("30d", timedelta(days=30)),
+        ("2h", timedelta(hours=2)),
+        ("0s", timedelta(0)),
+        ("1.5s", timedelta(seconds=1.5)),
+        ("250ms", timedelta(milliseconds=250)),
+        ("1m250ms", timedelta(seconds=60.25)),
+        ("1d1d", timedelta(days=2)),
+        ("999999999d", timedelta(days=999999999)),
+    ],
+)
+def test_durations(text: str, span: timedelta) -> None:
+    assert parse_duration(text) == span
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "s", "-1s", "+1s", "1 s", "1s ", "1s\n", "1y", "1S", "1h-30m", ".5s", "1.s", "1e3s", "١s", "nan", "infs"]
+    + ["1" * 40 + "s", "1s" * 21],
+)
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match=DURATION_RULE):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["99999999999d", "9" * 39 + "d", "1000000000d", "999999999d999999999d"])
+def test_durations_that_overflow(text: str) -> None:
+    with pytest.raises(ValueError, match="the duration is too long"):
+        parse_duration(text)
+    with pytest.raises(ValueError, match="the duration is too long"):
+        parse_since(text, NOW)
+
+
+def test_a_duration_before_the_year_1() -> None:
+    assert parse_duration("800000d")
+    with pytest.raises(ValueError, match="the duration is too long"):
+        parse_since("800000d", NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2h", NOW - timedelta(hours=2)),
+        ("2026-01-31T12:00:00Z", NOW),
+        ("2026-01-31t12:00:00z", NOW),
+        ("2026-01-31 12:00:00Z", NOW),
+        ("2026-01-31T14:00:00+02:00", NOW),
+        ("2026-01-31T12:00:00.123456789Z", NOW.replace(microsecond=123456)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_since(text: str, moment: datetime) -> None:
+    assert parse_since(text, NOW) == moment
+    assert parse_since(text, NOW).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", TIME_RULE),
+        ("yesterday", TIME_RULE),
+        ("-2h", TIME_RULE),
+        ("2026-01-31", TIME_RULE),
+        ("20260131T120000Z", TIME_RULE),
+        ("2026-02-30T12:00:00Z", TIME_RULE),
+        ("2026-01-31T25:00:00Z", TIME_RULE),
+        ("2026-01-31T12:00:00Zx", TIME_RULE),
+        ("2026-01-31T12:00:00Z\n", TIME_RULE),
+        ("2026-01-31T12:00:00\0", TIME_RULE),
+        ("2026-01-31T12:00:00Z\0", TIME_RULE),
+        ("2026-01-31T12:00Z", TIME_RULE),
+        ("2026-01-31T12:00:00+02", TIME_RULE),
+        ("2026-01-31T12:00:00", "the time has no zone"),
+        ("0001-01-01T00:00:00+23:00", "outside the years 1 to 9999"),
+        ("9999-12-31T23:00:00-10:00", "outside the years 1 to 9999"),
+    ],
+)
+def test_what_is_no_time(text: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        parse_since(text, NOW)
+
+
+@given(st.text(st.sampled_from("0123456789dhms.-+:TZ /"), max_size=45) | st.text(max_size=45))
+def test_any_text_is_a_time_or_a_value_error(text: str) -> None:
+    try:
+        moment = parse_since(text, NOW)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert rfc3339(moment).endswith("Z")
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_rfc3339_can_be_read_back(moment: datetime) -> None:
+    text = rfc3339(moment)
+    assert len(text) == len("2026-01-31T12:00:00.000000Z")
+    assert parse_since(text, NOW) == moment
+
+
+def test_rfc3339_is_in_utc_and_padded() -> None:
+    zone = timezone(timedelta(hours=-5))
+    assert rfc3339(datetime(2026, 1, 31, 7, tzinfo=zone)) == "2026-01-31T12:00:00.000000Z"
+    assert rfc3339(datetime(110, 5, 11, tzinfo=UTC)) == "0110-05-11T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (8.9, "8s"),
+        (59, "59s"),
+        (60, "1m"),
+        (310, "5m10s"),
+        (3600, "1h"),
+        (3601, "1h"),
+        (3725, "1h2m"),
+        (273600, "3d4h"),
+        (86400 * 400 + 59, "400d"),
+    ],
+)
+def test_ago(seconds: float, text: str) -> None:
+    assert ago(seconds) == text
