@@ -199,8 +199,8 @@ class Agent:
     def start(cls, home: Home, *, env: Mapping[str, str], cli_command: Sequence[str] = CLI) -> Self:
         """Start `mcp-agent server` and wait until it serves."""
         argv = (*home.command, "server", "--config", str(home.config))
-        process, log_file = _launch(home, argv, env, home.folder)
-        address = _wait_served(process, log_file)
+        process, log_file, before = _launch(home, argv, env, home.folder)
+        address = _wait_served(process, log_file, before)
         return cls(process, argv, env, home, log_file, address, write_cli_config(home, address), cli_command)
 
     @classmethod
@@ -218,8 +218,8 @@ class Agent:
         """Start `mcp-agent dev` with its state in `folder` and wait until it serves; `logs` is where its log goes."""
         home = Home(folder, command, cwd, wrap)
         argv = (*command, "dev", "--state", str(folder), "--port", "0")
-        process, log_file = _launch(home, argv, env, logs or folder.parent)
-        address = _wait_served(process, log_file)
+        process, log_file, before = _launch(home, argv, env, logs or folder.parent)
+        address = _wait_served(process, log_file, before)
         _wait(lambda: f"serving on {address}" in log_file.with_suffix(".out").read_text(), process, log_file)
         return cls(process, argv, env, home, log_file, address, folder / "cli" / "mcp.toml", cli_command)
 
@@ -296,20 +296,24 @@ class Agent:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
 
-def _launch(home: Home, argv: Sequence[str], env: Mapping[str, str], logs: Path) -> tuple["subprocess.Popen[bytes]", Path]:
+def _launch(
+    home: Home, argv: Sequence[str], env: Mapping[str, str], logs: Path
+) -> tuple["subprocess.Popen[bytes]", Path, int]:
+    """Start an agent; return it, its log, and how many characters the log had before."""
     log_file = logs / "agent.log"
-    with log_file.open("wb") as log, log_file.with_suffix(".out").open("wb") as out:
+    with log_file.open("ab") as log, log_file.with_suffix(".out").open("ab") as out:
+        before = len(log_file.read_text(errors="replace"))
         process = subprocess.Popen(
             home.wrap(argv), env=env, cwd=home.cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=log
         )
-    return process, log_file
+    return process, log_file, before
 
 
-def _wait_served(process: "subprocess.Popen[bytes]", log_file: Path) -> str:
+def _wait_served(process: "subprocess.Popen[bytes]", log_file: Path, before: int) -> str:
     """Wait until the agent says that it serves; return its address."""
     serving = re.compile(r"msg=serving address=(\S+)")
-    _wait(lambda: serving.search(log_file.read_text(errors="replace")) is not None, process, log_file)
-    match = serving.search(log_file.read_text(errors="replace"))
+    _wait(lambda: serving.search(log_file.read_text(errors="replace"), before) is not None, process, log_file)
+    match = serving.search(log_file.read_text(errors="replace"), before)
     assert match is not None
     return match[1]
 

@@ -1,0 +1,168 @@
+"""No request, whatever is in it, comes to INTERNAL or UNKNOWN."""
+
+import sqlite3
+
+import grpc
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from proto.mcp.v1 import mcp_pb2 as pb
+from tests.component.conftest import Rig
+from tests.component.fakes import WEB, wait_for
+from tests.component.wire import METHODS, UNIMPLEMENTED, Answer, Message, connected, request_for
+
+FIELD = FieldDescriptor
+NASTY = ("", "-", "--all", "..", "../x", "a b", "'", '"', "a\nb", "\0", "\x1b[2J", "é", "\u202e", "web", "a" * 64, "a" * 9000)
+TEXT = st.sampled_from(NASTY) | st.text(max_size=30)
+NUMBERS = {
+    FIELD.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    FIELD.CPPTYPE_UINT32: st.integers(0, 2**32 - 1),
+    FIELD.CPPTYPE_BOOL: st.booleans(),
+}
+ALLOWED = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def messages(descriptor: Descriptor) -> st.SearchStrategy[dict[str, object]]:
+    """Any content of a message, as the arguments of its constructor."""
+    return st.fixed_dictionaries({}, optional={field.name: _field(field) for field in descriptor.fields})
+
+
+def _field(field: FieldDescriptor) -> st.SearchStrategy[object]:
+    value: st.SearchStrategy[object]
+    if field.cpp_type == FIELD.CPPTYPE_MESSAGE:
+        assert field.message_type is not None
+        value = messages(field.message_type)
+    elif field.type == FIELD.TYPE_BYTES:
+        value = st.binary(max_size=50)
+    else:
+        value = NUMBERS.get(field.cpp_type, TEXT)
+    return st.lists(value, max_size=3) if field.is_repeated else value
+
+
+def check(method: str, answer: Answer) -> None:
+    """The code is one that means something, and the details are one line of text that fits."""
+    expected = {grpc.StatusCode.UNIMPLEMENTED} if method in UNIMPLEMENTED else ALLOWED
+    assert answer.code in expected, (method, answer)
+    assert answer.details.isprintable()
+    assert len(answer.details.encode()) < 2100
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_request_gets_a_meant_answer(shared: Rig, method: str) -> None:
+    with connected(shared.agent) as wire:
+
+        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(fields=messages(METHODS[method].input_type))
+        def run(fields: dict[str, object]) -> None:
+            check(method, wire.call(method, request_for(method, **fields)))
+
+        run()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_bytes_get_a_meant_answer(shared: Rig, method: str) -> None:
+    with connected(shared.agent) as wire:
+
+        @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(data=st.binary(max_size=200))
+        def run(data: bytes) -> None:
+            answer = wire.call(method, data)
+            assert answer.code in ALLOWED | {grpc.StatusCode.UNIMPLEMENTED}, answer
+
+        run()
+
+
+@pytest.mark.parametrize("method", sorted(UNIMPLEMENTED))
+def test_what_comes_later_says_so(shared: Rig, method: str) -> None:
+    with connected(shared.agent) as wire:
+        answer = wire.call(method)
+    assert answer.code is grpc.StatusCode.UNIMPLEMENTED
+    assert answer.details.startswith("mcp-agent ")
+    assert answer.details.endswith(f" does not implement {method}")
+
+
+def a_service(**component: object) -> Message:
+    """A request to deploy one component that is sound but for `component`."""
+    fields = {"name": "api", "image": WEB, **component}
+    return request_for("Deploy", service={"name": "web", "active": True, "components": [fields]})
+
+
+BAD: dict[str, tuple[str, Message]] = {
+    "name: is missing": ("UndeployService", request_for("UndeployService")),
+    'name: "-x" is not': ("UndeployService", request_for("UndeployService", name="-x")),
+    'name: "a b" is not': ("StopService", request_for("StopService", name="a b")),
+    'component: "a\\nb" is not': ("StartService", request_for("StartService", name="web", component="a\nb")),
+    'service: "\\x00" is not': ("Logs", request_for("Logs", service="\0")),
+    'component: ".."" is not': ("Logs", request_for("Logs", service="web", component='.."')),
+    'since: "-2h": expected': ("Logs", request_for("Logs", service="web", since="-2h")),
+    'since: "0001-01-01T00:00:00+14:00"': ("Logs", request_for("Logs", service="web", since="0001-01-01T00:00:00+14:00")),
+    'since: "9999-12-31T23:59:59-14:00"': ("Logs", request_for("Logs", service="web", since="9999-12-31T23:59:59-14:00")),
+    'since: "999999999999d"': ("Logs", request_for("Logs", service="web", since="999999999999d")),
+    "service.components: is empty": ("Deploy", request_for("Deploy", service={"name": "web"})),
+    "service.components[0].image: ": ("Deploy", a_service(image="--privileged:v1")),
+    "is tagged latest": ("Deploy", a_service(image="x:latest")),
+    "service.components[0].name: ": ("Deploy", a_service(name="../../etc")),
+    "service.components[0].volumes[0]: ": ("Deploy", a_service(volumes=["/srv/../etc:/etc"])),
+    "service.components[0].cmd[0]: contains a NUL byte": ("Deploy", a_service(cmd=["a\0b"])),
+    "service.components[0].env[0]: X: a value cannot contain": ("Deploy", a_service(env=["X=a\nY=b"])),
+    "service.components[0].network: ": ("Deploy", a_service(network="host --privileged")),
+    "service.components[0].user: ": ("Deploy", a_service(user="-0")),
+    "service.components[0].restart: ": ("Deploy", a_service(restart="sometimes")),
+    "service.components[0].ports[0]: ": ("Deploy", a_service(ports=["80:80 --privileged"])),
+    "service.components[0].routes[0].port: 0 is": ("Deploy", a_service(routes=[{}])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_arguments_are_named(shared: Rig, words: str) -> None:
+    method, request = BAD[words]
+    shared.fake.forget_calls()
+    with connected(shared.agent) as wire:
+        answer = wire.call(method, request)
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert words in answer.details
+    assert shared.fake.calls() == []
+
+
+def test_a_thousand_problems_fit_into_an_answer(shared: Rig) -> None:
+    components = [{"name": "é" * 80, "image": "ü" * 80, "env": ["é"] * 10}] * 1000
+    with connected(shared.agent) as wire:
+        answer = wire.call("Deploy", pb.DeployRequest(service=pb.ServiceSpec(name="web", components=components)))  # type: ignore[arg-type]
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert answer.details.startswith("service.components[0].name: ")
+
+
+def test_a_request_that_is_too_large(shared: Rig) -> None:
+    with connected(shared.agent) as wire:
+        answer = wire.call("PushFile", pb.PushFileRequest(content=bytes(17 * 1024 * 1024)))
+        assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert wire.call("NodeStatus").code is grpc.StatusCode.OK
+
+
+def test_a_bug_is_hidden_and_logged_under_the_request_id(rig: Rig) -> None:
+    """A registry row that nobody can read stands for any bug."""
+    database = sqlite3.connect(rig.agent.home.database)
+    database.execute(
+        "INSERT INTO components VALUES ('web', 'api', 0, 'web-api', '{\"secret\": 1}', 'running', '2026-01-01T00:00:00Z')"
+    )
+    database.commit()
+    with connected(rig.agent) as wire:
+        answer = wire.call("LiveCheck")
+        assert answer.code is grpc.StatusCode.INTERNAL
+        assert answer.details == (
+            f"internal error; the agent's log has the details under request id {answer.request_id}"
+        )
+        wait_for(lambda: f"rid={answer.request_id} method=LiveCheck" in rig.agent.log())
+    assert "Traceback" in rig.agent.log()
+    database.execute("DELETE FROM components")
+    database.commit()
+    database.close()
+    assert rig.agent.cli.run("ps").code == 0
+    rig.agent.log_file.write_text("")  # the traceback was wanted here

@@ -1,0 +1,199 @@
+"""TLS 1.3 and nothing older, on both sides; and what the CLI says of servers that are something else."""
+
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mcp.shared.pki import KeyPair, make_ca
+from tests.agents import Cli, Outcome, make_home, write_cli_config
+from tests.component.conftest import Rig
+from tests.component.fakes import wait_for
+
+
+def s_client(rig: Rig, *options: str) -> "subprocess.CompletedProcess[bytes]":
+    """What openssl says of a connection to the agent."""
+    ca_file = str(rig.agent.home.folder / "ca.pem")
+    argv = ["openssl", "s_client", "-connect", rig.agent.address, "-CAfile", ca_file, "-alpn", "h2"]
+    return subprocess.run(
+        [*argv, "-verify_return_error", "-verify_ip", "127.0.0.1", *options],
+        input=b"", capture_output=True, check=False, timeout=20,
+    )  # fmt: skip
+
+
+def test_the_agent_speaks_tls_1_3(shared: Rig) -> None:
+    done = s_client(shared, "-tls1_3")
+    assert done.returncode == 0
+    assert b"New, TLSv1.3, Cipher is TLS_" in done.stdout
+    assert b"Verify return code: 0 (ok)" in done.stdout
+    assert b"ALPN protocol: h2" in done.stdout
+
+
+@pytest.mark.parametrize("options", [("-tls1_2",), ("-tls1_1",), ("-no_tls1_3",)])
+def test_the_agent_refuses_anything_older(shared: Rig, options: tuple[str, ...]) -> None:
+    for ciphers in ("DEFAULT@SECLEVEL=0", "ALL:COMPLEMENTOFALL:PSK:@SECLEVEL=0"):
+        done = s_client(shared, *options, "-cipher", ciphers, "-psk", "00112233")
+        assert done.returncode != 0
+        assert b"Cipher is (NONE)" in done.stdout
+
+
+@contextmanager
+def openssl_server(folder: Path, *options: str) -> Iterator[str]:
+    """`openssl s_server` with the certificate in `folder`; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    process = subprocess.Popen(
+        ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-alpn", "h2", "-quiet"]
+        + ["-cert", f"{folder}/cert.pem", "-key", f"{folder}/key.pem", *options],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: _listens(port))
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    return f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
+
+
+def ask(folder: Path, ca: KeyPair, address: str) -> Outcome:
+    """`mcp ps` of an agent at `address`."""
+    home = make_home(folder, ca) if not (folder / "mcp.db").exists() else make_home(folder / "again", ca)
+    return Cli(write_cli_config(home, address)).run("ps", "--json")
+
+
+def expect_unreachable(done: Outcome, words: str) -> None:
+    """One line that says why, exit code 4."""
+    assert done.code == 4
+    (line,) = done.errors
+    assert line.startswith("mcp: rift: 127.0.0.1:")
+    assert words in line
+
+
+def test_the_cli_refuses_a_server_of_tls_1_2(tmp_path: Path, ca: KeyPair) -> None:
+    make_home(tmp_path / "server", ca)
+    with openssl_server(tmp_path / "server", "-tls1_2") as address:
+        expect_unreachable(ask(tmp_path / "client", ca, address), "TLS 1.3 handshake failed")
+
+
+def test_a_tls_server_that_is_no_agent(tmp_path: Path, ca: KeyPair) -> None:
+    make_home(tmp_path / "server", ca)
+    with openssl_server(tmp_path / "server", "-tls1_3", "-www") as address:
+        done = ask(tmp_path / "client", ca, address)
+    assert done.code == 4
+    assert len(done.errors) == 1
+
+
+def test_a_certificate_of_another_ca(tmp_path: Path, ca: KeyPair, shared: Rig) -> None:
+    other = make_ca("somebody else's")
+    done = ask(tmp_path, other, shared.agent.address)
+    expect_unreachable(done, "shows a certificate that is not trusted: ")
+    assert "check ca_cert in mcp.toml" in done.stderr
+
+
+def test_a_certificate_for_another_name(tmp_path: Path, ca: KeyPair, shared: Rig) -> None:
+    home = make_home(tmp_path, ca)
+    config = write_cli_config(home, f"127.0.0.2:{shared.agent.port}")
+    with relay("127.0.0.2", shared.agent.port):
+        done = Cli(config).run("ps")
+    assert done.code == 4
+    (line,) = done.errors
+    assert "shows a certificate that is not trusted: " in line
+    assert "127.0.0.2" in line
+
+
+@contextmanager
+def relay(address: str, port: int) -> Iterator[None]:
+    """The agent's port on another address of loopback."""
+    with socket.create_server((address, port)) as server:
+        threading.Thread(target=_serve, args=(server, port), daemon=True).start()
+        yield
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def _serve(server: socket.socket, port: int) -> None:
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        other = socket.create_connection(("127.0.0.1", port))
+        for source, target in ((connection, other), (other, connection)):
+            threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+def test_a_server_of_plain_text(tmp_path: Path, ca: KeyPair) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_greet, args=(server,), daemon=True).start()
+        done = ask(tmp_path, ca, f"127.0.0.1:{server.getsockname()[1]}")
+        server.shutdown(socket.SHUT_RDWR)
+    expect_unreachable(done, "does not speak TLS, so it is no mcp-agent")
+
+
+def _greet(server: socket.socket) -> None:
+    """As an HTTP server does with what it cannot parse."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+
+def test_a_server_that_hangs_up(tmp_path: Path, ca: KeyPair) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_hang_up, args=(server,), daemon=True).start()
+        done = ask(tmp_path, ca, f"127.0.0.1:{server.getsockname()[1]}")
+        server.shutdown(socket.SHUT_RDWR)
+    assert done.code == 4
+    assert len(done.errors) == 1
+
+
+def _hang_up(server: socket.socket) -> None:
+    while True:
+        try:
+            server.accept()[0].close()
+        except OSError:
+            return
+
+
+def test_a_port_that_nobody_listens_on(tmp_path: Path, ca: KeyPair) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    expect_unreachable(ask(tmp_path, ca, f"127.0.0.1:{port}"), "refuses the connection")
+
+
+def test_a_server_that_never_answers(tmp_path: Path, ca: KeyPair) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = ask(tmp_path, ca, f"127.0.0.1:{server.getsockname()[1]}")
+    expect_unreachable(done, "does not answer")
+
+
+def test_one_node_of_two_is_away(shared: Rig, tmp_path: Path, ca: KeyPair) -> None:
+    home = make_home(tmp_path, ca)
+    home.token_file.write_text(shared.agent.token)
+    config = write_cli_config(home, "127.0.0.1:1", shared.agent.address)
+    done = Cli(config).run("node", "list")
+    assert done.code == 4
+    (line,) = done.errors
+    assert line.startswith("mcp: rift: 127.0.0.1:1 refuses the connection")
+    rows = [row.split() for row in done.stdout.splitlines()[1:]]
+    assert [(row[0], row[3]) for row in rows] == [("rift", "unreachable"), ("rift2", "ready")]
