@@ -1,11 +1,22 @@
-# The zipapp's __main__.py. Its syntax is that of any Python, so that an old one gets its one line
-# and not a SyntaxError; whatever needs more is in _start.py. The @…@ are filled in by build.py.
+# The zipapp's start. Its syntax is that of any Python, so that an old one gets its one line and not a
+# SyntaxError; whatever needs more is in _start.py. The @...@ are filled in by build.py.
+import os
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036
     found = ".".join([str(part) for part in sys.version_info[:3]])
     sys.stderr.write("@PROGRAM@: needs Python 3.11 or newer, this is " + found + " (" + sys.executable + ")\n")
     sys.exit(1)
+
+if not sys.flags.isolated:
+    # Without -I, PYTHONPATH, the user's site and its .pth files come before us: start again with it.
+    try:
+        os.execv(sys.executable, [sys.executable, "-I"] + sys.orig_argv[1:])  # noqa: RUF005, S606
+    except OSError:
+        sys.stderr.write(
+            "@PROGRAM@: cannot start " + repr(sys.executable) + " again: run python3 -I " + sys.argv[0] + "\n"
+        )
+        sys.exit(1)
 
 from _start import start
 

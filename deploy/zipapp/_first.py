@@ -22,6 +22,7 @@ import _start
 
 SUFFIXES = "@SUFFIXES@"  # of the native modules in this archive, one per Python
 
+ZIPAPP = sys.argv[0]  # while a preamble runs, argv names that
 _setup_lock = -1
 _umask = 0
 
@@ -132,7 +133,7 @@ def through_shiv(program: str, build: str, tree: str) -> None:
 
     def cache_path(_archive: object, _root: object, found: str) -> Path:
         if found != build:
-            _start.refuse(program, f"{sys.argv[0]} was replaced while it started: start it again")
+            _start.refuse(program, f"{ZIPAPP} was replaced while it started: start it again")
         return Path(tree)
 
     def extract_site_packages(archive: Any, target: Path, *_options: object) -> None:
@@ -158,7 +159,7 @@ def give_up(program: str, tree: str, error: Exception) -> NoReturn:
 def refuse(program: str, folder: str, error: Exception) -> NoReturn:
     """One line for an extraction that failed: the reason, and what to do about it."""
     if not isinstance(error, OSError):
-        _start.refuse(program, f"{sys.argv[0]} is damaged ({error}): copy it again")
+        _start.refuse(program, f"{ZIPAPP} is damaged ({error}): copy it again")
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         _start.refuse(

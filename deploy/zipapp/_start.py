@@ -6,12 +6,17 @@ beside it TREE.lock, on which every process that runs from the tree holds a shar
 A whole tree is run as it is; anything else is left to `_first`, which has shiv extract it.
 """
 
+from __future__ import annotations
+
 import fcntl
 import importlib
 import importlib.machinery
 import os
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False  # typing takes 4 ms to import
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 MARKER = "complete"  # written last: a tree without it is not whole
 
@@ -24,8 +29,6 @@ def refuse(program: str, why: str) -> NoReturn:
 
 def start(program: str, build: str, entry: str) -> NoReturn:
     """Run the archive's program; `entry` is the module whose main() gives the exit code."""
-    if not sys.flags.isolated:
-        isolate(program)
     for name in [name for name in os.environ if name.startswith("SHIV_") and name != "SHIV_ROOT"]:
         del os.environ[name]  # they choose another entry point, or other modules
     folder = cache_folder(program)
@@ -44,14 +47,6 @@ def start(program: str, build: str, entry: str) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(main())
-
-
-def isolate(program: str) -> NoReturn:
-    """Start again with -I: without it PYTHONPATH, the user's site and its .pth files come before us."""
-    try:
-        os.execv(sys.executable, [sys.executable, "-I", *sys.orig_argv[1:]])  # noqa: S606
-    except OSError as error:
-        refuse(program, f"cannot restart {sys.executable}: {error.strerror}: run it as python3 -I {sys.argv[0]}")
 
 
 def cache_folder(program: str) -> str:
