@@ -394,11 +394,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "dist", metavar="DIR")
     parser.add_argument("--wheelhouse", type=Path, default=cache() / "wheelhouse", metavar="DIR")
     parser.add_argument("--offline", action="store_true", help="use no network: all wheels are in the wheelhouse")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if "own" in (options.arch or []) and not own_arch():
+        parser.error(f"there is no zipapp for this machine ({platform.machine()}): name an --arch")
+    options.arch = list(dict.fromkeys(own_arch() if arch == "own" else arch for arch in options.arch or MACHINES))
+    return options
 
 
 def build_all(options: argparse.Namespace, wheels: list[Wheel]) -> None:
-    for arch in dict.fromkeys(own_arch() if arch == "own" else arch for arch in options.arch or MACHINES):
+    for arch in options.arch:
         for program in options.program or PROGRAMS:
             made = build(PROGRAMS[program], arch, options.wheelhouse, wheels, options.out)
             say(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
@@ -414,8 +418,7 @@ def main(arguments: list[str]) -> int:
             write_lock()
             return 0
         wheels = read_lock()
-        archs = [own_arch() if arch == "own" else arch for arch in options.arch or MACHINES]
-        needs = [wheel for wheel in wheels if any(wheel.fits(arch) for arch in archs)]
+        needs = [wheel for wheel in wheels if any(wheel.fits(arch) for arch in options.arch)]
         wheelhouse(options.wheelhouse, needs, options.offline)
         if options.what == "build":
             build_all(options, wheels)

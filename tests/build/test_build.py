@@ -65,8 +65,8 @@ class TestFile:
 
 
 def test_programs_keep_apart() -> None:
-    agent = names("mcp-agent", "amd64")
-    assert not [name for name in agent if name.startswith("site-packages/mcp/") and "/shared/" not in name][1:]
+    of_cli = [name for name in names("mcp-agent", "amd64") if name.startswith("site-packages/mcp/")]
+    assert [name for name in of_cli if "/shared/" not in name] == ["site-packages/mcp/__init__.py"]
     assert not [name for name in names("mcp", "amd64") if name.startswith("site-packages/agent/")]
 
 
