@@ -37,8 +37,6 @@ def start(program: str, build: str, tree: str) -> None:
             return
     except OSError as error:
         refuse(program, folder, error)
-    except KeyboardInterrupt:
-        sys.exit(130)
     through_shiv(program, build, tree)
 
 
@@ -141,8 +139,6 @@ def through_shiv(program: str, build: str, tree: str) -> None:
             extract(archive, target, compile_pyc=True, compile_workers=1)
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             give_up(program, tree, error)
-        except KeyboardInterrupt:
-            sys.exit(130)
 
     _bootstrap.cache_path = cache_path
     _bootstrap.extract_site_packages = extract_site_packages

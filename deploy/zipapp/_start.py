@@ -16,6 +16,7 @@ import sys
 
 TYPE_CHECKING = False  # typing takes 4 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 MARKER = "complete"  # written last: a tree without it is not whole
@@ -33,6 +34,15 @@ def start(program: str, build: str, entry: str) -> NoReturn:
         del os.environ[name]  # they choose another entry point, or other modules
     folder = cache_folder(program)
     tree = f"{folder}/{build}-{importlib.machinery.EXTENSION_SUFFIXES[0].strip('.').removesuffix('.so')}"
+    try:
+        main = load(program, build, entry, folder, tree)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(main())
+
+
+def load(program: str, build: str, entry: str, folder: str, tree: str) -> Callable[[], int]:
+    """Import the program's main from its tree; the first start runs it, too, and does not come back."""
     if not (trusted(folder) and hold(tree) and intact(tree)):
         import _first
 
@@ -42,11 +52,8 @@ def start(program: str, build: str, entry: str) -> NoReturn:
 
         _clean.clean(folder, build)
     use_path(f"{tree}/site-packages")
-    try:
-        main = importlib.import_module(entry).main
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(main())
+    main: Callable[[], int] = importlib.import_module(entry).main
+    return main
 
 
 def cache_folder(program: str) -> str:

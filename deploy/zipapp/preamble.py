@@ -10,7 +10,6 @@ import json
 import lzma
 import os
 import shutil
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -78,8 +77,6 @@ def run(archive: str, site: Path, build: str) -> None:
         mark(site, unpack(archive, site))
     except (OSError, zipfile.BadZipFile, lzma.LZMAError, tarfile.TarError, EOFError) as error:
         _first.give_up(program, str(site.parent), error)
-    except KeyboardInterrupt:
-        sys.exit(130)
     _first.release()
     _clean.clean(str(site.parent.parent), build)
     _start.use_path(str(site))

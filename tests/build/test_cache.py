@@ -53,6 +53,16 @@ def test_first_start_killed_on_the_way_heals(stage: Stage, cli: Path, until: str
     assert not any(tree.rglob("*.part"))
 
 
+def test_first_start_interrupted_is_silent(stage: Stage, cli: Path) -> None:
+    process = stage.popen(stage.command(cli, "version"))
+    while not any((stage.cache / "mcp").glob("*.tmp/*/grpc")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+    works(stage, cli)
+
+
 def remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 

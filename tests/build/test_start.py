@@ -163,6 +163,30 @@ def test_other_python_gets_one_line(stage: Stage, cli: Path) -> None:
     assert suffix.removesuffix(".so") in line
 
 
+@pytest.mark.parametrize(
+    ("forge", "expected"),
+    [
+        (
+            "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n: None if n == '_lzma' else find(n)",
+            f"{PYTHON} was built without lzma: use the system's python3",
+        ),
+        (
+            "import ctypes; lost = OSError('cannot open'); ctypes.CDLL = lambda name: (_ for _ in ()).throw(lost)",
+            "libstdc++.so.6 is missing: install it, or on NixOS name its folder in LD_LIBRARY_PATH",
+        ),
+    ],
+    ids=["lzma", "libstdc++"],
+)
+def test_what_a_python_may_lack_is_one_line(stage: Stage, cli: Path, forge: str, expected: str) -> None:
+    assert one_line(stage.run(within(forge, cli, "version"))) == f"mcp: {expected}"
+
+
+def test_user_without_a_home_gets_one_line(stage: Stage, cli: Path) -> None:
+    stage.environment.pop("HOME")
+    line = one_line(stage.run(within("import os; os.getuid = lambda: 54321", cli, "version")))
+    assert line == "mcp: user 54321 has no home folder: set SHIV_ROOT to a folder to unpack into"
+
+
 def mounted(stage: Stage, options: str, *command: str) -> list[str]:
     """The command with the cache on a file system of its own, in a mount namespace of its own."""
     stage.cache.mkdir(parents=True)
