@@ -1,0 +1,274 @@
+"""MCP's main job on real rootless podman: deploy, look, stop, start, undeploy, and what goes wrong on the way."""
+
+import json
+import re
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.agents import Agent, Outcome
+from tests.stage import start_agent
+from tools.hostlib.private import Private
+
+WEB = "localhost/mcp-web:1.0.0"
+WORKER = "localhost/mcp-worker:1.0.0"
+
+TWO = f"""
+name = "site"
+node = "dev"
+[[components]]
+name = "web"
+image = "{WEB}"
+env = ["COLOUR=a 'quoted' # value", "EMPTY=", "S3CRET_KEY=hunter2-in-no-argv"]
+[[components.routes]]
+name = "rest"
+port = 443
+[[components]]
+name = "worker"
+image = "{WORKER}"
+network = "sitenet"
+"""
+
+
+def one(component: str, extra: str = "", image: str = WORKER) -> str:
+    return f'name = "solo"\nnode = "dev"\n[[components]]\nname = "{component}"\nimage = "{image}"\n{extra}\n'
+
+
+def ps(agent: Agent) -> dict[str, str]:
+    """State by SERVICE/COMPONENT."""
+    done = agent.cli.run("ps", "--json")
+    assert done.code == 0, done.stderr
+    return {f"{row['service']}/{row['component']}": row["state"] for row in json.loads(done.stdout)}
+
+
+def containers(podman: Private) -> set[str]:
+    return set(podman.run(["podman", "ps", "--all", "--format", "{{.Names}}"]).stdout.split())
+
+
+def inspect(podman: Private, name: str) -> dict[str, object]:
+    rows: list[dict[str, object]] = json.loads(podman.run(["podman", "inspect", "--type=container", name]).stdout)
+    return rows[0]
+
+
+def fetch(port: int) -> str:
+    """What answers on loopback; tries for a moment, since a server that starts is not there at once."""
+    for _ in range(50):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
+                return str(response.read().decode())
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing answers on port {port}")
+
+
+def variables(podman: Private, name: str) -> dict[str, str]:
+    lines = podman.run(["podman", "exec", name, "env"]).stdout.splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def failed(done: Outcome, *words: str) -> None:
+    assert done.code == 1, done
+    assert all(line.startswith("mcp: ") for line in done.errors)
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_service_from_deploy_to_undeploy(agent: Agent, rootless: Private) -> None:
+    agent.define("site", TWO)
+    done = agent.cli.run("deploy", "site")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["site/web: deployed on dev", "site/worker: deployed on dev"]
+    assert ps(agent) == {"site/web": "running", "site/worker": "running"}
+
+    seen = variables(rootless, "site-web")
+    assert seen["COLOUR"] == "a 'quoted' # value"
+    assert seen["EMPTY"] == ""
+    assert seen["PORT"] == seen["PORT_REST"]
+    assert 10000 <= int(seen["PORT"]) <= 60000
+    published = rootless.run(["podman", "port", "site-web"]).stdout
+    assert published.strip() == f"{seen['PORT']}/tcp -> 127.0.0.1:{seen['PORT']}"
+    assert fetch(int(seen["PORT"])) == "mcp test image 1.0.0\n"
+
+    stopped = agent.cli.run("stop", "site/worker")
+    assert (stopped.code, stopped.stdout) == (0, "site/worker: stopped on dev\n")
+    assert ps(agent) == {"site/web": "running", "site/worker": "stopped"}
+    assert agent.cli.run("start", "site").code == 0
+    assert ps(agent) == {"site/web": "running", "site/worker": "running"}
+
+    done = agent.cli.run("undeploy", "site")
+    assert (done.code, done.stdout.count("undeployed on dev")) == (0, 2)
+    assert ps(agent) == {}
+    assert containers(rootless) == set()
+    failed(agent.cli.run("undeploy", "site"), "site is not deployed on this node")
+
+
+def test_deploying_again_keeps_the_port_and_replaces_the_container(agent: Agent, rootless: Private) -> None:
+    agent.define("site", TWO)
+    assert agent.cli.run("deploy", "site").code == 0
+    before, port = inspect(rootless, "site-web")["Id"], variables(rootless, "site-web")["PORT"]
+    worker = inspect(rootless, "site-worker")["Id"]
+    assert agent.cli.run("deploy", "site/web").code == 0
+    assert inspect(rootless, "site-web")["Id"] != before
+    assert inspect(rootless, "site-worker")["Id"] == worker
+    assert variables(rootless, "site-web")["PORT"] == port
+    assert containers(rootless) == {"site-web", "site-worker"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ('image = "localhost/mcp-nosuch:2.0"', ["podman pull"]),
+        ('image = "localhost/mcp-fail:1.0.0"', ["exit code 3", "cannot read the configuration", "runs again"]),
+        (
+            'image = "localhost/mcp-worker:1.0.0"\nvolumes = ["/no/such/folder:/data"]',
+            ["/no/such/folder", "runs again"],
+        ),
+        ('image = "localhost/mcp-worker:1.0.0"\nports = ["127.0.0.1:{taken}:80"]', ["in use", "runs again"]),
+        ('image = "localhost/mcp-worker:1.0.0"\ncmd = ["/no/such/program"]', ["no such file", "runs again"]),
+    ],
+    ids=["image missing", "ends at once", "volume missing", "port taken", "program missing"],
+)
+def test_a_deploy_that_fails_leaves_the_old_version_serving(
+    agent: Agent, rootless: Private, change: str, words: list[str], taken_port: int
+) -> None:
+    agent.define("site", TWO)
+    assert agent.cli.run("deploy", "site").code == 0
+    port = int(variables(rootless, "site-web")["PORT"])
+    agent.define("site", TWO.replace(f'image = "{WEB}"', change.replace("{taken}", str(taken_port))))
+    done = agent.cli.run("deploy", "site/web")
+    failed(done, "site/web: ", *words)
+    assert len(done.errors) == 1
+    assert fetch(port) == "mcp test image 1.0.0\n"
+    assert ps(agent) == {"site/web": "running", "site/worker": "running"}
+    assert containers(rootless) == {"site-web", "site-worker"}
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A host port that somebody else has."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Private) -> None:
+    agent.define("solo", one("job", image="localhost/mcp-fail:1.0.0"))
+    failed(agent.cli.run("deploy", "solo"), "exit code 3", "cannot read the configuration")
+    assert containers(rootless) == set()
+    assert ps(agent) == {}
+
+
+def test_one_bad_component_does_not_stop_the_others(agent: Agent) -> None:
+    bad = '[[components]]\nname = "bad"\nimage = "localhost/mcp-fail:1.0.0"\n'
+    agent.define("site", TWO + bad)
+    done = agent.cli.run("deploy", "site")
+    failed(done, "site/bad: ")
+    assert len(done.stdout.splitlines()) == 2
+    assert ps(agent) == {"site/web": "running", "site/worker": "running"}
+
+
+def test_an_explicit_mapping_is_not_overridden_by_a_route(agent: Agent, rootless: Private) -> None:
+    agent.define(
+        "solo",
+        one("web", 'ports = ["127.0.0.1:0:8080"]\n', WEB).replace(":0:", f":{free_port()}:")
+        + "[[components.routes]]\nport = 443\n",
+    )
+    assert agent.cli.run("deploy", "solo").code == 0
+    assert variables(rootless, "solo-web")["PORT"] == "8080"
+    published = re.findall(r"8080/tcp -> 127\.0\.0\.1:(\d+)", rootless.run(["podman", "port", "solo-web"]).stdout)
+    assert len(published) == 2
+    assert {fetch(int(port)) for port in published} == {"mcp test image 1.0.0\n"}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_logs_keep_streams_apart_and_name_components(agent: Agent) -> None:
+    agent.define("site", TWO)
+    assert agent.cli.run("deploy", "site").code == 0
+    time.sleep(4)
+    done = agent.cli.run("logs", "site")
+    assert done.code == 0
+    assert re.search(r"^web    \| web: tick 1$", done.stdout, re.M)
+    assert re.search(r"^worker \| worker: line 1$", done.stdout, re.M)
+    assert "warning" not in done.stdout
+    assert re.search(r"^web    \| web: warning 5$", done.stderr, re.M)
+
+    assert agent.cli.run("logs", "site/worker", "--tail", "1").stdout.startswith("worker: line ")
+    stamped = agent.cli.run("logs", "site/worker", "-t", "-n", "1").stdout
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\S* worker: line \d+\n", stamped)
+    assert agent.cli.run("logs", "site/worker", "--since", "1h").stdout.startswith("worker: line 1\n")
+    assert "worker: line 1\n" not in agent.cli.run("logs", "site/worker", "--since", "1s").stdout
+    assert agent.cli.run("logs", "site/worker", "--since", "2020-01-01T00:00:00+02:00").stdout.startswith(
+        "worker: line 1\n"
+    )
+
+
+def test_following_ends_with_ctrl_c_and_leaves_nothing_on_the_node(agent: Agent, rootless: Private) -> None:
+    agent.define("solo", one("job"))
+    assert agent.cli.run("deploy", "solo").code == 0
+    follower = agent.cli.popen("logs", "solo", "--follow", "--tail", "0")
+    assert follower.stdout is not None
+    lines = [follower.stdout.readline() for _ in range(2)]
+    assert all(line.startswith("worker: line ") for line in lines)
+    assert readers(rootless)
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+    assert follower.stderr is not None
+    assert follower.stderr.read() == ""
+    wait_for(lambda: not readers(rootless))
+
+
+def readers(podman: Private) -> list[int]:
+    """The `podman logs` processes that run."""
+    return [pid for pid in podman.processes() if b"logs\0--" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 3.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def test_containers_outlive_the_agent_and_are_found_again(rootless: Private, agent: Agent) -> None:
+    agent.define("site", TWO)
+    assert agent.cli.run("deploy", "site").code == 0
+    port = int(variables(rootless, "site-web")["PORT"])
+    agent.kill()
+    assert fetch(port) == "mcp test image 1.0.0\n"
+    with start_agent(rootless, agent.home.cwd) as again:
+        assert ps(again) == {"site/web": "running", "site/worker": "running"}
+        assert again.token == agent.token
+        rootless.run(["podman", "rm", "--force", "--time", "0", "site-worker"])
+        assert ps(again)["site/worker"] == "removed"
+        assert again.cli.run("start", "site/worker").code == 0
+        assert ps(again)["site/worker"] == "running"
+
+
+def test_no_secret_in_any_process_list_log_or_open_file(agent: Agent, rootless: Private) -> None:
+    agent.define("site", TWO)
+    deploying = agent.cli.popen("deploy", "site")
+    secrets = (b"hunter2-in-no-argv", agent.token.encode())
+    while deploying.poll() is None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            assert not any(secret in words for secret in secrets), words
+    assert deploying.returncode == 0
+    assert "hunter2" not in agent.log()
+    assert agent.token not in agent.log()
+    for path in agent.home.cwd.rglob("*"):
+        if path.is_file() and not path.is_symlink() and any(secret in path.read_bytes() for secret in secrets):
+            inside = [parent for parent in path.parents if parent.is_relative_to(agent.home.folder)]
+            # the definition is the operator's own file; whatever MCP wrote is 0600 in a folder of its owner alone
+            assert path.suffix == ".toml" or path.stat().st_mode & 0o077 == 0, path
+            assert all(parent.stat().st_mode & 0o077 == 0 for parent in inside), path
