@@ -19,7 +19,7 @@ def setup(level: str) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
-    handler.addFilter(_no_header)
+    handler.addFilter(_is_wanted)
     # asyncio and grpc report what nobody handled; it must not bypass the format.
     for name in ("asyncio", "grpc"):
         other = logging.getLogger(name)
@@ -27,9 +27,14 @@ def setup(level: str) -> None:
         other.propagate = False
 
 
-def _no_header(record: logging.LogRecord) -> bool:
-    """Drop what gRPC says of a header that is not UTF-8: it quotes the header, which may hold a token."""
-    return not (record.name.startswith("grpc.") and "Invalid encoding" in str(record.msg))
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Drop two things that gRPC says.
+
+    Of a header that is not UTF-8 it logs the content, which may be a token; and of a client that went away while a
+    response was on its way it logs a traceback, where our own line says CANCELLED.
+    """
+    unwanted = ("Invalid encoding", "ExecuteBatchError raised in core")
+    return not (record.name.startswith("grpc.") and any(words in record.getMessage() for words in unwanted))
 
 
 def fields(**values: object) -> dict[str, dict[str, object]]:

@@ -16,6 +16,7 @@ from mcp.shared.names import aside_name, container_name, port_variable
 from mcp.shared.spec import ComponentSpec, fixed_port
 
 LAST_LINES = 20
+ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container ends for good by itself
 POLL = 0.25  # seconds between two looks at a container that settles
 
 
@@ -86,6 +87,7 @@ class Rollout:
         self._name = container_name(service, component.name)
         self._new: NewContainer | None = None
         self._old: Container | None = None
+        self._old_should_run = False
         self._replacing = False
 
     async def step(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -118,6 +120,7 @@ class Rollout:
         """Stop the old container, put it aside, and start the new one."""
         assert self._new is not None, "prepare comes first"
         self._old = await tidy(self._podman, self._name)
+        self._old_should_run = self._old is not None and (self._old.running or await self._was_interrupted())
         self._replacing = True
         if self._old is not None:
             if self._old.running:
@@ -156,6 +159,11 @@ class Rollout:
         except McpError as error:
             self.error = NotReady(f"{self.error}; and the old container could not be put back: {error}")
 
+    async def _was_interrupted(self) -> bool:
+        """Whether an old container that is down should be up: only a deploy that broke off can have stopped it."""
+        rows = await self._registry.call(Registry.components, self._service, self.component.name)
+        return any(row.desired_state == "running" and row.spec.restart in ALWAYS_UP for row in rows)
+
     async def _restore(self) -> None:
         if self._old is None:
             await self._podman.remove(self._name)
@@ -163,7 +171,7 @@ class Rollout:
         if aside_name(self._name) in await self._podman.find(aside_name(self._name)):
             await self._podman.remove(self._name)
             await self._podman.rename(aside_name(self._name), self._name)
-        if self._old.running:
+        if self._old_should_run:
             await self._podman.start(self._name)
             self.error = NotReady(f"{self.error}; the old container runs again")
 

@@ -44,11 +44,14 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         await server.start()
         _on_signals(stopping)
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
-        await _report_podman(podman)
+        report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
         ready(address)
         await stopping.wait()
         logger.info("stopping")
-        await asyncio.gather(server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE))
+        report.cancel()
+        await asyncio.gather(
+            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report})
+        )
     finally:
         await server.stop(None)
         registry.close()

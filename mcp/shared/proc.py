@@ -134,22 +134,25 @@ def in_child(work: Callable[[], None]) -> None:
         os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        message = pipe.read().decode()
+        message = pipe.read().decode(errors="replace")  # it may be cut within a character
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         raise McpError(message or "a child process failed")
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """End a process and its group: SIGTERM, then SIGKILL after KILL_GRACE seconds."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            async with asyncio.timeout(KILL_GRACE):
-                await process.wait()
-                return
-        except TimeoutError:
-            continue
+    """End a process and its group: SIGTERM, then SIGKILL after KILL_GRACE seconds. What it still printed is lost."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KILL_GRACE):
+                    await process.wait()
+                    return
+    finally:
+        # asyncio closes pipes only when they have been read to their end, which nobody does any more here;
+        # it has no public way to close them: https://github.com/python/cpython/issues/88050
+        process._transport.close()  # type: ignore[attr-defined]
 
 
 async def _collect(process: asyncio.subprocess.Process, stdin: bytes | None) -> tuple[bytes, bytes]:

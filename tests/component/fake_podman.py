@@ -244,9 +244,7 @@ def check_program(state: dict[str, Any], container: dict[str, Any], code: int) -
 
 
 def check_ports(state: dict[str, Any], container: dict[str, Any]) -> None:
-    taken = {
-        port for each in state["containers"] if each["state"] == "running" for _, port in host_ports(each)
-    }
+    taken = {port for each in state["containers"] if each["state"] == "running" for _, port in host_ports(each)}
     for address, port in host_ports(container):
         with socket.socket() as probe:
             try:

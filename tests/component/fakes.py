@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.component.processes import command_line, pids
+
 SCRIPT = Path(__file__).parent / "fake_podman.py"
 WEB, WEB2 = "localhost/mcp-web:1.0.0", "localhost/mcp-web:2.0.0"
 WORKER, FAIL, BRIEF = "localhost/mcp-worker:1.0.0", "localhost/mcp-fail:1.0.0", "localhost/mcp-brief:1.0.0"
@@ -122,15 +124,8 @@ class FakePodman:
 
     def processes(self) -> list[int]:
         """Every process of this fake that runs now."""
-        return [pid for pid in _pids() if str(self.folder / "podman") in _command_line(pid)]
+        return [pid for pid in pids() if str(self.folder / "podman") in command_line(pid)]
 
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _command_line(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return []
+    def busy_with(self, word: str) -> bool:
+        """Whether one of its processes that runs now has `word` among its arguments."""
+        return any(word in command_line(pid) for pid in self.processes())

@@ -5,16 +5,34 @@ import sqlite3
 import grpc
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.component.conftest import Rig
 from tests.component.fakes import WEB, wait_for
-from tests.component.wire import METHODS, UNIMPLEMENTED, Answer, Message, connected, request_for
+from tests.component.wire import METHODS, UNIMPLEMENTED, Answer, connected, request_for
 
 FIELD = FieldDescriptor
-NASTY = ("", "-", "--all", "..", "../x", "a b", "'", '"', "a\nb", "\0", "\x1b[2J", "é", "\u202e", "web", "a" * 64, "a" * 9000)
+NASTY = (
+    "",
+    "-",
+    "--all",
+    "..",
+    "../x",
+    "a b",
+    "'",
+    '"',
+    "a\nb",
+    "\0",
+    "\x1b[2J",
+    "é",
+    "\u202e",
+    "web",
+    "a" * 64,
+    "a" * 9000,
+)
 TEXT = st.sampled_from(NASTY) | st.text(max_size=30)
 NUMBERS = {
     FIELD.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
@@ -94,6 +112,11 @@ def a_service(**component: object) -> Message:
     return request_for("Deploy", service={"name": "web", "active": True, "components": [fields]})
 
 
+def since(text: str) -> Message:
+    """A request for logs since then."""
+    return request_for("Logs", service="web", since=text)
+
+
 BAD: dict[str, tuple[str, Message]] = {
     "name: is missing": ("UndeployService", request_for("UndeployService")),
     'name: "-x" is not': ("UndeployService", request_for("UndeployService", name="-x")),
@@ -101,10 +124,10 @@ BAD: dict[str, tuple[str, Message]] = {
     'component: "a\\nb" is not': ("StartService", request_for("StartService", name="web", component="a\nb")),
     'service: "\\x00" is not': ("Logs", request_for("Logs", service="\0")),
     'component: ".."" is not': ("Logs", request_for("Logs", service="web", component='.."')),
-    'since: "-2h": expected': ("Logs", request_for("Logs", service="web", since="-2h")),
-    'since: "0001-01-01T00:00:00+14:00"': ("Logs", request_for("Logs", service="web", since="0001-01-01T00:00:00+14:00")),
-    'since: "9999-12-31T23:59:59-14:00"': ("Logs", request_for("Logs", service="web", since="9999-12-31T23:59:59-14:00")),
-    'since: "999999999999d"': ("Logs", request_for("Logs", service="web", since="999999999999d")),
+    'since: "-2h": expected': ("Logs", since("-2h")),
+    'since: "0001-01-01T00:00:00+14:00"': ("Logs", since("0001-01-01T00:00:00+14:00")),
+    'since: "9999-12-31T23:59:59-14:00"': ("Logs", since("9999-12-31T23:59:59-14:00")),
+    'since: "999999999999d"': ("Logs", since("999999999999d")),
     "service.components: is empty": ("Deploy", request_for("Deploy", service={"name": "web"})),
     "service.components[0].image: ": ("Deploy", a_service(image="--privileged:v1")),
     "is tagged latest": ("Deploy", a_service(image="x:latest")),
@@ -134,7 +157,7 @@ def test_bad_arguments_are_named(shared: Rig, words: str) -> None:
 def test_a_thousand_problems_fit_into_an_answer(shared: Rig) -> None:
     components = [{"name": "é" * 80, "image": "ü" * 80, "env": ["é"] * 10}] * 1000
     with connected(shared.agent) as wire:
-        answer = wire.call("Deploy", pb.DeployRequest(service=pb.ServiceSpec(name="web", components=components)))  # type: ignore[arg-type]
+        answer = wire.call("Deploy", pb.DeployRequest(service=pb.ServiceSpec(name="web", components=components)))
     assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
     assert answer.details.startswith("service.components[0].name: ")
 
@@ -149,9 +172,8 @@ def test_a_request_that_is_too_large(shared: Rig) -> None:
 def test_a_bug_is_hidden_and_logged_under_the_request_id(rig: Rig) -> None:
     """A registry row that nobody can read stands for any bug."""
     database = sqlite3.connect(rig.agent.home.database)
-    database.execute(
-        "INSERT INTO components VALUES ('web', 'api', 0, 'web-api', '{\"secret\": 1}', 'running', '2026-01-01T00:00:00Z')"
-    )
+    row = ("web", "api", 0, "web-api", '{"secret": 1}', "running", "2026-01-01T00:00:00Z")
+    database.execute("INSERT INTO components VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     database.commit()
     with connected(rig.agent) as wire:
         answer = wire.call("LiveCheck")

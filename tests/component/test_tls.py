@@ -47,8 +47,10 @@ def openssl_server(folder: Path, *options: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     process = subprocess.Popen(
-        ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-alpn", "h2", "-quiet"]
-        + ["-cert", f"{folder}/cert.pem", "-key", f"{folder}/key.pem", *options],
+        [
+            *("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-alpn", "h2", "-quiet"),
+            *("-cert", f"{folder}/cert.pem", "-key", f"{folder}/key.pem", *options),
+        ],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

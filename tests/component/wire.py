@@ -19,12 +19,10 @@ import grpc  # noqa: E402 - its environment must be set before
 
 SERVICE = pb.DESCRIPTOR.services_by_name["McpAgentService"]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
-IMPLEMENTED = frozenset(
-    ("Deploy", "UndeployService", "StopService", "StartService", "LiveCheck", "NodeStatus", "Logs")
-)
+IMPLEMENTED = frozenset(("Deploy", "UndeployService", "StopService", "StartService", "LiveCheck", "NodeStatus", "Logs"))
 UNIMPLEMENTED = frozenset(METHODS) - IMPLEMENTED
 
-Metadata = tuple[tuple[str, str], ...]
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def request_for(method: str, **fields: Any) -> Message:
@@ -60,9 +58,9 @@ class Wire:
         descriptor = METHODS[method]
         message = request_for(method) if request is None else request
         data = message if isinstance(message, bytes) else message.SerializeToString()
-        kind = self._channel.unary_stream if descriptor.server_streaming else self._channel.unary_unary
+        kind: Any = self._channel.unary_stream if descriptor.server_streaming else self._channel.unary_unary
         response = GetMessageClass(descriptor.output_type)
-        stub = kind(f"/{SERVICE.full_name}/{method}", response_deserializer=response.FromString)
+        stub: Any = kind(f"/{SERVICE.full_name}/{method}", response_deserializer=response.FromString)
         sent = bearer(self._token) if metadata is None else metadata
         try:
             if descriptor.server_streaming:
@@ -77,7 +75,7 @@ class Wire:
 
 
 def _answer(call: Any, responses: tuple[Any, ...]) -> Answer:
-    trailing = {key: value for key, value in call.trailing_metadata() or ()}
+    trailing = dict(call.trailing_metadata() or ())
     return Answer(call.code(), call.details() or "", responses, str(trailing.get("x-request-id", "")))
 
 

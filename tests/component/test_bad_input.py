@@ -1,0 +1,366 @@
+"""Every mistake, through the real CLI: one line that says what and where, its exit code, and nothing changed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mcp.shared.pki import KeyPair
+from tests.agents import Cli, Home, Outcome
+from tests.component.conftest import Rig, copy_home
+from tests.component.definitions import component, route, service
+from tests.component.fakes import WEB, WEB2
+
+DONE, FAILED, USAGE, AUTH, UNREACHABLE = range(5)
+
+
+def check(done: Outcome, code: int, *words: str, lines: int = 1) -> None:
+    """The exit code, the number of lines (each begins `mcp: `), and what they say."""
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (done.code, len(done.errors)) == (code, lines), done
+    assert all(line.startswith("mcp: ") and line.isprintable() for line in done.errors)
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def changes(rig: Rig) -> list[list[str]]:
+    """What podman was asked to change."""
+    asking = ("ps", "version", "inspect", "logs")
+    return [argv for argv in rig.fake.commands() if argv[0] not in asking and argv[1:2] != ["exists"]]
+
+
+# --- definitions ---
+
+DEFINITIONS: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    "nothing": ("", 3, ("node: is missing", "name: is missing", "components: is empty")),
+    "not toml": ("name = ", 1, ("is not valid TOML", "line 1")),
+    "nested too deep": (f"x = {'[' * 5000}", 1, ("is not valid TOML",)),
+    "a number too long": (f"x = {'9' * 5000}", 1, ("is not valid TOML",)),
+    "a wrong type": (service(more='active = "yes"'), 1, ("active: expected true or false, found a string",)),
+    "a wrong type below": (
+        service("web", component(more="ports = [8080]")),
+        1,
+        ("components[0].ports[0]: expected a string, found an integer",),
+    ),
+    "a wrong type of table": ('name = "web"\nnode = "rift"\ncomponents = ["api"]', 2, ("components[0]: expected a table",)),
+    "an unknown key": (service(more="activ = true"), 1, ("activ: unknown key; did you mean active?",)),
+    "an unknown key below": (
+        service("web", component(more='imagee = "x"')),
+        1,
+        ("components[0].imagee: unknown key; did you mean image?",),
+    ),
+    "an unknown key with a line break": (service(more='"a\\nb" = 1'), 1, ("a\\nb: unknown key",)),
+    "a duplicate component": (
+        service("web", component(), component()),
+        1,
+        ('components: 2 of them are called "api"',),
+    ),
+    "no image": ('name = "web"\nnode = "rift"\n[[components]]\nname = "api"', 1, ("components[0].image: is missing",)),
+    "a bad image": (service("web", component(image="UPPER/Case:v1")), 1, ("is not an image reference",)),
+    "an image that is an option": (service("web", component(image="--privileged")), 1, ("is not an image reference",)),
+    "an image with a space": (service("web", component(image="a b:v1")), 1, ('"a b:v1" is not an image reference',)),
+    "an image without a tag": (service("web", component(image="example.net/a")), 1, ("has no tag; pin a version",)),
+    "latest": (service("web", component(image="example.net/a:latest")), 1, ("is tagged latest",)),
+    "a path with ..": (service(more='path = "../secret"'), 1, ("path: expected a relative path without .. in it",)),
+    "a volume with ..": (
+        service("web", component(more='volumes = ["/srv/web/../mcp:/x"]')),
+        1,
+        ("components[0].volumes[0]: ", "without .. in it"),
+    ),
+    "a name that begins with -": (service("-x"), 1, ('name: "-x" must be lower-case',)),
+    "a name with a space": (service("web", component("a b")), 1, ('components[0].name: "a b" must be lower-case',)),
+    "a name with a quote": (service("web", component("a'b")), 1, ("components[0].name: \"a'b\" must be",)),
+    "a name with a line break": (service("web", component("a\\nb")), 1, ('components[0].name: "a\\nb" must be',)),
+    "a name with NUL": (service("web", component("a\\u0000b")), 1, ('components[0].name: "a\\x00b" must be',)),
+    "another name": (service("other"), 1, ('name: is "other", but the file is named web.toml',)),
+    "a route without a port": (
+        service("web", component(more='[[components.routes]]\nname = "x"')),
+        2,
+        ("components[0].routes[0].port: is missing",),
+    ),
+    "a port out of range": (service("web", component(more=route(port=70000))), 1, ("port: 70000 is outside 1 to 65535",)),
+    "routes that share a name": (
+        service("web", component(more=route("a") + route("a"))),
+        1,
+        ('routes: 2 of them are called "a"',),
+    ),
+    "an env that is none": (service("web", component(more='env = ["s3cr3t value"]')), 1, ("is not KEY=VALUE",)),
+    "an env with a line break": (service("web", component(more='env = ["KEY=s3cr3t\\nX=y"]')), 1, ("KEY: a value cannot",)),
+    "two mistakes": (
+        service("web", component(image="x:latest"), component("b", "y"), more="nope = 1"),
+        3,
+        ("nope: unknown key", "components[0].image: ", "components[1].image: "),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", DEFINITIONS)
+def test_a_definition_that_is_wrong(shared: Rig, mistake: str) -> None:
+    text, lines, words = DEFINITIONS[mistake]
+    path = shared.agent.define("web", text)
+    before = shared.fake.calls()
+    done = shared.agent.cli.run("deploy", "web")
+    check(done, USAGE, *words, lines=lines)
+    assert all(line.startswith(f"mcp: {path}: ") for line in done.errors)
+    assert "s3cr3t" not in done.stderr or mistake == "an env that is none"
+    assert shared.fake.calls() == before
+
+
+def test_a_definition_that_cannot_be_read(shared: Rig) -> None:
+    path = shared.agent.services / "web.toml"
+    path.unlink(missing_ok=True)
+    check(shared.agent.cli.run("deploy", "nope"), FAILED, "no definition for nope in ")
+    path.mkdir()
+    check(shared.agent.cli.run("deploy", "web"), USAGE, f"{path}: cannot be read: Is a directory")
+    path.rmdir()
+    path.write_bytes(b'name = "\xff"')
+    check(shared.agent.cli.run("deploy", "web"), USAGE, f"{path}: is not UTF-8 text (byte 8)")
+
+
+def test_a_node_that_is_not_there(shared: Rig) -> None:
+    shared.agent.define("web", service(node="mars"))
+    check(shared.agent.cli.run("deploy", "web"), FAILED, "no node named mars; ", "mcp.toml has: rift")
+    check(shared.agent.cli.run("ps", "--node", "mars"), FAILED, "no node named mars")
+    check(shared.agent.cli.run("stop", "web", "--node", "-x"), USAGE)
+
+
+# --- the command line ---
+
+COMMAND_LINES: dict[tuple[str, ...], str] = {
+    (): "the following arguments are required",
+    ("nope",): "invalid choice: 'nope'",
+    ("deploy",): "the following arguments are required",
+    ("deploy", ""): "service: is missing",
+    ("deploy", "--", "-x"): 'service: "-x" is not a valid name',
+    ("deploy", "-x"): "see mcp",
+    ("deploy", "a b"): 'service: "a b" is not a valid name',
+    ("deploy", "a'b"): 'service: "a\'b" is not a valid name',
+    ("deploy", 'a"b'): "is not a valid name",
+    ("deploy", "a\nb"): 'service: "a\\nb" is not a valid name',
+    ("deploy", "\x1b[31m"): 'service: "\\x1b[31m" is not a valid name',
+    ("deploy", "../web"): 'service: ".." is not a valid name',
+    ("deploy", "web/"): "component: is missing",
+    ("deploy", "web/../x"): 'component: "../x" is not a valid name',
+    ("deploy", "W"): "is not a valid name",
+    ("deploy", "a" * 64): "is not a valid name",
+    ("deploy", "a" * 100_000): "is not a valid name",
+    ("deploy", "web", "more"): "unrecognized arguments: more",
+    ("deploy", "web", "--nope"): "unrecognized arguments: --nope",
+    ("undeploy", "web/api"): "a service is taken as a whole here",
+    ("logs", "web", "-n", "x"): '"x" is not a number of lines',
+    ("logs", "web", "-n", "-1"): "see mcp logs --help",
+    ("logs", "web", "--since", "-2h"): "see mcp logs --help",
+    ("logs", "web", "--since", "yesterday"): '"yesterday": expected a duration',
+    ("logs", "web", "--since", "2026-01-01T00:00:00"): "the time has no zone",
+    ("logs", "web", "--since", "a\nb"): '"a\\nb": expected a duration',
+    ("ps", "--node", "a b"): 'node: "a b" is not a valid name',
+    ("node",): "the following arguments are required",
+}
+
+
+@pytest.mark.parametrize("argv", COMMAND_LINES, ids=lambda argv: " ".join(argv)[:30])
+def test_a_command_line_that_is_wrong(shared: Rig, argv: tuple[str, ...]) -> None:
+    shared.agent.define("web", service())
+    before = shared.fake.calls()
+    check(shared.agent.cli.run(*argv), USAGE, COMMAND_LINES[argv])
+    assert shared.fake.calls() == before
+
+
+def test_bytes_that_are_no_text(shared: Rig) -> None:
+    for argv in (["deploy", os.fsdecode(b"\xff\xfe")], ["--config", os.fsdecode(b"/nope\xff"), "ps"]):
+        done = shared.agent.cli.run(*argv)
+        check(done, done.code, "\\udcff")
+        assert done.code in (FAILED, USAGE)
+
+
+# --- the CLI's configuration ---
+
+CONFIGURATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "not toml": ("[[nodes]", ("is not valid TOML",)),
+    "an unknown section": ("[node]\n", ("node: unknown key; did you mean nodes?",)),
+    "an unknown key": ('[services]\ndirectory = "x"\n', ("services.directory: unknown key",)),
+    "a wrong type": ("[services]\ndir = 1\n", ("services.dir: expected a string, found an integer",)),
+    "no address": ('[[nodes]]\nname = "rift"\n', ("nodes[0].address: is missing",)),
+    "no port": ('[[nodes]]\nname = "rift"\naddress = "10.0.0.1"\n', ("nodes[0].address: ", "expected HOST:PORT")),
+    "an address with spaces": ('[[nodes]]\nname = "r"\naddress = "a b:1"\n', ("expected HOST:PORT",)),
+    "a bad node name": ('[[nodes]]\nname = "-r"\naddress = "a:1"\n', ('nodes[0].name: "-r": must be',)),
+    "a node twice": ('[[nodes]]\nname = "r"\naddress = "a:1"\n' * 2, ('nodes[1].name: "r" is used twice',)),
+    "an ssh option": ('[[nodes]]\nname = "r"\naddress = "a:1"\nssh = "-oProxyCommand=x"\n', ("is not an ssh destination",)),
+    "an architecture": ('[[nodes]]\nname = "r"\naddress = "a:1"\narch = "mips"\n', ("expected amd64 or arm64",)),
+    "a path with NUL": ('[auth]\ntoken_path = "a\\u0000b"\n', ("auth.token_path: ", "cannot contain NUL")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", CONFIGURATIONS)
+def test_a_configuration_that_is_wrong(tmp_path: Path, mistake: str) -> None:
+    text, words = CONFIGURATIONS[mistake]
+    (tmp_path / "mcp.toml").write_text(text)
+    check(Cli(tmp_path / "mcp.toml").run("ps"), USAGE, *words)
+
+
+def test_no_configuration(tmp_path: Path) -> None:
+    check(Cli(tmp_path / "mcp.toml").run("ps"), FAILED, f"{tmp_path}/mcp.toml: there is no such file; ")
+    check(Cli(tmp_path).run("ps"), USAGE, f"{tmp_path}: cannot be read: Is a directory")
+    check(Cli(tmp_path / ("x" * 300)).run("ps"), FAILED, "File name too long")
+
+
+def test_a_ca_that_is_none(shared: Rig, tmp_path: Path) -> None:
+    config = shared.agent.mcp_toml.read_text()
+    for content, words in ((None, "cannot be read: No such file"), (b"hello", "holds no certificate in PEM")):
+        if content is not None:
+            (tmp_path / "ca.pem").write_bytes(content)
+        (tmp_path / "mcp.toml").write_text(
+            config.replace(str(shared.agent.home.folder / "ca.pem"), f"{tmp_path}/ca.pem")
+        )
+        done = Cli(tmp_path / "mcp.toml", env={"MCP_TOKEN": shared.agent.token}).run("ps")
+        check(done, USAGE, f"{tmp_path}/mcp.toml: ca_cert: {tmp_path}/ca.pem {words}")
+
+
+def test_a_ca_that_is_damaged(shared: Rig, tmp_path: Path) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (tmp_path / "ca.pem").write_text(pem)
+    (tmp_path / "mcp.toml").write_text(
+        shared.agent.mcp_toml.read_text().replace(str(shared.agent.home.folder / "ca.pem"), f"{tmp_path}/ca.pem")
+    )
+    done = Cli(tmp_path / "mcp.toml", env={"MCP_TOKEN": shared.agent.token}).run("ps")
+    check(done, done.code)
+    assert done.code in (USAGE, UNREACHABLE)
+
+
+# --- tokens ---
+
+
+def test_a_token_that_is_missing(shared: Rig, tmp_path: Path) -> None:
+    (tmp_path / "mcp.toml").write_text(shared.agent.mcp_toml.read_text())
+    cli, path = Cli(tmp_path / "mcp.toml"), tmp_path / "token"
+    check(cli.run("ps"), AUTH, f"there is no token in {path}; put a token into the file, mode 0600")
+    path.touch(mode=0o600)
+    check(cli.run("ps"), AUTH, f"{path} is empty")
+    path.write_text(shared.agent.token)
+    path.chmod(0o644)
+    check(cli.run("ps"), FAILED, f"{path}: others can read it (mode 0644); run: chmod 600 {path}")
+    path.chmod(0o600)
+    assert cli.run("ps").code == DONE
+    path.write_bytes(b"\xff")
+    check(cli.run("ps"), FAILED, f"{path}: is not a token file")
+    path.unlink()
+    path.mkdir()
+    check(cli.run("ps"), FAILED, f"{path}: cannot be read: Is a directory")
+
+
+def test_a_token_that_is_not_accepted(shared: Rig) -> None:
+    home = shared.agent.home
+    revoked, expired = home.new_token("revoked"), home.new_token("expired", "--expires", "1ms")
+    guest = home.new_token("guest", "--role", "guest")
+    assert home.token("revoke", "revoked").code == 0
+    shared.agent.define("web", service())
+    for token, words in (
+        ("wrong", "rift: the token is not valid; get a valid token"),
+        (revoked, "rift: the token is not valid; get a valid token"),
+        (expired, "rift: the token of expired expired at 20"),
+        (guest, "rift: guest has the role guest, which may not use MCP"),
+        ("a b", "the token is not a token"),
+        ("a\nb", "the token is not a token"),
+        ("é", "the token is not a token"),
+    ):
+        for argv in (["ps"], ["deploy", "web"], ["logs", "web"]):
+            done = shared.agent.cli.run(*argv, env={"MCP_TOKEN": token})
+            check(done, AUTH, words)
+            assert token not in done.stderr or token in ("wrong", "guest", "a b", "é", "a\nb")
+    assert changes(shared) == []
+
+
+# --- podman ---
+
+
+def test_podman_is_missing(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    assert rig.agent.cli.run("deploy", "web").code == DONE
+    rig.agent.stop()
+    rig.agent.env = {**rig.agent.env, "PATH": _path_without_podman(rig)}
+    rig.restart()
+    words = "podman was not found on PATH; install podman on the node"
+    check(rig.agent.cli.run("deploy", "web"), FAILED, f"web/api: {words}")
+    check(rig.agent.cli.run("stop", "web"), FAILED, words)
+    check(rig.agent.cli.run("ps"), FAILED, words)
+    check(rig.agent.cli.run("logs", "web"), FAILED, words)
+    done = rig.agent.cli.run("node", "list")
+    assert (done.code, words in done.stdout) == (DONE, True)
+    assert 'msg="podman cannot be used"' in rig.agent.log()
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def _path_without_podman(rig: Rig) -> str:
+    folder = rig.agent.home.folder / "few"
+    folder.mkdir()
+    (folder / "setpriv").symlink_to("/usr/bin/setpriv")
+    return str(folder)
+
+
+def test_podman_hangs(rig: Rig) -> None:
+    rig.agent.stop()
+    rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
+    rig.restart()
+    rig.agent.define("web", service())
+    assert rig.agent.cli.run("deploy", "web").code == DONE
+    before = rig.fake.containers()
+    rig.fake.misbehave("hang")
+    check(rig.agent.cli.run("ps"), FAILED, "rift: podman ps --all: did not end within 0.5 s")
+    check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: podman image exists: did not end within 0.5 s")
+    check(rig.agent.cli.run("logs", "web"), FAILED, "did not end within 0.5 s")
+    assert rig.fake.processes() == []
+    assert rig.fake.containers() == before
+    rig.fake.behave()
+    rig.fake.misbehave("hang", ["ps"], stubborn=True)
+    check(rig.agent.cli.run("ps"), FAILED, "did not end within 0.5 s")
+    assert rig.fake.processes() == []
+
+
+def test_podman_hangs_in_the_middle_of_a_deploy(rig: Rig) -> None:
+    rig.agent.stop()
+    rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
+    rig.restart()
+    rig.agent.define("web", service())
+    assert rig.agent.cli.run("deploy", "web").code == DONE
+    rig.agent.define("web", service("web", component("api", WEB2)))
+    for argv in (["rename"], ["run"], ["inspect"]):
+        rig.fake.misbehave("hang", argv, times=1)
+        check(rig.agent.cli.run("deploy", "web"), FAILED, f"podman {argv[0]}", "did not end within ", "runs again")
+        assert rig.fake.running() == {"web-api": WEB}
+
+
+@pytest.mark.parametrize("how", ["garbage", "endless", "an object", "a list of numbers", "nothing"])
+def test_podman_prints_nonsense(rig: Rig, how: str) -> None:
+    rig.agent.define("web", service())
+    assert rig.agent.cli.run("deploy", "web").code == DONE
+    texts = {"an object": "{}", "a list of numbers": "[1, 2]", "nothing": ""}
+    for argv in (["ps"], ["inspect"], ["version"]):
+        if how in texts:
+            rig.fake.misbehave("print", argv, message=texts[how], code=0)
+        else:
+            rig.fake.misbehave(how, argv)
+    if how != "nothing":
+        check(rig.agent.cli.run("ps"), FAILED, "rift: p")
+        check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: p")
+    else:
+        check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: ")
+    assert rig.agent.cli.run("node", "list").code == DONE
+    rig.fake.behave()
+    assert rig.agent.cli.run("deploy", "web").code == DONE
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_podmans_own_words_stay_one_line(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    rig.fake.misbehave("fail", ["run"], message="first\nsecond \x1b[31mred\a\rover", code=126)
+    check(rig.agent.cli.run("deploy", "web"), FAILED, "second \\x1b[31mred\\x07")
+
+
+def test_nothing_of_an_unauthenticated_try_is_left(shared: Rig, template: Home, ca: KeyPair, tmp_path: Path) -> None:
+    """Another agent's token, for the same CA: refused, and podman is never asked."""
+    other = copy_home(template, tmp_path / "other")
+    before = shared.fake.calls()
+    token = other.new_token("elsewhere")
+    shared.agent.define("web", service())
+    check(shared.agent.cli.run("deploy", "web", env={"MCP_TOKEN": token}), AUTH, "the token is not valid")
+    assert shared.fake.calls() == before

@@ -1,0 +1,220 @@
+"""How an agent ends, what it tells those who wait, and what it leaves behind: nothing."""
+
+import re
+import signal
+import time
+
+import pytest
+
+from tests.agents import Agent, agent_env, make_home, run_program
+from tests.component.conftest import Rig
+from tests.component.definitions import component, service
+from tests.component.fakes import WEB, wait_for
+from tests.component.processes import resident_bytes
+from tests.component.wire import connected, request_for
+
+
+def deploy(rig: Rig, name: str = "web") -> None:
+    """Deploy a service with one component."""
+    rig.agent.define(name, service(name))
+    assert rig.agent.cli.run("deploy", name).code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_agent_ends_at_once(rig: Rig, number: int) -> None:
+    deploy(rig)
+    assert rig.agent.stop(number) < 2
+    assert rig.agent.log().splitlines()[-1].endswith("level=info msg=stopped")
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_a_deploy_under_way_finishes(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    rig.fake.misbehave("sleep", ["run"], seconds=2.0)
+    cli = rig.agent.cli.popen("deploy", "web")
+    wait_for(lambda: rig.fake.busy_with("run"))
+    took = rig.agent.stop()
+    out, err = cli.communicate(timeout=5)
+    assert (cli.returncode, out, err) == (0, "web/api: deployed on rift\n", "")
+    assert 1 < took < 6
+    rig.restart()
+    assert rig.agent.cli.run("ps").stdout.splitlines()[1].split()[:4] == ["web", "api", "rift", "running"]
+
+
+def test_a_deploy_that_takes_too_long_is_left_for_the_next_one(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    rig.fake.misbehave("hang", ["run"], times=1)
+    cli = rig.agent.cli.popen("deploy", "web")
+    rig.fake.wait_hanging()
+    took = rig.agent.stop()
+    _, err = cli.communicate(timeout=5)
+    assert 9 < took < 12
+    assert cli.returncode in (1, 4)
+    assert len(err.splitlines()) == 1
+    assert rig.fake.processes() == []
+    rig.restart()
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_no_new_calls_are_taken_while_it_ends(rig: Rig) -> None:
+    deploy(rig)
+    rig.fake.misbehave("sleep", ["stop"], seconds=2.0)
+    cli = rig.agent.cli.popen("stop", "web")
+    wait_for(lambda: rig.fake.busy_with("stop"))
+    began = time.monotonic()
+    rig.agent.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "msg=stopping" in rig.agent.log())
+    done = rig.agent.cli.run("ps")
+    assert done.code in (1, 4)
+    assert len(done.errors) == 1
+    assert cli.wait(10) == 0
+    cli.communicate()
+    rig.agent.wait_stopped(began)
+
+
+def test_followers_are_told(rig: Rig) -> None:
+    deploy(rig)
+    followers = [rig.agent.cli.popen("logs", "web", "-f") for _ in range(2)]
+    wait_for(lambda: len(rig.fake.processes()) == 2)
+    time.sleep(0.5)
+    assert rig.agent.stop() < 5
+    for follower in followers:
+        out, err = follower.communicate(timeout=5)
+        assert "web: starting\n" in out
+        assert err == "mcp: rift: the agent is stopping; run the command again when it is back\n"
+        assert follower.returncode == 1
+    assert rig.fake.processes() == []
+
+
+def test_following_goes_on_until_the_container_ends(rig: Rig) -> None:
+    deploy(rig)
+    follower = rig.agent.cli.popen("logs", "web", "-f", "--tail", "0")
+    assert follower.stdout is not None
+    assert re.fullmatch(r"web: tick [0-9]+\n", follower.stdout.readline())
+    assert rig.agent.cli.run("stop", "web").code == 0
+    out, err = follower.communicate(timeout=5)
+    assert (follower.returncode, err) == (0, "")
+    assert out.endswith("web: stopping\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_client_that_goes_away_leaves_no_podman(rig: Rig, number: int) -> None:
+    deploy(rig)
+    follower = rig.agent.cli.popen("logs", "web", "-f")
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "web: starting\n"
+    assert len(rig.fake.processes()) == 1
+    follower.send_signal(number)
+    _, err = follower.communicate(timeout=5)
+    assert err == ""
+    wait_for(lambda: not rig.fake.processes(), 1.5, "the end of podman")
+
+
+def test_a_client_that_reads_nothing_is_no_burden(rig: Rig) -> None:
+    """It stops reading, podman prints without end: memory stays bounded, others are served, and it can be ended."""
+    deploy(rig)
+    rig.fake.misbehave("endless", ["logs"])
+    follower = rig.agent.cli.popen("logs", "web", "-f")
+    assert follower.stdout is not None
+    follower.stdout.read(1000)
+    time.sleep(1.0)
+    before = resident_bytes(rig.agent.process.pid)
+    time.sleep(1.0)
+    assert rig.agent.cli.run("ps").code == 0
+    assert resident_bytes(rig.agent.process.pid) - before < 20_000_000
+    follower.kill()
+    follower.communicate()
+    wait_for(lambda: not rig.fake.processes(), 3, "the end of podman")
+
+
+def test_a_killed_agent_leaves_no_followers(rig: Rig) -> None:
+    deploy(rig)
+    follower = rig.agent.cli.popen("logs", "web", "-f")
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "web: starting\n"
+    rig.agent.kill()
+    _, err = follower.communicate(timeout=15)
+    assert follower.returncode == 4
+    assert len(err.splitlines()) == 1
+    wait_for(lambda: not rig.fake.processes(), 1.5, "the end of podman")
+    rig.restart()
+
+
+def test_a_podman_that_hangs_does_not_hold_up_start_or_end(rig: Rig) -> None:
+    rig.agent.stop()
+    rig.fake.misbehave("hang", ["version"])
+    rig.restart()
+    assert rig.agent.cli.run("ps").code == 0
+    assert rig.agent.stop() < 1.5
+    assert rig.fake.processes() == []
+
+
+def test_a_second_signal_ends_it_at_once(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    rig.fake.misbehave("hang", ["run"])
+    cli = rig.agent.cli.popen("deploy", "web")
+    rig.fake.wait_hanging()
+    rig.agent.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "msg=stopping" in rig.agent.log())
+    rig.agent.process.send_signal(signal.SIGTERM)
+    assert rig.agent.process.wait(1) == 1
+    cli.communicate(timeout=5)
+
+
+def test_a_second_agent_on_the_same_state_is_refused(rig: Rig) -> None:
+    home = rig.agent.home
+    done = run_program([*home.command, "server", "--config", str(home.config)], env=rig.agent.env, timeout=15)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == f"mcp-agent: another mcp-agent uses {home.database}; stop it first\n"
+    assert rig.agent.cli.run("ps").code == 0
+
+
+def test_a_port_that_is_taken(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = make_home(tmp_path_factory.mktemp("second"))
+    home.write_config(address=rig.agent.address)
+    done = run_program([*home.command, "server", "--config", str(home.config)], env=agent_env(home.folder), timeout=15)
+    assert (done.code, done.stdout) == (1, "")
+    errors = [line for line in done.errors if line.startswith("mcp-agent: ")]
+    assert errors == [
+        f"mcp-agent: cannot listen on {rig.agent.address}; the address must be this machine's, and the port free; "
+        "see `ss -ltnp`, or choose another one"
+    ]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_thousand_calls_leave_nothing_open(rig: Rig) -> None:
+    deploy(rig)
+    with connected(rig.agent) as wire:
+        for _ in range(20):
+            wire.call("NodeStatus")
+        before = rig.agent.open_files()
+        for number in range(1000):
+            if number % 50 == 0:
+                assert wire.call("LiveCheck").code.name == "OK"
+                assert wire.call("Logs", request_for("Logs", service="web")).code.name == "OK"
+            wire.call("ListServices")
+            wire.call("StopService")
+        assert rig.agent.open_files() <= before
+    for _ in range(10):
+        with connected(rig.agent) as wire:
+            assert wire.call("NodeStatus").code.name == "OK"
+    wait_for(lambda: rig.agent.open_files() <= before, 5, "closing of connections")
+
+
+def test_restarting_finds_everything(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api"), component("work")))
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    before = [line.split()[:5] for line in rig.agent.cli.run("ps").stdout.splitlines()]
+    rig.agent.stop()
+    rig.restart()
+    assert [line.split()[:5] for line in rig.agent.cli.run("ps").stdout.splitlines()] == before
+
+
+def test_starting_again_ends_in_the_same_place(tmp_path_factory: pytest.TempPathFactory, rig: Rig) -> None:
+    """An agent whose configuration names a fixed port gets it again right after its end."""
+    rig.agent.home.write_config(address=rig.agent.address)
+    rig.agent.stop()
+    again = Agent.start(rig.agent.home, env=rig.agent.env)
+    assert again.address == rig.agent.address
+    rig.agent = again
