@@ -1,23 +1,23 @@
 """What every test run starts from: the shared fixtures, a clean environment, and no skipped test in CI."""
 
-import importlib.util
 import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-# A suite can be run while the files of another are not there yet.
-pytest_plugins = [
-    name
-    for name in ("tests.rootless", "tests.roots", "tests.zipapps")
-    if importlib.util.find_spec(name) is not None
-]
+pytest_plugins = ["tests.rootless", "tests.roots", "tests.zipapps"]
 
 # Settings of the caller's shell that would change what the programs under test do, or how fast they start.
 _NOISE = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH", "PIP_FIND_LINKS", "MCP_CONFIG", "MCP_TOKEN")
 
 for _name in _NOISE:
     os.environ.pop(_name, None)
+
+
+# How long an example takes says nothing on a machine that does other things as well.
+settings.register_profile("mcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mcp")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -141,7 +141,8 @@ def test_addresses(tmp_path: Path, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["rift", ":9444", "rift:", "rift:0", "rift:65536", "rift:http", "::1:9444", "a b:1", "-a:1", "http://a:1"]
+    "address",
+    ["rift", ":9444", "rift:", "rift:0", "rift:65536", "rift:http", "::1:9444", "a b:1", "-a:1", "http://a:1"],
 )
 def test_what_is_no_address(tmp_path: Path, address: str) -> None:
     found = problems_of(tmp_path, f"[[nodes]]\nname = 'a'\naddress = '{address}'")

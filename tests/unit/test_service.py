@@ -194,11 +194,11 @@ def test_the_file_must_be_named_as_the_service(tmp_path: Path) -> None:
 
 
 def test_a_service_without_definition_says_which_there_are(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no definition for web in .*; there are no definitions yet"):
+    with pytest.raises(NotFound, match=r"no definition for web in .*; there are no definitions yet"):
         definitions.load(config_in(tmp_path / "none"), "web")
     for name in ("db.toml", "api.toml", "README", "Bad.toml", ".hidden.toml"):
         (tmp_path / name).touch()
-    with pytest.raises(NotFound, match="; there are: api, db$"):
+    with pytest.raises(NotFound, match=r"; there are: api, db$"):
         definitions.load(config_in(tmp_path), "web")
 
 

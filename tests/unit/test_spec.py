@@ -244,9 +244,7 @@ def test_fixed_port(component: ComponentSpec, route: RouteSpec, port: int | None
 @pytest.mark.parametrize("value", ["", "0", "65536", "http", "-1", " 80", "8_0", "٨٠", "123456"])
 @pytest.mark.parametrize(("variable", "route"), [("PORT", ONE[0]), ("PORT", REST), ("PORT_REST", REST)])
 def test_a_port_variable_must_be_a_port(variable: str, route: RouteSpec, value: str) -> None:
-    assert found_in(routes=(route,), env=(f"{variable}={value}",)) == [
-        f"env: {variable} is not a port from 1 to 65535"
-    ]
+    assert found_in(routes=(route,), env=(f"{variable}={value}",)) == [f"env: {variable} is not a port from 1 to 65535"]
 
 
 def test_port_variables_are_free_where_there_is_no_route() -> None:

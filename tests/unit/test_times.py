@@ -32,8 +32,27 @@ def test_durations(text: str, span: timedelta) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "s", "-1s", "+1s", "1 s", "1s ", "1s\n", "1y", "1S", "1h-30m", ".5s", "1.s", "1e3s", "١s", "nan", "infs"]
-    + ["1" * 40 + "s", "1s" * 21],
+    [
+        "",
+        "1",
+        "s",
+        "-1s",
+        "+1s",
+        "1 s",
+        "1s ",
+        "1s\n",
+        "1y",
+        "1S",
+        "1h-30m",
+        ".5s",
+        "1.s",
+        "1e3s",
+        "\u0661s",
+        "nan",
+        "infs",
+        "1" * 40 + "s",
+        "1s" * 21,
+    ],
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=DURATION_RULE):
@@ -100,11 +119,10 @@ def test_what_is_no_time(text: str, what: str) -> None:
 @given(st.text(st.sampled_from("0123456789dhms.-+:TZ /"), max_size=45) | st.text(max_size=45))
 def test_any_text_is_a_time_or_a_value_error(text: str) -> None:
     try:
-        moment = parse_since(text, NOW)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert rfc3339(moment).endswith("Z")
+        shown = rfc3339(parse_since(text, NOW))
+    except ValueError:
+        shown = ""
+    assert shown == "" or (len(shown) == 27 and shown.endswith("Z"))
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

@@ -1,0 +1,89 @@
+"""Command lines: what they mean, and one line for each that means nothing."""
+
+import argparse
+from datetime import UTC, datetime
+
+import pytest
+
+from mcp import fleet, main
+from mcp.commands import arguments
+from mcp.commands.ps import _uptime
+from mcp.config import Node
+from mcp.fleet import Answer
+from mcp.shared.errors import EXIT_USAGE, Unauthenticated, Unreachable
+
+
+def usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr for a command line that cannot be parsed."""
+    with pytest.raises(SystemExit) as caught:
+        main.main(argv)
+    assert caught.value.code == EXIT_USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mcp: ")
+    assert len(err.splitlines()) == 1
+    return err.removeprefix("mcp: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "what"),
+    [
+        ([], "the following arguments are required: COMMAND; see mcp --help"),
+        (["dance"], "argument COMMAND: invalid choice: 'dance'"),
+        (["deploy"], "the following arguments are required: SERVICE[/COMPONENT]; see mcp deploy --help"),
+        (["deploy", "a b"], 'argument SERVICE[/COMPONENT]: service: "a b" is not a valid name'),
+        (["deploy", "a\nb"], "argument SERVICE[/COMPONENT]: service: "),
+        (["deploy", "web/"], "argument SERVICE[/COMPONENT]: component: is missing"),
+        (["deploy", "web", "extra"], "unrecognized arguments: extra"),
+        (["deploy", "--wat", "web"], "unrecognized arguments: --wat"),
+        (["stop", "-web"], "the following arguments are required: SERVICE[/COMPONENT]"),
+        (["undeploy", "web/api"], "argument SERVICE: a service is taken as a whole here"),
+        (["logs", "web", "--since", "yesterday"], 'argument --since: "yesterday": expected a duration'),
+        (["logs", "web", "--since", "99999999999d"], 'argument --since: "99999999999d": the duration is too long'),
+        (["logs", "web", "--since", "0001-01-01T00:00:00+23:00"], "argument --since: "),
+        (["logs", "web", "-n", "-1"], "argument -n/--tail: "),
+        (["logs", "web", "-n", "ten"], 'argument -n/--tail: "ten" is not a number of lines'),
+        (["logs", "web", "-n", "٣"], "argument -n/--tail: "),
+        (["logs", "web", "-n", "9999999999"], "argument -n/--tail: "),
+        (["node"], "the following arguments are required: COMMAND; see mcp node --help"),
+        (["ps", "web"], "unrecognized arguments: web"),
+    ],
+)
+def test_wrong_command_lines(argv: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert usage_error(argv, capsys).startswith(what)
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in main.COMMANDS:
+        with pytest.raises(SystemExit) as caught:
+            main.main([command, "--help"])
+        assert caught.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: mcp {command} ")
+
+
+def test_arguments_of_logs() -> None:
+    args = main._parse(["logs", "web/api", "-n", "0", "-f", "-t", "--since", "1h30m", "--node", "rift"])
+    assert (args.target, args.tail, args.follow, args.timestamps) == (("web", "api"), 0, True, True)
+    assert (args.since, args.node, args.no_prefix) == ("1h30m", "rift", False)
+
+
+def test_a_service_as_a_whole() -> None:
+    assert arguments.service("web") == "web"
+    with pytest.raises(argparse.ArgumentTypeError, match="leave out what follows the /"):
+        arguments.service("web/api")
+
+
+def test_the_exit_code_of_many_nodes() -> None:
+    node = Node("rift", "a:1")
+    good = Answer(node, "x", None)
+    lost = Answer[str](node, None, Unreachable("x"))
+    refused = Answer[str](node, None, Unauthenticated("x"))
+    assert fleet.exit_code([]) == 0
+    assert fleet.exit_code([good, good]) == 0
+    assert fleet.exit_code([good, lost]) == 4
+    assert fleet.exit_code([refused, lost]) == 3
+
+
+def test_uptime() -> None:
+    assert _uptime(None) == ""
+    assert _uptime(datetime.now(UTC).isoformat()) in ("0s", "1s")

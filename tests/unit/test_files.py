@@ -1,0 +1,116 @@
+"""Files that are whole or not there, and secrets that stay private."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mcp.shared import files
+from mcp.shared.errors import McpError
+
+
+def mode(path: Path) -> int:
+    """The permission bits of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(params=[0o000, 0o077, 0o022], autouse=True)
+def umask(request: pytest.FixtureRequest) -> object:
+    """Every test runs under several umasks."""
+    previous = os.umask(request.param)
+    yield
+    os.umask(previous)
+
+
+def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old, and longer")
+    held = path.open("rb")
+    files.write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert held.read() == b"old, and longer"  # a reader keeps what it opened
+    held.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
+    files.write_atomic(tmp_path / "secret", b"x")
+    files.write_atomic(tmp_path / "public", b"x", 0o644)
+    (tmp_path / "was-public").touch(0o644)
+    files.write_atomic(tmp_path / "was-public", b"x")
+    assert [oct(mode(tmp_path / name)) for name in ("secret", "public", "was-public")] == ["0o600", "0o644", "0o600"]
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"target")
+    (tmp_path / "link").symlink_to("target")
+    files.write_atomic(tmp_path / "link", b"x")
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"target"
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(McpError, match="file: cannot be written: No space left on device"):
+        files.write_atomic(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_folders_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(McpError, match=r"none/file: cannot be written: No such file or directory"):
+        files.write_atomic(tmp_path / "none" / "file", b"x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(McpError, match=r"cannot be written: Is a directory"):
+        files.write_atomic(tmp_path / "folder", b"x")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_private_folders(tmp_path: Path) -> None:
+    files.private_folder(tmp_path / "a/b")
+    assert mode(tmp_path / "a/b") == 0o700
+    (tmp_path / "a/b").chmod(0o755)
+    files.private_folder(tmp_path / "a/b")
+    assert mode(tmp_path / "a/b") == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(McpError, match="cannot be made: File exists"):
+        files.private_folder(tmp_path / "file")
+
+
+def test_a_secret_is_read_and_stripped(tmp_path: Path) -> None:
+    files.write_atomic(tmp_path / "token", b"  mcp_abc \n")
+    assert files.read_secret(tmp_path / "token") == "mcp_abc"
+
+
+@pytest.mark.parametrize("bits", [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o666])
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, bits: int) -> None:
+    path = tmp_path / "token"
+    path.write_text("mcp_abc")
+    path.chmod(bits)
+    with pytest.raises(McpError) as caught:
+        files.read_secret(path)
+    assert str(caught.value) == f"{path}: others can read it (mode {bits:04o}); run: chmod 600 {path}"
+
+
+def test_secrets_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(McpError, match="none: cannot be read: No such file or directory"):
+        files.read_secret(tmp_path / "none")
+    with pytest.raises(McpError, match="cannot be read: Is a directory"):
+        files.read_secret(tmp_path)
+    files.write_atomic(tmp_path / "binary", b"\xff\xfe")
+    with pytest.raises(McpError, match="binary: is not a token file"):
+        files.read_secret(tmp_path / "binary")
+
+
+def test_xdg_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value, folder in (("/x/y", Path("/x/y")), ("", tmp_path / ".d"), ("relative", tmp_path / ".d")):
+        monkeypatch.setenv("XDG_TEST", value)
+        assert files.xdg_folder("XDG_TEST", ".d") == folder
+    monkeypatch.delenv("XDG_TEST")
+    assert files.xdg_folder("XDG_TEST", ".d") == tmp_path / ".d"

@@ -1,0 +1,91 @@
+"""One operation at a time for each service, finished whatever becomes of the client."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from agent.operations import Operations
+from mcp.shared.errors import McpError, NotReady
+
+
+def held(event: asyncio.Event, log: list[str], name: str) -> Callable[[], Awaitable[str]]:
+    """Work that waits for `event` and writes down how it went."""
+
+    async def work() -> str:
+        log.append(f"{name} began")
+        try:
+            await event.wait()
+        except asyncio.CancelledError:
+            log.append(f"{name} cancelled")
+            raise
+        log.append(f"{name} done")
+        return name
+
+    return work
+
+
+async def begun(task: asyncio.Task[str]) -> asyncio.Task[str]:
+    """The task, once it has run as far as it can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return task
+
+
+def test_a_second_one_is_refused_with_the_first_one_s_name() -> None:
+    async def scene() -> None:
+        operations, event, log = Operations(), asyncio.Event(), list[str]()
+        first = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", held(event, log, "first"))))
+        with pytest.raises(NotReady, match="web: deploy by ann has been under way for 0s; try again when it is done"):
+            await operations.run("web", "bob", "stop", held(event, log, "second"))
+        other = await begun(asyncio.create_task(operations.run("api", "bob", "stop", held(event, log, "other"))))
+        event.set()
+        assert (await first, await other) == ("first", "other")
+        assert await operations.run("web", "bob", "stop", held(event, log, "third")) == "third"
+        assert log == ["first began", "other began", "first done", "other done", "third began", "third done"]
+
+    asyncio.run(scene())
+
+
+def test_a_failure_is_passed_on_and_frees_the_service() -> None:
+    async def scene() -> None:
+        operations = Operations()
+
+        async def fail() -> None:
+            raise McpError("broke")
+
+        for _ in range(2):
+            with pytest.raises(McpError, match="broke"):
+                await operations.run("web", "ann", "deploy", fail)
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_goes_away_does_not_stop_the_work() -> None:
+    async def scene() -> None:
+        operations, event, log = Operations(), asyncio.Event(), list[str]()
+        first = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", held(event, log, "first"))))
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        with pytest.raises(NotReady, match="deploy by ann"):
+            await operations.run("web", "bob", "stop", held(event, log, "second"))
+        event.set()
+        await operations.finish(5)
+        assert log == ["first began", "first done"]
+        assert await operations.run("web", "bob", "stop", held(event, log, "third")) == "third"
+
+    asyncio.run(scene())
+
+
+def test_at_the_end_there_is_a_little_time() -> None:
+    async def scene() -> None:
+        operations, never, log = Operations(), asyncio.Event(), list[str]()
+        await operations.finish(5)
+        task = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", held(never, log, "first"))))
+        await operations.finish(0.01)
+        assert log == ["first began", "first cancelled"]
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scene())

@@ -1,0 +1,78 @@
+"""What is printed."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mcp import output
+from mcp.commands import results
+from proto.mcp.v1 import mcp_pb2 as pb
+
+
+def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("NAME", "STATE"), [["web", "running"], ["a-longer-one", ""], ["x\ny", "\x1b[2J"]])
+    assert capsys.readouterr().out == (
+        "NAME          STATE\n"  #
+        "web           running\n"
+        "a-longer-one  -\n"
+        "x\\ny          \\x1b[2J\n"
+    )
+
+
+def test_an_empty_table_has_its_headers(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("NAME", "STATE"), [])
+    assert capsys.readouterr().out == "NAME  STATE\n"
+
+
+def test_json_lines_notes_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json([{"a": "ä\n"}])
+    output.line("one\nline")
+    output.note("to\rstderr")
+    output.error("first: wrong\nsecond: \x1b wrong")
+    output.error("")
+    out, err = capsys.readouterr()
+    document, _, rest = out.rpartition("]\n")
+    assert json.loads(document + "]") == [{"a": "ä\n"}]
+    assert rest == "one\\nline\n"
+    assert err == "to\\rstderr\nmcp: first: wrong\nmcp: second: \\x1b wrong\nmcp: \n"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "colour"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"TERM": "dumb"}, False),
+    ],
+)
+def test_colour(terminal: bool, environment: dict[str, str], colour: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: terminal))
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert output.wants_colour() is colour
+
+
+RESULTS = [pb.ComponentResult(name="api", success=True), pb.ComponentResult(name="web", error="image\nis gone")]
+
+
+def test_results_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert results.show("web", "rift", "deployed", RESULTS, False) == 1
+    out, err = capsys.readouterr()
+    assert out == "web/api: deployed on rift\n"
+    assert err.startswith("mcp: web/web: image")
+    assert results.show("web", "rift", "deployed", RESULTS[:1], False) == 0
+
+
+def test_results_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert results.show("web", "rift", "deployed", RESULTS, True) == 1
+    shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    assert shown == [
+        {"service": "web", "component": "api", "node": "rift", "success": True, "error": ""},
+        {"service": "web", "component": "web", "node": "rift", "success": False, "error": "image\nis gone"},
+    ]

@@ -1,0 +1,219 @@
+"""Podman: commands compared whole; parsers fed with what podman 4.3.1 and 5.4.2 really printed, and with garbage."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent import podman
+from agent.podman import Container, Health, NewContainer, Podman
+from mcp.shared.errors import Unavailable
+
+DATA = Path(__file__).parent / "data"  # files podman-VERSION-COMMAND.json
+VERSIONS = ("4.3.1", "5.4.2")
+WHOLE = NewContainer(
+    name="web-api",
+    image="localhost/web:1",
+    service="web",
+    component="api",
+    restart="on-failure:3",
+    network="mcpnet",
+    user="0:0",
+    ports=("127.0.0.1:18443:8443", "53:53/udp"),
+    volumes=("/srv/web:/srv/web", "data:/data:ro"),
+    cmd=("server", "--config", "/srv/web/a b.toml"),
+    env=("SECRET=hunter2", "PORT=8443"),
+)
+
+
+def printed(version: str, command: str) -> bytes:
+    """What a podman really printed."""
+    return (DATA / f"podman-{version}-{command}.json").read_bytes()
+
+
+def test_run_argv_whole() -> None:
+    assert podman.run_argv(WHOLE) == [
+        *("run", "--detach", "--name=web-api", "--pull=never", "--log-driver=k8s-file"),
+        *("--label=mcp.service=web", "--label=mcp.component=api", "--restart=on-failure:3"),
+        *("--network=mcpnet", "--user=0:0"),
+        *("--publish=127.0.0.1:18443:8443", "--publish=53:53/udp"),
+        *("--volume=/srv/web:/srv/web", "--volume=data:/data:ro", "--env-file=/dev/stdin"),
+        *("localhost/web:1", "server", "--config", "/srv/web/a b.toml"),
+    ]
+
+
+def test_run_argv_smallest() -> None:
+    new = NewContainer(name="web", image="localhost/web:1", service="web", component="web", restart="no")
+    assert podman.run_argv(new) == [
+        *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
+        *("--label=mcp.service=web", "--label=mcp.component=web", "--restart=no", "localhost/web:1"),
+    ]
+
+
+def test_no_environment_value_is_in_argv() -> None:
+    assert "hunter2" not in " ".join(podman.run_argv(WHOLE))
+
+
+@pytest.mark.parametrize(
+    ("tail", "follow", "timestamps", "since", "argv"),
+    [
+        (None, False, False, "", ["logs", "web"]),
+        (0, False, False, "", ["logs", "--tail=0", "web"]),
+        (
+            *(10, True, True, "2026-01-31T12:00:00.000000Z"),
+            ["logs", "--tail=10", "--follow", "--timestamps", "--since=2026-01-31T12:00:00.000000Z", "web"],
+        ),
+    ],
+)
+def test_logs_argv(tail: int | None, follow: bool, timestamps: bool, since: str, argv: list[str]) -> None:
+    assert podman.logs_argv("web", tail=tail, follow=follow, timestamps=timestamps, since=since) == argv
+
+
+def test_the_runtime_comes_first() -> None:
+    assert Podman("/usr/bin/podman", 15).argv(["ps"]) == ["/usr/bin/podman", "ps"]
+
+
+# --- what podman really prints ---
+
+
+def test_the_containers_of_podman_4() -> None:
+    web, brief, made = podman.parse_containers(printed("4.3.1", "ps"))
+    assert web == Container(
+        identifier="f46d298a903d17cf079b994d061067ae1c9ede3ec86a1bb37c046905107e1c76",
+        name="web",
+        image="localhost/mcp-worker:1.0.0",
+        state="running",
+        exit_code=0,
+        started=datetime(2026, 11, 22, 16, 1, 58, tzinfo=UTC),
+        labels={"mcp.service": "web", "mcp.component": "web", "org.opencontainers.image.version": "1.0.0"},
+    )
+    assert web.running
+    assert (brief.name, brief.state, brief.exit_code, brief.running) == ("web-brief", "exited", 3, False)
+    assert (made.name, made.state, made.started) == ("made", "created", None)
+
+
+def test_the_containers_of_podman_5() -> None:
+    made, web, fail = podman.parse_containers(printed("5.4.2", "ps"))
+    assert (made.name, made.state, made.started) == ("made", "created", None)
+    assert (web.name, web.state, web.running) == ("web", "running", True)
+    assert web.started == datetime(2026, 11, 22, 16, 10, 2, tzinfo=UTC)
+    assert web.labels == {"mcp.service": "web", "mcp.component": "web"}
+    assert (fail.name, fail.state, fail.exit_code) == ("fail", "exited", 1)
+
+
+@pytest.mark.parametrize(("version", "health"), [("4.3.1", Health("exited", 3, 0)), ("5.4.2", Health("exited", 1, 2))])
+def test_health(version: str, health: Health) -> None:
+    assert podman.parse_health(printed(version, "inspect")) == health
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_versions(version: str) -> None:
+    assert podman.parse_version(printed(version, "version")) == version
+
+
+@pytest.mark.parametrize("output", [b"[]\n", b"null", b""])
+def test_no_containers(output: bytes) -> None:
+    assert podman.parse_containers(output) == []
+
+
+def test_labelled() -> None:
+    containers = podman.parse_containers(printed("4.3.1", "ps"))
+    assert [container.name for container in podman.labelled(containers, "web")] == ["web", "web-brief"]
+    assert list(podman.labelled(containers, "we")) == []
+
+
+# --- garbage ---
+
+PARSERS = (podman.parse_containers, podman.parse_health, podman.parse_version)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        b"podman: command broke\n",
+        b"{",
+        b"\xff\xfe\xfd",
+        b"\0",
+        b'"text"',
+        b"1",
+        b"true",
+        b"[1]",
+        b"[null]",
+        b"[[]]",
+        b"[{}]",
+        b'["Names"]',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"[" + b"9" * 5000 + b"]",
+        b'[{"Id": "a", "Names": [], "State": "running"}]',
+        b'[{"Id": "a", "Names": "web", "State": "running"}]',
+        b'[{"Id": "a", "Names": ["web"], "State": "running", "Labels": ["x"]}]',
+        b'[{"Id": "a", "Names": ["web"], "State": "running", "ExitCode": "many"}]',
+        b'[{"Id": "a", "Names": ["web"], "State": "running", "StartedAt": 4611686018427387904}]',
+        b'[{"Id": "a", "Names": ["web"], "State": "running", "StartedAt": 99999999999999999999}]',
+        b'[{"State": {"Status": "running", "ExitCode": Infinity}}]',
+        b'[{"State": {"Status": "running", "ExitCode": NaN}}]',
+        b'[{"State": "running"}]',
+        b'{"Client": null}',
+        b'{"Client": "5"}',
+        b'{"Client": {}}',
+    ],
+)
+def test_garbage_is_unavailable(output: bytes) -> None:
+    for parse in PARSERS:
+        with pytest.raises(Unavailable, match=r"^podman .*answered with "):
+            parse(output)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+keys = st.sampled_from(
+    ["Id", "Names", "State", "Labels", "ExitCode", "StartedAt", "Status", "RestartCount", "Client", "Version", "Image"]
+)
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=8), max_leaves=20
+)
+
+
+def check_never_raises_otherwise(output: bytes) -> None:
+    """Every parser returns what it promises, or raises Unavailable."""
+    for parse, kind in zip(PARSERS, (list, Health, str), strict=True):
+        try:
+            value = parse(output)
+        except Unavailable as error:
+            value = error
+        assert isinstance(value, kind | Unavailable)
+
+
+@settings(max_examples=300)
+@given(documents)
+def test_any_json_is_an_answer_or_unavailable(document: object) -> None:
+    check_never_raises_otherwise(json.dumps(document).encode())
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_an_answer_or_unavailable(output: bytes) -> None:
+    check_never_raises_otherwise(output)
+
+
+rows = st.fixed_dictionaries(
+    {"Id": scalars, "Names": st.just(["web"]) | documents, "State": scalars},
+    optional={"Labels": documents, "ExitCode": scalars, "StartedAt": st.integers(-(2**70), 2**70), "Image": scalars},
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(rows, max_size=3))
+def test_what_looks_like_containers_is_an_answer_or_unavailable(document: object) -> None:
+    check_never_raises_otherwise(json.dumps(document).encode())
+
+
+@given(st.sampled_from(VERSIONS), st.sampled_from(["ps", "inspect", "version"]), st.data())
+def test_output_that_was_cut_is_unavailable(version: str, command: str, data: st.DataObject) -> None:
+    output = printed(version, command).rstrip()
+    cut = output[: data.draw(st.integers(1, len(output) - 1))]
+    for parse in PARSERS:
+        with pytest.raises(Unavailable):
+            parse(cut)

@@ -1,0 +1,136 @@
+"""Processes: a rebuilt environment, limits on time and output, and nothing left behind."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from mcp.shared import proc
+from mcp.shared.errors import McpError, NotReady, Unavailable
+from mcp.shared.proc import CommandFailed, Completed
+
+
+def run(*argv: str, seconds: float = 10, stdin: bytes | None = None) -> Completed:
+    """Run a command to its end."""
+    return asyncio.run(proc.run(argv, seconds=seconds, stdin=stdin))
+
+
+def shell(script: str, seconds: float = 10, stdin: bytes | None = None) -> Completed:
+    """Run a shell script to its end."""
+    return run("sh", "-c", script, seconds=seconds, stdin=stdin)
+
+
+def test_both_streams_and_the_status() -> None:
+    done = shell("echo out; echo err >&2; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+    assert shell("kill -9 $$").returncode == -9
+
+
+def test_stdin_is_empty_unless_given() -> None:
+    assert shell("cat").stdout == b""
+    assert shell("cat", stdin=b"a" * 200_000).stdout == b"a" * 200_000
+    assert shell("exit 0", stdin=b"a" * 2_000_000).returncode == 0  # it never reads
+
+
+def test_arguments_are_no_shell_s() -> None:
+    argument = "$(id) 'a' \"b\" ; # * \n"
+    assert run("printf", "%s", argument).stdout == argument.encode()
+
+
+def test_the_environment_is_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCP_TOKEN", "hunter2")
+    monkeypatch.setenv("LD_PRELOAD", "/nonexistent.so")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    environment = dict(line.split("=", 1) for line in run("env").stdout.decode().splitlines())
+    assert environment["LC_ALL"] == "C.UTF-8"
+    assert environment["PATH"] == os.environ["PATH"]
+    assert environment.keys() <= {*proc._PASSED_ON, "LC_ALL"}
+    assert proc.environment({"A": "1", "LC_ALL": "C"})["A"] == "1"
+
+
+def test_what_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match=r"^sh -c .*: did not end within 0\.3 s$"):
+        shell(f"sleep 60 & echo $! >{tmp_path}/pid; wait", seconds=0.3)
+    assert time.monotonic() - started < 5
+    child = int((tmp_path / "pid").read_text())
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs still; one that waits for its parent to take notice does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc, "KILL_GRACE", 0.2)
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match="did not end within"):
+        shell("trap '' TERM; while :; do sleep 0.05; done", seconds=0.3)
+    assert time.monotonic() - started < 5
+
+
+def test_what_prints_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc, "OUTPUT_LIMIT", 1024 * 1024)
+    with pytest.raises(Unavailable, match="printed more than 1 MiB"):
+        shell("yes")
+
+
+def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match="no-such-program was not found on PATH; install no-such-program on the node"):
+        run("no-such-program")
+    (tmp_path / "data").write_text("x")
+    with pytest.raises(Unavailable, match="data cannot be started: Permission denied"):
+        run(str(tmp_path / "data"))
+
+
+def test_check_fails_with_the_last_words() -> None:
+    async def check(script: str) -> bytes:
+        return await proc.check(["sh", "-c", script], seconds=10)
+
+    assert asyncio.run(check("echo out; echo err >&2")) == b"out\n"
+    with pytest.raises(CommandFailed, match=r"sh -c .*: second line$") as caught:
+        asyncio.run(check("echo first >&2; echo 'second line' >&2; echo >&2; exit 125"))
+    assert caught.value.completed.returncode == 125
+    with pytest.raises(CommandFailed, match=r"exit status 7$"):
+        asyncio.run(check("exit 7"))
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        (b"", "exit status 1"),
+        (b" \n\n", "exit status 1"),
+        (b"one\ntwo\n", "two"),
+        (b"\xff\x1b[2J", "\N{REPLACEMENT CHARACTER}\\x1b[2J"),
+        (b"x" * 900, "x" * 500),
+    ],
+)
+def test_last_words(stderr: bytes, words: str) -> None:
+    assert Completed(("podman",), 1, b"", stderr).last_words() == words
+
+
+def test_a_failure_shows_no_more_than_the_beginning_of_the_command() -> None:
+    failed = CommandFailed(Completed(("podman", "run", "--name=a b", "--user=secret"), 1, b"", b"no"))
+    assert str(failed) == "podman run '--name=a b': no"
+
+
+def test_work_in_a_child(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    proc.in_child(lambda: (tmp_path / "made").touch())
+    assert (tmp_path / "made").exists()
+
+    def fail(error: BaseException) -> None:
+        raise error
+
+    with pytest.raises(McpError, match=r"^no room$"):
+        proc.in_child(lambda: fail(McpError("no room")))
+    with pytest.raises(McpError, match=r"^xä"):
+        proc.in_child(lambda: fail(McpError("x" + "ä" * 4095)))
+    with pytest.raises(McpError, match=r"^a child process failed$"):
+        proc.in_child(lambda: fail(ValueError("bug")))
+    assert "ValueError: bug" in capfd.readouterr().err
