@@ -255,9 +255,8 @@ def _configure(target: Path) -> None:
     (target / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n")
     (target / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
     (target / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-    (target / "proc").unlink(
-        missing_ok=True
-    )  # for lxc debootstrap makes it a link to /proc, which a chroot cannot follow
+    if (target / "proc").is_symlink():  # where debootstrap believes to be in lxc; a chroot cannot follow it
+        (target / "proc").unlink()
     for folder in (*WRITABLE, "dev", "proc"):
         (target / folder).mkdir(exist_ok=True)
 
