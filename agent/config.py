@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from mcp.shared.names import NAME_RULE, is_name
 from mcp.shared.times import parse_duration
 from mcp.shared.toml import Table, read_toml
 
-DEFAULT_PATH = Path("/srv/mcp/mcp-agent.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # Sections that SPEC knows and this version does not implement: refused, since ignoring one would be a lie.
@@ -26,11 +25,11 @@ class AgentConfig:
     tls_key: Path
     database: Path
     node_name: str
-    container_runtime: str = "podman"
-    runtime_timeout: float = 15.0
-    settle: float = 5.0
-    log_level: str = "info"
-    source: Path = field(default=DEFAULT_PATH)
+    container_runtime: str
+    runtime_timeout: float
+    settle: float
+    log_level: str
+    source: Path
 
 
 def load(path: Path) -> AgentConfig:

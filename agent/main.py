@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "The agent of MCP, the Metacircular Control Plane: runs services as rootless podman containers."
 EPILOG = "exit status: 0 done, 1 failed, 2 wrong command line or configuration"
+DEFAULT_PATH = Path("/srv/mcp/mcp-agent.toml")
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; expected failures are one line on stderr and a documented exit status."""
-    args = _parser().parse_args(argv)
+    args = _parse(sys.argv[1:] if argv is None else argv)
     command: Callable[[argparse.Namespace], int] = args.run
     try:
         return command(args)
@@ -34,9 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    from agent.config import DEFAULT_PATH
-
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line; what only `token` needs is imported only for it."""
     parser = Parser(prog="mcp-agent", description=DESCRIPTION, epilog=EPILOG)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -53,19 +53,16 @@ def _parser() -> argparse.ArgumentParser:
 
     token = commands.add_parser("token", help="manage the accounts of the local backend")
     token.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default: {DEFAULT_PATH}")
-    _add_token_arguments(token)
     token.set_defaults(run=_token)
+    if "token" in argv:
+        from agent import tokens
+
+        tokens.add_arguments(token)
 
     version = commands.add_parser("version", help="print the version")
     version.add_argument("--json", action="store_true", help="print everything about the build, as JSON")
     version.set_defaults(run=_version)
-    return parser
-
-
-def _add_token_arguments(parser: argparse.ArgumentParser) -> None:
-    from agent import tokens
-
-    tokens.add_arguments(parser)
+    return parser.parse_args(argv)
 
 
 def _port(text: str) -> int:

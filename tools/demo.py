@@ -90,7 +90,8 @@ class Demo:
             process.send_signal(signal.SIGINT if interrupt else signal.SIGKILL)
             return process.wait(10) if interrupt else 1
         finally:
-            process.poll() is None and process.kill()
+            if process.poll() is None:
+                process.kill()
 
     def expect(self, *arguments: str) -> None:
         """Run ./mcp.pyz, which must succeed."""
