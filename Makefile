@@ -56,5 +56,5 @@ host-build host-demo host-test: host-%:
 # The virtual environment, made again when the pinned requirements change.
 $(VENV)/ready: requirements/dev.txt requirements/runtime.in | host-build
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements/dev.txt
 	touch $@
