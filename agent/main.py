@@ -79,8 +79,10 @@ def _server(args: argparse.Namespace) -> int:
 
 def _dev(args: argparse.Namespace) -> int:
     from agent import dev
+    from agent.lock import refuse_if_held
 
     folder = args.state or dev.default_folder()
+    refuse_if_held(folder / "mcp.db")  # before anything is written that the other one uses
     port = dev.DEFAULT_PORT if args.port is None else args.port
     state, config = dev.prepare(folder, port)
 

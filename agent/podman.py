@@ -134,7 +134,7 @@ def parse_version(output: bytes) -> str:
 
 def _json(output: bytes, kind: type) -> Any:
     try:
-        value = json.loads(output or b"null")
+        value = json.loads(output)
     except (ValueError, RecursionError):
         raise Unavailable("podman answered with something that is not JSON") from None
     if value is None and kind is list:

@@ -5,7 +5,6 @@ for up to STOP_GRACE seconds, and ends. A second signal ends it at once. Contain
 """
 
 import asyncio
-import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import grpc.aio
 from agent.auth import LocalBackend
 from agent.config import AgentConfig
 from agent.interceptor import Gate
+from agent.lock import hold_lock
 from agent.log import fields, logger
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
@@ -49,9 +49,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         await stopping.wait()
         logger.info("stopping")
         report.cancel()
-        await asyncio.gather(
-            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report})
-        )
+        await asyncio.gather(server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report}))
     finally:
         await server.stop(None)
         registry.close()
@@ -64,21 +62,6 @@ def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:
     certificate, key = _read("server.tls_cert", config.tls_cert), _read("server.tls_key", config.tls_key)
     _check_pair(config)
     return grpc.ssl_server_credentials([(key, certificate)])
-
-
-def hold_lock(database: Path) -> int:
-    """Lock the state so that only one agent uses it; the lock ends with the process. Raises NotReady."""
-    path = database.with_name(database.name + ".lock")
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise NotReady(f"{path}: cannot be opened: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise NotReady(f"another mcp-agent uses {database}", "stop it first") from None
-    return descriptor
 
 
 def _check_pair(config: AgentConfig) -> None:

@@ -201,8 +201,9 @@ def _plain_path(text: str) -> bool:
 
 def _env_problem(text: str) -> str:
     key, equals, value = text.partition("=")
-    if not equals or not _ENV_KEY.fullmatch(key):
-        # What stands after the = may be a secret: only the key is shown.
+    if not equals:
+        return "is not KEY=VALUE"  # it may be all value: a secret is not shown
+    if not _ENV_KEY.fullmatch(key):
         return f"{shown(key, 40)} is not KEY=VALUE"
     if any(c in value for c in "\0\n\r"):
         return f"{key}: a value cannot contain a line break or NUL; mount a file instead"

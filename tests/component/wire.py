@@ -17,9 +17,11 @@ prepare_grpc()
 
 import grpc  # noqa: E402 - its environment must be set before
 
+from agent.servicer import Servicer  # noqa: E402
+
 SERVICE = pb.DESCRIPTOR.services_by_name["McpAgentService"]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
-IMPLEMENTED = frozenset(("Deploy", "UndeployService", "StopService", "StartService", "LiveCheck", "NodeStatus", "Logs"))
+IMPLEMENTED = frozenset(name for name in METHODS if name in vars(Servicer))
 UNIMPLEMENTED = frozenset(METHODS) - IMPLEMENTED
 
 Metadata = tuple[tuple[str, str | bytes], ...]

@@ -1,0 +1,217 @@
+"""An agent that cannot start says why: one line for each problem, its exit code, and no traceback."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.migrations import MIGRATIONS
+from mcp.shared.pki import make_ca, make_server_certificate
+from tests.agents import Agent, Home, Outcome, agent_env, run_program
+from tests.component.conftest import Rig, copy_home
+from tests.component.definitions import component, route, service
+from tests.component.fakes import WEB, WEB2, FakePodman
+
+
+@pytest.fixture
+def home(tmp_path: Path, template: Home) -> Home:
+    """An agent's files, with no agent that runs."""
+    return copy_home(template, tmp_path / "agent")
+
+
+def start(home: Home) -> Outcome:
+    """Start an agent that is expected to end at once."""
+    argv = [*home.command, "server", "--config", str(home.config)]
+    return run_program(argv, env=agent_env(home.folder), timeout=20)
+
+
+def check(done: Outcome, code: int, *words: str) -> None:
+    """One line for each of `words`, which it contains; and the exit code."""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.errors if not line.startswith("time=")]
+    assert (done.code, done.stdout, len(lines)) == (code, "", len(words)), done
+    for line, word in zip(lines, words, strict=True):
+        assert line.startswith("mcp-agent: ")
+        assert word in line
+
+
+MISTAKES: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
+    "no section": (("[agent]", "[agend]"), ("agent.node_name: is missing", "agend: unknown key; did you mean agent?")),
+    "an unknown key": (('node_name = "rift"', 'node_name = "rift"\nnodename = "x"'), ("agent.nodename: unknown key",)),
+    "a wrong type": (('settle = "100ms"', "settle = 5"), ("agent.settle: expected a string, found an integer",)),
+    "no duration": (('settle = "100ms"', 'settle = "soon"'), ('agent.settle: "soon": expected a duration',)),
+    "a name": (('"rift"', '"-rift"'), ('agent.node_name: "-rift": must be lower-case',)),
+    "no address": (('"127.0.0.1:0"', '"localhost:9444"'), ('server.grpc_addr: "localhost:9444": expected IP:PORT',)),
+    "an address out of range": (('"127.0.0.1:0"', '"127.0.0.1:99999"'), ("server.grpc_addr: ",)),
+    "a relative path": (('path = "/', 'path = "'), ("database.path: ",)),
+    "another runtime": (('[agent]', '[agent]\ncontainer_runtime = "docker"'), ('agent.container_runtime: "docker"',)),
+    "another backend": (("[agent]", '[auth]\nbackend = "ldap"\n[agent]'), ('auth.backend: "ldap" is not supported',)),
+    "a section of later": (("[agent]", '[mcns]\nzone = "x"\n[agent]'), ("mcns: is not supported by this version",)),
+    "a log level": (("[agent]", '[log]\nlevel = "loud"\n[agent]'), ('log.level: "loud" is not one of',)),
+    "not toml": (("[agent]", "[agent"), ("is not valid TOML",)),
+    "three at once": (("[server]", "[log]\nlevel = 1\n[x]\n[server]\ny = 1"), ("log.level: ", "server.y: ", "x: ")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_configuration_that_is_wrong(home: Home, mistake: str) -> None:
+    (old, new), words = MISTAKES[mistake]
+    text = home.config.read_text()
+    assert old in text
+    home.config.write_text(text.replace(old, new, 1))
+    done = start(home)
+    check(done, 2, *words)
+    assert all(line.startswith(f"mcp-agent: {home.config}: ") for line in done.errors)
+
+
+def test_a_configuration_that_cannot_be_read(home: Home) -> None:
+    home.config.unlink()
+    check(start(home), 2, f"{home.config}: cannot be read: No such file or directory")
+    home.config.write_bytes(b"\xff")
+    check(start(home), 2, f"{home.config}: is not UTF-8 text (byte 0)")
+
+
+def test_certificates_that_cannot_be_used(home: Home) -> None:
+    certificate, key = (home.folder / "cert.pem").read_bytes(), (home.folder / "key.pem").read_bytes()
+    (home.folder / "cert.pem").unlink()
+    check(start(home), 1, "server.tls_cert: ")
+    (home.folder / "cert.pem").write_bytes(b"hello")
+    check(start(home), 1, "server.tls_cert, server.tls_key: are no certificate and its key in PEM")
+    (home.folder / "cert.pem").write_bytes(certificate)
+    (home.folder / "key.pem").write_bytes(key[:100])
+    check(start(home), 1, "are no certificate and its key in PEM")
+    other = make_server_certificate(make_ca("other"), ["localhost"])
+    (home.folder / "key.pem").write_bytes(other.key)
+    check(start(home), 1, "are no certificate and its key in PEM")
+
+
+def test_an_address_that_is_not_ours(home: Home) -> None:
+    home.write_config(address="203.0.113.1:9444")
+    check(start(home), 1, "cannot listen on 203.0.113.1:9444; the address must be this machine's")
+
+
+def test_a_registry_that_is_no_database(home: Home) -> None:
+    content = b"This is not a database, but somebody's letters. " * 100
+    home.database.write_bytes(content)
+    check(start(home), 1, f"{home.database}: is not a database, or is damaged; restore a copy, or move the file away")
+    assert home.database.read_bytes() == content
+    assert home.token("list").stderr == start(home).stderr
+
+
+def test_a_registry_that_is_damaged(home: Home) -> None:
+    data = bytearray(home.database.read_bytes())
+    for page in range(1, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 16] = b"\xff" * 16
+    data[100:116] = b"\xff" * 16
+    home.database.write_bytes(data)
+    check(start(home), 1, f"{home.database}: is not a database, or is damaged")
+
+
+def test_a_registry_of_a_newer_agent(home: Home) -> None:
+    with sqlite3.connect(home.database) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    check(start(home), 1, f"was written by a newer mcp-agent (schema 99; {len(MIGRATIONS)} is known)")
+
+
+def test_a_registry_that_cannot_be_opened(home: Home) -> None:
+    target = home.folder / "elsewhere"
+    shutil.move(home.database, target)
+    home.database.symlink_to(target)
+    check(start(home), 1, f"{home.database}: cannot be opened: Too many levels of symbolic links")
+    home.database.unlink()
+    home.database.mkdir()
+    check(start(home), 1, f"{home.database}: cannot be opened: Is a directory")
+    shutil.rmtree(home.folder / "cli")
+    home.config.write_text(home.config.read_text().replace("/mcp.db", "/no/mcp.db"))
+    check(start(home), 1, f"{home.folder}/no/mcp.db.lock: cannot be opened: No such file or directory")
+
+
+def test_a_registry_that_is_locked(rig: Rig) -> None:
+    """Another process writes for longer than the agent waits: said so, and fine again afterwards."""
+    rig.agent.define("web", service("web", component("api", more=route())))
+    other = sqlite3.connect(rig.agent.home.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    done = rig.agent.cli.run("deploy", "web")
+    assert done.code == 1
+    (line,) = done.errors
+    assert line.startswith("mcp: web/api: ")
+    assert "is locked by another process for more than 5 s; try again" in line
+    other.execute("ROLLBACK")
+    other.close()
+    assert rig.agent.cli.run("deploy", "web").code == 0
+
+
+# --- a full disk ---
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB: a tmpfs, in a mount namespace of its own where we are not root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    unprivileged = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    script = 'mount -t tmpfs -o size=1m mcp-test "$0" && echo ready && read -r _'
+    with subprocess.Popen(
+        [*unprivileged, "sh", "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"ready\n"
+        # seen from outside the namespace through the process that holds it
+        yield folder if not unprivileged else Path(f"/proc/{holder.pid}/root{folder}")
+        holder.stdin.close()
+    if not unprivileged:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Use up what is free."""
+    path = folder / "ballast"
+    with path.open("ab", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                return path
+
+
+def test_a_full_disk(small_disk: Path, template: Home, tmp_path: Path) -> None:
+    fake = FakePodman.install(tmp_path / "bin")
+    home = copy_home(template, small_disk / "agent")
+    with Agent.start(home, env=agent_env(home.folder, fake.folder)) as agent:
+        agent.define("web", service())
+        assert agent.cli.run("deploy", "web").code == 0
+        agent.define("web", service("web", component("api", WEB2)))
+        agent.define("routed", service("routed", component("api", more=route())))
+        ballast = fill(small_disk)
+        for name in ("web", "routed"):
+            done = agent.cli.run("deploy", name)
+            assert done.code == 1
+            (line,) = done.errors
+            assert line.startswith(f"mcp: {name}/api: {home.database}: cannot be written: ")
+            assert "make room on its disk" in line
+        assert fake.running() == {"web-api": WEB}
+        assert list(fake.containers()) == ["web-api"]
+        assert agent.cli.run("ps").code == 0
+        done = home.token("add", "anna")
+        assert (done.code, done.stdout, len(done.errors)) == (1, "", 1)
+        assert "make room on its disk" in done.stderr
+        ballast.unlink()
+        assert agent.cli.run("deploy", "web").code == 0
+        assert fake.running() == {"web-api": WEB2}
+
+
+def test_a_disk_that_is_full_from_the_start(small_disk: Path, template: Home) -> None:
+    home = copy_home(template, small_disk / "agent")
+    home.database.unlink()
+    fill(small_disk)
+    check(start(home), 1, f"{home.database}: cannot be written: ")
+    done = run_program(
+        [*home.command, "dev", "--state", str(small_disk / "dev")], env=agent_env(home.folder), timeout=20
+    )
+    check(done, 1, ": No space left on device")

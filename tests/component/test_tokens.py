@@ -1,0 +1,158 @@
+"""`mcp-agent token`, and `mcp-agent dev` as a newcomer meets it."""
+
+import json
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.agents import AGENT, Agent, Home, Outcome, agent_env, run_program
+from tests.component.conftest import Rig, copy_home
+from tests.component.definitions import service
+from tests.component.fakes import FakePodman
+
+
+@pytest.fixture
+def home(tmp_path: Path, template: Home) -> Home:
+    """An agent's files, with no agent that runs."""
+    return copy_home(template, tmp_path / "agent")
+
+
+def check(done: Outcome, code: int, *words: str) -> None:
+    """One line that begins `mcp-agent: ` and says `words`."""
+    assert (done.code, done.stdout, len(done.errors)) == (code, "", 1), done
+    assert done.stderr.startswith("mcp-agent: ")
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_token_is_shown_once(home: Home) -> None:
+    done = home.token("add", "anna", "--type", "system", "--role", "admin", "--role", "ops", "--expires", "90d")
+    assert done.code == 0
+    (token,) = done.stdout.splitlines()
+    assert token.startswith("mcp_")
+    assert len(token) == 47
+    assert done.stderr == "added anna; the token above is shown only now: keep it in a file with mode 0600\n"
+    rows = json.loads(home.token("list", "--json").stdout)
+    assert [(row["name"], row["type"], row["roles"]) for row in rows] == [
+        ("anna", "system", ["admin", "ops"]),
+        ("kyle", "human", []),
+    ]
+    assert rows[0]["expires"] is not None
+    assert rows[1]["expires"] is None
+    table = home.token("list").stdout
+    assert [line.split()[:3] for line in table.splitlines()] == [
+        ["NAME", "TYPE", "ROLES"],
+        ["anna", "system", "admin,ops"],
+        ["kyle", "human", "-"],
+    ]
+    assert token not in table
+    assert all(token.encode() not in path.read_bytes() for path in home.folder.rglob("*") if path.is_file())
+
+
+def test_a_token_goes_into_a_file(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    done = home.token("add", "anna", "--output", str(path))
+    assert (done.code, done.stdout, done.stderr) == (0, "", f"added anna; its token is in {path}\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text().startswith("mcp_")
+
+
+def test_a_token_that_cannot_be_written_is_not_added(home: Home, tmp_path: Path) -> None:
+    for path in (tmp_path / "no" / "token", Path("/proc/token"), tmp_path):
+        check(home.token("add", "anna", "--output", str(path)), 1, f"{path}: cannot be written: ")
+    assert [row["name"] for row in json.loads(home.token("list", "--json").stdout)] == ["kyle"]
+
+
+def test_what_is_refused(home: Home) -> None:
+    check(home.token("add", "kyle"), 1, "there is a token named kyle already; revoke it first")
+    check(home.token("revoke", "zoe"), 1, "no token named zoe; there is: kyle")
+    check(home.token("revoke", "a\nb"), 1, "no token named a\\nb")
+    check(home.token("add", "a b"), 2, 'name: "a b" is not a valid name')
+    check(home.token("add", "--", "-x"), 2, 'name: "-x" is not a valid name')
+    check(home.token("add", "anna", "--role", "a,b"), 2, '--role: "a,b" is not a valid name')
+    check(home.token("add", "anna", "--type", "robot"), 2, "invalid choice: 'robot'")
+    for expires in ("soon", "-1h", "", "1", "1e9d", "999999999999d"):
+        check(home.token("add", "anna", f"--expires={expires}"), 2, "--expires: ")
+    check(home.token(), 2, "the following arguments are required")
+    assert [row["name"] for row in json.loads(home.token("list", "--json").stdout)] == ["kyle"]
+
+
+def test_the_first_token_makes_the_registry(tmp_path: Path, template: Home) -> None:
+    home = copy_home(template, tmp_path / "agent")
+    home.database.unlink()
+    assert home.token("add", "anna").code == 0
+    assert stat.S_IMODE(home.database.stat().st_mode) == 0o600
+
+
+def test_tokens_are_managed_while_the_agent_runs(rig: Rig) -> None:
+    home = rig.agent.home
+    token = home.new_token("anna")
+    for _ in range(3):
+        assert rig.agent.cli.run("ps", env={"MCP_TOKEN": token}).code == 0
+    assert home.token("revoke", "anna").stderr == "revoked anna\n"
+    done = rig.agent.cli.run("ps", env={"MCP_TOKEN": token})
+    assert (done.code, len(done.errors)) == (3, 1)
+    assert home.new_token("anna") != token
+    assert rig.agent.cli.run("ps", env={"MCP_TOKEN": token}).code == 3
+
+
+def test_a_token_ends_when_it_says(rig: Rig) -> None:
+    token = rig.agent.home.new_token("anna", "--expires", "1s")
+    assert rig.agent.cli.run("ps", env={"MCP_TOKEN": token}).code == 0
+    time.sleep(1.0)
+    done = rig.agent.cli.run("ps", env={"MCP_TOKEN": token})
+    assert done.code == 3
+    (line,) = done.errors
+    assert line.startswith("mcp: rift: the token of anna expired at 20")
+
+
+# --- dev ---
+
+
+def test_dev_needs_no_configuration_and_finds_its_state_again(tmp_path: Path) -> None:
+    fake = FakePodman.install(tmp_path / "bin")
+    state, env = tmp_path / "state", agent_env(tmp_path, fake.folder)
+    with Agent.start_dev(state, env=env) as agent:
+        out = agent.log_file.with_suffix(".out").read_text()
+        assert f"mcp-agent dev: serving on {agent.address} as node dev; Ctrl-C ends it, containers stay" in out
+        assert f"export MCP_CONFIG={agent.mcp_toml}" in out
+        agent.define("web", service(node="dev"))
+        assert agent.cli.run("deploy", "web").code == 0
+        token, authority = agent.token, agent.ca
+        agent.stop(2)  # Ctrl-C
+    with Agent.start_dev(state, env=env) as agent:
+        assert (agent.token, agent.ca) == (token, authority)
+        rows = json.loads(agent.cli.run("ps", "--json").stdout)
+        assert [(row["service"], row["node"], row["state"]) for row in rows] == [("web", "dev", "running")]
+        assert agent.cli.run("undeploy", "web").code == 0
+    (state / "cli" / "token").unlink()
+    (state / "cert.pem").unlink()
+    with Agent.start_dev(state, env=env) as agent:
+        assert agent.token != token
+        assert agent.cli.run("ps").code == 0
+        assert agent.cli.run("ps", env={"MCP_TOKEN": token}).code == 3
+
+
+def test_dev_goes_below_the_xdg_state_folder(tmp_path: Path) -> None:
+    env = {**agent_env(tmp_path), "XDG_STATE_HOME": str(tmp_path / "xdg")}
+    (tmp_path / "xdg").write_text("in the way")
+    done = run_program([*AGENT, "dev", "--port", "0"], env=env, timeout=20)
+    check(done, 1, f"{tmp_path}/xdg/mcp/dev: cannot be made: Not a directory")
+
+
+def test_dev_says_what_is_in_the_way(tmp_path: Path) -> None:
+    fake = FakePodman.install(tmp_path / "bin")
+    env = agent_env(tmp_path, fake.folder)
+    with Agent.start_dev(tmp_path / "state", env=env) as agent:
+        taken = ["dev", "--state", str(tmp_path / "other"), "--port", str(agent.port)]
+        done = run_program([*AGENT, *taken], env=env, timeout=20)
+        assert done.code == 1
+        (line,) = [line for line in done.errors if line.startswith("mcp-agent: ")]
+        assert line.startswith(f"mcp-agent: cannot listen on {agent.address}; ")
+        again = run_program([*AGENT, "dev", "--state", str(tmp_path / "state"), "--port", "0"], env=env, timeout=20)
+        check(again, 1, f"another mcp-agent uses {tmp_path}/state/mcp.db; stop it first")
+        assert agent.cli.run("ps").code == 0  # the second start has not changed the first one's configuration
+    for port in ("x", "-1", "65536", "1e3", "\N{ARABIC-INDIC DIGIT ONE}"):
+        check(run_program([*AGENT, "dev", f"--port={port}"], env=env), 2, "is not a port from 0 to 65535")
