@@ -30,4 +30,33 @@ MIGRATIONS: tuple[str, ...] = (
         expires_at   TEXT                            -- RFC 3339, UTC; NULL: never
     ) STRICT;
     """,
+    """
+    ALTER TABLE components ADD COLUMN digest TEXT NOT NULL DEFAULT '';  -- of the image that was deployed
+
+    CREATE TABLE deploys (
+        number     INTEGER PRIMARY KEY AUTOINCREMENT,
+        service    TEXT NOT NULL,
+        component  TEXT NOT NULL,                    -- '' for all
+        at         TEXT NOT NULL,                    -- RFC 3339, UTC
+        user       TEXT NOT NULL,
+        definition TEXT NOT NULL,                    -- JSON of the whole service
+        digests    TEXT NOT NULL,                    -- JSON: component -> image digest
+        result     TEXT NOT NULL CHECK (result IN ('running', 'done', 'failed', 'interrupted')),
+        error      TEXT NOT NULL
+    ) STRICT;
+
+    CREATE INDEX deploys_by_service ON deploys (service, number);
+
+    CREATE TABLE events (
+        number     INTEGER PRIMARY KEY AUTOINCREMENT,
+        service    TEXT NOT NULL,
+        component  TEXT NOT NULL,
+        prev_state TEXT NOT NULL,
+        new_state  TEXT NOT NULL,
+        at         TEXT NOT NULL,                    -- RFC 3339, UTC
+        detail     TEXT NOT NULL
+    ) STRICT;
+
+    CREATE INDEX events_by_component ON events (service, component, number)
+    """,
 )

@@ -32,7 +32,7 @@ class RouteSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., port: _Optional[int] = ..., mode: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class ComponentSpec(_message.Message):
-    __slots__ = ("name", "image", "network", "user", "restart", "ports", "volumes", "cmd", "routes", "env")
+    __slots__ = ("name", "image", "network", "user", "restart", "ports", "volumes", "cmd", "routes", "env", "health")
     NAME_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class ComponentSpec(_message.Message):
     CMD_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     ENV_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     name: str
     image: str
     network: str
@@ -53,7 +54,22 @@ class ComponentSpec(_message.Message):
     cmd: _containers.RepeatedScalarFieldContainer[str]
     routes: _containers.RepeatedCompositeFieldContainer[RouteSpec]
     env: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., network: _Optional[str] = ..., user: _Optional[str] = ..., restart: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., cmd: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[RouteSpec, _Mapping]]] = ..., env: _Optional[_Iterable[str]] = ...) -> None: ...
+    health: HealthSpec
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., network: _Optional[str] = ..., user: _Optional[str] = ..., restart: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., cmd: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[RouteSpec, _Mapping]]] = ..., env: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[HealthSpec, _Mapping]] = ...) -> None: ...
+
+class HealthSpec(_message.Message):
+    __slots__ = ("cmd", "interval", "timeout", "retries", "start_period")
+    CMD_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    START_PERIOD_FIELD_NUMBER: _ClassVar[int]
+    cmd: _containers.RepeatedScalarFieldContainer[str]
+    interval: str
+    timeout: str
+    retries: int
+    start_period: str
+    def __init__(self, cmd: _Optional[_Iterable[str]] = ..., interval: _Optional[str] = ..., timeout: _Optional[str] = ..., retries: _Optional[int] = ..., start_period: _Optional[str] = ...) -> None: ...
 
 class ServiceSpec(_message.Message):
     __slots__ = ("name", "active", "components")
@@ -66,22 +82,28 @@ class ServiceSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., active: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentSpec, _Mapping]]] = ...) -> None: ...
 
 class ComponentResult(_message.Message):
-    __slots__ = ("name", "success", "error")
+    __slots__ = ("name", "success", "error", "unchanged", "last_lines")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    LAST_LINES_FIELD_NUMBER: _ClassVar[int]
     name: str
     success: bool
     error: str
-    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
+    unchanged: bool
+    last_lines: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., unchanged: _Optional[bool] = ..., last_lines: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeployRequest(_message.Message):
-    __slots__ = ("service", "component")
+    __slots__ = ("service", "component", "force")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     service: ServiceSpec
     component: str
-    def __init__(self, service: _Optional[_Union[ServiceSpec, _Mapping]] = ..., component: _Optional[str] = ...) -> None: ...
+    force: bool
+    def __init__(self, service: _Optional[_Union[ServiceSpec, _Mapping]] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class DeployResponse(_message.Message):
     __slots__ = ("results",)
@@ -144,10 +166,12 @@ class RestartServiceResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ComponentResult, _Mapping]]] = ...) -> None: ...
 
 class SyncDesiredStateRequest(_message.Message):
-    __slots__ = ("services",)
+    __slots__ = ("services", "partial")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceSpec]
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ...) -> None: ...
+    partial: bool
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class ServiceSyncResult(_message.Message):
     __slots__ = ("name", "changed", "summary")
@@ -159,6 +183,73 @@ class ServiceSyncResult(_message.Message):
     summary: str
     def __init__(self, name: _Optional[str] = ..., changed: _Optional[bool] = ..., summary: _Optional[str] = ...) -> None: ...
 
+class PlannedChange(_message.Message):
+    __slots__ = ("service", "component", "action", "reasons")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    component: str
+    action: str
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., action: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PlanRequest(_message.Message):
+    __slots__ = ("services", "partial")
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    services: _containers.RepeatedCompositeFieldContainer[ServiceSpec]
+    partial: bool
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ...) -> None: ...
+
+class PlanResponse(_message.Message):
+    __slots__ = ("changes",)
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    changes: _containers.RepeatedCompositeFieldContainer[PlannedChange]
+    def __init__(self, changes: _Optional[_Iterable[_Union[PlannedChange, _Mapping]]] = ...) -> None: ...
+
+class HistoryRequest(_message.Message):
+    __slots__ = ("service", "limit")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    limit: int
+    def __init__(self, service: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class HistoryEntry(_message.Message):
+    __slots__ = ("number", "timestamp", "user", "definition", "component", "digests", "result", "error")
+    class DigestsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    timestamp: _timestamp_pb2.Timestamp
+    user: str
+    definition: ServiceSpec
+    component: str
+    digests: _containers.ScalarMap[str, str]
+    result: str
+    error: str
+    def __init__(self, number: _Optional[int] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user: _Optional[str] = ..., definition: _Optional[_Union[ServiceSpec, _Mapping]] = ..., component: _Optional[str] = ..., digests: _Optional[_Mapping[str, str]] = ..., result: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class HistoryResponse(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[HistoryEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[HistoryEntry, _Mapping]]] = ...) -> None: ...
+
 class SyncDesiredStateResponse(_message.Message):
     __slots__ = ("results",)
     RESULTS_FIELD_NUMBER: _ClassVar[int]
@@ -166,30 +257,42 @@ class SyncDesiredStateResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ServiceSyncResult, _Mapping]]] = ...) -> None: ...
 
 class ComponentInfo(_message.Message):
-    __slots__ = ("name", "image", "desired_state", "observed_state", "version", "started")
+    __slots__ = ("name", "image", "desired_state", "observed_state", "version", "started", "restarts", "digest", "ports", "exit_code", "health")
     NAME_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     name: str
     image: str
     desired_state: str
     observed_state: str
     version: str
     started: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., desired_state: _Optional[str] = ..., observed_state: _Optional[str] = ..., version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    restarts: int
+    digest: str
+    ports: _containers.RepeatedScalarFieldContainer[str]
+    exit_code: int
+    health: str
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., desired_state: _Optional[str] = ..., observed_state: _Optional[str] = ..., version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., digest: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., exit_code: _Optional[int] = ..., health: _Optional[str] = ...) -> None: ...
 
 class ServiceInfo(_message.Message):
-    __slots__ = ("name", "active", "components")
+    __slots__ = ("name", "active", "components", "definition")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     COMPONENTS_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
     name: str
     active: bool
     components: _containers.RepeatedCompositeFieldContainer[ComponentInfo]
-    def __init__(self, name: _Optional[str] = ..., active: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentInfo, _Mapping]]] = ...) -> None: ...
+    definition: ServiceSpec
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentInfo, _Mapping]]] = ..., definition: _Optional[_Union[ServiceSpec, _Mapping]] = ...) -> None: ...
 
 class ListServicesRequest(_message.Message):
     __slots__ = ()
@@ -220,18 +323,34 @@ class DriftInfo(_message.Message):
     def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., desired_state: _Optional[str] = ..., observed_state: _Optional[str] = ...) -> None: ...
 
 class EventInfo(_message.Message):
-    __slots__ = ("service", "component", "prev_state", "new_state", "timestamp")
+    __slots__ = ("service", "component", "prev_state", "new_state", "timestamp", "number", "detail")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     PREV_STATE_FIELD_NUMBER: _ClassVar[int]
     NEW_STATE_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     service: str
     component: str
     prev_state: str
     new_state: str
     timestamp: _timestamp_pb2.Timestamp
-    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., prev_state: _Optional[str] = ..., new_state: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    number: int
+    detail: str
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., prev_state: _Optional[str] = ..., new_state: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., number: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class EventsRequest(_message.Message):
+    __slots__ = ("service", "follow", "after", "tail")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    TAIL_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    follow: bool
+    after: int
+    tail: int
+    def __init__(self, service: _Optional[str] = ..., follow: _Optional[bool] = ..., after: _Optional[int] = ..., tail: _Optional[int] = ...) -> None: ...
 
 class GetServiceStatusResponse(_message.Message):
     __slots__ = ("services", "drift", "recent_events")
@@ -254,22 +373,30 @@ class LiveCheckResponse(_message.Message):
     def __init__(self, services: _Optional[_Iterable[_Union[ServiceInfo, _Mapping]]] = ...) -> None: ...
 
 class AdoptContainersRequest(_message.Message):
-    __slots__ = ("service",)
+    __slots__ = ("service", "all", "dry_run")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     service: str
-    def __init__(self, service: _Optional[str] = ...) -> None: ...
+    all: bool
+    dry_run: bool
+    def __init__(self, service: _Optional[str] = ..., all: _Optional[bool] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class AdoptResult(_message.Message):
-    __slots__ = ("container", "component", "success", "error")
+    __slots__ = ("container", "component", "success", "error", "service", "spec")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
     container: str
     component: str
     success: bool
     error: str
-    def __init__(self, container: _Optional[str] = ..., component: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
+    service: str
+    spec: ComponentSpec
+    def __init__(self, container: _Optional[str] = ..., component: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., service: _Optional[str] = ..., spec: _Optional[_Union[ComponentSpec, _Mapping]] = ...) -> None: ...
 
 class AdoptContainersResponse(_message.Message):
     __slots__ = ("results",)
@@ -342,6 +469,72 @@ class PullFileResponse(_message.Message):
     mode: int
     error: str
     def __init__(self, content: _Optional[bytes] = ..., mode: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class FileChunk(_message.Message):
+    __slots__ = ("service", "path", "mode", "size", "data", "sha256")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    path: str
+    mode: int
+    size: int
+    data: bytes
+    sha256: str
+    def __init__(self, service: _Optional[str] = ..., path: _Optional[str] = ..., mode: _Optional[int] = ..., size: _Optional[int] = ..., data: _Optional[bytes] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class PushFileStreamResponse(_message.Message):
+    __slots__ = ("size", "sha256")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    sha256: str
+    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class WhoAmIRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WhoAmIResponse(_message.Message):
+    __slots__ = ("user", "account_type", "roles", "expires")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    account_type: str
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    expires: _timestamp_pb2.Timestamp
+    def __init__(self, user: _Optional[str] = ..., account_type: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RecoverResult(_message.Message):
+    __slots__ = ("service", "component", "success", "error", "action")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    component: str
+    success: bool
+    error: str
+    action: str
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+
+class RecoverRequest(_message.Message):
+    __slots__ = ("dry_run",)
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    def __init__(self, dry_run: _Optional[bool] = ...) -> None: ...
+
+class RecoverResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RecoverResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[RecoverResult, _Mapping]]] = ...) -> None: ...
 
 class NodeStatusRequest(_message.Message):
     __slots__ = ()

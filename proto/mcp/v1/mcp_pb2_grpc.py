@@ -109,6 +109,41 @@ class McpAgentServiceStub:
                 request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LogsRequest.SerializeToString,
                 response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LogsResponse.FromString,
                 _registered_method=True)
+        self.WhoAmI = channel.unary_unary(
+                '/mcp.v1.McpAgentService/WhoAmI',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.WhoAmIRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.WhoAmIResponse.FromString,
+                _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/mcp.v1.McpAgentService/Plan',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PlanRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PlanResponse.FromString,
+                _registered_method=True)
+        self.History = channel.unary_unary(
+                '/mcp.v1.McpAgentService/History',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.HistoryRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.HistoryResponse.FromString,
+                _registered_method=True)
+        self.Events = channel.unary_stream(
+                '/mcp.v1.McpAgentService/Events',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.EventsRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.EventInfo.FromString,
+                _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/mcp.v1.McpAgentService/Recover',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.RecoverResponse.FromString,
+                _registered_method=True)
+        self.PushFileStream = channel.stream_unary(
+                '/mcp.v1.McpAgentService/PushFileStream',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PushFileStreamResponse.FromString,
+                _registered_method=True)
+        self.PullFileStream = channel.unary_stream(
+                '/mcp.v1.McpAgentService/PullFileStream',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PullFileRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.FromString,
+                _registered_method=True)
 
 
 class McpAgentServiceServicer:
@@ -211,6 +246,56 @@ class McpAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WhoAmI(self, request, context):
+        """--- After the original's RPCs ---
+
+        Who the token belongs to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Plan(self, request, context):
+        """What SyncDesiredState with the same definitions would do; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def History(self, request, context):
+        """The deploys of a service, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Events(self, request, context):
+        """State changes, oldest first; with follow, also those to come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recover(self, request, context):
+        """Make again, from the registry alone, every container that should run and is not there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushFileStream(self, request_iterator, context):
+        """Files of any size below /srv/SERVICE, in chunks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullFileStream(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_McpAgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -288,6 +373,41 @@ def add_McpAgentServiceServicer_to_server(servicer, server):
                     servicer.Logs,
                     request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LogsRequest.FromString,
                     response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LogsResponse.SerializeToString,
+            ),
+            'WhoAmI': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhoAmI,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.WhoAmIRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.WhoAmIResponse.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PlanRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PlanResponse.SerializeToString,
+            ),
+            'History': grpc.unary_unary_rpc_method_handler(
+                    servicer.History,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.HistoryRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.HistoryResponse.SerializeToString,
+            ),
+            'Events': grpc.unary_stream_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.EventsRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.EventInfo.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.RecoverRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.RecoverResponse.SerializeToString,
+            ),
+            'PushFileStream': grpc.stream_unary_rpc_method_handler(
+                    servicer.PushFileStream,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PushFileStreamResponse.SerializeToString,
+            ),
+            'PullFileStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.PullFileStream,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PullFileRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -695,6 +815,195 @@ class McpAgentService:
             '/mcp.v1.McpAgentService/Logs',
             proto_dot_mcp_dot_v1_dot_mcp__pb2.LogsRequest.SerializeToString,
             proto_dot_mcp_dot_v1_dot_mcp__pb2.LogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhoAmI(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/WhoAmI',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.WhoAmIRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.WhoAmIResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/Plan',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.PlanRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def History(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/History',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.HistoryRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.HistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/Events',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.EventsRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.EventInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/Recover',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.RecoverRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.RecoverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushFileStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/mcp.v1.McpAgentService/PushFileStream',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.PushFileStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullFileStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/PullFileStream',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.PullFileRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.FromString,
             options,
             channel_credentials,
             insecure,
