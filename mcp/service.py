@@ -7,7 +7,7 @@ from mcp.config import Config
 from mcp.shared import spec
 from mcp.shared.errors import InvalidFile, McpError, NotFound
 from mcp.shared.names import NAME_RULE, check_name, is_name
-from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, RouteSpec, ServiceSpec
+from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from mcp.shared.toml import Table, parse_toml, read_text
 
 
@@ -96,9 +96,22 @@ def _component(table: Table) -> ComponentSpec:
         cmd=table.texts("cmd"),
         routes=tuple(_route(route) for route in table.tables("routes")),
         env=table.texts("env"),
+        health=_health(table.table("health")) if table.has("health") else None,
     )
     table.close()
     return component
+
+
+def _health(table: Table) -> HealthSpec:
+    health = HealthSpec(
+        cmd=table.texts("cmd"),
+        interval=table.text("interval", ""),
+        timeout=table.text("timeout", ""),
+        retries=table.integer("retries", 0),
+        start_period=table.text("start_period", ""),
+    )
+    table.close()
+    return health
 
 
 def _route(table: Table) -> RouteSpec:

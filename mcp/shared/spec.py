@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from mcp.shared.errors import shown
 from mcp.shared.image import image_problem, image_version
 from mcp.shared.names import NAME_RULE, container_name, is_name, port_variable
+from mcp.shared.times import parse_duration
 
 RESTART_DEFAULT = "unless-stopped"
 ENV_LIMIT = 32 * 1024  # bytes of one KEY=VALUE: podman reads environment files line by line, 64 KiB at most
@@ -41,6 +42,17 @@ class RouteSpec:
 
 
 @dataclass(frozen=True)
+class HealthSpec:
+    """A health check; durations as in `90s`, empty or 0 for podman's default."""
+
+    cmd: tuple[str, ...]
+    interval: str = ""
+    timeout: str = ""
+    retries: int = 0
+    start_period: str = ""
+
+
+@dataclass(frozen=True)
 class ComponentSpec:
     """One container of a service."""
 
@@ -54,6 +66,7 @@ class ComponentSpec:
     cmd: tuple[str, ...] = ()
     routes: tuple[RouteSpec, ...] = ()
     env: tuple[str, ...] = ()
+    health: HealthSpec | None = None  # None: the image's own, if it has one
 
     @property
     def version(self) -> str:
@@ -138,6 +151,22 @@ def component_problems(component: ComponentSpec) -> Iterator[str]:
     for index, route in enumerate(component.routes):
         yield from (f"routes[{index}].{problem}" for problem in _route_problems(route))
     yield from _routes_problems(component)
+    if component.health is not None:
+        yield from (f"health.{problem}" for problem in _health_problems(component.health))
+
+
+def _health_problems(health: HealthSpec) -> Iterator[str]:
+    if not health.cmd:
+        yield "cmd: is empty; expected a program and its arguments"
+    yield from _each("cmd", health.cmd, lambda word: "contains a NUL byte" if "\0" in word else "")
+    for key in ("interval", "timeout", "start_period"):
+        if text := getattr(health, key):
+            try:
+                parse_duration(text)
+            except ValueError as error:
+                yield f"{key}: {shown(text)}: {error}"
+    if not 0 <= health.retries <= 1000:
+        yield f"retries: {health.retries} is outside 0 to 1000"
 
 
 def _each(key: str, values: Iterable[str], check: Callable[[str], str]) -> Iterator[str]:

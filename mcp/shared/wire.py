@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 from mcp.shared.errors import InvalidInput
-from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, RouteSpec, ServiceSpec, problems
+from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec, problems
 from proto.mcp.v1 import mcp_pb2 as pb
 
 
@@ -40,6 +40,8 @@ def component_from_json(text: str) -> ComponentSpec:
     for key in ("ports", "volumes", "cmd", "env"):
         data[key] = tuple(data[key])
     data["routes"] = tuple(RouteSpec(**route) for route in data["routes"])
+    if health := data.get("health"):
+        data["health"] = HealthSpec(**{**health, "cmd": tuple(health["cmd"])})
     return ComponentSpec(**data)
 
 
@@ -58,6 +60,17 @@ def _component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
             for route in component.routes
         ],
         env=component.env,
+        health=_health_to_wire(component.health) if component.health else None,
+    )
+
+
+def _health_to_wire(health: HealthSpec) -> pb.HealthSpec:
+    return pb.HealthSpec(
+        cmd=health.cmd,
+        interval=health.interval,
+        timeout=health.timeout,
+        retries=health.retries,
+        start_period=health.start_period,
     )
 
 
@@ -76,4 +89,15 @@ def _component_from_wire(message: pb.ComponentSpec) -> ComponentSpec:
             for route in message.routes
         ),
         env=tuple(message.env),
+        health=_health_from_wire(message.health) if message.HasField("health") else None,
+    )
+
+
+def _health_from_wire(message: pb.HealthSpec) -> HealthSpec:
+    return HealthSpec(
+        cmd=tuple(message.cmd),
+        interval=message.interval,
+        timeout=message.timeout,
+        retries=message.retries,
+        start_period=message.start_period,
     )

@@ -5,7 +5,7 @@ import json
 from hypothesis import strategies as st
 
 from mcp.shared.names import NAME
-from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec, problems
+from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec, problems
 
 names = st.from_regex(NAME, fullmatch=True)
 ports = st.integers(1, 65535)
@@ -24,6 +24,15 @@ routes = st.builds(
     mode=st.sampled_from(["l4", "l7"]),
     hostname=st.sampled_from(["", "docs.example.net", "*.example.net"]),
 )
+durations = st.sampled_from(["", "90s", "1h30m", "500ms"])
+healths = st.builds(
+    HealthSpec,
+    cmd=st.lists(words, min_size=1, max_size=3).map(tuple),
+    interval=durations,
+    timeout=durations,
+    retries=st.integers(0, 1000),
+    start_period=durations,
+)
 components = st.builds(
     ComponentSpec,
     name=names,
@@ -37,6 +46,7 @@ components = st.builds(
     routes=st.lists(routes, max_size=3, unique_by=lambda route: route.name).map(tuple)
     | st.just((RouteSpec(port=8443),)),
     env=st.lists(st.builds("{}={}".format, keys, values), max_size=3).map(tuple),
+    health=st.none() | healths,
 )
 services = st.builds(
     ServiceSpec,
@@ -51,6 +61,8 @@ def as_toml(service: ServiceSpec, node: str = "rift") -> str:
     lines = [f"name = {_value(service.name)}", f"node = {_value(node)}", f"active = {_value(service.active)}"]
     for component in service.components:
         lines += ["[[components]]", *_pairs(component, "name image network user restart ports volumes cmd env")]
+        if component.health is not None:
+            lines += ["[components.health]", *_pairs(component.health, "cmd interval timeout retries start_period")]
         for route in component.routes:
             lines += ["[[components.routes]]", *_pairs(route, "name port mode hostname")]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mcp.shared.spec import (
     ENV_LIMIT,
     ComponentSpec,
+    HealthSpec,
     RouteSpec,
     ServiceSpec,
     component_problems,
@@ -272,3 +273,17 @@ def test_small_helpers() -> None:
     assert (component.variable("A"), component.variable("B"), component.variable("C")) == ("2", "", None)
     assert component.version == "1"
     assert ServiceSpec("x", components=(WEB, replace(WEB, name="db"))).component_names() == ["web", "db"]
+
+
+@pytest.mark.parametrize(
+    ("health", "problem"),
+    [
+        (HealthSpec(()), "health.cmd: is empty"),
+        (HealthSpec(("a\0",)), "health.cmd[0]: contains a NUL byte"),
+        (HealthSpec(("true",), interval="soon"), 'health.interval: "soon": expected a duration'),
+        (HealthSpec(("true",), retries=-1), "health.retries: -1 is outside"),
+    ],
+)
+def test_health_checks_obey_rules(health: HealthSpec, problem: str) -> None:
+    component = ComponentSpec("api", "x:1", health=health)
+    assert [found.startswith(problem) for found in component_problems(component)] == [True]
