@@ -31,7 +31,18 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     """
-    ALTER TABLE components ADD COLUMN digest TEXT NOT NULL DEFAULT '';  -- of the image that was deployed
+    -- What the container was made from, and by which deploy; 0: not by a deploy.
+    ALTER TABLE components ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    ALTER TABLE components ADD COLUMN deploy INTEGER NOT NULL DEFAULT 0;
+
+    -- What is under way; a row that is there at the start was left by an agent that was killed.
+    CREATE TABLE operations (
+        service   TEXT PRIMARY KEY,
+        operation TEXT NOT NULL,
+        component TEXT NOT NULL,                     -- '' for all
+        user      TEXT NOT NULL,
+        at        TEXT NOT NULL                      -- RFC 3339, UTC
+    ) STRICT;
 
     CREATE TABLE deploys (
         number     INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -19,8 +19,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from agent.migrations import MIGRATIONS
 from mcp.shared.errors import McpError, NotFound, NotReady
 from mcp.shared.names import container_name
-from mcp.shared.spec import ComponentSpec
-from mcp.shared.wire import component_from_json, component_to_json
+from mcp.shared.spec import ComponentSpec, ServiceSpec
+from mcp.shared.wire import component_from_json, component_to_json, service_from_json, service_to_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,6 +42,31 @@ class ComponentRow:
     spec: ComponentSpec
     desired_state: str
     deployed_at: datetime
+    digest: str = ""  # of the image that it was made from
+    deploy: int = 0  # the number of the deploy that made its container; 0: none did
+
+
+@dataclass(frozen=True)
+class DeployRow:
+    """One deploy of a service's history; `result` is running, done, failed or interrupted."""
+
+    number: int
+    at: datetime
+    user: str
+    definition: ServiceSpec
+    component: str
+    digests: dict[str, str]
+    result: str
+    error: str
+
+
+@dataclass(frozen=True)
+class OperationRow:
+    """An operation that was begun and has not ended."""
+
+    service: str
+    operation: str
+    component: str
 
 
 @dataclass(frozen=True)
@@ -143,27 +168,40 @@ class Registry:
     def components(self, service: str = "", component: str = "") -> list[ComponentRow]:
         """The components of a service (all where empty), in the order of their definitions."""
         rows = self._rows(
-            "SELECT service, name, container, spec, desired_state, deployed_at FROM components"
+            "SELECT service, name, container, spec, desired_state, deployed_at, digest, deploy FROM components"
             " WHERE ?1 IN ('', service) AND ?2 IN ('', name) ORDER BY service, position, name",
             service,
             component,
         )
         return [
             ComponentRow(
-                str(row[0]), str(row[1]), str(row[2]), component_from_json(str(row[3])), str(row[4]), _time(str(row[5]))
+                service=str(row[0]),
+                name=str(row[1]),
+                container=str(row[2]),
+                spec=component_from_json(str(row[3])),
+                desired_state=str(row[4]),
+                deployed_at=_time(str(row[5])),
+                digest=str(row[6]),
+                deploy=int(str(row[7])),
             )
             for row in rows
         ]
 
-    def put_component(self, service: str, position: int, spec: ComponentSpec, desired_state: str) -> None:
+    def put_component(
+        self, service: str, position: int, spec: ComponentSpec, desired_state: str, digest: str = "", deploy: int = 0
+    ) -> None:
         """Write what is now deployed; raises NotReady where the container belongs to another component."""
         container = container_name(service, spec.name)
         with self._transaction():
             self._refuse_foreign_container(container, service, spec.name)
             self._db.execute(
                 "INSERT OR REPLACE INTO components"
-                " (service, name, position, container, spec, desired_state, deployed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (service, spec.name, position, container, component_to_json(spec), desired_state, _now()),
+                " (service, name, position, container, spec, desired_state, deployed_at, digest, deploy)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(service, spec.name, position, container, component_to_json(spec)),
+                    *(desired_state, _now(), digest, deploy),
+                ),
             )
             self._drop_ports(service, spec.name, keep={route.name for route in spec.routes})
 
@@ -195,6 +233,69 @@ class Registry:
         with self._transaction():
             self._db.execute("DELETE FROM components WHERE service = ? AND name = ?", (service, component))
             self._db.execute("DELETE FROM ports WHERE service = ? AND component = ?", (service, component))
+
+    # --- history ---
+
+    def begin_deploy(self, definition: ServiceSpec, component: str, user: str) -> int:
+        """Note that a deploy begins; returns its number."""
+        with self._transaction():
+            cursor = self._db.execute(
+                "INSERT INTO deploys (service, component, at, user, definition, digests, result, error)"
+                " VALUES (?, ?, ?, ?, ?, '{}', 'running', '')",
+                (definition.name, component, _now(), user, service_to_json(definition)),
+            )
+            return cursor.lastrowid or 0
+
+    def end_deploy(self, number: int, result: str, error: str, digests: dict[str, str]) -> None:
+        """Note how a deploy ended."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE deploys SET result = ?, error = ?, digests = ? WHERE number = ?",
+                (result, error, json.dumps(digests, sort_keys=True), number),
+            )
+
+    def deploys(self, service: str, limit: int = 0, result: str = "") -> list[DeployRow]:
+        """The deploys of a service, newest first; at most `limit` (0: all), only those with `result` if given."""
+        rows = self._rows(
+            "SELECT number, at, user, definition, component, digests, result, error FROM deploys"
+            " WHERE service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2",
+            service,
+            limit or -1,
+            result,
+        )
+        return [
+            DeployRow(
+                number=int(str(row[0])),
+                at=_time(str(row[1])),
+                user=str(row[2]),
+                definition=service_from_json(str(row[3])),
+                component=str(row[4]),
+                digests=json.loads(str(row[5])),
+                result=str(row[6]),
+                error=str(row[7]),
+            )
+            for row in rows
+        ]
+
+    # --- operations ---
+
+    def begin_operation(self, service: str, operation: str, component: str, user: str) -> None:
+        """Note that an operation begins, so that an agent that is killed in it finds it when it starts again."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO operations (service, operation, component, user, at) VALUES (?, ?, ?, ?, ?)",
+                (service, operation, component, user, _now()),
+            )
+
+    def end_operation(self, service: str) -> None:
+        """Note that it has ended, in whatever way."""
+        with self._transaction():
+            self._db.execute("DELETE FROM operations WHERE service = ?", (service,))
+
+    def operations(self) -> list[OperationRow]:
+        """The operations under way."""
+        rows = self._rows("SELECT service, operation, component FROM operations ORDER BY at")
+        return [OperationRow(*(str(value) for value in row)) for row in rows]
 
     # --- ports ---
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 from mcp.shared.errors import InvalidInput
 from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec, problems
@@ -36,7 +37,21 @@ def component_to_json(component: ComponentSpec) -> str:
 
 def component_from_json(text: str) -> ComponentSpec:
     """A component from what `component_to_json` wrote."""
+    return _component_from_data(json.loads(text))
+
+
+def service_to_json(service: ServiceSpec) -> str:
+    """A whole service as JSON, with sorted keys."""
+    return json.dumps(dataclasses.asdict(service), sort_keys=True)
+
+
+def service_from_json(text: str) -> ServiceSpec:
+    """A service from what `service_to_json` wrote."""
     data = json.loads(text)
+    return ServiceSpec(data["name"], data["active"], tuple(_component_from_data(part) for part in data["components"]))
+
+
+def _component_from_data(data: dict[str, Any]) -> ComponentSpec:
     for key in ("ports", "volumes", "cmd", "env"):
         data[key] = tuple(data[key])
     data["routes"] = tuple(RouteSpec(**route) for route in data["routes"])

@@ -113,7 +113,7 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(RegistryError, match=r"was written by a newer mcp-agent \(schema 99; 1 is known\); run that"):
+    with pytest.raises(RegistryError, match=r"was written by a newer mcp-agent \(schema 99; \d+ is known\); run that"):
         Registry(path)
     assert schema_version(path) == 99
 
