@@ -4,24 +4,27 @@
 It keeps its containers in the folder `state` beside it, takes exactly the command lines that agent/podman.py
 builds, and refuses any other one. `test_fake_podman.py` runs the same commands against it and against the real
 podman. How to make it misbehave: see FakePodman in fakes.py.
+
+It is started some thousand times in a test run: what is slow to import comes where it is needed.
 """
+# pathlib takes as long to import as all the rest:
+# ruff: noqa: PTH100, PTH104, PTH110, PTH118, PTH120, PTH123
+
+from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
-import re
-import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NoReturn
 
-STATE = Path(__file__).parent / "state"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
+
+STATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "state")
 NEVER = -62135596800  # the year 1, as podman says it
 BUILT_IN_NETWORKS = ("podman", "bridge", "host", "none")
 PROGRAMS = ("web", "worker", "fail", "brief")  # what the test images (tools/images.py) hold, by what `behaviour` says
@@ -95,7 +98,7 @@ def fail(message: str, code: int = 125) -> NoReturn:
 
 def record(argv: list[str], *, refused: bool) -> None:
     line = json.dumps({"argv": argv, "refused": refused, "environment": dict(os.environ)}) + "\n"
-    descriptor = os.open(STATE / "calls.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(f"{STATE}/calls.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, line.encode())
     os.close(descriptor)
 
@@ -105,14 +108,14 @@ def record(argv: list[str], *, refused: bool) -> None:
 
 def take_order(argv: list[str]) -> dict[str, Any]:
     """The first order that fits this command line and has not been used up."""
-    if not (STATE / "orders.json").exists():
+    if not os.path.exists(f"{STATE}/orders.json"):
         return {}
     with locked():
-        orders: list[dict[str, Any]] = json.loads((STATE / "orders.json").read_text())
+        orders: list[dict[str, Any]] = read("orders.json")
         for order in orders:
             if order["times"] != 0 and all(word in argv for word in order["argv"]):
                 order["times"] -= 1
-                write(STATE / "orders.json", orders)
+                write("orders.json", orders)
                 return order
     return {}
 
@@ -125,8 +128,10 @@ def misbehave(order: dict[str, Any], when: str) -> None:
             time.sleep(order["seconds"])
         case "hang":
             if order["stubborn"]:
+                import signal
+
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            (STATE / f"hanging.{os.getpid()}").touch()
+            open(f"{STATE}/hanging.{os.getpid()}", "x").close()
             while True:
                 time.sleep(60)
         case "garbage":
@@ -147,7 +152,7 @@ def misbehave(order: dict[str, Any], when: str) -> None:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    descriptor = os.open(STATE / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(f"{STATE}/lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         yield
@@ -159,17 +164,22 @@ def locked() -> Iterator[None]:
 def world() -> Iterator[dict[str, Any]]:
     """The state, brought up to now; what is changed in it is kept unless a command fails."""
     with locked():
-        state: dict[str, Any] = json.loads((STATE / "state.json").read_text())
+        state: dict[str, Any] = read("state.json")
         for container in state["containers"]:
             pass_time(container)
         yield state
-        write(STATE / "state.json", state)
+        write("state.json", state)
 
 
-def write(path: Path, value: object) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(value, indent=1))
-    temporary.rename(path)
+def read(name: str) -> Any:
+    with open(f"{STATE}/{name}", "rb") as file:
+        return json.loads(file.read())
+
+
+def write(name: str, value: object) -> None:
+    with open(f"{STATE}/{name}.new", "w") as file:
+        file.write(json.dumps(value))
+    os.rename(f"{STATE}/{name}.new", f"{STATE}/{name}")
 
 
 def find(state: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -235,7 +245,7 @@ def host_ports(container: dict[str, Any]) -> list[tuple[str, int]]:
 
 def check_program(state: dict[str, Any], container: dict[str, Any], code: int) -> None:
     if not container["program"]:
-        write(STATE / "state.json", state)  # the container stays, as with the real one
+        write("state.json", state)  # the container stays, as with the real one
         fail(
             f'runc create failed: exec: "{container["cmd"][0]}": executable file not found in $PATH: '
             "OCI runtime attempted to invoke a command that was not found",
@@ -244,6 +254,8 @@ def check_program(state: dict[str, Any], container: dict[str, Any], code: int) -
 
 
 def check_ports(state: dict[str, Any], container: dict[str, Any]) -> None:
+    import socket
+
     taken = {port for each in state["containers"] if each["state"] == "running" for _, port in host_ports(each)}
     for address, port in host_ports(container):
         with socket.socket() as probe:
@@ -253,7 +265,7 @@ def check_ports(state: dict[str, Any], container: dict[str, Any]) -> None:
             except OSError:
                 used = True
         if used:
-            write(STATE / "state.json", state)  # the container stays, as with the real one
+            write("state.json", state)  # the container stays, as with the real one
             fail(f"rootlessport listen tcp {address}:{port}: bind: address already in use", 126)
 
 
@@ -305,7 +317,7 @@ def do_pull(options: Options, arguments: list[str]) -> None:
         if arguments[0] not in state["registry"]:
             fail(f"initializing source docker://{arguments[0]}: pinging container registry: connection refused")
         state["images"][arguments[0]] = state["registry"][arguments[0]]
-    print(hashlib.sha256(arguments[0].encode()).hexdigest())
+    print(os.urandom(32).hex())
 
 
 def do_network_exists(options: Options, arguments: list[str]) -> int:
@@ -326,7 +338,7 @@ def do_run(options: Options, arguments: list[str]) -> None:
     image, cmd = arguments[0], arguments[1:]
     name = options["--name"][0]
     with world() as state:
-        if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", name):
+        if not name[:1].isalnum() or not name.replace("_", "").replace(".", "").replace("-", "").isalnum():
             fail(f"names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument: {name}")
         if image not in state["images"]:
             fail(f"{image}: image not known")
@@ -337,10 +349,10 @@ def do_run(options: Options, arguments: list[str]) -> None:
             fail(f'creating container storage: the container name "{name}" is already in use by {other["id"]}')
         for volume in options.get("--volume", []):
             source = volume.partition(":")[0]
-            if source.startswith("/") and not Path(source).exists():
+            if source.startswith("/") and not os.path.exists(source):
                 fail(f"statfs {source}: no such file or directory")
         container = {
-            "id": hashlib.sha256(f"{name} {time.time_ns()}".encode()).hexdigest(),
+            "id": os.urandom(32).hex(),
             "name": name,
             "image": image,
             "cmd": cmd,
@@ -403,6 +415,8 @@ def do_rm(options: Options, arguments: list[str]) -> None:
 
 
 def do_logs(options: Options, arguments: list[str]) -> None:
+    from datetime import datetime
+
     since = datetime.fromisoformat(options["--since"][0]).timestamp() if "--since" in options else 0.0
     with world() as state:
         identifier = need(state, arguments[0])["id"]
@@ -424,6 +438,8 @@ def do_logs(options: Options, arguments: list[str]) -> None:
 
 
 def show_line(line: list[Any], *, stamped: bool) -> None:
+    from datetime import UTC, datetime
+
     when, stream, text = line
     stamp = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z ") if stamped else ""
     out = sys.stdout if stream == 1 else sys.stderr

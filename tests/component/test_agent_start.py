@@ -133,17 +133,19 @@ def test_a_registry_that_cannot_be_opened(home: Home) -> None:
 
 def test_a_registry_that_is_locked(rig: Rig) -> None:
     """Another process writes for longer than the agent waits: said so, and fine again afterwards."""
-    rig.agent.define("web", service("web", component("api", more=route())))
+    rig.agent.define("web", service())
+    assert rig.agent.cli.run("deploy", "web").code == 0
     other = sqlite3.connect(rig.agent.home.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    done = rig.agent.cli.run("deploy", "web")
+    done = rig.agent.cli.run("stop", "web")
     assert done.code == 1
     (line,) = done.errors
     assert line.startswith("mcp: web/api: ")
     assert "is locked by another process for more than 5 s; try again" in line
     other.execute("ROLLBACK")
     other.close()
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.fake.running() == {"web-api": WEB}
+    assert rig.agent.cli.run("stop", "web").code == 0
 
 
 # --- a full disk ---

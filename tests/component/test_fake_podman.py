@@ -96,7 +96,7 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     (new("b", BRIEF), ""),
     (["start", "b"], ""),
     ([*INSPECT, "b"], ""),
-    (["SLEEP", "3"], ""),
+    (["SLEEP", "2"], ""),
     ([*INSPECT, "b"], ""),
     (["rename", "f", "w"], "name w already in use"),
     (["rename", "f", "f.old"], ""),

@@ -2,10 +2,14 @@
 
 import pytest
 
+from mcp.service import parse
+from mcp.shared.wire import service_to_wire
+from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
 from tests.component.fakes import WEB, WEB2, wait_for
+from tests.component.wire import connected
 
 # The commands of a redeploy, in order; `exists` and `pull` come before anything is changed.
 STEPS = {
@@ -41,6 +45,14 @@ def ok(done: Outcome) -> None:
     assert (done.code, done.stderr) == (0, "")
 
 
+def deploy(rig: Rig, text: str) -> None:
+    """Deploy a definition without the CLI, which is slower; it must succeed."""
+    request = pb.DeployRequest(service=service_to_wire(parse(rig.agent.define("web", text).read_text(), "").service))
+    with connected(rig.agent) as wire:
+        (response,) = wire.call("Deploy", request).responses
+    assert [result.error for result in response.results] == [""]
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_redeploy_that_is_interrupted(shared: Rig, step: str, when: str) -> None:
@@ -48,19 +60,20 @@ def test_a_redeploy_that_is_interrupted(shared: Rig, step: str, when: str) -> No
     known = {name: image for name, image in rig.fake.state["images"].items() if name != NEW}
     rig.fake.change(networks=[], images=known)
     rig.fake.add_image(NEW, remote=True)
-    rig.agent.define("web", service("web", component("api", more=route())))
-    ok(rig.agent.cli.run("deploy", "web"))
+    deploy(rig, service("web", component("api", more=route())))
     port = rig.fake.containers()["web-api"]["env"]
-    rig.agent.define("web", service("web", component("api", NEW, 'network = "mcpnet"\n' + route())))
+    new = service("web", component("api", NEW, 'network = "mcpnet"\n' + route()))
+    rig.agent.define("web", new)
     crash_at(rig, STEPS[step], when, "deploy", "web")
     assert list(rig.fake.running().values()) in ([WEB], [NEW], [WEB, NEW], [NEW, WEB], [])
 
     rig.restart()
-    ok(rig.agent.cli.run("deploy", "web"))
+    deploy(rig, new)
     assert rig.fake.running() == {"web-api": NEW}
     assert list(rig.fake.containers()) == ["web-api"]
     assert rig.fake.containers()["web-api"]["env"] == port
-    ok(rig.agent.cli.run("undeploy", "web"))
+    with connected(rig.agent) as wire:
+        assert wire.call("UndeployService", pb.UndeployServiceRequest(name="web")).responses
     assert rig.fake.containers() == {}
 
 

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,14 +84,6 @@ def test_the_cli_refuses_a_server_of_tls_1_2(tmp_path: Path, ca: KeyPair) -> Non
     make_home(tmp_path / "server", ca)
     with openssl_server(tmp_path / "server", "-tls1_2") as address:
         expect_unreachable(ask(tmp_path / "client", ca, address), "TLS 1.3 handshake failed")
-
-
-def test_a_tls_server_that_is_no_agent(tmp_path: Path, ca: KeyPair) -> None:
-    make_home(tmp_path / "server", ca)
-    with openssl_server(tmp_path / "server", "-tls1_3", "-www") as address:
-        done = ask(tmp_path / "client", ca, address)
-    assert done.code == 4
-    assert len(done.errors) == 1
 
 
 def test_a_certificate_of_another_ca(tmp_path: Path, ca: KeyPair, shared: Rig) -> None:
@@ -183,10 +176,18 @@ def test_a_port_that_nobody_listens_on(tmp_path: Path, ca: KeyPair) -> None:
     expect_unreachable(ask(tmp_path, ca, f"127.0.0.1:{port}"), "refuses the connection")
 
 
-def test_a_server_that_never_answers(tmp_path: Path, ca: KeyPair) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        done = ask(tmp_path, ca, f"127.0.0.1:{server.getsockname()[1]}")
-    expect_unreachable(done, "does not answer")
+def test_servers_that_never_answer(tmp_path: Path, ca: KeyPair) -> None:
+    """One that says nothing at all, and one that speaks TLS and then nothing; asked at the same time."""
+    make_home(tmp_path / "server", ca)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        openssl_server(tmp_path / "server", "-tls1_3") as no_agent,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        addresses = (f"127.0.0.1:{mute.getsockname()[1]}", no_agent)
+        asked = [pool.submit(ask, tmp_path / address, ca, address) for address in addresses]
+        for answer in asked:
+            expect_unreachable(answer.result(), "does not answer")
 
 
 def test_one_node_of_two_is_away(shared: Rig, tmp_path: Path, ca: KeyPair) -> None:
