@@ -1,0 +1,61 @@
+"""Definitions written as TOML: they read back the same, and look as a person would have written them."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp import service
+from mcp.definition_writer import quoted, write, write_full
+from mcp.service import Definition
+from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
+from tests.unit import specs
+
+versions = st.sampled_from(["", "v1.2.3"])
+
+
+@given(specs.services, specs.names, versions)
+def test_what_was_written_reads_back_the_same(spec: ServiceSpec, node: str, version: str) -> None:
+    definition = Definition(node, spec, path="source/tree", version=version)
+    assert service.parse(write(definition), "x.toml") == definition
+    assert service.parse(write_full(definition), "x.toml") == definition
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_every_string_reads_back_and_stays_on_one_line(text: str) -> None:
+    assert tomllib.loads(f"key = {quoted(text)}") == {"key": text}
+    assert quoted(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("a", '"a"'), ('"', '"\\""'), ("\\", '"\\\\"'), ("é\t", '"é\\t"'), ("\x7f\x1b", '"\\u007f\\u001b"')],
+)
+def test_escapes(text: str, written: str) -> None:
+    assert quoted(text) == written
+
+
+def test_defaults_are_left_out() -> None:
+    component = ComponentSpec("api", "localhost/web:1.0", routes=(RouteSpec(port=8443),))
+    assert write(Definition("rift", ServiceSpec("web", components=(component,)), path="web")) == (
+        'name = "web"\nnode = "rift"\n\n[[components]]\nname = "api"\nimage = "localhost/web:1.0"\n\n'
+        "[[components.routes]]\nport = 8443\n"
+    )
+
+
+def test_the_full_form_has_every_key_and_the_container() -> None:
+    component = ComponentSpec("api", "localhost/web:1.0", health=HealthSpec(("true",)), routes=(RouteSpec(port=1),))
+    text = write_full(Definition("rift", ServiceSpec("web", components=(component,)), path="web"))
+    assert "# container: web-api\n" in text
+    data = tomllib.loads(text)["components"][0]
+    assert data["restart"] == "unless-stopped"
+    assert data["routes"] == [{"name": "", "port": 1, "mode": "l4", "hostname": ""}]
+    assert data["health"] == {"cmd": ["true"], "interval": "", "timeout": "", "retries": 0, "start_period": ""}
+
+
+def test_a_long_list_has_one_value_a_line() -> None:
+    component = ComponentSpec("api", "localhost/web:1.0", env=("A=" + "x" * 60, "B=" + "y" * 60))
+    text = write(Definition("rift", ServiceSpec("web", active=False, components=(component,))))
+    assert f'env = [\n    "A={"x" * 60}",\n    "B={"y" * 60}",\n]\n' in text
+    assert "active = false\n" in text
