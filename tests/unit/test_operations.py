@@ -9,6 +9,16 @@ from agent.operations import Operations
 from mcp.shared.errors import McpError, NotReady
 
 
+def play(scene: Callable[[], Awaitable[None]]) -> None:
+    """Run a scene; one that waits for ever fails."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await scene()
+
+    asyncio.run(bounded())
+
+
 def held(event: asyncio.Event, log: list[str], name: str) -> Callable[[], Awaitable[str]]:
     """Work that waits for `event` and writes down how it went."""
 
@@ -44,7 +54,7 @@ def test_a_second_one_is_refused_with_the_first_one_s_name() -> None:
         assert await operations.run("web", "bob", "stop", held(event, log, "third")) == "third"
         assert log == ["first began", "other began", "first done", "other done", "third began", "third done"]
 
-    asyncio.run(scene())
+    play(scene)
 
 
 def test_a_failure_is_passed_on_and_frees_the_service() -> None:
@@ -58,7 +68,7 @@ def test_a_failure_is_passed_on_and_frees_the_service() -> None:
             with pytest.raises(McpError, match="broke"):
                 await operations.run("web", "ann", "deploy", fail)
 
-    asyncio.run(scene())
+    play(scene)
 
 
 def test_a_client_that_goes_away_does_not_stop_the_work() -> None:
@@ -75,7 +85,7 @@ def test_a_client_that_goes_away_does_not_stop_the_work() -> None:
         assert log == ["first began", "first done"]
         assert await operations.run("web", "bob", "stop", held(event, log, "third")) == "third"
 
-    asyncio.run(scene())
+    play(scene)
 
 
 def test_at_the_end_there_is_a_little_time() -> None:
@@ -88,4 +98,4 @@ def test_at_the_end_there_is_a_little_time() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(scene())
+    play(scene)

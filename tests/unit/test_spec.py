@@ -101,7 +101,7 @@ def test_good_values(field: str, value: object) -> None:
         ("volumes", ("/a:/b:quick",), 'unknown option "quick"'),
         ("volumes", ("/a:/b:",), 'unknown option ""'),
         ("cmd", ("ok", "a\0b"), "cmd[1]: contains a NUL byte"),
-        ("env", ("A",), 'env[0]: is not KEY=VALUE'),
+        ("env", ("A",), "env[0]: is not KEY=VALUE"),
         ("env", ("=b",), 'env[0]: "" is not KEY=VALUE'),
         ("env", ("1A=b",), 'env[0]: "1A" is not KEY=VALUE'),
         ("env", ("A B=c",), 'env[0]: "A B" is not KEY=VALUE'),

@@ -84,6 +84,12 @@ def test_a_server_cannot_sign(folder: Path, ca: KeyPair) -> None:
     assert done.returncode != 0
 
 
+def test_the_authority_signs_end_certificates_only(folder: Path) -> None:
+    text = openssl("x509", "-in", folder / "ca.pem", "-noout", "-ext", "basicConstraints,keyUsage").stdout
+    assert "CA:TRUE, pathlen:0" in text
+    assert "Certificate Sign, CRL Sign" in text
+
+
 def test_certificate_and_key_belong_together(folder: Path) -> None:
     of_certificate = openssl("x509", "-in", folder / "cert.pem", "-noout", "-pubkey").stdout
     assert of_certificate == openssl("pkey", "-in", folder / "key.pem", "-pubout").stdout
