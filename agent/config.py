@@ -30,6 +30,7 @@ class AgentConfig:
     settle: float
     log_level: str
     source: Path
+    services_root: Path = Path("/srv")
 
 
 def load(path: Path) -> AgentConfig:
@@ -61,6 +62,7 @@ def _build(root: Table, path: Path) -> AgentConfig:
         settle=_seconds(agent, "settle", "5s"),
         log_level=level,
         source=path,
+        services_root=agent.checked("services_root", _absolute, "/srv") or Path("/srv"),
     )
     for table in (server, database, agent, auth, log):
         table.close()

@@ -50,7 +50,7 @@ def default_folder() -> Path:
 def prepare(folder: Path, port: int) -> tuple[DevState, AgentConfig]:
     """Make what is missing in the state folder and return the agent's configuration; raises McpError."""
     state = DevState(Path(os.path.abspath(folder)))  # noqa: PTH100 - resolve() would follow links
-    for part in (state.folder, state.cli_folder, state.cli_folder / "services"):
+    for part in (state.folder, state.folder / "srv", state.cli_folder, state.cli_folder / "services"):
         private_folder(part)
     _certificates(state.folder)
     write_atomic(state.agent_toml, _agent_toml(state.folder, port).encode())
@@ -129,6 +129,7 @@ path = {_toml(folder / "mcp.db")}
 [agent]
 node_name = "{NODE}"
 settle = "2s"
+services_root = {_toml(folder / "srv")}
 
 [auth]
 backend = "local"

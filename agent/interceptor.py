@@ -72,11 +72,9 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
         headers = dict(details.invocation_metadata or ())
         authorization = headers.get("authorization")
         call = _Call(self._backend, details.method, authorization if isinstance(authorization, str) else None)
-        # A single request stays bytes until its token has been checked: gRPC itself would parse it before, and
+        # Requests stay bytes until the token has been checked: gRPC itself would parse a single one before, and
         # answer one that cannot be parsed with UNKNOWN.
-        deserializer = handler.request_deserializer if handler.request_streaming else None
-        if not handler.request_streaming:
-            call.deserializer = handler.request_deserializer
+        call.deserializer = handler.request_deserializer
         if handler.response_streaming:
             wrap = (
                 grpc.stream_stream_rpc_method_handler
@@ -91,7 +89,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
                 else grpc.unary_unary_rpc_method_handler
             )
             behaviour = call.unary(handler.stream_unary or handler.unary_unary)
-        return wrap(behaviour, deserializer, handler.response_serializer)
+        return wrap(behaviour, None, handler.response_serializer)
 
 
 class _Call:
@@ -119,8 +117,15 @@ class _Call:
         return behaviour
 
     def _parsed(self, request: Any) -> Any:
-        if self.deserializer is None:
-            return request
+        """A request, or an iterator over those of a stream, as messages."""
+        return self._message(request) if isinstance(request, bytes) else self._messages(request)
+
+    async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield self._message(request)
+
+    def _message(self, request: bytes) -> Any:
+        assert self.deserializer is not None
         try:
             return self.deserializer(request)
         except DecodeError:

@@ -15,6 +15,7 @@ import grpc.aio
 
 from agent.auth import LocalBackend
 from agent.config import AgentConfig
+from agent.files import Files
 from agent.interceptor import Gate
 from agent.lock import hold_lock
 from agent.log import fields, logger
@@ -36,7 +37,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     registry = AsyncRegistry(Registry(config.database))
     stopping = asyncio.Event()
     podman = Podman(config.container_runtime, config.runtime_timeout)
-    servicer = Servicer(config.node_name, podman, registry, config.settle, stopping)
+    servicer = Servicer(config.node_name, podman, registry, config.settle, stopping, files=service_files(config))
     server = grpc.aio.server(interceptors=[Gate(LocalBackend(registry))], options=_options())
     pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
     try:
@@ -55,6 +56,12 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         registry.close()
         os.close(lock)
         logger.info("stopped")
+
+
+def service_files(config: AgentConfig) -> Files:
+    """The files of services; the folders with the agent's own are out of their reach."""
+    own = (config.source, config.database, config.tls_cert, config.tls_key)
+    return Files(config.services_root, tuple(path.parent for path in own))
 
 
 def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:

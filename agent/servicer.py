@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from agent import logs
+from agent import logs, transfer
 from agent.deploy import Deployer, Result
+from agent.files import Files
 from agent.interceptor import caller
 from agent.lifecycle import Lifecycle
 from agent.node import NodeProbe
@@ -27,7 +28,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     """The agent's side of mcp.v1.McpAgentService."""
 
     def __init__(
-        self, node_name: str, podman: Podman, registry: AsyncRegistry, settle: float, stopping: asyncio.Event
+        self,
+        node_name: str,
+        podman: Podman,
+        registry: AsyncRegistry,
+        settle: float,
+        stopping: asyncio.Event,
+        *,
+        files: Files,
     ) -> None:
         """`settle`: see Deployer; `stopping` is set when the agent begins to stop, and ends followers."""
         self.operations = Operations()
@@ -38,6 +46,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._lifecycle = Lifecycle(podman, registry)
         self._probe = NodeProbe(registry.path.parent)
         self._stopping = stopping
+        self._files = files
 
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
         service = service_from_wire(request.service)
@@ -67,6 +76,20 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def LiveCheck(self, request: pb.LiveCheckRequest, context: Any) -> pb.LiveCheckResponse:
         containers, rows = await asyncio.gather(self._podman.containers(), self._registry.call(Registry.components))
         return pb.LiveCheckResponse(services=_services(observe(rows, containers)))
+
+    async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
+        return await transfer.receive_whole(self._files, request)
+
+    async def PullFile(self, request: pb.PullFileRequest, context: Any) -> pb.PullFileResponse:
+        return await transfer.send_whole(self._files, request)
+
+    async def PushFileStream(
+        self, request_iterator: AsyncIterator[pb.FileChunk], context: Any
+    ) -> pb.PushFileStreamResponse:
+        return await transfer.receive(self._files, request_iterator)
+
+    def PullFileStream(self, request: pb.PullFileRequest, context: Any) -> AsyncGenerator[pb.FileChunk]:
+        return transfer.send(self._files, request)
 
     async def NodeStatus(self, request: pb.NodeStatusRequest, context: Any) -> pb.NodeStatusResponse:
         facts = await asyncio.to_thread(self._probe.read)

@@ -119,6 +119,43 @@ class Agent(AbstractContextManager["Agent"]):
         finally:
             call.cancel()
 
+    def push_file(self, request: pb.PushFileRequest) -> None:
+        """Write a small file in one message, for agents that know nothing else."""
+        self._call(pb.PushFileResponse, self._stub.PushFile, request, CHANGE_DEADLINE)
+
+    def pull_file(self, request: pb.PullFileRequest) -> pb.PullFileResponse:
+        """Read a small file in one message, from agents that know nothing else."""
+        return self._call(pb.PullFileResponse, self._stub.PullFile, request, CHANGE_DEADLINE)
+
+    def push_chunks(self, chunks: Iterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
+        """Write a file of any size; an exception of `chunks` ends the call and is raised here."""
+        failed: list[Exception] = []
+
+        def watched() -> Iterator[pb.FileChunk]:
+            try:
+                yield from chunks
+            except Exception as error:  # noqa: BLE001 - gRPC, which runs this in a thread, would only log it
+                failed.append(error)
+
+        call = self._stub.PushFileStream.future(watched(), metadata=self._metadata)
+        try:
+            response: pb.PushFileStreamResponse = call.result()
+        except grpc.RpcError as error:
+            raise failed[0] if failed else self._explain(error) from None
+        finally:
+            call.cancel()
+        return response
+
+    def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
+        """Read a file of any size; leaving the iterator ends the agent's side."""
+        call = self._stub.PullFileStream(request, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self._explain(error) from None
+        finally:
+            call.cancel()
+
     def _call(self, kind: type[T], method: Any, request: Any, deadline: float) -> T:
         try:
             response: T = method(request, metadata=self._metadata, timeout=deadline)
@@ -137,7 +174,7 @@ class Agent(AbstractContextManager["Agent"]):
                 f"{name}: {details}", "get a valid token and put it into the token file or MCP_TOKEN"
             )
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            return errors.NotReady(
+            return errors.TooOld(
                 f"{name}: {details or 'the agent does not know this call'}", f"upgrade it; this is mcp {VERSION}"
             )
         if code in _EXPECTED:

@@ -29,6 +29,8 @@ COMMANDS = {
     "start": ("lifecycle", "start containers that were stopped"),
     "ps": ("ps", "show what runs, on all nodes"),
     "logs": ("logs", "show what containers wrote"),
+    "push": ("push", "copy a file to a service's folder on its node"),
+    "pull": ("pull", "copy a file from a service's folder on its node"),
     "node": ("node", "the nodes of the fleet"),
     "version": ("", "print the version"),
 }

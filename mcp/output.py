@@ -3,7 +3,10 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from mcp.shared.errors import one_line
 
@@ -47,6 +50,59 @@ def write_bytes(data: bytes, *, to_stderr: bool) -> None:
     stream = sys.stderr if to_stderr else sys.stdout
     stream.buffer.write(data)
     stream.buffer.flush()
+
+
+class Progress(AbstractContextManager["Progress"]):
+    """How far a transfer has come: one line on stderr that is written over, and gone at the end."""
+
+    EVERY = 0.1  # seconds between two looks of it
+
+    def __init__(self, label: str, total: int, *, shown: bool) -> None:
+        """`total` is in bytes, 0 while it is not known; without `shown` nothing is ever printed."""
+        self.total = total
+        self._label, self._shown = one_line(label), shown
+        self._done = 0
+        self._began = self._printed = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the line away."""
+        if self._shown:
+            self._shown = False  # the thread that sends may have one more to add
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def add(self, count: int) -> None:
+        """`count` more bytes have come."""
+        self._done += count
+        now = time.monotonic()
+        if self._shown and now - self._printed >= self.EVERY:
+            self._printed = now
+            print(f"\r\x1b[K{self._text(now - self._began)}", end="", file=sys.stderr, flush=True)
+
+    def _text(self, seconds: float) -> str:
+        speed = f"{size_text(int(self._done / seconds))}/s"
+        if not self.total:
+            return f"{self._label}  {size_text(self._done)}  {speed}"
+        part = min(1.0, self._done / self.total)
+        bar = "#" * round(20 * part)
+        return f"{self._label}  [{bar:<20}] {part:4.0%}  {size_text(self._done)} of {size_text(self.total)}  {speed}"
+
+
+def progress(label: str, total: int) -> Progress:
+    """A progress line for a transfer of `total` bytes (0: not known), on a terminal only."""
+    return Progress(label, total, shown=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def size_text(count: int) -> str:
+    """A number of bytes as people read it: `512 B`, `1.5 MB` (powers of 1000, as disks have it)."""
+    if count < 1000:
+        return f"{count} B"
+    value, units = float(count), iter(("kB", "MB", "GB", "TB"))
+    unit = "B"
+    while value >= 999.95 and (larger := next(units, "")):
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}"
 
 
 def give_up_stdout() -> None:

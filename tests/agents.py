@@ -117,6 +117,11 @@ class Home:
         return self.folder / "mcp.db"
 
     @property
+    def srv(self) -> Path:
+        """The folder of the services' files."""
+        return self.folder / "srv"
+
+    @property
     def token_file(self) -> Path:
         """The CLI's token."""
         return self.folder / "cli" / "token"
@@ -128,7 +133,8 @@ class Home:
         self.config.write_text(
             f'[server]\ngrpc_addr = "{address}"\ntls_cert = "{self.folder}/cert.pem"\n'
             f'tls_key = "{self.folder}/key.pem"\n[database]\npath = "{self.database}"\n'
-            f'[agent]\nnode_name = "{NODE}"\nsettle = "{settle}"\nruntime_timeout = "{runtime_timeout}"\n{more}'
+            f'[agent]\nnode_name = "{NODE}"\nsettle = "{settle}"\nruntime_timeout = "{runtime_timeout}"\n'
+            f'services_root = "{self.srv}"\n{more}'
         )
 
     def token(self, *args: str) -> Outcome:
@@ -164,6 +170,7 @@ def make_home(
         (folder / name).write_bytes(content)
     (folder / "key.pem").chmod(0o600)
     (folder / "cli" / "services").mkdir(parents=True, exist_ok=True)
+    (folder / "srv").mkdir(exist_ok=True)
     home = Home(folder, command, cwd, wrap)
     home.write_config(settle=settle, runtime_timeout=runtime_timeout)
     done = home.token("add", "kyle", "--output", str(home.token_file))

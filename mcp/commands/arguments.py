@@ -4,6 +4,7 @@ import argparse
 
 from mcp.shared.errors import McpError
 from mcp.shared.names import parse_target
+from mcp.shared.paths import parse_file_target
 
 
 def target(text: str) -> tuple[str, str]:
@@ -20,6 +21,14 @@ def service(text: str) -> str:
     if component:
         raise argparse.ArgumentTypeError("a service is taken as a whole here: leave out what follows the /")
     return name
+
+
+def file_target(text: str) -> tuple[str, str]:
+    """SERVICE/PATH as an argparse type."""
+    try:
+        return parse_file_target(text)
+    except McpError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:

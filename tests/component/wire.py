@@ -1,6 +1,6 @@
 """Calls to an agent without the CLI: any RPC, any token, any bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +74,19 @@ class Wire:
         except grpc.RpcError as error:
             return _answer(error, ())
         return _answer(call, responses)
+
+    def push(self, chunks: Iterable[pb.FileChunk]) -> Answer:
+        """PushFileStream with exactly these chunks."""
+        stub: Any = self._channel.stream_unary(
+            f"/{SERVICE.full_name}/PushFileStream",
+            request_serializer=pb.FileChunk.SerializeToString,
+            response_deserializer=pb.PushFileStreamResponse.FromString,
+        )
+        try:
+            answer, call = stub.with_call(iter(chunks), metadata=bearer(self._token), timeout=30)
+        except grpc.RpcError as error:
+            return _answer(error, ())
+        return _answer(call, (answer,))
 
 
 def _answer(call: Any, responses: tuple[Any, ...]) -> Answer:

@@ -1,0 +1,42 @@
+"""Paths of files below a service's folder: relative, and every part a plain name."""
+
+from mcp.shared.errors import InvalidInput, shown
+from mcp.shared.names import check_name
+
+LONGEST_NAME = 255  # bytes of one part, as in NAME_MAX
+DEEPEST = 64  # parts
+RULE = "expected a path inside the service's folder, as in conf/app.toml"
+
+
+def split_path(path: str) -> list[bytes]:
+    """The parts of a path, in UTF-8; raises InvalidInput for one that is not plainly a file's below a folder.
+
+    Refused are absolute paths and the parts `..`, `.` and empty. That a path stays inside does not rest on this:
+    the agent opens part by part and follows no link.
+    """
+    if not path:
+        raise InvalidInput("path: is missing", RULE)
+    if "\0" in path:
+        raise InvalidInput(f"path: {shown(path)} contains NUL", RULE)
+    if path.startswith("/"):
+        raise InvalidInput(f"path: {shown(path)} is absolute", RULE)
+    parts = [part.encode() for part in path.split("/")]
+    for part, what in ((b"..", '".."'), (b".", '"."'), (b"", "an empty part")):
+        if part in parts:
+            raise InvalidInput(f"path: {shown(path)} has {what} in it", RULE)
+    if len(parts) > DEEPEST or max(map(len, parts)) > LONGEST_NAME:
+        raise InvalidInput(
+            f"path: {shown(path)} is too long", f"it may have {DEEPEST} parts of {LONGEST_NAME} bytes each"
+        )
+    return parts
+
+
+def parse_file_target(text: str) -> tuple[str, str]:
+    """Split `SERVICE/PATH`; a PATH that ends with / names a folder (and may be empty). Raises InvalidInput."""
+    service, slash, path = text.partition("/")
+    check_name("service", service)
+    if not slash:
+        raise InvalidInput(f"{service}: which file of the service is not said", "write SERVICE/PATH")
+    if path not in ("", "/"):
+        split_path(path.removesuffix("/"))
+    return service, path
