@@ -1,0 +1,51 @@
+"""mcp list"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mcp import fleet, output
+from mcp.commands import arguments
+from mcp.session import Session
+
+if TYPE_CHECKING:
+    from proto.mcp.v1 import mcp_pb2 as pb
+
+HEADERS = ("SERVICE", "COMPONENT", "NODE", "DESIRED", "VERSION", "IMAGE")
+COLUMNS = ("service", "component", "node", "desired", "version", "image")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("--node", metavar="NODE", help="ask only this node")
+    arguments.add_json(parser)
+
+
+def run(session: Session, args: argparse.Namespace) -> int:
+    """Show what is registered on every node; a node that does not answer is a row that says so."""
+    nodes = [session.config.node(args.node)] if args.node else session.config.nodes
+    answers = fleet.ask_all(session, nodes, lambda agent: agent.list_services())
+    rows: list[dict[str, str | None]] = []
+    for answer in answers:
+        if answer.value is None:
+            row: dict[str, str | None] = dict.fromkeys(COLUMNS)
+            rows.append({**row, "node": answer.node.name, "desired": answer.state})
+            output.error(str(answer.error))
+            continue
+        for service in answer.value.services:
+            rows += [_row(service.name, answer.node.name, component) for component in service.components]
+    if args.json:
+        output.print_json(rows)
+    else:
+        output.table(HEADERS, [[row[column] or "" for column in COLUMNS] for row in rows])
+    return fleet.exit_code(answers)
+
+
+def _row(service: str, node: str, component: "pb.ComponentInfo") -> dict[str, str | None]:
+    return {
+        "service": service,
+        "component": component.name,
+        "node": node,
+        "desired": component.desired_state,
+        "version": component.version,
+        "image": component.image,
+    }
