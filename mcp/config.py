@@ -76,6 +76,22 @@ def load(option: Path | None = None) -> Config:
     return read_toml(path, lambda table: _build(table, path))
 
 
+def parse(text: str, path: Path) -> Config:
+    """The configuration that `text` would be at `path`; raises InvalidFile with every problem."""
+    return read_toml(path, lambda table: _build(table, path), text)
+
+
+def check_node(node: Node) -> Node:
+    """Return `node`; raises InvalidInput, naming the value that could not stand in mcp.toml."""
+    check_name("node", node.name)
+    for what, check, value in (("address", _address, node.address), ("ssh", _ssh, node.ssh)):
+        try:
+            check(value)
+        except ValueError as error:
+            raise InvalidInput(f"{what}: {shown(value)}: {error}") from None
+    return node
+
+
 def _build(root: Table, path: Path) -> Config:
     services, build, mcias, auth = (root.table(name) for name in ("services", "build", "mcias", "auth"))
     services_dir = _path(services, "dir", path) or path.parent / "services"

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from mcp.shared.cli import Parser
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, McpError
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
 from mcp.shared.version import VERSION
 
 DESCRIPTION = "Runs services as rootless podman containers on a small fleet of nodes: the Metacircular Control Plane."
-EPILOG = (
-    "exit status: 0 done, 1 failed, 2 wrong command line, configuration or definition, 3 not authenticated, "
-    "4 node unreachable"
-)
+EPILOG = """\
+`mcp COMMAND --help` says more about one. Services are defined in SERVICE.toml files, nodes in mcp.toml.
+
+exit status: 0 done, 1 failed, 2 wrong command line, configuration or definition, 3 not authenticated,
+4 node unreachable
+"""
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
@@ -27,13 +29,30 @@ COMMANDS = {
     "undeploy": ("undeploy", "stop and remove a service's containers; its data stays"),
     "stop": ("lifecycle", "stop containers, and keep them stopped"),
     "start": ("lifecycle", "start containers that were stopped"),
+    "list": ("list", "show what is registered, on all nodes"),
     "ps": ("ps", "show what runs, on all nodes"),
+    "status": ("status", "show what should run, what does, and what happened lately"),
+    "events": ("events", "show what happened to containers, and go on with it"),
     "logs": ("logs", "show what containers wrote"),
+    "node": ("node", "the nodes of the fleet"),
     "push": ("push", "copy a file to a service's folder on its node"),
     "pull": ("pull", "copy a file from a service's folder on its node"),
-    "node": ("node", "the nodes of the fleet"),
+    "service": ("service", "show, edit or export service definitions"),
+    "completion": ("completion", "print the completion script of a shell"),
+    "help": ("", "explain a command"),
     "version": ("", "print the version"),
 }
+# as --help lists them; what is in no group comes last
+GROUPS = {
+    "Services": "deploy undeploy stop start restart sync plan history rollback",
+    "What runs": "ps list status logs events",
+    "Definitions and files": "service build push pull",
+    "Nodes": "node agent adopt purge route dns",
+    "Account": "login whoami logout",
+    "This program": "completion help version",
+}
+WITHOUT_CONFIGURATION = ("completion",)
+COMPLETE = "__complete"  # what completion scripts call
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,31 +77,79 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    if argv[:1] == [COMPLETE]:
+        from mcp import complete
+
+        return complete.run(argv[1:], parser_for)
+    if not argv and sys.stderr.isatty():
+        parser_for([]).print_help(sys.stderr)
+        return EXIT_USAGE
     args = _parse(argv)
     if args.command == "version":
         return _version(args.json)
-    from mcp.session import Session
-
     module = _module(args.command)
-    status: int = module.run(Session(args.config), args)
+    status: int = module.run(args) if args.command in WITHOUT_CONFIGURATION else _run_in_session(module, args)
     return status
 
 
+def _run_in_session(module: Any, args: argparse.Namespace) -> Any:
+    from mcp.session import Session
+
+    return module.run(Session(args.config), args)
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
-    """Parse the command line; only the chosen command's module is imported for its arguments."""
-    parser = Parser(prog="mcp", description=DESCRIPTION, epilog=EPILOG)
+    """Parse the command line; `help COMMAND` is `COMMAND --help`."""
+    parser = parser_for(argv)
+    args = parser.parse_args(argv)
+    if args.command == "help":
+        argv = [*args.topic, "--help"]
+        parser_for(argv).parse_args(argv)
+    return args
+
+
+def parser_for(argv: list[str]) -> Parser:
+    """The parser of a command line; only modules of commands that it names are imported for their arguments."""
+    parser = Parser(
+        prog="mcp",
+        usage="mcp [--config FILE] COMMAND ...",
+        description=f"{DESCRIPTION}\n\n{_overview()}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        outer=("--config",),
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="mcp.toml (default: MCP_CONFIG, or the XDG one)")
-    parser.add_argument("--version", action="version", version=f"mcp {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"mcp {VERSION}", help="print the version")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="mcp", help=argparse.SUPPRESS
+    )
     for name, (_, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if name not in argv:
-            continue
-        if name == "version":
-            command.add_argument("--json", action="store_true", help="print everything about the build, as JSON")
-        else:
-            _module(name).add_arguments(command)
-    return parser.parse_args(argv)
+        if name in argv:
+            _add_arguments(name, command)
+    return parser
+
+
+def _add_arguments(name: str, command: Parser) -> None:
+    if name == "version":
+        command.add_argument("--json", action="store_true", help="print everything about the build, as JSON")
+    elif name == "help":
+        command.add_argument("topic", nargs="*", metavar="COMMAND", help="the command to explain")
+    else:
+        _module(name).add_arguments(command)
+
+
+def _overview() -> str:
+    """The commands by group, as --help lists them."""
+    groups = {title: [name for name in names.split() if name in COMMANDS] for title, names in GROUPS.items()}
+    grouped = {name for names in groups.values() for name in names}
+    groups["Others"] = [name for name in COMMANDS if name not in grouped]
+    parts = [
+        "\n".join([f"{title}:", *(f"  {name:<12} {COMMANDS[name][1]}" for name in names)])
+        for title, names in groups.items()
+        if names
+    ]
+    return "\n\n".join(parts)
 
 
 def _module(command: str) -> Any:

@@ -34,6 +34,28 @@ def note(text: str) -> None:
     print(one_line(text), file=sys.stderr, flush=True)
 
 
+def candidate(value: str, explanation: str) -> None:
+    """Print what a shell may complete a word to: VALUE<TAB>EXPLANATION."""
+    print(f"{one_line(value)}\t{one_line(explanation)}" if explanation else one_line(value))
+
+
+def text(block: str) -> None:
+    """Print a text of ours of several lines, as it is."""
+    print(block, end="", flush=True)
+
+
+def ask(question: str) -> bool:
+    """Ask on the terminal; Enter means yes, the end of input no."""
+    print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    return answer.strip().lower() in ("y", "yes", "") and answer != ""
+
+
+def is_interactive() -> bool:
+    """Whether there is somebody at a terminal to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def error(text: str) -> None:
     """Print an error, one line for each of its lines, as `mcp: WHAT`."""
     for part in text.splitlines() or [""]:

@@ -48,6 +48,12 @@ def service_names(config: Config) -> list[str]:
     return [path.stem for path in paths if path.suffix == ".toml" and is_name(path.stem)]
 
 
+def services_of(config: Config, node: str) -> list[str]:
+    """The services whose definition names a node, whatever else is wrong there; raises InvalidFile for no TOML."""
+    paths = {name: definition_path(config, name) for name in service_names(config)}
+    return [name for name, path in paths.items() if parse_toml(read_text(path), str(path)).get("node") == node]
+
+
 def parse(text: str, file: str) -> Definition:
     """A definition from TOML; raises InvalidFile with every problem, those of form before those of rules."""
     found: list[str] = []

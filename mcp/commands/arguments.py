@@ -31,6 +31,20 @@ def file_target(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
+) -> argparse.ArgumentParser:
+    """A sub-command; `summary` begins with a small letter, as in the list of all, and has no full stop."""
+    return commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+
+
+def count(text: str) -> int:
+    """A whole number as an argparse type."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number')
+    return int(text)
+
+
 def add_target(parser: argparse.ArgumentParser) -> None:
     """SERVICE[/COMPONENT]."""
     parser.add_argument("target", type=target, metavar="SERVICE[/COMPONENT]", help="what to work on")

@@ -1,17 +1,67 @@
-"""Command lines: argparse whose errors are one line."""
+"""Command lines: argparse whose errors are one line that says what was meant, as far as that can be told."""
 
 import argparse
 import sys
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
-from mcp.shared.errors import EXIT_USAGE, one_line
+from mcp.shared.errors import EXIT_USAGE, one_line, shown
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that says in one line what is wrong and where to look."""
+    """An ArgumentParser that says in one line what is wrong and where to look.
+
+    Options cannot be abbreviated: a script that does would break with the next option that begins alike.
+    """
+
+    def __init__(self, *, outer: Iterable[str] = (), **kwargs: Any) -> None:
+        """`outer` are options of the whole program, which belong before the command; commands' parsers inherit it."""
+        super().__init__(allow_abbrev=False, **kwargs)
+        self._outer = frozenset(outer)
+        self._positionals.title = "arguments"
+
+    def add_subparsers(self, **kwargs: Any) -> Any:
+        """As argparse's; the commands' parsers are of this class."""
+        kwargs.setdefault("title", "commands")
+        kwargs.setdefault("parser_class", partial(type(self), outer=self._outer))
+        return super().add_subparsers(**kwargs)
 
     def error(self, message: str) -> NoReturn:
         """End with EXIT_USAGE."""
         program = self.prog.split()[0]
         sys.stderr.write(f"{program}: {one_line(message)}; see {self.prog} --help\n")
         sys.exit(EXIT_USAGE)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but whatever the parser of a command does not know is that command's error."""
+        found, extra = super().parse_known_args(args, namespace)
+        if extra:
+            self.error(self._unknown(extra))
+        return found, extra
+
+    def _unknown(self, extra: Sequence[str]) -> str:
+        option = next((word.partition("=")[0] for word in extra if word.startswith("-") and len(word) > 1), "")
+        if not option:
+            return f"unexpected {'argument' if len(extra) == 1 else 'arguments'}: {' '.join(extra)}"
+        if option in self._outer:
+            program, _, command = self.prog.partition(" ")
+            return f"{option} belongs before the command: {program} {option} … {command}"
+        return f"unknown option {shown(option)}{did_you_mean(option, self._option_string_actions)}"
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            hint = did_you_mean(value, action.choices)
+            self.error(f"unknown command {shown(value)}{hint or '; known: ' + ', '.join(action.choices)}")
+        super()._check_value(action, value)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for the known word that is most like this one, or nothing."""
+    import difflib  # only when something is wrong: keeps start-up short
+
+    # without their dashes, which would make all options alike
+    bare = {name.lstrip("-"): name for name in known}
+    begun = [name for name in bare if name.startswith(word.lstrip("-"))]
+    close = difflib.get_close_matches(word.lstrip("-"), bare, 1, cutoff=0.7) or begun
+    return f"; did you mean {bare[close[0]]}?" if close else ""

@@ -114,6 +114,23 @@ async def check(
     return completed.stdout
 
 
+def on_terminal(argv: Sequence[str]) -> int:
+    """Run a program of the user's, as an editor, on our own terminal and in our environment; returns its exit status.
+
+    Ctrl-C is for it while it runs. Raises NotReady where the program is not there.
+    """
+    # unlike an ignored signal, one that is caught has its default again in the child
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(os.posix_spawnp(argv[0], list(argv), os.environ), 0)[1])
+    except FileNotFoundError:
+        raise NotReady(f"{argv[0]} was not found on PATH") from None
+    except OSError as error:
+        raise NotReady(f"{argv[0]} cannot be started: {error.strerror}") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def in_child(work: Callable[[], None]) -> None:
     """Run `work` in a forked child and wait for it, so that what it imports does not stay in our memory.
 

@@ -29,24 +29,29 @@ def usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("argv", "what"),
     [
         ([], "the following arguments are required: COMMAND; see mcp --help"),
-        (["dance"], "argument COMMAND: invalid choice: 'dance'"),
+        (["dance"], 'unknown command "dance"; known: '),
+        (["dploy"], 'unknown command "dploy"; did you mean deploy?; see mcp --help'),
+        (["node", "lst"], 'unknown command "lst"; did you mean list?; see mcp node --help'),
         (["deploy"], "the following arguments are required: SERVICE[/COMPONENT]; see mcp deploy --help"),
         (["deploy", "a b"], 'argument SERVICE[/COMPONENT]: service: "a b" is not a valid name'),
         (["deploy", "a\nb"], "argument SERVICE[/COMPONENT]: service: "),
         (["deploy", "web/"], "argument SERVICE[/COMPONENT]: component: is missing"),
-        (["deploy", "web", "extra"], "unrecognized arguments: extra"),
-        (["deploy", "--wat", "web"], "unrecognized arguments: --wat"),
+        (["deploy", "web", "extra"], "unexpected argument: extra; see mcp deploy --help"),
+        (["deploy", "web", "x", "y"], "unexpected arguments: x y; see mcp deploy --help"),
+        (["deploy", "--wat", "web"], 'unknown option "--wat"; see mcp deploy --help'),
+        (["logs", "--folow", "web"], 'unknown option "--folow"; did you mean --follow?; see mcp logs --help'),
+        (["ps", "--config=x"], "--config belongs before the command: mcp --config … ps; see mcp ps --help"),
         (["stop", "-web"], "the following arguments are required: SERVICE[/COMPONENT]"),
         (["undeploy", "web/api"], "argument SERVICE: a service is taken as a whole here"),
         (["logs", "web", "--since", "yesterday"], 'argument --since: "yesterday": expected a duration'),
         (["logs", "web", "--since", "99999999999d"], 'argument --since: "99999999999d": the duration is too long'),
         (["logs", "web", "--since", "0001-01-01T00:00:00+23:00"], "argument --since: "),
         (["logs", "web", "-n", "-1"], "argument -n/--tail: "),
-        (["logs", "web", "-n", "ten"], 'argument -n/--tail: "ten" is not a number of lines'),
+        (["logs", "web", "-n", "ten"], 'argument -n/--tail: "ten" is not a whole number'),
         (["logs", "web", "-n", "٣"], "argument -n/--tail: "),
         (["logs", "web", "-n", "9999999999"], "argument -n/--tail: "),
         (["node"], "the following arguments are required: COMMAND; see mcp node --help"),
-        (["ps", "web"], "unrecognized arguments: web"),
+        (["ps", "web"], "unexpected argument: web"),
     ],
 )
 def test_wrong_command_lines(argv: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +64,33 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             main.main([command, "--help"])
         assert caught.value.code == 0
         assert capsys.readouterr().out.startswith(f"usage: mcp {command} ")
+
+
+def test_help_lists_every_command_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["--help"], ["help"]):
+        with pytest.raises(SystemExit) as caught:
+            main.main(argv)
+        assert caught.value.code == 0
+        text = capsys.readouterr().out
+        for name, (_, summary) in main.COMMANDS.items():
+            assert text.count(f"\n  {name:<12} {summary}\n") == 1, name
+        assert "Others:" not in text
+
+
+def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.main(["help", "node", "add"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: mcp node add ")
+    assert "unknown command" in usage_error(["help", "dance"], capsys)
+
+
+def test_no_command_on_a_terminal_gets_the_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main.main([]) == EXIT_USAGE
+    assert capsys.readouterr().err.startswith("usage: mcp [--config FILE] COMMAND")
 
 
 def test_arguments_of_logs() -> None:
