@@ -42,8 +42,8 @@ def check(done: Outcome, code: int, *words: str) -> None:
 MISTAKES: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
     "no section": (("[agent]", "[agend]"), ("agent.node_name: is missing", "agend: unknown key; did you mean agent?")),
     "an unknown key": (('node_name = "rift"', 'node_name = "rift"\nnodename = "x"'), ("agent.nodename: unknown key",)),
-    "a wrong type": (('settle = "100ms"', "settle = 5"), ("agent.settle: expected a string, found an integer",)),
-    "no duration": (('settle = "100ms"', 'settle = "soon"'), ('agent.settle: "soon": expected a duration',)),
+    "a wrong type": (('settle = "50ms"', "settle = 5"), ("agent.settle: expected a string, found an integer",)),
+    "no duration": (('settle = "50ms"', 'settle = "soon"'), ('agent.settle: "soon": expected a duration',)),
     "a name": (('"rift"', '"-rift"'), ('agent.node_name: "-rift": must be lower-case',)),
     "no address": (('"127.0.0.1:0"', '"localhost:9444"'), ('server.grpc_addr: "localhost:9444": expected IP:PORT',)),
     "an address out of range": (('"127.0.0.1:0"', '"127.0.0.1:99999"'), ("server.grpc_addr: ",)),

@@ -35,6 +35,14 @@ def failed(done: Outcome) -> str:
     return line
 
 
+def undone(done: Outcome) -> tuple[str, list[str]]:
+    """The error, and the new container's last lines, of a deploy that must have been undone."""
+    assert (done.code, done.stdout) == (1, "")
+    error, heading, *lines = done.errors
+    assert heading == "mcp: web/api: its last lines:"
+    return error, [line.strip() for line in lines]
+
+
 def test_the_life_of_a_service(rig: Rig) -> None:
     run = rig.agent.cli.run
     assert ok(run("ps")).split() == ["SERVICE", "COMPONENT", "NODE", "STATE", "VERSION", "UPTIME"]
@@ -66,7 +74,7 @@ def test_what_podman_is_asked_for(rig: Rig) -> None:
     (argv,) = [argv for argv in rig.fake.commands() if argv[0] == "run"]
     assert argv == [
         *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
-        *("--label=mcp.service=web", "--label=mcp.component=web", "--restart=on-failure:3"),
+        *("--label=mcp.service=web", "--label=mcp.component=web", "--label=mcp.deploy=1", "--restart=on-failure:3"),
         *("--network=mcpnet", "--user=0:0", "--publish=127.0.0.1:39999:8080", "--volume=/tmp:/data:ro"),
         *("--env-file=/dev/stdin", WEB, "web", "--flag", "a b"),
     ]
@@ -121,9 +129,12 @@ def test_one_component_is_deployed_alone(rig: Rig) -> None:
     rig.agent.define("web", TWO)
     ok(rig.agent.cli.run("deploy", "web"))
     before = rig.fake.containers()["web-work"]["id"]
-    assert ok(rig.agent.cli.run("deploy", "web/api")) == "web/api: deployed on rift\n"
+    assert ok(rig.agent.cli.run("deploy", "web/api")) == "web/api: up to date on rift\n"
+    assert ok(rig.agent.cli.run("deploy", "web/api", "--force")) == "web/api: deployed on rift\n"
     assert rig.fake.containers()["web-work"]["id"] == before
 
+
+SETTLE = ["inspect", "--type=container"]
 
 NEW_ENDS = {
     "at once": (component("api", FAIL, 'restart = "no"'), "exit code 3", "fail: cannot read the configuration"),
@@ -135,15 +146,14 @@ NEW_ENDS = {
 @pytest.mark.parametrize("how", NEW_ENDS)
 def test_the_new_container_ends_and_the_old_one_runs_again(rig: Rig, how: str) -> None:
     text, code, words = NEW_ENDS[how]
-    rig.fake.add_image("example.net/short:v1", lifetime=0.05, code=7)
+    rig.fake.add_image("example.net/short:v1", lifetime=0.01, code=7)
     rig.agent.define("web", service())
     ok(rig.agent.cli.run("deploy", "web"))
     before = rig.fake.containers()["web-api"]["id"]
     rig.agent.define("web", service("web", text))
-    line = failed(rig.agent.cli.run("deploy", "web"))
-    assert line.startswith(f"mcp: web/api: the new container ended with {code} within 0.1 s of its start")
-    assert words in line
-    assert line.endswith("; the old container runs again")
+    line, last_lines = undone(rig.agent.cli.run("deploy", "web"))
+    assert line == f"mcp: web/api: the new container ended with {code} soon after its start; the old container runs again"
+    assert words in last_lines
     assert list(rig.fake.containers()) == ["web-api"]
     assert rig.fake.containers()["web-api"]["id"] == before
     assert rig.fake.running() == {"web-api": WEB}
@@ -152,7 +162,9 @@ def test_the_new_container_ends_and_the_old_one_runs_again(rig: Rig, how: str) -
 
 def test_a_first_container_that_ends_is_removed(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL)))
-    assert "exit code 3" in failed(rig.agent.cli.run("deploy", "web"))
+    error, last_lines = undone(rig.agent.cli.run("deploy", "web"))
+    assert "exit code 3" in error
+    assert "fail: cannot read the configuration" in last_lines
     assert rig.fake.containers() == {}
     assert states(rig) == {}
 
@@ -161,8 +173,8 @@ def test_the_old_container_runs_again_when_podman_cannot_start_the_new_one(rig: 
     rig.agent.define("web", service())
     ok(rig.agent.cli.run("deploy", "web"))
     rig.agent.define("web", service("web", component("api", WEB2)))
-    for where in ("stop", "rename", "run", "inspect"):
-        rig.fake.misbehave("fail", [where], times=1, message=f"{where} has a bad day")
+    for where, argv in (("stop", ["stop"]), ("rename", ["rename"]), ("run", ["run"]), ("inspect", SETTLE)):
+        rig.fake.misbehave("fail", argv, times=1, message=f"{where} has a bad day")
         line = failed(rig.agent.cli.run("deploy", "web"))
         assert f"podman {where}" in line
         assert f"Error: {where} has a bad day" in line

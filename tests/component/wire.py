@@ -60,16 +60,19 @@ class Wire:
         descriptor = METHODS[method]
         message = request_for(method) if request is None else request
         data = message if isinstance(message, bytes) else message.SerializeToString()
-        kind: Any = self._channel.unary_stream if descriptor.server_streaming else self._channel.unary_unary
+        kind: Any = getattr(
+            self._channel, f"{_arity(descriptor.client_streaming)}_{_arity(descriptor.server_streaming)}"
+        )
         response = GetMessageClass(descriptor.output_type)
         stub: Any = kind(f"/{SERVICE.full_name}/{method}", response_deserializer=response.FromString)
         sent = bearer(self._token) if metadata is None else metadata
+        sent_data = iter([data]) if descriptor.client_streaming else data
         try:
             if descriptor.server_streaming:
-                call = stub(data, metadata=sent, timeout=30)
+                call = stub(sent_data, metadata=sent, timeout=30)
                 responses = tuple(call)
             else:
-                answer, call = stub.with_call(data, metadata=sent, timeout=30)
+                answer, call = stub.with_call(sent_data, metadata=sent, timeout=30)
                 responses = (answer,)
         except grpc.RpcError as error:
             return _answer(error, ())
@@ -87,6 +90,10 @@ class Wire:
         except grpc.RpcError as error:
             return _answer(error, ())
         return _answer(call, (answer,))
+
+
+def _arity(streaming: bool) -> str:
+    return "stream" if streaming else "unary"
 
 
 def _answer(call: Any, responses: tuple[Any, ...]) -> Answer:
