@@ -70,7 +70,7 @@ def remote_path(path: str, file: str) -> str:
     name = os.path.basename(file)  # noqa: PTH119 - Path would drop a / at the end
     if file == STANDARD or name in ("", ".", ".."):
         raise InvalidInput("SERVICE/PATH: ends with /, and there is no file name to put behind it", RULE)
-    return path.lstrip("/") + name
+    return path + name
 
 
 class StandardOutput:

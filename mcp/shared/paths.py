@@ -37,6 +37,6 @@ def parse_file_target(text: str) -> tuple[str, str]:
     check_name("service", service)
     if not slash:
         raise InvalidInput(f"{service}: which file of the service is not said", "write SERVICE/PATH")
-    if path not in ("", "/"):
-        split_path(path.removesuffix("/"))
+    if path:
+        split_path(path.removesuffix("/") or path)
     return service, path

@@ -20,6 +20,7 @@ node_name = "rift"
 container_runtime = "/usr/bin/podman"
 runtime_timeout = "20s"
 settle = "1m"
+services_root = "/data/srv"
 [auth]
 backend = "local"
 [log]
@@ -51,6 +52,7 @@ def test_the_whole_example(tmp_path: Path) -> None:
         container_runtime="/usr/bin/podman",
         runtime_timeout=20.0,
         settle=60.0,
+        services_root=Path("/data/srv"),
         log_level="debug",
         source=tmp_path / "a.toml",
     )
@@ -59,7 +61,7 @@ def test_the_whole_example(tmp_path: Path) -> None:
 def test_defaults(tmp_path: Path) -> None:
     config = load(tmp_path, REQUIRED)
     assert (config.container_runtime, config.runtime_timeout, config.settle) == ("podman", 15.0, 5.0)
-    assert config.log_level == "info"
+    assert (config.log_level, config.services_root) == ("info", Path("/srv"))
 
 
 def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
@@ -79,6 +81,7 @@ def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
         ('"rift"', '"Rift"', 'agent.node_name: "Rift": must be lower-case letters'),
         ('"/srv/mcp/mcp.db"', '"mcp.db"', 'database.path: "mcp.db": expected an absolute path'),
         ('"/srv/mcp/mcp.db"', '"/srv/\\u0000"', r'database.path: "/srv/\x00": expected an absolute path'),
+        ('"/data/srv"', '"srv"', 'agent.services_root: "srv": expected an absolute path'),
         ('"/srv/mcp/mcp.db"', "true", "database.path: expected a string, found true or false"),
         ('"/usr/bin/podman"', '"docker"', 'agent.container_runtime: "docker": expected "podman" or the absolute path'),
         ('"/usr/bin/podman"', '"./podman"', 'agent.container_runtime: "./podman": expected "podman" or'),

@@ -1,0 +1,140 @@
+"""The agent's side of a transfer on the event loop, and how the CLI shows one."""
+
+import asyncio
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent import transfer
+from agent.files import Files
+from mcp import output
+from mcp.shared.errors import InvalidInput
+from proto.mcp.v1 import mcp_pb2 as pb
+
+
+def test_blocking_work_is_never_left_behind() -> None:
+    """Cancelled, even twice, the caller goes on only when the thread is done with what is then closed."""
+    began, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        go_on.wait(10)
+        done.set()
+        raise OSError("nobody hears of it")
+
+    async def scene() -> None:
+        task = asyncio.create_task(transfer.to_its_end(work))
+        await asyncio.to_thread(began.wait, 10)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.02)
+            assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done.is_set()
+
+    asyncio.run(scene())
+
+
+def test_what_is_pulled_can_be_pushed_again(tmp_path: Path) -> None:
+    files = Files(tmp_path, ())
+    content = os.urandom(3 * transfer.CHUNK + 5)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "x").write_bytes(content)
+
+    async def scene() -> tuple[list[pb.FileChunk], pb.PushFileStreamResponse]:
+        chunks = [chunk async for chunk in transfer.send(files, pb.PullFileRequest(service="web", path="x"))]
+
+        async def again() -> AsyncIterator[pb.FileChunk]:
+            chunks[0].path = "y"
+            for chunk in chunks:
+                yield chunk
+
+        return chunks, await transfer.receive(files, again())
+
+    chunks, response = asyncio.run(scene())
+    assert [len(chunk.data) for chunk in chunks] == [0, *[transfer.CHUNK] * 3, 5, 0]
+    assert (chunks[0].size, chunks[-1].sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert (response.size, response.sha256) == (len(content), chunks[-1].sha256)
+    assert (tmp_path / "web" / "y").read_bytes() == content
+
+
+def test_leaving_a_pull_half_way_closes_the_file(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "x").write_bytes(bytes(3 * transfer.CHUNK))
+
+    def is_open() -> bool:
+        return str(tmp_path / "web/x") in [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+
+    async def scene() -> None:
+        chunks = transfer.send(Files(tmp_path, ()), pb.PullFileRequest(service="web", path="x"))
+        await anext(chunks)
+        assert is_open()
+        await chunks.aclose()
+        assert not is_open()
+
+    asyncio.run(scene())
+
+
+def test_an_empty_stream_is_refused(tmp_path: Path) -> None:
+    async def nothing() -> AsyncIterator[pb.FileChunk]:
+        for chunk in list[pb.FileChunk]():
+            yield chunk
+
+    with pytest.raises(InvalidInput, match="no chunk"):
+        asyncio.run(transfer.receive(Files(tmp_path, ()), nothing()))
+
+
+# --- the CLI's progress ---
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (300_000_000, "300.0 MB"),
+        (10**16, "10000.0 TB"),
+    ],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert output.size_text(count) == text
+
+
+def test_progress_is_one_line_that_goes_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(output.Progress, "EVERY", 0.0)
+    with output.progress("web/x\x1b[2J", 4_000_000) as progress:
+        progress.add(1_000_000)
+        progress.add(3_000_000)
+    progress.add(1)  # from a thread that is late
+    out, err = capsys.readouterr()
+    lines = err.split("\r\x1b[K")
+    assert (out, len(lines), lines[0], lines[-1]) == ("", 4, "", "")
+    assert lines[1].startswith("web/x\\x1b[2J  [#####               ]  25%  1.0 MB of 4.0 MB  ")
+    assert lines[2].startswith("web/x\\x1b[2J  [####################] 100%  4.0 MB of 4.0 MB  ")
+    assert lines[2].endswith("B/s")
+
+
+@pytest.mark.parametrize(("terminal", "term"), [(False, "xterm"), (True, "dumb")])
+def test_progress_is_for_terminals(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, term: str
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(output.Progress, "EVERY", 0.0)
+    with output.progress("web/x", 0) as progress:
+        progress.add(5)
+    assert capsys.readouterr() == ("", "")
