@@ -1,21 +1,27 @@
-"""Deploying a service: every component is prepared while the old containers run, then replaced and watched."""
+"""Deploying a service: every component is prepared while the old containers run, then replaced and watched.
+
+Each deploy is a row of the service's history.
+"""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from agent.podman import Podman
-from agent.registry import AsyncRegistry
-from agent.rollout import Rollout
+from agent.registry import AsyncRegistry, Registry
+from agent.rollout import Rollout, Settings
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.spec import ServiceSpec
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one component; `error` is empty on success."""
+    """What became of one component; `error` is empty on success, `unchanged` means that nothing was to do."""
 
     name: str
     error: str = ""
+    unchanged: bool = False
+    last_lines: list[str] = field(default_factory=list)
 
 
 class Deployer:
@@ -27,12 +33,34 @@ class Deployer:
         self._registry = registry
         self._settle = settle
 
-    async def deploy(self, service: ServiceSpec, only: str) -> list[Result]:
-        """Deploy a service, or one of its components; one that fails does not stop the others.
+    async def deploy(
+        self, service: ServiceSpec, only: Collection[str], user: str, *, force: bool = False
+    ) -> list[Result]:
+        """Deploy a service, or some of its components; one that fails does not stop the others.
 
         Containers are replaced in the order of the definition, and watched together.
         """
-        rollouts = self._rollouts(service, only)
+        check_deployable(service, only)
+        component = next(iter(only)) if len(only) == 1 else ""
+        number = await self._registry.call(Registry.begin_deploy, service, component, user)
+        settings = Settings(service.name, number, self._settle, force)
+        rollouts = [
+            Rollout(self._podman, self._registry, settings, position, component)
+            for position, component in enumerate(service.components)
+            if not only or component.name in only
+        ]
+        await self._roll_out(rollouts)
+        errors = [f"{rollout.component.name}: {rollout.error}" for rollout in rollouts if rollout.error]
+        digests = {rollout.component.name: rollout.digest for rollout in rollouts if rollout.digest}
+        await self._registry.call(
+            Registry.end_deploy, number, "failed" if errors else "done", "; ".join(errors), digests
+        )
+        return [
+            Result(rollout.component.name, str(rollout.error or ""), rollout.unchanged, rollout.last_lines)
+            for rollout in rollouts
+        ]
+
+    async def _roll_out(self, rollouts: list[Rollout]) -> None:
         await asyncio.gather(*(rollout.step(rollout.prepare) for rollout in rollouts))
         for rollout in rollouts:
             await rollout.step(rollout.replace)
@@ -41,18 +69,15 @@ class Deployer:
             await rollout.step(rollout.keep)
             if rollout.error is not None:
                 await rollout.undo()
-        return [Result(rollout.component.name, str(rollout.error or "")) for rollout in rollouts]
 
-    def _rollouts(self, service: ServiceSpec, only: str) -> list[Rollout]:
-        if not service.active:
-            raise NotReady(f"{service.name} is not active", "set active = true in its definition to deploy it")
-        if only and only not in service.component_names():
-            raise no_component(service.name, only, service.component_names())
-        return [
-            Rollout(self._podman, self._registry, self._settle, service.name, position, component)
-            for position, component in enumerate(service.components)
-            if only in ("", component.name)
-        ]
+
+def check_deployable(service: ServiceSpec, only: Collection[str]) -> None:
+    """Raise NotReady for a service that is not active, NotFound for a component that it does not have."""
+    if not service.active:
+        raise NotReady(f"{service.name} is not active", "set active = true in its definition to deploy it")
+    for name in only:
+        if name not in service.component_names():
+            raise no_component(service.name, name, service.component_names())
 
 
 def no_component(service: str, component: str, there: list[str]) -> NotFound:

@@ -4,8 +4,9 @@ from collections.abc import Awaitable
 
 from agent.deploy import Result, no_component
 from agent.podman import Podman, labelled
+from agent.recover import bring_up
 from agent.registry import AsyncRegistry, ComponentRow, Registry
-from agent.rollout import new_container, tidy
+from agent.rollout import tidy
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, aside_name
 
@@ -39,6 +40,10 @@ class Lifecycle:
         """Start containers; one that is gone is made again from the registry."""
         return [await _result(row.name, self._start(row)) for row in await self.rows(service, component)]
 
+    async def restart(self, service: str, component: str) -> list[Result]:
+        """Stop and start containers, one after the other; what was stopped, or is gone, runs afterwards as well."""
+        return [await _result(row.name, self._restart(row)) for row in await self.rows(service, component)]
+
     async def undeploy(self, service: str) -> list[Result]:
         """Stop and remove a service's containers and forget them; its data stays.
 
@@ -63,14 +68,15 @@ class Lifecycle:
 
     async def _start(self, row: ComponentRow) -> None:
         current = await tidy(self._podman, row.container)
-        if current is None:
-            host_ports = await self._registry.call(Registry.ports, row.service, row.name)
-            await self._podman.ensure_image(row.spec.image)
-            await self._podman.ensure_network(row.spec.network)
-            await self._podman.run(new_container(row.service, row.spec, host_ports))
-        elif not current.running:
-            await self._podman.start(row.container)
+        if current is None or not current.running:
+            await bring_up(self._podman, self._registry, row, current)
         await self._registry.call(Registry.set_desired, row.service, row.name, "running")
+
+    async def _restart(self, row: ComponentRow) -> None:
+        current = await tidy(self._podman, row.container)
+        if current is not None and current.running:
+            await self._podman.stop(row.container)
+        await self._start(row)
 
     async def _undeploy(self, row: ComponentRow) -> None:
         await self._podman.remove(aside_name(row.container))

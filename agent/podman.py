@@ -8,7 +8,9 @@ from typing import Any
 
 from mcp.shared import proc
 from mcp.shared.errors import Unavailable
-from mcp.shared.names import LABEL_COMPONENT, LABEL_SERVICE
+from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
+from mcp.shared.spec import HealthSpec
+from mcp.shared.times import parse_duration
 
 STOP_GRACE = 10  # seconds that a container has to end after SIGTERM; podman's own default
 PULL_TIMEOUT = 900.0
@@ -28,6 +30,15 @@ class Container:
     exit_code: int
     started: datetime | None
     labels: dict[str, str] = field(default_factory=dict)
+    image_id: str = ""
+    restarts: int = 0  # by its restart policy; podman 4.3 lists none
+    health: str = ""  # healthy, unhealthy or starting; empty without a health check
+
+    @property
+    def deploy(self) -> int:
+        """The number of the deploy that made it; 0 where none of this agent's did."""
+        number = self.labels.get(LABEL_DEPLOY, "")
+        return int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0
 
     @property
     def running(self) -> bool:
@@ -50,6 +61,8 @@ class NewContainer:
     volumes: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    deploy: int = 0
+    health: HealthSpec | None = None
 
 
 def run_argv(new: NewContainer) -> list[str]:
@@ -60,13 +73,32 @@ def run_argv(new: NewContainer) -> list[str]:
     """
     argv = ["run", "--detach", f"--name={new.name}", "--pull=never", "--log-driver=k8s-file"]
     argv += [f"--label={LABEL_SERVICE}={new.service}", f"--label={LABEL_COMPONENT}={new.component}"]
+    argv += [f"--label={LABEL_DEPLOY}={new.deploy}"] if new.deploy else []
     argv += [f"--restart={new.restart}"]
     argv += [f"--network={new.network}"] if new.network else []
     argv += [f"--user={new.user}"] if new.user else []
     argv += [f"--publish={port}" for port in new.ports]
     argv += [f"--volume={volume}" for volume in new.volumes]
+    argv += health_options(new.health) if new.health else []
     argv += ["--env-file=/dev/stdin"] if new.env else []
     return [*argv, new.image, *new.cmd]
+
+
+def health_options(health: HealthSpec) -> list[str]:
+    """The options of `podman run` for a health check.
+
+    podman takes a JSON list of several words as an argv, but a list of one as a shell's command line; the
+    compatible form `CMD WORD` is an argv again. Its durations know no days.
+    """
+    one_word = len(health.cmd) == 1 and not any(c.isspace() for c in health.cmd[0])
+    options = [f"--health-cmd={f'CMD {health.cmd[0]}' if one_word else json.dumps(health.cmd, ensure_ascii=False)}"]
+    for option, text in (
+        ("interval", health.interval),
+        ("timeout", health.timeout),
+        ("start-period", health.start_period),
+    ):
+        options += [f"--health-{option}={parse_duration(text).total_seconds():g}s"] if text else []
+    return [*options, *([f"--health-retries={health.retries}"] if health.retries else [])]
 
 
 def logs_argv(name: str, *, tail: int | None, follow: bool, timestamps: bool, since: str) -> list[str]:
@@ -102,26 +134,81 @@ def _container(row: dict[str, object]) -> Container:
         # podman gives a container that never ran the year 1, as negative seconds
         started=datetime.fromtimestamp(started, UTC) if isinstance(started, int) and started > 0 else None,
         labels={str(key): str(value) for key, value in labels.items()},
+        image_id=str(row.get("ImageID", "")),
+        restarts=int(str(row.get("Restarts") or 0)),
+        health=_health(str(row.get("Status", ""))),
     )
+
+
+def _health(status: str) -> str:
+    """The health in a status as in `Up 5 seconds (unhealthy)`; the list of containers has it nowhere else."""
+    word = status.rpartition("(")[2].removesuffix(")")
+    return word if word in ("healthy", "unhealthy", "starting") else ""
 
 
 @dataclass(frozen=True)
 class Health:
-    """What `podman inspect` says of a container's life; `restarts` counts its restart policy's doings."""
+    """What `podman inspect` says of a container's life; `restarts` counts its restart policy's doings.
+
+    `patience` is how many seconds its health check may take to succeed for the first time: the start period, and
+    then all the retries. It is 0 where there is no health check.
+    """
 
     state: str
     exit_code: int
     restarts: int
+    patience: float = 0.0
 
 
 def parse_health(output: bytes) -> Health:
     """The state in `podman inspect --type container`; raises Unavailable where it is something else."""
     rows = _json(output, list)
     try:
-        state = rows[0]["State"]
-        return Health(str(state["Status"]).lower(), int(state["ExitCode"]), int(rows[0].get("RestartCount") or 0))
+        state, check = rows[0]["State"], rows[0].get("Config", {}).get("Healthcheck")
+        return Health(
+            state=str(state["Status"]).lower(),
+            exit_code=int(state["ExitCode"]),
+            restarts=int(rows[0].get("RestartCount") or 0),
+            patience=_patience(check) if check else 0.0,
+        )
     except _MISFITS:
         raise Unavailable("podman inspect answered with something that is not a container") from None
+
+
+def _patience(check: dict[str, Any]) -> float:
+    """Seconds, from podman's nanoseconds; podman's own defaults are 30 s and 3 retries."""
+    if check.get("Test") in (None, [], ["NONE"]):
+        return 0.0
+    interval, start = check.get("Interval") or 30e9, check.get("StartPeriod") or 0
+    return float((start + interval * (check.get("Retries") or 3)) / 1e9)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image on the node; `digest` is that of its manifest, `architecture` as in GOARCH."""
+
+    identifier: str
+    digest: str
+    architecture: str
+
+
+def parse_image(output: bytes) -> Image:
+    """The image in `podman image inspect`; raises Unavailable where it is something else."""
+    rows = _json(output, list)
+    try:
+        row = rows[0]
+        return Image(str(row["Id"]), str(row.get("Digest", "")), str(row.get("Architecture", "")))
+    except _MISFITS:
+        raise Unavailable("podman image inspect answered with something that is not an image") from None
+
+
+def parse_image_ids(output: bytes) -> dict[str, str]:
+    """Image ids by name, from `podman images --format json`; raises Unavailable where it is something else."""
+    rows = _json(output, list)
+    try:
+        return {str(name): str(row["Id"]) for row in rows for name in row.get("Names") or ()}
+    except _MISFITS:
+        raise Unavailable("podman images answered with something that is not a list of images") from None
 
 
 def parse_version(output: bytes) -> str:
@@ -168,10 +255,21 @@ class Podman:
         """Podman's version."""
         return parse_version(await self._check(["version", "--format=json"]))
 
-    async def ensure_image(self, image: str) -> None:
+    async def ensure_image(self, image: str) -> Image:
         """Have an image on the node: pull it only where it is not there, so a registry that is down costs nothing."""
-        if (await proc.run(self.argv(["image", "exists", image]), seconds=self.timeout)).returncode != 0:
-            await self._check(["pull", "--quiet", image], PULL_TIMEOUT)
+        found = await proc.run(self.argv(["image", "inspect", image]), seconds=self.timeout)
+        if found.returncode == 0:
+            return parse_image(found.stdout)
+        await self._check(["pull", "--quiet", image], PULL_TIMEOUT)
+        return parse_image(await self._check(["image", "inspect", image]))
+
+    async def image_ids(self) -> dict[str, str]:
+        """The images on the node by name."""
+        return parse_image_ids(await self._check(["images", "--format=json"]))
+
+    async def is_healthy(self, name: str) -> bool:
+        """Run a container's health check once; it does not wait for podman's timer, which needs systemd."""
+        return (await proc.run(self.argv(["healthcheck", "run", name]), seconds=self.timeout * 2)).returncode == 0
 
     async def ensure_network(self, name: str) -> None:
         """Have a network; podman's built-in ones are always there."""
@@ -197,9 +295,14 @@ class Podman:
         await self._check(["rename", name, new_name])
 
     async def remove(self, name: str) -> None:
-        """Stop and remove a container, and its anonymous volumes; one that is not there is fine."""
-        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", name]
-        await self._check(argv, STOP_GRACE + self.timeout * 2)
+        """Stop and remove a container, and its anonymous volumes; one that is not there is fine.
+
+        podman takes a name that no container has for the beginning of an id: `rm db` could remove any other one.
+        """
+        found = await self.find(name)
+        if name in found:
+            argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", found[name].identifier]
+            await self._check(argv, STOP_GRACE + self.timeout * 2)
 
     async def last_lines(self, name: str, count: int) -> list[str]:
         """The last lines that a container wrote, to either stream."""

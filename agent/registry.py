@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from agent.event_table import EventTable
 from agent.migrations import MIGRATIONS
 from mcp.shared.errors import McpError, NotFound, NotReady
 from mcp.shared.names import container_name
@@ -81,7 +82,7 @@ class TokenRow:
     expires_at: datetime | None
 
 
-class Registry:
+class Registry(EventTable):
     """An open registry. Not safe for use by several threads at once."""
 
     def __init__(self, path: Path) -> None:
@@ -110,7 +111,7 @@ class Registry:
                 self._db.execute(f"PRAGMA {pragma}")
             self._migrate()
         except sqlite3.DatabaseError as error:
-            raise _as_mcp_error(self.path, error) from None
+            raise as_mcp_error(self.path, error) from None
 
     def _refuse_foreign(self) -> None:
         """Raise RegistryError for another program's database, before anything in it is changed."""
@@ -155,13 +156,13 @@ class Registry:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise _as_mcp_error(self.path, error) from None
+            raise as_mcp_error(self.path, error) from None
 
     def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise _as_mcp_error(self.path, error) from None
+            raise as_mcp_error(self.path, error) from None
 
     # --- components ---
 
@@ -279,12 +280,12 @@ class Registry:
 
     # --- operations ---
 
-    def begin_operation(self, service: str, operation: str, component: str, user: str) -> None:
+    def begin_operation(self, row: OperationRow, user: str) -> None:
         """Note that an operation begins, so that an agent that is killed in it finds it when it starts again."""
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO operations (service, operation, component, user, at) VALUES (?, ?, ?, ?, ?)",
-                (service, operation, component, user, _now()),
+                (row.service, row.operation, row.component, user, _now()),
             )
 
     def end_operation(self, service: str) -> None:
@@ -398,7 +399,8 @@ class AsyncRegistry:
         self._registry.close()
 
 
-def _as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:
+def as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:
+    """What SQLite's error means to the operator; raises one that is a bug of ours."""
     name = getattr(error, "sqlite_errorname", "")
     if name == "SQLITE_NOTADB" or name.startswith("SQLITE_CORRUPT"):
         return RegistryError(f"{path}: is not a database, or is damaged", "restore a copy, or move the file away")

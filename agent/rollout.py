@@ -5,12 +5,15 @@ can be repeated: `tidy` first brings back into shape what an interrupted deploy 
 """
 
 import asyncio
+import platform
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NoReturn
 
 from agent import ports
 from agent.log import logger
-from agent.podman import Container, NewContainer, Podman
-from agent.registry import AsyncRegistry, Registry
+from agent.podman import Container, Image, NewContainer, Podman
+from agent.registry import AsyncRegistry, ComponentRow, Registry
 from mcp.shared.errors import McpError, NotReady
 from mcp.shared.names import aside_name, container_name, port_variable
 from mcp.shared.spec import ComponentSpec, fixed_port
@@ -18,10 +21,25 @@ from mcp.shared.spec import ComponentSpec, fixed_port
 LAST_LINES = 20
 ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container ends for good by itself
 POLL = 0.25  # seconds between two looks at a container that settles
+HEALTH_POLL = 0.5  # the same, where each look runs its health check
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # of uname(2), as images name them
 
 
-def new_container(service: str, component: ComponentSpec, host_ports: dict[str, int]) -> NewContainer:
-    """The container of a component whose routes have these host ports.
+@dataclass(frozen=True)
+class Settings:
+    """What the rollouts of one deploy have in common.
+
+    `settle` is how many seconds a new container must stay up; `force` replaces also what is up to date.
+    """
+
+    service: str
+    deploy: int
+    settle: float
+    force: bool = False
+
+
+def new_container(service: str, component: ComponentSpec, host_ports: dict[str, int], deploy: int = 0) -> NewContainer:
+    """The container of a component whose routes have these host ports, made by the deploy of this number.
 
     It listens on the host port's number, unless the definition fixes another one (see `fixed_port`).
     """
@@ -44,19 +62,22 @@ def new_container(service: str, component: ComponentSpec, host_ports: dict[str, 
         volumes=component.volumes,
         cmd=component.cmd,
         env=tuple(env),
+        deploy=deploy,
+        health=component.health,
     )
 
 
-async def tidy(podman: Podman, name: str) -> Container | None:
+async def tidy(podman: Podman, name: str, kept: int | None = None) -> Container | None:
     """Undo what an interrupted deploy left of a container, and return the container that now has its name.
 
-    With both there, the new one has not been judged: it stays if it runs, else the old one gets its name back.
+    With both there, the new one stays if it is the one that the registry knows (made by the deploy `kept`); where
+    that is not known (None), if it runs. Else the old one gets its name back.
     """
     found = await podman.find(name, aside_name(name))
     current, aside = found.get(name), found.get(aside_name(name))
     if aside is None:
         return current
-    if current is not None and current.running:
+    if current is not None and (current.running if kept is None else current.deploy == kept):
         await podman.remove(aside.name)
         return current
     await podman.remove(name)
@@ -68,31 +89,29 @@ class Rollout:
     """The rollout of one component. `error` is what made it fail, if anything did."""
 
     def __init__(
-        self,
-        podman: Podman,
-        registry: AsyncRegistry,
-        settle: float,
-        service: str,
-        position: int,
-        component: ComponentSpec,
+        self, podman: Podman, registry: AsyncRegistry, settings: Settings, position: int, component: ComponentSpec
     ) -> None:
-        """`settle`: seconds that the new container must stay up; `position`: its place in the definition."""
+        """`position` is the component's place in its definition."""
         self.component = component
         self.error: McpError | None = None
+        self.unchanged = False
+        self.digest = ""
+        self.last_lines: list[str] = []
         self._podman = podman
         self._registry = registry
-        self._settle = settle
-        self._service = service
+        self._settings = settings
+        self._service = settings.service
         self._position = position
-        self._name = container_name(service, component.name)
+        self._name = container_name(settings.service, component.name)
+        self._row: ComponentRow | None = None
         self._new: NewContainer | None = None
         self._old: Container | None = None
         self._old_should_run = False
         self._replacing = False
 
     async def step(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the next step unless an earlier one failed, and remember how it failed."""
-        if self.error is not None:
+        """Do the next step, unless an earlier one failed or found nothing to do, and remember how it failed."""
+        if self.error is not None or self.unchanged:
             return
         try:
             await work()
@@ -106,7 +125,14 @@ class Rollout:
     async def prepare(self) -> None:
         """Do all that can fail while the old container still runs: image, network, ports."""
         await self._registry.call(Registry.check_container, self._service, self.component.name)
-        await self._podman.ensure_image(self.component.image)
+        rows = await self._registry.call(Registry.components, self._service, self.component.name)
+        self._row = rows[0] if rows else None
+        image = await self._podman.ensure_image(self.component.image)
+        check_architecture(image, self.component.image)
+        self.digest = image.digest or image.identifier
+        self.unchanged = not self._settings.force and await self._is_up_to_date(image)
+        if self.unchanged:
+            return
         await self._podman.ensure_network(self.component.network)
         host_ports = {
             route.name: await self._registry.call(
@@ -114,13 +140,13 @@ class Rollout:
             )
             for route in self.component.routes
         }
-        self._new = new_container(self._service, self.component, host_ports)
+        self._new = new_container(self._service, self.component, host_ports, self._settings.deploy)
 
     async def replace(self) -> None:
         """Stop the old container, put it aside, and start the new one."""
         assert self._new is not None, "prepare comes first"
-        self._old = await tidy(self._podman, self._name)
-        self._old_should_run = self._old is not None and (self._old.running or await self._was_interrupted())
+        self._old = await tidy(self._podman, self._name, self._row.deploy if self._row else 0)
+        self._old_should_run = self._old is not None and (self._old.running or self._was_interrupted())
         self._replacing = True
         if self._old is not None:
             if self._old.running:
@@ -129,23 +155,36 @@ class Rollout:
         await self._podman.run(self._new)
 
     async def settle(self) -> None:
-        """Return when the new container has stayed up for the settle time; raises NotReady as soon as it has not."""
+        """Return when the new container is healthy, or has stayed up for the settle time if it has no health check.
+
+        Raises NotReady as soon as it has ended, or when its health check has not succeeded within its own terms.
+        """
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._settle
+        began = loop.time()
         while True:
             health = await self._podman.health(self._name)
+            patience = max(health.patience, self._settings.settle)
             if health.state != "running" or health.restarts:
-                raise NotReady(
-                    f"the new container ended with exit code {health.exit_code} within {self._settle:g} s of its start"
-                    f"{await self._last_lines()}"
-                )
-            if loop.time() >= until:
+                await self._fail(f"the new container ended with exit code {health.exit_code} soon after its start")
+            if health.patience and await self._podman.is_healthy(self._name):
                 return
-            await asyncio.sleep(min(POLL, max(0.0, until - loop.time())))
+            if loop.time() - began >= patience:
+                if not health.patience:
+                    return
+                await self._fail(f"the new container did not become healthy within {patience:g} s")
+            await asyncio.sleep(HEALTH_POLL if health.patience else POLL)
 
     async def keep(self) -> None:
         """The new container is good: write it down, and remove the old one."""
-        await self._registry.call(Registry.put_component, self._service, self._position, self.component, "running")
+        await self._registry.call(
+            Registry.put_component,
+            self._service,
+            self._position,
+            self.component,
+            "running",
+            self.digest,
+            self._settings.deploy,
+        )
         await self._podman.remove(aside_name(self._name))
 
     async def undo(self) -> None:
@@ -153,16 +192,29 @@ class Rollout:
         try:
             if self._replacing:
                 await self._restore()
-            rows = await self._registry.call(Registry.components, self._service, self.component.name)
-            kept = {route.name for row in rows for route in row.spec.routes}
+            kept = {route.name for route in self._row.spec.routes} if self._row else set()
             await self._registry.call(Registry.release_ports, self._service, self.component.name, kept)
         except McpError as error:
             self.error = NotReady(f"{self.error}; and the old container could not be put back: {error}")
 
-    async def _was_interrupted(self) -> bool:
+    async def _is_up_to_date(self, image: Image) -> bool:
+        row = self._row
+        if row is None or row.spec != self.component or row.desired_state != "running":
+            return False
+        found = await self._podman.find(self._name, aside_name(self._name))
+        current = found.get(self._name)
+        return (
+            current is not None
+            and len(found) == 1
+            and current.running
+            and current.deploy == row.deploy
+            and current.image_id == image.identifier
+        )
+
+    def _was_interrupted(self) -> bool:
         """Whether an old container that is down should be up: only a deploy that broke off can have stopped it."""
-        rows = await self._registry.call(Registry.components, self._service, self.component.name)
-        return any(row.desired_state == "running" and row.spec.restart in ALWAYS_UP for row in rows)
+        row = self._row
+        return row is not None and row.desired_state == "running" and row.spec.restart in ALWAYS_UP
 
     async def _restore(self) -> None:
         if self._old is None:
@@ -175,6 +227,13 @@ class Rollout:
             await self._podman.start(self._name)
             self.error = NotReady(f"{self.error}; the old container runs again")
 
-    async def _last_lines(self) -> str:
-        lines = await self._podman.last_lines(self._name, LAST_LINES)
-        return "; its last lines: " + " | ".join(lines) if lines else "; it wrote nothing"
+    async def _fail(self, what: str) -> NoReturn:
+        self.last_lines = await self._podman.last_lines(self._name, LAST_LINES)
+        raise NotReady(what)
+
+
+def check_architecture(image: Image, name: str) -> None:
+    """Raise NotReady where an image is for another processor than this node's."""
+    here = ARCHITECTURES.get(platform.machine(), platform.machine())
+    if image.architecture and image.architecture != here:
+        raise NotReady(f"the image {name} is for {image.architecture}, this node is {here}", "build it for this node")

@@ -1,27 +1,35 @@
 """One short method per RPC: wire -> domain -> wire. What is not here answers UNIMPLEMENTED."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from agent import logs, transfer
-from agent.deploy import Deployer, Result
+from agent import logs, purge, status, transfer
+from agent.adopt import Adopter
+from agent.deploy import Deployer, Result, check_deployable
+from agent.event_log import EventLog
 from agent.files import Files
+from agent.heal import Healer, heal_all
 from agent.interceptor import caller
 from agent.lifecycle import Lifecycle
 from agent.node import NodeProbe
-from agent.observe import Observed, observe
+from agent.observe import observe
 from agent.operations import Operations
 from agent.podman import Podman
-from agent.registry import AsyncRegistry, Registry
+from agent.recover import Recovery
+from agent.registry import AsyncRegistry, DeployRow, Registry
+from agent.sync import Syncer
 from mcp.shared.errors import InvalidInput, McpError, NotFound, Unavailable, shown
 from mcp.shared.names import check_name
+from mcp.shared.spec import ServiceSpec
 from mcp.shared.times import parse_since, rfc3339
 from mcp.shared.version import VERSION
-from mcp.shared.wire import service_from_wire
+from mcp.shared.wire import component_to_wire, service_from_wire, service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
+
+T = TypeVar("T")
 
 
 class Servicer(pb_grpc.McpAgentServiceServicer):
@@ -34,27 +42,66 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         registry: AsyncRegistry,
         settle: float,
         stopping: asyncio.Event,
+        boot_order: Sequence[Sequence[str]] = (),
         *,
         files: Files,
     ) -> None:
         """`settle`: see Deployer; `stopping` is set when the agent begins to stop, and ends followers."""
-        self.operations = Operations()
+        self.operations = Operations(registry)
+        self.events = EventLog(registry)
+        self.recovery = Recovery(podman, registry, self.operations, settle, boot_order)
         self._node_name = node_name
         self._podman = podman
         self._registry = registry
         self._deployer = Deployer(podman, registry, settle)
         self._lifecycle = Lifecycle(podman, registry)
+        self._syncer = Syncer(podman, registry, self.operations, self._deployer, self._lifecycle)
+        self._adopter = Adopter(podman, registry, self.operations)
+        self._purger = purge.Purger(podman, registry, self.operations)
         self._probe = NodeProbe(registry.path.parent)
         self._stopping = stopping
         self._files = files
 
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
         service = service_from_wire(request.service)
-        _optional_name("component", request.component)
+        component = _optional_name("component", request.component)
+        only, user = {component} if component else set(), caller().user
+        check_deployable(service, only)
         results = await self.operations.run(
-            service.name, caller().user, "deploy", lambda: self._deployer.deploy(service, request.component)
+            service.name,
+            user,
+            "deploy",
+            lambda: self._deployer.deploy(service, only, user, force=request.force),
+            component=component,
         )
         return pb.DeployResponse(results=_results(results))
+
+    async def Plan(self, request: pb.PlanRequest, context: Any) -> pb.PlanResponse:
+        changes = await self._syncer.plan(_definitions(request.services), partial=request.partial)
+        return pb.PlanResponse(
+            changes=[
+                pb.PlannedChange(
+                    service=change.service, component=change.component, action=change.action, reasons=change.reasons
+                )
+                for change in changes
+            ]
+        )
+
+    async def SyncDesiredState(self, request: pb.SyncDesiredStateRequest, context: Any) -> pb.SyncDesiredStateResponse:
+        results = await self._syncer.sync(_definitions(request.services), caller().user, partial=request.partial)
+        return pb.SyncDesiredStateResponse(
+            results=[
+                pb.ServiceSyncResult(name=each.name, changed=each.changed, summary=each.summary, error=each.error)
+                for each in results
+            ]
+        )
+
+    async def History(self, request: pb.HistoryRequest, context: Any) -> pb.HistoryResponse:
+        service = check_name("service", request.service)
+        if request.limit < 0:
+            raise InvalidInput("limit: must not be negative")
+        rows = await self._registry.call(Registry.deploys, service, request.limit)
+        return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
 
     async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:
         name = check_name("name", request.name)
@@ -63,19 +110,94 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def StopService(self, request: pb.StopServiceRequest, context: Any) -> pb.StopServiceResponse:
         name, component = check_name("name", request.name), _optional_name("component", request.component)
-        results = await self.operations.run(name, caller().user, "stop", lambda: self._lifecycle.stop(name, component))
+        results = await self.operations.run(
+            name, caller().user, "stop", lambda: self._lifecycle.stop(name, component), component=component
+        )
         return pb.StopServiceResponse(results=_results(results))
 
     async def StartService(self, request: pb.StartServiceRequest, context: Any) -> pb.StartServiceResponse:
         name, component = check_name("name", request.name), _optional_name("component", request.component)
         results = await self.operations.run(
-            name, caller().user, "start", lambda: self._lifecycle.start(name, component)
+            name, caller().user, "start", lambda: self._lifecycle.start(name, component), component=component
         )
         return pb.StartServiceResponse(results=_results(results))
 
+    async def RestartService(self, request: pb.RestartServiceRequest, context: Any) -> pb.RestartServiceResponse:
+        name, component = check_name("name", request.name), _optional_name("component", request.component)
+        results = await self.operations.run(
+            name, caller().user, "restart", lambda: self._lifecycle.restart(name, component), component=component
+        )
+        return pb.RestartServiceResponse(results=_results(results))
+
+    async def AdoptContainers(self, request: pb.AdoptContainersRequest, context: Any) -> pb.AdoptContainersResponse:
+        service = _adopted_service(request)
+        adopted = await self._adopter.adopt(service, caller().user, dry_run=request.dry_run)
+        return pb.AdoptContainersResponse(
+            results=[
+                pb.AdoptResult(
+                    container=each.container,
+                    component=each.component,
+                    success=not each.error,
+                    error=each.error,
+                    service=each.service,
+                    spec=component_to_wire(each.spec) if each.spec else None,
+                )
+                for each in adopted
+            ]
+        )
+
+    async def PurgeComponent(self, request: pb.PurgeRequest, context: Any) -> pb.PurgeResponse:
+        wanted = purge.Request(
+            service=_optional_name("service", request.service),
+            component=_optional_name("component", request.component),
+            dry_run=request.dry_run,
+            defined=frozenset(request.defined),
+        )
+        if wanted.component and not wanted.service:
+            raise InvalidInput("service: is missing; a component is one of a service")
+        purged = await self._purger.purge(wanted, caller().user)
+        return pb.PurgeResponse(
+            results=[
+                pb.PurgeResult(service=each.service, component=each.component, purged=each.purged, reason=each.reason)
+                for each in purged
+            ]
+        )
+
+    async def Recover(self, request: pb.RecoverRequest, context: Any) -> pb.RecoverResponse:
+        results = await (self.recovery.plan() if request.dry_run else self.recovery.run(caller().user))
+        return pb.RecoverResponse(
+            results=[
+                pb.RecoverResult(
+                    service=each.service,
+                    component=each.component,
+                    success=not each.error,
+                    error=each.error,
+                    action=each.action,
+                )
+                for each in results
+            ]
+        )
+
+    async def ListServices(self, request: pb.ListServicesRequest, context: Any) -> pb.ListServicesResponse:
+        return await status.list_services(self._registry)
+
+    async def GetServiceStatus(self, request: pb.GetServiceStatusRequest, context: Any) -> pb.GetServiceStatusResponse:
+        name = _optional_name("name", request.name)
+        return await status.service_status(self._podman, self._registry, self.events, name)
+
+    async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.EventInfo]:
+        service = _optional_name("service", request.service)
+        if request.after < 0:
+            raise InvalidInput("after: must not be negative")
+        if service:
+            await status.check_known(self._registry, service)
+        tail = max(0, request.tail) if request.tail else None  # as in Logs: 0 means all, a negative number none
+        async for event in self._until_stopping(self.events.read(service, request.after, tail, follow=request.follow)):
+            yield status.event_info(event)
+
     async def LiveCheck(self, request: pb.LiveCheckRequest, context: Any) -> pb.LiveCheckResponse:
         containers, rows = await asyncio.gather(self._podman.containers(), self._registry.call(Registry.components))
-        return pb.LiveCheckResponse(services=_services(observe(rows, containers)))
+        return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers), {}))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
         return await transfer.receive_whole(self._files, request)
@@ -110,6 +232,13 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         response.uptime_since.FromDatetime(facts.up_since)
         return response
 
+    async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:
+        identity = caller()
+        response = pb.WhoAmIResponse(user=identity.user, account_type=identity.account_type, roles=identity.roles)
+        if identity.expires_at is not None:
+            response.expires.FromDatetime(identity.expires_at)
+        return response
+
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
         wanted = _logs_request(request)
         rows = await self._lifecycle.rows(check_name("service", request.service), request.component)
@@ -121,10 +250,10 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             stream = pb.LOG_STREAM_STDERR if block.is_stderr else pb.LOG_STREAM_STDOUT
             yield pb.LogsResponse(data=block.data, stream=stream, component=block.component)
 
-    async def _until_stopping(self, blocks: AsyncGenerator[logs.Block]) -> AsyncIterator[logs.Block]:
-        """Pass blocks on until they end; raises Unavailable when the agent stops first."""
+    async def _until_stopping(self, blocks: AsyncGenerator[T]) -> AsyncIterator[T]:
+        """Pass on what comes until it ends; raises Unavailable when the agent stops first."""
         stopping = asyncio.ensure_future(self._stopping.wait())
-        following: asyncio.Future[logs.Block] | None = None
+        following: asyncio.Future[T] | None = None
         try:
             while True:
                 following = asyncio.ensure_future(anext(blocks))
@@ -142,6 +271,11 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                 await asyncio.gather(following, return_exceptions=True)
             await blocks.aclose()
 
+    async def boot(self) -> None:
+        """What the agent does once it serves: finish what the last one left, then bring up what should run."""
+        await heal_all(Healer(self._podman, self._registry, self._lifecycle), self.operations)
+        await self.recovery.boot()
+
     async def _runtime_version(self) -> str:
         try:
             return await self._podman.version()
@@ -151,6 +285,13 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
 def _optional_name(field: str, value: str) -> str:
     return check_name(field, value) if value else ""
+
+
+def _adopted_service(request: pb.AdoptContainersRequest) -> str:
+    """The service to adopt, or an empty string for every container."""
+    if request.all and request.service:
+        raise InvalidInput("service: name one, or ask for all, not both")
+    return "" if request.all else check_name("service", request.service)
 
 
 def _logs_request(request: pb.LogsRequest) -> logs.Request:
@@ -166,21 +307,36 @@ def _logs_request(request: pb.LogsRequest) -> logs.Request:
 
 
 def _results(results: Iterable[Result]) -> list[pb.ComponentResult]:
-    return [pb.ComponentResult(name=result.name, success=not result.error, error=result.error) for result in results]
-
-
-def _services(components: Iterable[Observed]) -> list[pb.ServiceInfo]:
-    services: dict[str, pb.ServiceInfo] = {}
-    for component in components:
-        service = services.setdefault(component.service, pb.ServiceInfo(name=component.service))
-        service.active = service.active or component.desired == "running"
-        info = service.components.add(
-            name=component.component,
-            image=component.image,
-            desired_state=component.desired,
-            observed_state=component.state,
-            version=component.version,
+    return [
+        pb.ComponentResult(
+            name=result.name,
+            success=not result.error,
+            error=result.error,
+            unchanged=result.unchanged,
+            last_lines=result.last_lines,
         )
-        if component.started is not None:
-            info.started.FromDatetime(component.started)
-    return list(services.values())
+        for result in results
+    ]
+
+
+def _definitions(messages: Iterable[pb.ServiceSpec]) -> list[ServiceSpec]:
+    services = [service_from_wire(message) for message in messages]
+    names = [service.name for service in services]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidInput(f"services: {name} is there twice")
+    return services
+
+
+def _history_entry(row: DeployRow) -> pb.HistoryEntry:
+    entry = pb.HistoryEntry(
+        number=row.number,
+        user=row.user,
+        definition=service_to_wire(row.definition),
+        component=row.component,
+        digests=row.digests,
+        result=row.result,
+        error=row.error,
+    )
+    entry.timestamp.FromDatetime(row.at)
+    return entry

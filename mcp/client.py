@@ -4,7 +4,7 @@ Every method raises McpError: Unreachable where the agent does not answer, Unaut
 refuses the token, and what the agent itself says otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,9 +45,13 @@ _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
 class Agent(AbstractContextManager["Agent"]):
     """A connection to the agent of one node."""
 
-    def __init__(self, node: Node, ca: bytes | None, token: str) -> None:
-        """`ca` verifies the agent's certificate (PEM; None: the system's authorities). Connects when first used."""
+    def __init__(self, node: Node, ca: bytes | None, token: str, login_hint: str = "get a valid token") -> None:
+        """`ca` verifies the agent's certificate (PEM; None: the system's authorities). Connects when first used.
+
+        `login_hint` says what to do where the agent does not accept `token`.
+        """
         self.node = node
+        self._login_hint = login_hint
         self._ca = ca
         self._metadata = (("authorization", f"Bearer {token}"),)
         options = [
@@ -69,10 +73,27 @@ class Agent(AbstractContextManager["Agent"]):
         """Close the connection."""
         self._channel.close()
 
-    def deploy(self, service: ServiceSpec, component: str) -> pb.DeployResponse:
+    def deploy(self, service: ServiceSpec, component: str, *, force: bool) -> pb.DeployResponse:
         """Deploy a service, or one component of it."""
-        request = pb.DeployRequest(service=service_to_wire(service), component=component)
+        request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
         return self._call(pb.DeployResponse, self._stub.Deploy, request, CHANGE_DEADLINE)
+
+    def plan(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.PlanResponse:
+        """What `sync` would do."""
+        request = pb.PlanRequest(services=[service_to_wire(service) for service in services], partial=partial)
+        return self._call(pb.PlanResponse, self._stub.Plan, request, QUERY_DEADLINE)
+
+    def sync(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.SyncDesiredStateResponse:
+        """Make the node run what the definitions say; `partial`: they are not all of the node's."""
+        request = pb.SyncDesiredStateRequest(
+            services=[service_to_wire(service) for service in services], partial=partial
+        )
+        return self._call(pb.SyncDesiredStateResponse, self._stub.SyncDesiredState, request, CHANGE_DEADLINE)
+
+    def history(self, service: str, limit: int) -> pb.HistoryResponse:
+        """The deploys of a service, newest first; `limit` 0 is all."""
+        request = pb.HistoryRequest(service=service, limit=limit)
+        return self._call(pb.HistoryResponse, self._stub.History, request, QUERY_DEADLINE)
 
     def undeploy(self, service: str) -> pb.UndeployServiceResponse:
         """Stop and remove a service."""
@@ -93,6 +114,25 @@ class Agent(AbstractContextManager["Agent"]):
         request = pb.StartServiceRequest(name=service, component=component)
         return self._call(pb.StartServiceResponse, self._stub.StartService, request, CHANGE_DEADLINE)
 
+    def restart(self, service: str, component: str) -> pb.RestartServiceResponse:
+        """Restart a service or one component."""
+        request = pb.RestartServiceRequest(name=service, component=component)
+        return self._call(pb.RestartServiceResponse, self._stub.RestartService, request, CHANGE_DEADLINE)
+
+    def purge(self, service: str, component: str, *, dry_run: bool, defined: Iterable[str]) -> pb.PurgeResponse:
+        """Forget what no definition has (`defined`: SERVICE/COMPONENT) and whose container is gone or stopped."""
+        request = pb.PurgeRequest(service=service, component=component, dry_run=dry_run, defined=defined)
+        return self._call(pb.PurgeResponse, self._stub.PurgeComponent, request, CHANGE_DEADLINE)
+
+    def adopt(self, service: str, *, every: bool, dry_run: bool) -> pb.AdoptContainersResponse:
+        """Register the containers of a service, or with `every` all that run outside MCP, as they are."""
+        request = pb.AdoptContainersRequest(service=service, all=every, dry_run=dry_run)
+        return self._call(pb.AdoptContainersResponse, self._stub.AdoptContainers, request, CHANGE_DEADLINE)
+
+    def recover(self, *, dry_run: bool) -> pb.RecoverResponse:
+        """Bring up what should run on the node and does not."""
+        return self._call(pb.RecoverResponse, self._stub.Recover, pb.RecoverRequest(dry_run=dry_run), CHANGE_DEADLINE)
+
     def live_check(self) -> pb.LiveCheckResponse:
         """Every component of the node, as podman sees it now."""
         return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), QUERY_DEADLINE)
@@ -100,6 +140,30 @@ class Agent(AbstractContextManager["Agent"]):
     def node_status(self) -> pb.NodeStatusResponse:
         """Facts about the node."""
         return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, pb.NodeStatusRequest(), QUERY_DEADLINE)
+
+    def who_am_i(self) -> pb.WhoAmIResponse:
+        """Whom the agent takes the caller for."""
+        return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), QUERY_DEADLINE)
+
+    def list_services(self) -> pb.ListServicesResponse:
+        """What is registered on the node; podman is not asked."""
+        return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), QUERY_DEADLINE)
+
+    def status(self, service: str) -> pb.GetServiceStatusResponse:
+        """A service (all where empty) as podman sees it now, its drift, and its last events."""
+        request = pb.GetServiceStatusRequest(name=service)
+        return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, QUERY_DEADLINE)
+
+    def events(self, service: str, *, after: int = 0, tail: int = 0, follow: bool = False) -> Iterator[pb.EventInfo]:
+        """Changes of state numbered above `after`, of the past ones only the last `tail` (0: all, negative: none)."""
+        request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
+        call = self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self._explain(error) from None
+        finally:
+            call.cancel()
 
     def logs(self, query: "LogsQuery") -> Iterator[pb.LogsResponse]:
         """The logs of a service, in blocks; leaving the iterator ends the agent's side."""
@@ -170,9 +234,7 @@ class Agent(AbstractContextManager["Agent"]):
         said_by_agent = bool(error.trailing_metadata())
         name = self.node.name
         if code is grpc.StatusCode.UNAUTHENTICATED:
-            return errors.Unauthenticated(
-                f"{name}: {details}", "get a valid token and put it into the token file or MCP_TOKEN"
-            )
+            return errors.Unauthenticated(f"{name}: {details}", self._login_hint)
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return errors.TooOld(
                 f"{name}: {details or 'the agent does not know this call'}", f"upgrade it; this is mcp {VERSION}"

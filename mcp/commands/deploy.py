@@ -10,6 +10,7 @@ from mcp.shared.errors import NotReady
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     arguments.add_target(parser)
+    parser.add_argument("--force", action="store_true", help="replace also what already runs exactly so")
     arguments.add_json(parser)
 
 
@@ -20,5 +21,5 @@ def run(session: Session, args: argparse.Namespace) -> int:
     if not target.definition.service.active:
         raise NotReady(f"{target.service} is not active", "set active = true in its definition to deploy it")
     with session.agent(target.node) as agent:
-        response = agent.deploy(target.definition.service, target.component)
+        response = agent.deploy(target.definition.service, target.component, force=args.force)
     return results.show(target.service, target.node.name, "deployed", response.results, args.json)

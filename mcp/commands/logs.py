@@ -14,7 +14,9 @@ from mcp.shared.times import parse_since
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     arguments.add_target(parser)
-    parser.add_argument("-n", "--tail", type=_count, metavar="N", help="only the last N lines of each component")
+    parser.add_argument(
+        "-n", "--tail", type=arguments.count, metavar="N", help="only the last N lines of each component"
+    )
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with what is logged from now on; Ctrl-C ends"
     )
@@ -42,12 +44,6 @@ def run(session: Session, args: argparse.Namespace) -> int:
     with session.agent(target.node) as agent:
         show(agent.logs(query), Prefixer(components, output.wants_colour()) if wanted else None)
     return EXIT_DONE
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number of lines')
-    return int(text)
 
 
 def _since(text: str) -> str:

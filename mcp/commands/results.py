@@ -11,18 +11,34 @@ if TYPE_CHECKING:
 
 
 def show(service: str, node: str, done: str, results: "Iterable[pb.ComponentResult]", as_json: bool) -> int:
-    """Print one line a component (`web/api  started on rift`); returns 1 where any failed."""
+    """Print one line a component (`web/api: started on rift`); returns 1 where any failed."""
     results = list(results)
     if as_json:
-        rows = [
-            {"service": service, "component": r.name, "node": node, "success": r.success, "error": r.error}
-            for r in results
-        ]
-        output.print_json(rows)
+        output.print_json([_row(service, node, result) for result in results])
     else:
         for result in results:
-            if result.success:
-                output.line(f"{service}/{result.name}: {done} on {node}")
-            else:
-                output.error(f"{service}/{result.name}: {result.error}")
+            _print(service, node, done, result)
     return EXIT_DONE if all(result.success for result in results) else EXIT_FAILED
+
+
+def _row(service: str, node: str, result: "pb.ComponentResult") -> dict[str, object]:
+    return {
+        "service": service,
+        "component": result.name,
+        "node": node,
+        "success": result.success,
+        "unchanged": result.unchanged,
+        "error": result.error,
+        "last_lines": list(result.last_lines),
+    }
+
+
+def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> None:
+    if result.success:
+        output.line(f"{service}/{result.name}: {'up to date' if result.unchanged else done} on {node}")
+        return
+    output.error(f"{service}/{result.name}: {result.error}")
+    if result.last_lines:
+        output.error(f"{service}/{result.name}: its last lines:")
+        for line in result.last_lines:
+            output.note(f"    {line}")

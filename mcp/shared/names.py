@@ -12,6 +12,7 @@ ASIDE_SUFFIX = ".old"
 
 LABEL_SERVICE = "mcp.service"
 LABEL_COMPONENT = "mcp.component"
+LABEL_DEPLOY = "mcp.deploy"  # the number of the deploy that made the container
 
 
 def is_name(value: str) -> bool:

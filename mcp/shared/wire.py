@@ -14,7 +14,7 @@ def service_to_wire(service: ServiceSpec) -> pb.ServiceSpec:
     return pb.ServiceSpec(
         name=service.name,
         active=service.active,
-        components=[_component_to_wire(component) for component in service.components],
+        components=[component_to_wire(component) for component in service.components],
     )
 
 
@@ -60,7 +60,8 @@ def _component_from_data(data: dict[str, Any]) -> ComponentSpec:
     return ComponentSpec(**data)
 
 
-def _component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
+def component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
+    """The wire form of one component."""
     return pb.ComponentSpec(
         name=component.name,
         image=component.image,

@@ -13,6 +13,7 @@ It is started some thousand times in a test run: what is slow to import comes wh
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -27,21 +28,25 @@ if TYPE_CHECKING:
 STATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "state")
 NEVER = -62135596800  # the year 1, as podman says it
 BUILT_IN_NETWORKS = ("podman", "bridge", "host", "none")
+IMAGE_ENV = ["PATH=/bin", "VERSION=1.0.0"]
 PROGRAMS = ("web", "worker", "fail", "brief")  # what the test images (tools/images.py) hold, by what `behaviour` says
 
 # command: (options that must be there, options that may be there, options with values, number of arguments)
 FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "version": ({"--format=json"}, set(), set(), 0),
     "ps": ({"--all", "--no-trunc", "--format=json"}, set(), set(), 0),
-    "inspect": ({"--type=container"}, set(), set(), 1),
-    "image exists": (set(), set(), set(), 1),
+    "inspect": ({"--type=container"}, set(), set(), -1),
+    "image inspect": (set(), set(), set(), -1),
+    "images": ({"--format=json"}, set(), set(), 0),
+    "healthcheck run": (set(), set(), set(), 1),
     "pull": ({"--quiet"}, set(), set(), 1),
     "network exists": (set(), set(), set(), 1),
     "network create": (set(), set(), set(), 1),
     "run": (
         {"--detach", "--pull=never", "--log-driver=k8s-file"},
         {"--env-file=/dev/stdin"},
-        {"--name", "--label", "--restart", "--network", "--user", "--publish", "--volume"},
+        {"--name", "--label", "--restart", "--network", "--user", "--publish", "--volume"}
+        | {"--health-cmd", "--health-interval", "--health-timeout", "--health-start-period", "--health-retries"},
         -1,
     ),
     "start": (set(), set(), set(), 1),
@@ -57,7 +62,10 @@ def main(argv: list[str]) -> int:
     misbehave(order, "before")
     command, options, arguments = parse(argv)
     record(argv, refused=False)
-    status = int(globals()["do_" + command.replace(" ", "_")](options, arguments) or 0)
+    try:
+        status = int(globals()["do_" + command.replace(" ", "_")](options, arguments) or 0)
+    except SystemExit as end:
+        status = int(end.code or 0)
     sys.stdout.flush()
     misbehave(order, "after")
     return status
@@ -67,7 +75,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
-    words = 2 if argv[:1] in (["image"], ["network"]) else 1
+    words = 2 if argv[:1] in (["image"], ["network"], ["healthcheck"]) else 1
     command, rest = " ".join(argv[:words]), argv[words:]
     if command not in FORMS:
         refuse(argv, f"unrecognized command `podman {command}`")
@@ -290,6 +298,7 @@ def _listed(container: dict[str, Any]) -> dict[str, Any]:
         "Exited": container["state"] == "exited",
         "Id": container["id"],
         "Image": container["image"],
+        "ImageID": container["image_id"],
         "Labels": container["labels"],
         "Names": [container["name"]],
         "StartedAt": int(container["started"]) if container["started"] else NEVER,
@@ -299,17 +308,96 @@ def _listed(container: dict[str, Any]) -> dict[str, Any]:
 
 def do_inspect(options: Options, arguments: list[str]) -> None:
     with world() as state:
-        container = find(state, arguments[0])
-    if container is None:
-        print("[]")
-        fail(f"inspecting object: no such container {arguments[0]}")
-    status = {"Status": container["state"], "ExitCode": container["exit_code"]}
-    print(json.dumps([{"Name": container["name"], "State": status, "RestartCount": container["restarts"]}]))
+        found = {name: find(state, name) for name in arguments}
+    print(json.dumps([_inspected(container) for container in found.values() if container]))
+    for name, container in found.items():
+        if container is None:
+            fail(f"inspecting object: no such container {name}")
 
 
-def do_image_exists(options: Options, arguments: list[str]) -> int:
+def _inspected(container: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Name": container["name"],
+        "State": {"Status": container["state"], "ExitCode": container["exit_code"]},
+        "RestartCount": container["restarts"],
+        "Image": container["image_id"],
+        "ImageDigest": f"sha256:{container['image_id']}",
+        "ImageName": container["image"],
+        "Config": {
+            "Cmd": container["cmd"] or [f"/bin/{container['program']}"],
+            "Env": [*IMAGE_ENV, "TERM=xterm", "container=podman", *container["env"], "HOSTNAME=0"],
+            "User": container["user"],
+            **({"Healthcheck": container["health"]} if container["health"] else {}),
+        },
+        "HostConfig": {
+            "Binds": [f"{volume}:rprivate" for volume in container["volumes"]],
+            "NetworkMode": "slirp4netns" if container["network"] == "podman" else "bridge",
+            "PortBindings": bindings(container),
+            "RestartPolicy": {"Name": container["restart"], "MaximumRetryCount": 0},
+        },
+        "NetworkSettings": {
+            "Networks": {} if container["network"] == "podman" else {container["network"]: {}},
+            "Ports": bindings(container) if container["state"] == "running" else {},
+        },
+    }
+
+
+def bindings(container: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for mapping, (address, port) in zip(container["ports"], host_ports(container), strict=True):
+        ports, _, protocol = mapping.partition("/")
+        inside = f"{ports.rpartition(':')[2]}/{protocol or 'tcp'}"
+        found.setdefault(inside, []).append({"HostIp": "" if address == "0.0.0.0" else address, "HostPort": str(port)})
+    return found
+
+
+def image_id(state: dict[str, Any], name: str) -> str:
+    """An image is what it does: one that is told to do something else is another image."""
+    return hashlib.sha256(json.dumps([name, state["images"][name]], sort_keys=True).encode()).hexdigest()
+
+
+def do_image_inspect(options: Options, arguments: list[str]) -> None:
     with world() as state:
-        return 0 if arguments[0] in state["images"] else 1
+        names = {image_id(state, name): name for name in state["images"]}
+        rows = []
+        for asked in arguments:
+            name = names.get(asked, asked)
+            if name not in state["images"]:
+                print("[]")
+                fail(f"inspecting object: {name}: image not known")
+            rows.append(_inspected_image(state["images"][name], image_id(state, name)))
+    print(json.dumps(rows))
+
+
+def _inspected_image(image: dict[str, Any], identifier: str) -> dict[str, Any]:
+    machine = os.uname().machine
+    return {
+        "Id": identifier,
+        "Digest": f"sha256:{identifier}",
+        "Architecture": image.get("architecture") or {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
+        "Config": {"Cmd": [f"/bin/{image.get('program', 'web')}"], "Env": IMAGE_ENV},
+    }
+
+
+def do_images(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        rows = [{"Id": image_id(state, name), "Names": [name], "RepoTags": None} for name in state["images"]]
+    print(json.dumps(rows))
+
+
+def do_healthcheck_run(options: Options, arguments: list[str]) -> int:
+    with world() as state:
+        container = find(state, arguments[0])
+        if container is None:
+            fail(f"unable to look up {arguments[0]} to perform a health check: no such container")
+        if container["health"] is None:
+            fail(f"has no defined healthcheck: container {container['id']}")
+        if container["state"] != "running":
+            fail(f"container {container['id']} is not running")
+        healthy = state["images"].get(container["image"], {}).get("healthy", True)
+    if not healthy:
+        print("unhealthy")
+    return 0 if healthy else 1
 
 
 def do_pull(options: Options, arguments: list[str]) -> None:
@@ -355,11 +443,14 @@ def do_run(options: Options, arguments: list[str]) -> None:
             "id": os.urandom(32).hex(),
             "name": name,
             "image": image,
+            "image_id": image_id(state, image),
+            "health": health(options, state["images"][image]),
             "cmd": cmd,
             "labels": dict(label.split("=", 1) for label in options.get("--label", [])),
             "restart": options.get("--restart", ["no"])[0],
             "ports": options.get("--publish", []),
             "user": options.get("--user", [""])[0],
+            "volumes": options.get("--volume", []),
             "network": network,
             "env": env,
             "state": "created",
@@ -374,6 +465,15 @@ def do_run(options: Options, arguments: list[str]) -> None:
         check_ports(state, container)
         begin(container, time.time())
     print(container["id"])
+
+
+def health(options: Options, image: dict[str, Any]) -> dict[str, Any] | None:
+    """The health check of a new container: told by its options, or by its image."""
+    if "--health-cmd" not in options:
+        return {"Test": ["CMD", "true"], "Interval": 1_000_000_000} if "healthy" in image else None
+    interval = float(options.get("--health-interval", ["30s"])[0].removesuffix("s"))
+    retries = int(options.get("--health-retries", ["3"])[0])
+    return {"Test": ["CMD", "true"], "Interval": int(interval * 1e9), "Retries": retries}
 
 
 def do_start(options: Options, arguments: list[str]) -> None:

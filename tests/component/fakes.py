@@ -56,10 +56,21 @@ class FakePodman:
         path.with_suffix(".edit").write_text(json.dumps({**self.state, **parts}))
         path.with_suffix(".edit").rename(path)
 
-    def add_image(self, reference: str, *, lifetime: float | None = None, code: int = 0, remote: bool = False) -> None:
-        """Add an image whose container ends after `lifetime` seconds; a `remote` one has to be pulled first."""
+    def add_image(
+        self,
+        reference: str,
+        *,
+        lifetime: float | None = None,
+        code: int = 0,
+        remote: bool = False,
+        **more: object,
+    ) -> None:
+        """Add an image whose container ends after `lifetime` seconds; a `remote` one has to be pulled first.
+
+        `more`: healthy (it has a health check, with that result), architecture.
+        """
         where = "registry" if remote else "images"
-        image = {"program": "web", "lifetime": lifetime, "code": code}
+        image = {"program": "web", "lifetime": lifetime, "code": code, **more}
         self.change(**{where: {**self.state[where], reference: image}})
 
     def containers(self) -> dict[str, dict[str, Any]]:

@@ -152,7 +152,9 @@ def test_the_new_container_ends_and_the_old_one_runs_again(rig: Rig, how: str) -
     before = rig.fake.containers()["web-api"]["id"]
     rig.agent.define("web", service("web", text))
     line, last_lines = undone(rig.agent.cli.run("deploy", "web"))
-    assert line == f"mcp: web/api: the new container ended with {code} soon after its start; the old container runs again"
+    assert (
+        line == f"mcp: web/api: the new container ended with {code} soon after its start; the old container runs again"
+    )
     assert words in last_lines
     assert list(rig.fake.containers()) == ["web-api"]
     assert rig.fake.containers()["web-api"]["id"] == before

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from agent.details import Details, parse_details
 from agent.podman import NewContainer, logs_argv, run_argv
+from mcp.shared.spec import HealthSpec
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tools.hostlib.private import Private
 
@@ -60,8 +62,18 @@ def logs(name: str, tail: int | None = None, *, follow: bool = False, since: str
 SCRIPT: list[tuple[Sequence[str], str]] = [
     (["version", "--format=json"], ""),
     (PS, ""),
-    (["image", "exists", WEB], ""),
-    (["image", "exists", MISSING], ""),
+    (["image", "inspect", WEB], ""),
+    (["image", "inspect", MISSING], "image not known"),
+    (["images", "--format=json"], ""),
+    (new("h", WEB, health=HealthSpec(("true",), interval="1m", retries=2), deploy=7), ""),
+    (["healthcheck", "run", "h"], ""),
+    (["stop", "--time=10", "h"], ""),
+    (["healthcheck", "run", "h"], "is not running"),
+    ([*RM, "h"], ""),
+    (new("h", WEB), ""),
+    (["healthcheck", "run", "h"], "has no defined healthcheck"),
+    ([*RM, "h"], ""),
+    (["healthcheck", "run", "h"], "no such container"),
     (["pull", "--quiet", MISSING], "initializing source docker://localhost/mcp-missing:1.0.0"),
     (["network", "exists", "testnet"], ""),
     (["network", "exists", "podman"], ""),
@@ -79,39 +91,40 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     (new("x", WEB, volumes=("/nonexistent:/x",)), "statfs /nonexistent: no such file or directory"),
     (new("x", WEB, cmd=("nosuch",)), "OCI runtime attempted to invoke a command that was not found"),
     ([*INSPECT, "x"], ""),
+    ([*INSPECT, "x", "w"], ""),
     (["start", "x"], "executable file not found in $PATH"),
     ([*RM, "x"], ""),
     (new("x", WEB, network="testnet", user="0:0", volumes=("/tmp:/tmp:ro",), cmd=("worker",)), ""),
     ([*RM, "x"], ""),
-    (new("f", FAIL), ""),
+    (new("q", FAIL), ""),
     (["SLEEP", "1"], ""),
-    ([*INSPECT, "f"], ""),
+    ([*INSPECT, "q"], ""),
     (PS, ""),
-    (logs("f"), ""),
-    (logs("f", 1), ""),
-    (logs("f", 0), ""),
-    (logs("f", follow=True), ""),
-    (logs("f", since="2040-01-01T00:00:00.000000Z"), ""),
-    (["stop", "--time=10", "f"], ""),
-    (new("b", BRIEF), ""),
-    (["start", "b"], ""),
-    ([*INSPECT, "b"], ""),
+    (logs("q"), ""),
+    (logs("q", 1), ""),
+    (logs("q", 0), ""),
+    (logs("q", follow=True), ""),
+    (logs("q", since="2040-01-01T00:00:00.000000Z"), ""),
+    (["stop", "--time=10", "q"], ""),
+    (new("k", BRIEF), ""),
+    (["start", "k"], ""),
+    ([*INSPECT, "k"], ""),
     (["SLEEP", "2"], ""),
-    ([*INSPECT, "b"], ""),
-    (["rename", "f", "w"], "name w already in use"),
-    (["rename", "f", "f.old"], ""),
-    (["rename", "f", "g"], 'no container with name or ID "f" found: no such container'),
-    (["start", "f"], 'no container with name or ID "f" found: no such container'),
-    (["stop", "--time=10", "f"], 'no container with name or ID "f" found: no such container'),
-    (logs("f"), 'no container with name or ID "f" found: no such container'),
-    ([*INSPECT, "f"], "no such container"),
+    ([*INSPECT, "k"], ""),
+    (["rename", "q", "w"], "name w already in use"),
+    (["rename", "q", "q.old"], ""),
+    (["rename", "q", "g"], 'no container with name or ID "q" found: no such container'),
+    (["start", "q"], 'no container with name or ID "q" found: no such container'),
+    (["stop", "--time=10", "q"], 'no container with name or ID "q" found: no such container'),
+    (logs("q"), 'no container with name or ID "q" found: no such container'),
+    ([*INSPECT, "q"], "no such container"),
     (["stop", "--time=10", "w"], ""),
     (PS, ""),
     (["start", "w"], ""),
     ([*INSPECT, "w"], ""),
     ([*RM, "w"], ""),
-    ([*RM, "f.old"], ""),
-    ([*RM, "b"], ""),
+    ([*RM, "q.old"], ""),
+    ([*RM, "k"], ""),
     (PS, ""),
     (["bogus"], "unrecognized command `podman bogus`"),
     (["ps", "--bogus"], "unknown flag: --bogus"),
@@ -133,12 +146,27 @@ def _read(command: str, out: str) -> object:
     if command == "ps":
         return sorted((str(row["Names"]), *_row(row)) for row in json.loads(out))
     if command == "inspect":
-        return [(row["State"]["Status"], row["State"]["ExitCode"], row["RestartCount"]) for row in json.loads(out)]
+        return [(row["State"]["Status"], row["RestartCount"], _detail(details)) for row, details in _inspected(out)]
+    if command == "image":
+        return [(len(row["Id"]), len(row["Digest"]), row["Architecture"]) for row in json.loads(out)]
+    if command == "images":
+        return sorted({name for row in json.loads(out) for name in row["Names"]} & {WEB, FAIL, BRIEF})
     if command == "version":
         return isinstance(json.loads(out)["Client"]["Version"], str)
     if command == "logs":  # only that there is something: the programs' words are their own
         return len(out.splitlines())
     return re.sub(r"^[0-9a-f]{64}$", "ID", out, flags=re.MULTILINE)
+
+
+def _inspected(out: str) -> list[tuple[dict[str, Any], Details]]:
+    rows = json.loads(out)
+    return list(zip(rows, parse_details(out.encode()).values(), strict=True))
+
+
+def _detail(details: Details) -> tuple[object, ...]:
+    # the two hosts' ports differ
+    ports = [re.sub(r"2345[0-9]", "PORT", port) for port in details.ports]
+    return details.exit_code, len(details.digest), ports, details.health
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
@@ -170,13 +198,23 @@ def test_the_fake_does_what_podman_does(rootless: Private, fake: FakePodman) -> 
     assert [(ours, theirs) for ours, theirs in zip(pretended, real, strict=True) if ours != theirs] == []
 
 
+def test_of_several_containers_those_are_shown_that_there_are(rootless: Private, fake: FakePodman) -> None:
+    for run in (real_runner(rootless), fake_runner(fake)):
+        assert run(*new("w", WEB))[0] == 0
+        code, out, err = run(*INSPECT, "nosuch", "w")
+        assert code == 125
+        assert "no such container" in err
+        assert list(parse_details(out.encode())) == ["w"]
+        run(*RM, "w")
+
+
 def test_restarts_are_counted_alike(rootless: Private, fake: FakePodman) -> None:
     for run in (real_runner(rootless), fake_runner(fake)):
-        assert run(*new("f", FAIL, restart="unless-stopped"))[0] == 0
+        assert run(*new("q", FAIL, restart="unless-stopped"))[0] == 0
         time.sleep(2)
-        (container,) = json.loads(run(*INSPECT, "f")[1])
+        (container,) = json.loads(run(*INSPECT, "q")[1])
         assert container["RestartCount"] > 2
-        run(*RM, "f")
+        run(*RM, "q")
 
 
 def test_the_environment_arrives(rootless: Private, fake: FakePodman) -> None:
@@ -191,12 +229,12 @@ def test_the_environment_arrives(rootless: Private, fake: FakePodman) -> None:
 
 def test_following_ends_with_the_container(rootless: Private, fake: FakePodman) -> None:
     for run in (real_runner(rootless), fake_runner(fake)):
-        assert run(*new("b", BRIEF))[0] == 0
+        assert run(*new("k", BRIEF))[0] == 0
         began = time.monotonic()
-        code, out, _ = run(*logs("b", follow=True))
+        code, out, _ = run(*logs("k", follow=True))
         assert (code, out.splitlines()[0]) == (0, "brief: starting")
         assert 1 < time.monotonic() - began < 6
-        run(*RM, "b")
+        run(*RM, "k")
 
 
 def test_the_fake_refuses_what_the_agent_does_not_build(fake: FakePodman) -> None:

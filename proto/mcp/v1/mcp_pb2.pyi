@@ -174,14 +174,16 @@ class SyncDesiredStateRequest(_message.Message):
     def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class ServiceSyncResult(_message.Message):
-    __slots__ = ("name", "changed", "summary")
+    __slots__ = ("name", "changed", "summary", "error")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     name: str
     changed: bool
     summary: str
-    def __init__(self, name: _Optional[str] = ..., changed: _Optional[bool] = ..., summary: _Optional[str] = ...) -> None: ...
+    error: str
+    def __init__(self, name: _Optional[str] = ..., changed: _Optional[bool] = ..., summary: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
 
 class PlannedChange(_message.Message):
     __slots__ = ("service", "component", "action", "reasons")
@@ -405,14 +407,16 @@ class AdoptContainersResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[AdoptResult, _Mapping]]] = ...) -> None: ...
 
 class PurgeRequest(_message.Message):
-    __slots__ = ("service", "component", "dry_run")
+    __slots__ = ("service", "component", "dry_run", "defined")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    DEFINED_FIELD_NUMBER: _ClassVar[int]
     service: str
     component: str
     dry_run: bool
-    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    defined: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., dry_run: _Optional[bool] = ..., defined: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PurgeResult(_message.Message):
     __slots__ = ("service", "component", "purged", "reason")
