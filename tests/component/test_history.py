@@ -1,0 +1,99 @@
+"""Every deploy is a row of history, and one that worked can be gone back to."""
+
+import json
+import re
+
+from tests.agents import Outcome
+from tests.component.conftest import Rig
+from tests.component.definitions import component, service
+from tests.component.fakes import FAIL, WEB, WEB2
+
+
+def ok(done: Outcome) -> str:
+    assert (done.code, done.stderr) == (0, "")
+    return done.stdout
+
+
+def deploy(rig: Rig, image: str) -> Outcome:
+    rig.agent.define("web", service("web", component("api", image)))
+    return rig.agent.cli.run("deploy", "web")
+
+
+def test_who_deployed_what_when_and_how_it_went(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    assert deploy(rig, FAIL).code == 1
+    rows = json.loads(ok(rig.agent.cli.run("history", "web", "--json")))
+    assert [(row["number"], row["user"], row["result"], row["images"]) for row in rows] == [
+        (2, "kyle", "failed", {"api": FAIL}),
+        (1, "kyle", "done", {"api": WEB}),
+    ]
+    assert "exit code 3" in rows[0]["error"]
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", rows[1]["digests"]["api"])
+    table = ok(rig.agent.cli.run("history", "web", "-n", "1")).splitlines()
+    assert len(table) == 2
+    assert table[0].split() == ["NUMBER", "WHEN", "USER", "RESULT", "COMPONENT", "VERSIONS", "ERROR"]
+    assert table[1].split()[:6:3] == ["2", "kyle"]
+    assert ok(rig.agent.cli.run("history", "nothing", "--node", "rift", "--json")) == "[]\n"
+
+
+def test_history_holds_no_values_of_variables(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api", more='env = ["KEY=hunter2"]')))
+    ok(rig.agent.cli.run("deploy", "web"))
+    assert "hunter2" not in ok(rig.agent.cli.run("history", "web", "--json"))
+    assert "hunter2" not in rig.agent.log()
+
+
+def test_rollback_goes_to_the_last_one_that_worked_and_differs(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    ok(deploy(rig, WEB2))
+    assert deploy(rig, FAIL).code == 1
+    dry = rig.agent.cli.run("rollback", "web", "--dry-run")
+    assert (dry.code, dry.stdout) == (2, f"replace  web/api on rift (image: {WEB2} -> {WEB})\n")
+    assert rig.fake.running() == {"web-api": WEB2}
+
+    done = rig.agent.cli.run("rollback", "web")
+    assert (done.code, done.stdout) == (0, "web/api: rolled back to deploy 1 on rift\n")
+    (note,) = done.errors
+    assert "web.toml says something else" in note
+    assert rig.fake.running() == {"web-api": WEB}
+
+    ok(deploy(rig, WEB2))  # its definition agrees with what is gone back to: nothing to note
+    assert ok(rig.agent.cli.run("rollback", "web", "--to", "2")) == "web/api: up to date on rift\n"
+
+
+def test_what_cannot_be_rolled_back_to(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    assert deploy(rig, FAIL).code == 1
+    for args, words in (
+        ((), "web has no earlier deploy that worked"),
+        (("--to", "7"), "web has no deploy 7; see mcp history web"),
+        (("--to", "2"), "deploy 2 of web is failed; choose one that is done"),
+    ):
+        done = rig.agent.cli.run("rollback", "web", *args)
+        assert (done.code, done.stdout) == (1, "")
+        (line,) = done.errors
+        assert words in line
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_an_image_for_another_processor_is_refused_before_anything_stops(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    rig.fake.add_image("example.net/app:v9", architecture="s390x")
+    rig.fake.forget_calls()
+    done = deploy(rig, "example.net/app:v9")
+    assert done.code == 1
+    assert "the image example.net/app:v9 is for s390x, this node is " in done.stderr
+    assert "stop" not in [argv[0] for argv in rig.fake.commands()]
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_a_health_check_decides_where_there_is_one(rig: Rig) -> None:
+    rig.fake.add_image("example.net/well:v1", healthy=True)
+    rig.fake.add_image("example.net/ill:v1", healthy=False)
+    ok(deploy(rig, "example.net/well:v1"))
+    health = '[components.health]\ncmd = ["check"]\ninterval = "100ms"\nretries = 2\n'
+    rig.agent.define("web", service("web", component("api", "example.net/ill:v1", health)))
+    done = rig.agent.cli.run("deploy", "web")
+    assert done.code == 1
+    assert "the new container did not become healthy within 0.2 s; the old container runs again" in done.errors[0]
+    assert rig.fake.running() == {"web-api": "example.net/well:v1"}

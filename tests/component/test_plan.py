@@ -1,0 +1,148 @@
+"""Definitions, registry and podman compared: plan says what sync does, and afterwards there is nothing to do."""
+
+import json
+
+from tests.agents import Outcome
+from tests.component.conftest import Rig
+from tests.component.definitions import TWO, component, route, service
+from tests.component.fakes import FAIL, WEB, WEB2
+
+NOTHING = "nothing to do: what runs is what the definitions say\n"
+
+
+def planned(rig: Rig, *args: str) -> list[tuple[str, str]]:
+    """Component and action of each change, from the JSON; the exit code must fit."""
+    done = rig.agent.cli.run("plan", *args, "--json")
+    changes = json.loads(done.stdout)
+    assert done.code == (2 if changes else 0), done
+    return [(f"{change['service']}/{change['component']}", change["action"]) for change in changes]
+
+
+def ok(done: Outcome) -> str:
+    assert (done.code, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_nothing_is_to_do_where_nothing_is_defined(rig: Rig) -> None:
+    assert ok(rig.agent.cli.run("plan")) == NOTHING
+
+
+def test_what_was_just_deployed_needs_nothing(rig: Rig) -> None:
+    rig.agent.define("web", TWO)
+    assert planned(rig) == [("web/api", "create"), ("web/work", "create")]
+    ok(rig.agent.cli.run("deploy", "web"))
+    assert ok(rig.agent.cli.run("plan")) == NOTHING
+    assert ok(rig.agent.cli.run("plan", "web")) == NOTHING
+
+
+def test_a_plan_says_why_and_shows_no_secret(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api", more='env = ["KEY=hunter2", "OLD=x"]')))
+    ok(rig.agent.cli.run("deploy", "web"))
+    rig.agent.define("web", service("web", component("api", WEB2, 'env = ["KEY=hunter3", "NEW=y"]')))
+    done = rig.agent.cli.run("plan")
+    assert (done.code, done.stderr) == (2, "")
+    assert done.stdout == (
+        f"replace  web/api on rift (image: {WEB} -> {WEB2}; env: NEW added, OLD removed, KEY changed)\n"
+    )
+
+
+def test_sync_does_what_plan_says_and_twice_changes_nothing(rig: Rig) -> None:
+    rig.agent.define("web", TWO)
+    rig.agent.define("other", service("other"))
+    dry = rig.agent.cli.run("sync", "--dry-run")
+    assert dry == Outcome((*dry.argv,), 2, rig.agent.cli.run("plan").stdout, "")
+    assert rig.fake.containers() == {}
+    out = ok(rig.agent.cli.run("sync"))
+    assert "other on rift: api: created (is not deployed)\n" in out
+    assert "web on rift: api: created (is not deployed); work: created (is not deployed)\n" in out
+    before = {name: each["id"] for name, each in rig.fake.containers().items()}
+    assert set(before) == {"web-api", "web-work", "other-api"}
+    assert ok(rig.agent.cli.run("plan")) == NOTHING
+    rows = json.loads(ok(rig.agent.cli.run("sync", "--json")))
+    assert [(row["service"], row["changed"], row["summary"]) for row in rows] == [
+        ("other", False, "up to date"),
+        ("web", False, "up to date"),
+    ]
+    assert {name: each["id"] for name, each in rig.fake.containers().items()} == before
+
+
+def test_drift_of_every_kind_is_seen_and_mended(rig: Rig) -> None:
+    rig.agent.define("web", TWO)
+    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("stop", "web/work"))
+    assert planned(rig) == [("web/work", "start")]
+    rig.fake.change(containers=[each for each in rig.fake.state["containers"] if each["name"] != "web-api"])
+    assert planned(rig) == [("web/api", "create"), ("web/work", "start")]
+    ok(rig.agent.cli.run("sync"))
+    assert set(rig.fake.running()) == {"web-api", "web-work"}
+    assert planned(rig) == []
+
+
+def test_a_tag_that_names_another_image_now(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api", "example.net/app:v1")))
+    rig.fake.add_image("example.net/app:v1")
+    ok(rig.agent.cli.run("deploy", "web"))
+    assert ok(rig.agent.cli.run("deploy", "web")) == "web/api: up to date on rift\n"
+    rig.fake.add_image("example.net/app:v1", code=9)
+    assert planned(rig) == [("web/api", "replace")]
+    assert ok(rig.agent.cli.run("deploy", "web")) == "web/api: deployed on rift\n"
+    assert planned(rig) == []
+
+
+def test_a_container_that_somebody_else_made_is_not_taken_for_ours(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    ok(rig.agent.cli.run("deploy", "web"))
+    (container,) = rig.fake.state["containers"]
+    rig.fake.change(containers=[{**container, "labels": {}, "id": "a" * 64}])
+    assert planned(rig) == [("web/api", "replace")]
+    ok(rig.agent.cli.run("sync"))
+    assert planned(rig) == []
+
+
+def test_what_is_in_no_definition_is_kept_and_shown_as_ignored(rig: Rig) -> None:
+    rig.agent.define("web", TWO)
+    ok(rig.agent.cli.run("deploy", "web"))
+    rig.agent.define("web", service("web", component("api")))
+    assert planned(rig, "web") == []  # of one service only what it defines is looked at
+    assert planned(rig) == [("web/work", "ignore")]
+    assert "work: ignored" in ok(rig.agent.cli.run("sync"))
+    assert set(rig.fake.running()) == {"web-api", "web-work"}
+    rows = json.loads(ok(rig.agent.cli.run("ps", "--json")))
+    assert {row["component"]: row["desired"] for row in rows} == {"api": "running", "work": "ignore"}
+    assert planned(rig) == []
+    rig.agent.define("web", TWO)
+    assert planned(rig) == [("web/work", "register")]
+    ok(rig.agent.cli.run("sync"))
+    assert planned(rig) == []
+
+
+def test_a_service_that_is_not_active_is_stopped(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    ok(rig.agent.cli.run("deploy", "web"))
+    rig.agent.define("web", service(more="active = false"))
+    assert planned(rig) == [("web/api", "stop")]
+    ok(rig.agent.cli.run("sync"))
+    assert rig.fake.running() == {}
+    assert planned(rig) == []
+
+
+def test_sync_goes_on_after_a_service_that_fails(rig: Rig) -> None:
+    rig.agent.define("bad", service("bad", component("api", FAIL)))
+    rig.agent.define("web", service("web", component("api", more=route())))
+    done = rig.agent.cli.run("sync")
+    assert done.code == 1
+    assert "web on rift: api: created (is not deployed)" in done.stdout
+    (line,) = done.errors
+    assert line.startswith("mcp: bad on rift: api: the new container ended with exit code 3")
+    assert planned(rig) == [("bad/api", "create")]
+
+
+def test_a_node_that_does_not_answer_is_an_error_of_plan(rig: Rig) -> None:
+    rig.agent.mcp_toml.write_text(
+        rig.agent.mcp_toml.read_text() + '[[nodes]]\nname = "gone"\naddress = "127.0.0.1:1"\n'
+    )
+    done = rig.agent.cli.run("plan")
+    assert done.code == 1
+    assert len(done.errors) == 1
+    assert "127.0.0.1:1 refuses the connection" in done.errors[0]
+    assert rig.agent.cli.run("sync").code == 4
