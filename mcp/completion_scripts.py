@@ -15,7 +15,7 @@ _mcp_complete() {
             *) COMPREPLY+=("${line%%$'\t'*}") ;;
         esac
     done < <("$program" __complete bash "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null </dev/null)
-    case ${COMPREPLY[0]} in */) compopt -o nospace ;; esac
+    case ${COMPREPLY[0]-} in */) compopt -o nospace ;; esac
 }
 complete -F _mcp_complete @NAMES@
 """

@@ -9,7 +9,6 @@ from mcp.commands import arguments, changes, results
 from mcp.fleet import Answer
 from mcp.session import Session, Target
 from mcp.shared.errors import NotFound, NotReady
-from mcp.shared.wire import service_from_wire
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
@@ -28,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, args: argparse.Namespace) -> int:
     """Deploy an earlier definition again: the last one that worked and is not the present one, or the one named."""
+    from mcp.shared.wire import service_from_wire  # slow to import, and completion imports this module
+
     target = session.target((args.target, ""), args.node)
     with session.agent(target.node) as agent:
         entry = choose(target.service, agent.history(target.service, 0).entries, args.to)
@@ -60,6 +61,8 @@ def choose(service: str, entries: "Sequence[pb.HistoryEntry]", number: int | Non
 
 
 def _remind(target: Target, entry: "pb.HistoryEntry") -> None:
+    from mcp.shared.wire import service_from_wire
+
     if target.definition is not None and target.definition.service != service_from_wire(entry.definition):
         output.note(
             f"{target.service}.toml says something else: until it is changed, `mcp sync` would undo the rollback"

@@ -3,17 +3,19 @@
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcp import fleet, output
 from mcp import service as definitions
 from mcp.commands import arguments
 from mcp.definition_writer import write, write_full
-from mcp.edit import edit
-from mcp.export import Exported, collect, save
 from mcp.service import Definition
 from mcp.session import Session
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, McpError, NotFound
 from mcp.shared.names import container_name
+
+if TYPE_CHECKING:
+    from mcp.export import Exported
 
 STDOUT = "-"
 
@@ -68,6 +70,8 @@ def _as_json(definition: Definition) -> dict[str, object]:
 
 
 def _edit(session: Session, args: argparse.Namespace) -> int:
+    from mcp.edit import edit  # slow to import, as is what export needs
+
     changed = edit(session.config, args.target)
     path = definitions.definition_path(session.config, args.target)
     if changed:
@@ -82,6 +86,8 @@ def _edit(session: Session, args: argparse.Namespace) -> int:
 def _export(session: Session, args: argparse.Namespace) -> int:
     if args.output == STDOUT and not args.target:
         raise InvalidInput("--output -: several definitions are no definition", "name a SERVICE, or give a folder")
+    from mcp.export import collect
+
     nodes = [session.config.node(args.node)] if args.node else session.config.nodes
     answers = fleet.ask_all(session, nodes, lambda agent: agent.list_services())
     for answer in answers:
@@ -99,7 +105,9 @@ def _export(session: Session, args: argparse.Namespace) -> int:
     return unanswered or (EXIT_FAILED if failed else EXIT_DONE)
 
 
-def _export_one(one: Exported, args: argparse.Namespace, folder: Path) -> bool:
+def _export_one(one: "Exported", args: argparse.Namespace, folder: Path) -> bool:
+    from mcp.export import save
+
     try:
         if one.definition is None:
             raise one.error or McpError(f"{one.service}: has no definition")

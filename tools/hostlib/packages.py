@@ -21,7 +21,7 @@ def needed(purpose: str) -> list[str]:
     if purpose in ("demo", "test"):
         names += _podman()
     if purpose == "test":
-        names += ["debootstrap", "debian-archive-keyring", "openssl", "docker-registry", _qemu()]
+        names += ["debootstrap", "debian-archive-keyring", "openssl", "docker-registry", "zsh", "fish", _qemu()]
     return names
 
 
