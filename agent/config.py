@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from mcp.shared.errors import shown
 from mcp.shared.names import NAME_RULE, is_name
 from mcp.shared.times import parse_duration
 from mcp.shared.toml import Table, read_toml
@@ -31,6 +32,7 @@ class AgentConfig:
     log_level: str
     source: Path
     services_root: Path = Path("/srv")
+    boot_order: tuple[tuple[str, ...], ...] = ()
 
 
 def load(path: Path) -> AgentConfig:
@@ -63,10 +65,26 @@ def _build(root: Table, path: Path) -> AgentConfig:
         log_level=level,
         source=path,
         services_root=agent.checked("services_root", _absolute, "/srv") or Path("/srv"),
+        boot_order=_boot_order(agent),
     )
     for table in (server, database, agent, auth, log):
         table.close()
     return config
+
+
+def _boot_order(agent: Table) -> tuple[tuple[str, ...], ...]:
+    """Stages of services, each up before the next begins."""
+    stages, seen = agent.lists("boot_order"), set[str]()
+    for index, stage in enumerate(stages):
+        if not stage:
+            agent.problem(f"boot_order[{index}]", "is empty; a stage needs at least one service")
+        for name in stage:
+            if not is_name(name):
+                agent.problem(f"boot_order[{index}]", f"{shown(name)} {NAME_RULE}")
+            elif name in seen:
+                agent.problem(f"boot_order[{index}]", f"{shown(name)} is in it twice")
+            seen.add(name)
+    return stages
 
 
 def parse_address(text: str) -> str:

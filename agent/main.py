@@ -59,6 +59,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
         tokens.add_arguments(token)
 
+    snapshot = commands.add_parser("snapshot", help="write a consistent copy of the registry, also while it is in use")
+    snapshot.add_argument("file", type=Path, metavar="FILE", help="the copy; mode 0600, since tokens' hashes are in it")
+    snapshot.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default: {DEFAULT_PATH}")
+    snapshot.add_argument("--force", action="store_true", help="replace a file that is there")
+    snapshot.set_defaults(run=_snapshot)
+
     version = commands.add_parser("version", help="print the version")
     version.add_argument("--json", action="store_true", help="print everything about the build, as JSON")
     version.set_defaults(run=_version)
@@ -112,6 +118,14 @@ def _token(args: argparse.Namespace) -> int:
     from agent import config, tokens
 
     return tokens.run(args, config.load(args.config).database)
+
+
+def _snapshot(args: argparse.Namespace) -> int:
+    from agent import config
+    from agent.snapshot import snapshot
+
+    snapshot(config.load(args.config).database, args.file, force=args.force)
+    return EXIT_DONE
 
 
 def _version(args: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     registry = AsyncRegistry(Registry(config.database))
     stopping = asyncio.Event()
     podman = Podman(config.container_runtime, config.runtime_timeout)
-    servicer = Servicer(config.node_name, podman, registry, config.settle, stopping, files=service_files(config))
+    servicer = Servicer(config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config))
     server = grpc.aio.server(interceptors=[Gate(LocalBackend(registry))], options=_options())
     pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
     try:
@@ -46,11 +46,15 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         _on_signals(stopping)
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
         report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
+        boot = asyncio.create_task(servicer.boot())
         ready(address)
         await stopping.wait()
         logger.info("stopping")
         report.cancel()
-        await asyncio.gather(server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report}))
+        boot.cancel()
+        await asyncio.gather(
+            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report, boot})
+        )
     finally:
         await server.stop(None)
         registry.close()

@@ -1,11 +1,19 @@
-"""mcp stop|start SERVICE[/COMPONENT]"""
+"""mcp stop|start|restart SERVICE[/COMPONENT]"""
 
 import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mcp.commands import arguments, results
 from mcp.session import Session
 
-DONE = {"stop": "stopped", "start": "started"}
+if TYPE_CHECKING:
+    from mcp.client import Agent
+    from proto.mcp.v1 import mcp_pb2 as pb
+
+    _Response = pb.StopServiceResponse | pb.StartServiceResponse | pb.RestartServiceResponse
+
+DONE = {"stop": "stopped", "start": "started", "restart": "restarted"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(session: Session, args: argparse.Namespace) -> int:
-    """Stop containers and keep them, or start them; one that is gone is made again from the node's registry."""
+    """Stop containers and keep them, start them, or both; one that is gone is made again from the node's registry."""
     target = session.target(args.target, args.node)
     with session.agent(target.node) as agent:
-        change = agent.stop if args.command == "stop" else agent.start
-        response = change(target.service, target.component)
+        response = _change(agent, args.command)(target.service, target.component)
     return results.show(target.service, target.node.name, DONE[args.command], response.results, args.json)
+
+
+def _change(agent: "Agent", command: str) -> "Callable[[str, str], _Response]":
+    match command:
+        case "stop":
+            return agent.stop
+        case "start":
+            return agent.start
+        case _:
+            return agent.restart

@@ -82,6 +82,17 @@ class Table:
                 self.problem(f"{name}[{index}]", f"expected a string, found {kind_of(value)}")
         return tuple(value for value in values if isinstance(value, str))
 
+    def lists(self, name: str) -> tuple[tuple[str, ...], ...]:
+        """A list of lists of strings; empty where there is none."""
+        values: list[object] = self._get(name, list, []) or []
+        found: list[tuple[str, ...]] = []
+        for index, value in enumerate(values):
+            if isinstance(value, list) and all(isinstance(word, str) for word in value):
+                found.append(tuple(str(word) for word in value))
+            else:
+                self.problem(f"{name}[{index}]", "expected a list of strings")
+        return tuple(found)
+
     def checked(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T | None:
         """A string turned into something by `parse`, whose ValueError says what was expected."""
         text = self.text(name, default)

@@ -1,6 +1,7 @@
 """One operation at a time for each service, finished whatever becomes of the client."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -97,5 +98,44 @@ def test_at_the_end_there_is_a_little_time() -> None:
         assert log == ["first began", "first cancelled"]
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    play(scene)
+
+
+def test_others_wait_for_what_nobody_asked_for() -> None:
+    async def scene() -> None:
+        operations, event, log = Operations(), asyncio.Event(), list[str]()
+        boot = held(event, log, "boot")
+        first = await begun(asyncio.create_task(operations.run("web", "mcp-agent", "boot", boot, awaited=True)))
+        done = asyncio.Event()
+        second = await begun(asyncio.create_task(operations.run("web", "ann", "stop", held(done, log, "stop"))))
+        third = await begun(asyncio.create_task(operations.run("web", "bob", "start", held(done, log, "start"))))
+        assert log == ["boot began"]
+        event.set()
+        assert await first == "boot"
+        with pytest.raises(NotReady, match="web: stop by ann has been under way for 0s"):
+            await third
+        done.set()
+        assert await second == "stop"
+        assert log == ["boot began", "boot done", "stop began", "stop done"]
+
+    asyncio.run(asyncio.wait_for(scene(), 5))
+
+
+def test_what_was_worked_on_since_a_moment() -> None:
+    async def scene() -> None:
+        operations = Operations()
+        release = asyncio.Event()
+        start = time.monotonic()
+        assert operations.services_since(start) == set()
+        task = asyncio.ensure_future(operations.run("web", "ann", "deploy", held(release, [], "deploy")))
+        await begun(task)
+        later = time.monotonic()
+        assert operations.services_since(later) == {"web"}
+        release.set()
+        await task
+        assert operations.services_since(start) == operations.services_since(later) == {"web"}
+        assert operations.services_since(time.monotonic()) == set()
+        assert operations.services_since(start) == set()  # forgotten: nobody asks about the past twice
 
     play(scene)

@@ -1,0 +1,187 @@
+"""A component's specification, read back from what podman says of a container and of its image. All pure.
+
+What cannot be expressed in a definition is found here, too: a container is adopted whole or not at all.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mcp.shared.errors import Unavailable
+from mcp.shared.spec import ComponentSpec, HealthSpec
+
+PRIVATE_NETWORKS = ("", "slirp4netns", "pasta", "default", "private")  # what rootless podman does by itself
+OWN_VARIABLES = ("container", "HOSTNAME", "TERM", "HOME")  # podman gives these to every container
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+VOLUME_DEFAULTS = ("rw", "rprivate", "rbind", "nosuid", "nodev")
+ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+
+# What podman would have to be told again and a definition has no word for: the place in `podman inspect`, what a
+# container has there that was told nothing, and what to call it.
+INEXPRESSIBLE: tuple[tuple[str, tuple[object, ...], str], ...] = (
+    ("HostConfig.Privileged", (False,), "--privileged"),
+    ("HostConfig.Devices", ((),), "--device"),
+    ("HostConfig.CapAdd", ((),), "--cap-add"),
+    ("HostConfig.CapDrop", ((),), "--cap-drop"),
+    ("HostConfig.SecurityOpt", ((),), "--security-opt"),
+    ("HostConfig.GroupAdd", ((),), "--group-add"),
+    ("HostConfig.Tmpfs", ({},), "--tmpfs"),
+    ("HostConfig.ReadonlyRootfs", (False,), "--read-only"),
+    ("HostConfig.AutoRemove", (False,), "--rm"),
+    ("HostConfig.Init", (False,), "--init"),
+    ("HostConfig.Dns", ((),), "--dns"),
+    ("HostConfig.DnsOptions", ((),), "--dns-option"),
+    ("HostConfig.DnsSearch", ((),), "--dns-search"),
+    ("HostConfig.ExtraHosts", ((),), "--add-host"),
+    ("HostConfig.Memory", (0,), "--memory"),
+    ("HostConfig.NanoCpus", (0,), "--cpus"),
+    ("HostConfig.CpuShares", (0,), "--cpu-shares"),
+    ("HostConfig.CpusetCpus", ("",), "--cpuset-cpus"),
+    ("HostConfig.PidMode", ("", "private"), "--pid"),
+    ("HostConfig.IpcMode", ("", "private", "shareable"), "--ipc"),
+    ("HostConfig.UTSMode", ("", "private"), "--uts"),
+    ("HostConfig.UsernsMode", ("", "host"), "--userns"),
+    ("HostConfig.VolumesFrom", ((),), "--volumes-from"),
+    ("Config.Secrets", ((),), "--secret"),
+    ("Config.Tty", (False,), "--tty"),
+    ("Config.OpenStdin", (False,), "--interactive"),
+    ("Config.Timeout", (0,), "--timeout"),
+    ("Pod", ("",), "--pod"),
+)
+
+
+def parse_inspected(output: bytes) -> list[dict[str, Any]]:
+    """The objects in `podman inspect`; raises Unavailable where it is something else."""
+    try:
+        rows = json.loads(output)
+    except (ValueError, RecursionError):
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Unavailable("podman inspect answered with something that is not a list of objects")
+    return rows
+
+
+def problems(container: dict[str, Any], image: dict[str, Any]) -> Iterator[str]:
+    """What a definition cannot express of a container."""
+    for path, defaults, option in INEXPRESSIBLE:
+        value = _at(container, path)
+        if value and (tuple(value) if isinstance(value, list) else value) not in defaults:
+            yield f"{option} cannot be expressed in a definition"
+    config, base = container.get("Config") or {}, image.get("Config") or {}
+    if _words(config.get("Entrypoint")) != _words(base.get("Entrypoint")):
+        yield "--entrypoint cannot be expressed in a definition"
+    if (config.get("WorkingDir") or "/") != (base.get("WorkingDir") or "/"):
+        yield "--workdir cannot be expressed in a definition"
+    if base.get("Cmd") and not config.get("Cmd"):
+        yield "its image has a command and it has none"
+    check = config.get("Healthcheck") or {}
+    if check.get("Test") == ["NONE"] and (base.get("Healthcheck") or {}).get("Test"):
+        yield "--no-healthcheck cannot be expressed in a definition"
+    yield from _network_problems(container)
+
+
+def _network_problems(container: dict[str, Any]) -> Iterator[str]:
+    mode = str(_at(container, "HostConfig.NetworkMode") or "")
+    if mode.startswith(("container:", "ns:")):
+        yield f"its network is {mode}, another container's"
+    elif ":" in mode:
+        yield f"options of a network ({mode}) cannot be expressed in a definition"
+    elif len(_networks(container)) > 1:
+        yield f"it is in several networks: {', '.join(_networks(container))}"
+
+
+def component(name: str, container: dict[str, Any], image: dict[str, Any]) -> ComponentSpec:
+    """The specification that makes such a container; it may break rules of definitions (see component_problems)."""
+    config, base = container.get("Config") or {}, image.get("Config") or {}
+    cmd, user = tuple(config.get("Cmd") or ()), str(config.get("User") or "")
+    return ComponentSpec(
+        name=name,
+        image=str(container.get("ImageName") or config.get("Image") or ""),
+        network=_network(container),
+        user="" if user == (base.get("User") or "") else user,
+        restart=_restart(_at(container, "HostConfig.RestartPolicy") or {}),
+        ports=tuple(_ports(_at(container, "HostConfig.PortBindings") or {})),
+        volumes=tuple(_volumes(container)),
+        cmd=() if cmd == tuple(base.get("Cmd") or ()) else cmd,
+        env=tuple(_env(config, base)),
+        health=_health(config.get("Healthcheck") or {}, base.get("Healthcheck") or {}),
+    )
+
+
+def _at(data: dict[str, Any], path: str) -> Any:
+    value: Any = data
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _words(value: object) -> list[str]:
+    """An entrypoint: podman 4 shows that of a container as a string, that of an image (and podman 5 both) as a list."""
+    return value.split() if isinstance(value, str) else " ".join(value or ()).split() if isinstance(value, list) else []
+
+
+def _networks(container: dict[str, Any]) -> list[str]:
+    return sorted(_at(container, "NetworkSettings.Networks") or {})
+
+
+def _network(container: dict[str, Any]) -> str:
+    mode = str(_at(container, "HostConfig.NetworkMode") or "")
+    if mode.partition(":")[0] in PRIVATE_NETWORKS:
+        return ""
+    return next(iter(_networks(container)), mode) if mode == "bridge" else mode
+
+
+def _restart(policy: dict[str, Any]) -> str:
+    name, count = str(policy.get("Name") or "no"), policy.get("MaximumRetryCount") or 0
+    return f"{name}:{count}" if name == "on-failure" and count else name
+
+
+def _ports(bindings: dict[str, Any]) -> Iterator[str]:
+    for inside, hosts in sorted(bindings.items()):
+        port, _, protocol = inside.partition("/")
+        for host in hosts or ():
+            address = str(host.get("HostIp") or "")
+            address = f"[{address}]:" if ":" in address else f"{address}:" if address else ""
+            yield f"{address}{host.get('HostPort')}:{port}{'/udp' if protocol == 'udp' else ''}"
+
+
+def _volumes(container: dict[str, Any]) -> Iterator[str]:
+    """Its mounts, but for the anonymous volumes that its image asks for: those are made anew for each container."""
+    for bind in sorted(_at(container, "HostConfig.Binds") or (), key=lambda bind: str(bind).split(":")[1:2]):
+        source, target, *options = str(bind).split(":")
+        if not ANONYMOUS.fullmatch(source):
+            kept = [option for option in ",".join(options).split(",") if option and option not in VOLUME_DEFAULTS]
+            yield ":".join([source, target, *([",".join(kept)] if kept else [])])
+
+
+def _env(config: dict[str, Any], base: dict[str, Any]) -> Iterator[str]:
+    inherited, told = set(base.get("Env") or ()), config.get("CreateCommand") or ()
+    for entry in config.get("Env") or ():
+        name, _, value = str(entry).partition("=")
+        by_podman = (name in OWN_VARIABLES and not any(f"{name}=" in str(word) for word in told)) or (
+            name == "PATH" and value == DEFAULT_PATH
+        )
+        if entry not in inherited and not by_podman:
+            yield str(entry)
+
+
+def _health(check: dict[str, Any], base: dict[str, Any]) -> HealthSpec | None:
+    test = [str(word) for word in check.get("Test") or ()]
+    if check == base or test[:1] in ([], ["NONE"]):
+        return None
+    cmd = test[1:] if test[0] == "CMD" else ["/bin/sh", "-c", *test[1:]] if test[0] == "CMD-SHELL" else test
+    return HealthSpec(
+        cmd=tuple(cmd),
+        interval=_duration(check.get("Interval"), 30),
+        timeout=_duration(check.get("Timeout"), 30),
+        retries=0 if check.get("Retries") in (None, 3) else int(check["Retries"]),
+        start_period=_duration(check.get("StartPeriod"), 0),
+    )
+
+
+def _duration(nanoseconds: object, default: int) -> str:
+    milliseconds = int(nanoseconds) // 1_000_000 if isinstance(nanoseconds, int) else 0
+    if milliseconds in (0, default * 1000):
+        return ""
+    return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"

@@ -1,0 +1,107 @@
+"""mcp adopt SERVICE | --all"""
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mcp import definition_writer, fleet, output
+from mcp.commands import arguments
+from mcp.config import Node
+from mcp.service import Definition
+from mcp.session import Session
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from proto.mcp.v1 import mcp_pb2 as pb
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument(
+        "target",
+        type=arguments.service,
+        nargs="?",
+        default=None,
+        metavar="SERVICE",
+        help="adopt the containers SERVICE and SERVICE-*",
+    )
+    parser.add_argument("--all", action="store_true", help="adopt every container that runs outside MCP")
+    parser.add_argument(
+        "--node", metavar="NODE", help="on this node (default: as the definition says; with --all: all nodes)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print the definitions that they would have")
+    arguments.add_json(parser)
+
+
+def run(session: Session, args: argparse.Namespace) -> int:
+    """Register containers as they are, without a restart; print one line a container, or their definitions."""
+    if bool(args.target) == args.all:
+        raise InvalidInput("adopt: name a service, or say --all for every container that runs outside MCP")
+    nodes = _nodes(session, args)
+    answers = fleet.ask_all(
+        session, nodes, lambda agent: list(agent.adopt(args.target or "", every=args.all, dry_run=args.dry_run).results)
+    )
+    found = [(answer.node, answer.value) for answer in answers if answer.value is not None]
+    if args.json:
+        output.print_json([_row(node.name, each, args.dry_run) for node, results in found for each in results])
+    else:
+        for node, results in found:
+            _show(node.name, results, dry_run=args.dry_run)
+    for answer in answers:
+        if answer.error is not None:
+            output.error(str(answer.error))
+    refused = any(not each.success for _, results in found for each in results)
+    return fleet.exit_code(answers) or (EXIT_FAILED if refused else EXIT_DONE)
+
+
+def _nodes(session: Session, args: argparse.Namespace) -> list[Node]:
+    if args.target and not args.node and len(session.config.nodes) != 1:
+        return [_defined_node(session, args.target)]
+    return [session.config.node(args.node)] if args.node else list(session.config.nodes)
+
+
+def _defined_node(session: Session, service: str) -> Node:
+    try:
+        return session.target((service, ""), None).node
+    except NotFound:
+        raise InvalidInput(f"{service} has no definition, so its node is not known", "name it with --node") from None
+
+
+def _show(node: str, results: "list[pb.AdoptResult]", *, dry_run: bool) -> None:
+    if not results:
+        output.note(f"{node}: no container runs outside MCP")
+    good = [each for each in results if each.success]
+    services = list(dict.fromkeys(each.service for each in good))
+    if dry_run:
+        for service in services:
+            _show_definition(node, service, [each for each in good if each.service == service])
+    else:
+        for each in good:
+            output.line(f"{each.service}/{each.component}: adopted on {node}")
+    for each in results:
+        if not each.success:
+            output.error(f"{node}: {each.container}: {each.error}")
+    if services and not dry_run:
+        output.note(f"`mcp service export --node {node}` writes their definitions")
+
+
+def _show_definition(node: str, service: str, results: "Iterable[pb.AdoptResult]") -> None:
+    from mcp.shared.wire import service_from_wire
+    from proto.mcp.v1 import mcp_pb2 as pb
+
+    message = pb.ServiceSpec(name=service, active=True, components=[each.spec for each in results])
+    output.line(f"# {service}.toml")
+    for line in definition_writer.write(Definition(node, service_from_wire(message))).splitlines():
+        output.line(line)
+    output.line("")
+
+
+def _row(node: str, each: "pb.AdoptResult", dry_run: bool) -> dict[str, object]:
+    return {
+        "container": each.container,
+        "service": each.service,
+        "component": each.component,
+        "node": node,
+        "adopted": each.success and not dry_run,
+        "error": each.error,
+    }

@@ -1,0 +1,147 @@
+"""Adopting: containers made without MCP are registered as they are, and nothing happens to them."""
+
+import json
+import subprocess
+
+import pytest
+
+from mcp.service import parse
+from tests.component.conftest import Rig
+from tests.component.fakes import WEB, WORKER
+
+ENV = "--env-file=/dev/stdin"
+SHOP_WEB = [
+    "--restart=always",
+    "--publish=127.0.0.1:23999:8080",
+    "--volume=/tmp:/data:ro",
+    "--env-file=/dev/stdin",
+    WEB,
+]
+SHOP_WORK = ["--restart=on-failure", "--network=mcpnet", "--user=0:0", WORKER, "worker", "-v"]
+
+
+def by_hand(rig: Rig, name: str, *words: str, env: str = "") -> None:
+    """Run a container without MCP."""
+    argv = [str(rig.fake.folder / "podman"), "run", "--detach", "--pull=never", "--log-driver=k8s-file"]
+    subprocess.run([*argv, f"--name={name}", *words], input=env.encode(), check=True, capture_output=True, timeout=20)
+
+
+@pytest.fixture
+def shop(rig: Rig) -> Rig:
+    """An agent beside whose containers others run."""
+    rig.fake.change(networks=["mcpnet"])
+    by_hand(rig, "shop-web", *SHOP_WEB, env="COLOUR=a b\nHOME=/root\n")
+    by_hand(rig, "shop-work", *SHOP_WORK)
+    return rig
+
+
+def lives(rig: Rig) -> list[tuple[str, float, str]]:
+    """Which containers there are, and since when they run."""
+    return [(each["id"], each["started"], each["state"]) for each in rig.fake.state["containers"]]
+
+
+def test_a_service_is_adopted_as_it_is(shop: Rig) -> None:
+    before = lives(shop)
+    done = shop.agent.cli.run("adopt", "shop")
+    assert (done.code, done.stdout) == (0, "shop/web: adopted on rift\nshop/work: adopted on rift\n")
+    assert done.stderr == "`mcp service export --node rift` writes their definitions\n"
+    rows = json.loads(shop.agent.cli.run("ps", "--json").stdout)
+    assert [(row["component"], row["state"], row["desired"]) for row in rows] == [
+        ("web", "running", "running"),
+        ("work", "running", "running"),
+    ]
+    assert shop.agent.cli.run("adopt", "shop").stdout == done.stdout, "again is fine"
+    assert lives(shop) == before
+
+
+def test_the_definition_makes_the_same_container_again(shop: Rig) -> None:
+    done = shop.agent.cli.run("adopt", "shop", "--dry-run")
+    assert (done.code, done.stderr) == (0, "")
+    web, work = parse(done.stdout, "stdout").service.components
+    assert (web.image, web.restart, web.network, web.cmd) == (WEB, "always", "", ())
+    assert (web.ports, web.volumes, web.env) == (("127.0.0.1:23999:8080",), ("/tmp:/data:ro",), ("COLOUR=a b",))
+    assert (work.image, work.restart, work.network, work.user) == (WORKER, "on-failure", "mcpnet", "0:0")
+    assert work.cmd == ("worker", "-v")
+    assert shop.agent.cli.run("ps", "--json").stdout.strip() == "[]", "a dry run registers nothing"
+
+    assert shop.agent.cli.run("adopt", "shop").code == 0
+    before = lives(shop)
+    shop.agent.define("shop", done.stdout)
+    assert shop.agent.cli.run("deploy", "shop").code == 0
+    assert lives(shop) == before, "it is up to date"
+    shop.fake.change(containers=[])
+    assert shop.agent.cli.run("agent", "recover", "rift").code == 0
+    again = shop.fake.containers()["shop-web"]
+    assert (again["ports"], again["env"], again["restart"]) == (["127.0.0.1:23999:8080"], ["COLOUR=a b"], "always")
+
+
+def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) -> None:
+    shop.fake.add_image("localhost/x:latest")
+    by_hand(shop, "moving", "localhost/x:latest")
+    by_hand(shop, "Bad_Name", WEB)
+    by_hand(shop, "lone-thing", WEB)
+    by_hand(shop, "ended", "--restart=no", "localhost/mcp-fail:1.0.0")
+    shop.agent.define("site", f'name = "site"\nnode = "rift"\n[[components]]\nname = "site"\nimage = "{WEB}"\n')
+    assert shop.agent.cli.run("deploy", "site").code == 0
+    before = lives(shop)
+    for options in (("--dry-run",), ()):
+        done = shop.agent.cli.run("adopt", "--all", "--json", *options)
+        rows = {row["container"]: row for row in json.loads(done.stdout)}
+        assert done.code == 1
+        assert set(rows) == {"shop-web", "shop-work", "moving", "Bad_Name", "lone-thing"}
+        assert "is tagged latest" in rows["moving"]["error"]
+        assert "its name does not fit" in rows["Bad_Name"]["error"]
+        places = {name: (row["service"], row["component"]) for name, row in rows.items() if not row["error"]}
+        assert places == {
+            "shop-web": ("shop", "web"),
+            "shop-work": ("shop", "work"),
+            "lone-thing": ("lone-thing", "lone-thing"),
+        }
+    services = {row["service"] for row in json.loads(shop.agent.cli.run("ps", "--json").stdout)}
+    assert services == {"shop", "lone-thing", "site"}
+    assert {each[:2] for each in before} == {each[:2] for each in lives(shop)}
+    done = shop.agent.cli.run("adopt", "--all")
+    assert (done.code, done.stdout, len(done.errors)) == (1, "", 2)
+
+
+def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
+    rig.agent.define("a-b", f'name = "a-b"\nnode = "rift"\n[[components]]\nname = "c-d"\nimage = "{WEB}"\n')
+    assert rig.agent.cli.run("deploy", "a-b").code == 0
+    before = lives(rig)
+    rig.agent.stop()
+    for path in (*rig.agent.home.folder.glob("mcp.db*"), rig.agent.home.token_file):
+        path.unlink()
+    assert rig.agent.home.token("add", "kyle", "--output", str(rig.agent.home.token_file)).code == 0
+    rig.restart()
+    done = rig.agent.cli.run("adopt", "--all")
+    assert (done.code, done.stdout) == (0, "a-b/c-d: adopted on rift\n")
+    assert lives(rig) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["adopt"], 2, "name a service, or say --all"),
+        (["adopt", "shop", "--all"], 2, "name a service, or say --all"),
+        (["adopt", "shop/web"], 2, "a service is taken as a whole"),
+        (["adopt", "nosuch"], 1, "no container is named nosuch or nosuch-…; there are: shop-web, shop-work"),
+        (["adopt", "--all", "--node", "nope"], 1, "no node named nope"),
+    ],
+)
+def test_mistakes(shop: Rig, command: list[str], code: int, words: str) -> None:
+    done = shop.agent.cli.run(*command)
+    assert (done.stdout, len(done.errors)) == ("", 1)
+    assert words in done.stderr
+    assert done.code == code
+
+
+def test_nothing_runs_outside(rig: Rig) -> None:
+    done = rig.agent.cli.run("adopt", "--all")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "rift: no container runs outside MCP\n")
+
+
+def test_what_podman_says_in_another_form_is_no_crash(shop: Rig) -> None:
+    shop.fake.misbehave("garbage", ["inspect", "--type=container"])
+    done = shop.agent.cli.run("adopt", "--all")
+    assert (done.code, len(done.errors)) == (1, 1)
+    assert "podman inspect answered with something that is not" in done.stderr

@@ -1,0 +1,74 @@
+"""What is brought up, in which order: the pure decisions."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.podman import Container
+from agent.recover import action, present, stages
+from agent.registry import ComponentRow
+from mcp.shared.spec import ComponentSpec
+
+BOOTED = datetime(2026, 1, 2, tzinfo=UTC)
+BEFORE, SINCE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
+
+
+def row(service: str = "web", name: str = "api", desired: str = "running", restart: str = "always") -> ComponentRow:
+    spec = ComponentSpec(name=name, image="localhost/x:1", restart=restart)
+    return ComponentRow(service, name, f"{service}-{name}", spec, desired, BEFORE, deploy=7)
+
+
+def container(state: str, started: datetime | None = BEFORE, name: str = "web-api", deploy: int = 7) -> Container:
+    return Container("id", name, "localhost/x:1", state, 0, started, {"mcp.deploy": str(deploy)})
+
+
+def names(rows: list[ComponentRow], order: list[list[str]]) -> list[list[list[str]]]:
+    return [[[f"{row.service}/{row.name}" for row in rows] for rows in stage] for stage in stages(rows, order)]
+
+
+def test_services_that_no_stage_names_come_last() -> None:
+    rows = [row("a"), row("dns"), row("dns", "b"), row("id"), row("z")]
+    assert names(rows, [["id", "dns"], ["nowhere"], ["z"]]) == [
+        [["id/api"], ["dns/api", "dns/b"]],
+        [["z/api"]],
+        [["a/api"]],
+    ]
+    assert names(rows, []) == [[["a/api"], ["dns/api", "dns/b"], ["id/api"], ["z/api"]]]
+    assert names([], [["id"]]) == []
+
+
+@pytest.mark.parametrize(
+    ("restart", "state", "started", "expected"),
+    [
+        ("always", "running", SINCE, "none"),
+        ("always", "restarting", SINCE, "none"),
+        ("always", "paused", SINCE, "none"),
+        ("always", "exited", SINCE, "start"),
+        ("unless-stopped", "exited", BEFORE, "start"),
+        ("unless-stopped", "created", BEFORE, "start"),
+        ("unless-stopped", "created", None, "start"),
+        ("no", "exited", BEFORE, "start"),
+        ("no", "exited", SINCE, "none"),
+        ("on-failure:3", "exited", SINCE, "none"),
+        ("on-failure", "created", SINCE, "start"),
+    ],
+)
+def test_what_brings_a_container_up(restart: str, state: str, started: datetime | None, expected: str) -> None:
+    assert action(row(restart=restart), container(state, started), BOOTED) == expected
+    for desired in ("stopped", "ignore"):
+        assert action(row(restart=restart, desired=desired), container(state, started), BOOTED) == "none"
+
+
+def test_a_container_that_is_gone_is_made_again_unless_it_should_not_run() -> None:
+    assert action(row(), None, BOOTED) == "create"
+    assert action(row(desired="stopped"), None, BOOTED) == "none"
+
+
+def test_the_container_of_the_registry_counts_and_else_the_one_that_was_put_aside() -> None:
+    new, old = container("running", deploy=8), container("exited", name="web-api.old")
+    assert present(row(), {}) is None
+    assert present(row(), {"web-api": new}) is new
+    assert present(row(), {"web-api": new, "web-api.old": old}) is old
+    kept = container("running", deploy=7)
+    assert present(row(), {"web-api": kept, "web-api.old": old}) is kept
+    assert present(row(), {"web-api.old": old}) is old

@@ -1,0 +1,97 @@
+"""Copies of the registry: whole, private, and never over something else by accident."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.migrations import MIGRATIONS
+from agent.registry import Registry, RegistryError
+from agent.snapshot import snapshot
+from mcp.shared.errors import McpError, NotFound, NotReady
+from mcp.shared.spec import ComponentSpec
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A registry with one component, closed."""
+    path = tmp_path / "mcp.db"
+    registry = Registry(path)
+    registry.put_component("web", 0, ComponentSpec("api", "localhost/x:1"), "running")
+    registry.close()
+    return path
+
+
+def services(path: Path) -> list[str]:
+    registry = Registry(path)
+    try:
+        return [row.service for row in registry.components()]
+    finally:
+        registry.close()
+
+
+def test_a_copy_opens_and_is_private(database: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copies" / "mcp.copy"
+    copy.parent.mkdir()
+    os.umask(0o022)
+    snapshot(database, copy, force=False)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in copy.parent.iterdir()] == ["mcp.copy"]
+    assert services(copy) == ["web"]
+
+
+def test_a_copy_has_what_is_committed_while_others_write(database: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(database, isolation_level=None) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("UPDATE components SET service = 'done'")
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE components SET service = 'half'")
+        snapshot(database, tmp_path / "copy", force=False)
+        writer.execute("COMMIT")
+    writer.close()
+    assert services(tmp_path / "copy") == ["done"]
+
+
+def test_what_is_there_is_replaced_only_when_asked(database: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.write_text("precious")
+    with pytest.raises(NotReady, match="exists already; name another file, or replace it with --force"):
+        snapshot(database, copy, force=False)
+    assert copy.read_text() == "precious"
+    snapshot(database, copy, force=True)
+    assert services(copy) == ["web"]
+    for force in (False, True):
+        with pytest.raises(NotReady, match="is the registry itself"):
+            snapshot(database, database, force=force)
+        with pytest.raises(NotReady, match="is a folder"):
+            snapshot(database, tmp_path, force=force)
+
+
+def test_what_cannot_be_copied_leaves_nothing(database: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is no registry"):
+        snapshot(tmp_path / "none.db", tmp_path / "copy", force=False)
+    with pytest.raises(McpError, match="cannot be written: No such file or directory"):
+        snapshot(database, tmp_path / "no" / "copy", force=False)
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"not a database" * 1000)
+    with pytest.raises(RegistryError, match="is not a database"):
+        snapshot(garbage, tmp_path / "copy", force=False)
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE letters (text)")
+    other.close()
+    with pytest.raises(RegistryError, match="is another program's database"):
+        snapshot(tmp_path / "other.db", tmp_path / "copy", force=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"mcp.db", "garbage.db", "other.db"}
+
+
+def test_a_copy_keeps_its_schema_and_a_newer_one_is_refused_by_who_opens_it(database: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(database) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    snapshot(database, tmp_path / "copy", force=False)
+    refusal = (
+        rf"copy: was written by a newer mcp-agent \(schema 99; {len(MIGRATIONS)} is known\); run that agent, or restore"
+    )
+    with pytest.raises(RegistryError, match=refusal):
+        Registry(tmp_path / "copy")
