@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -31,23 +32,30 @@ class TokenBackend(Protocol):
     async def identify(self, token: str) -> Identity:
         """Raises Unauthenticated for a token that is not valid, Unavailable where that cannot be found out."""
 
+    def close(self) -> None:
+        """Let go of what the backend holds; nothing is asked of it afterwards."""
+
 
 class LocalBackend:
     """Accounts in the agent's own registry: random tokens, of which only the SHA-256 is stored."""
 
-    def __init__(self, registry: AsyncRegistry) -> None:
+    def __init__(self, registry: AsyncRegistry, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Looks tokens up in `registry` at every call, so revoking one takes effect at once."""
         self._registry = registry
+        self._now = now
 
     async def identify(self, token: str) -> Identity:
         """The account of a token; raises Unauthenticated."""
         digest = token_hash(token)
         for row in await self._registry.call(Registry.tokens, digest):
             if hmac.compare_digest(row.sha256, digest):
-                if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
+                if row.expires_at is not None and row.expires_at <= self._now():
                     raise Unauthenticated(f"the token of {row.name} expired at {row.expires_at:%Y-%m-%d %H:%M} UTC")
                 return Identity(row.name, row.account_type, row.roles, row.expires_at)
         raise Unauthenticated("the token is not valid")
+
+    def close(self) -> None:
+        """Nothing: the registry is closed by whoever opened it."""
 
 
 def authorize(identity: Identity) -> None:

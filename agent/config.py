@@ -10,11 +10,22 @@ from mcp.shared.errors import shown
 from mcp.shared.names import NAME_RULE, is_name
 from mcp.shared.times import parse_duration
 from mcp.shared.toml import Table, read_toml
+from mcp.shared.url import Endpoint, parse_https_url
 
+BACKENDS = ("local", "mcias")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # Sections that SPEC knows and this version does not implement: refused, since ignoring one would be a lie.
-_NOT_YET = ("mcias", "metacrypt", "mcns", "mcproxy", "monitor")
+_NOT_YET = ("metacrypt", "mcns", "mcproxy", "monitor")
+
+
+@dataclass(frozen=True)
+class MciasConfig:
+    """MCIAS, where it says who may call; `ca_cert` is None where the system's authorities are trusted."""
+
+    endpoint: Endpoint
+    ca_cert: Path | None
+    service_name: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class AgentConfig:
     log_level: str
     source: Path
     services_root: Path = Path("/srv")
+    mcias: MciasConfig | None = None
     boot_order: tuple[tuple[str, ...], ...] = ()
 
 
@@ -47,9 +59,6 @@ def _build(root: Table, path: Path) -> AgentConfig:
         if root.has(name):
             root.table(name).items()
             root.problem(name, "is not supported by this version; remove the section")
-    backend = auth.text("backend", "local")
-    if backend != "local":
-        auth.problem("backend", f'"{backend}" is not supported by this version; expected "local"')
     level = log.text("level", "info")
     if level not in LOG_LEVELS:
         log.problem("level", f'"{level}" is not one of {", ".join(LOG_LEVELS)}')
@@ -65,6 +74,7 @@ def _build(root: Table, path: Path) -> AgentConfig:
         log_level=level,
         source=path,
         services_root=agent.checked("services_root", _absolute, "/srv") or Path("/srv"),
+        mcias=_mcias(root, auth),
         boot_order=_boot_order(agent),
     )
     for table in (server, database, agent, auth, log):
@@ -85,6 +95,24 @@ def _boot_order(agent: Table) -> tuple[tuple[str, ...], ...]:
                 agent.problem(f"boot_order[{index}]", f"{shown(name)} is in it twice")
             seen.add(name)
     return stages
+
+
+def _mcias(root: Table, auth: Table) -> MciasConfig | None:
+    """MCIAS where it is the backend. There is exactly one: [mcias], or the local one, which is also the default."""
+    configured = root.has("mcias")
+    backend = auth.text("backend", "mcias" if configured else "local")
+    if backend not in BACKENDS:
+        auth.problem("backend", f"{shown(backend)} is not one of {', '.join(BACKENDS)}")
+    elif backend == "local" and configured:
+        auth.problem("backend", '"local" does not go with a section [mcias]; remove one of them')
+    if backend != "mcias" and not configured:
+        return None
+    table = root.table("mcias")
+    endpoint = table.checked("server_url", parse_https_url)
+    ca_cert = table.checked("ca_cert", _absolute, "")
+    service_name = table.text("service_name", "mcp")
+    table.close()
+    return MciasConfig(endpoint, ca_cert, service_name) if endpoint is not None else None
 
 
 def parse_address(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcp.shared.cli import Parser
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError, NotReady
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
@@ -117,7 +117,13 @@ def _serve(config: "AgentConfig", ready: Callable[[str], None]) -> int:
 def _token(args: argparse.Namespace) -> int:
     from agent import config, tokens
 
-    return tokens.run(args, config.load(args.config).database)
+    settings = config.load(args.config)
+    if settings.mcias is not None and args.token_command == "add":  # noqa: S105 - a command
+        raise NotReady(
+            f"{args.config}: [mcias] is the backend, so this agent takes no tokens of its own",
+            "accounts are made in MCIAS; people get tokens with `mcp login`",
+        )
+    return tokens.run(args, settings.database)
 
 
 def _snapshot(args: argparse.Namespace) -> int:

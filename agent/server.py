@@ -13,8 +13,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from agent.auth import LocalBackend
-from agent.config import AgentConfig
+from agent.auth import LocalBackend, TokenBackend
+from agent.config import AgentConfig, MciasConfig
 from agent.files import Files
 from agent.interceptor import Gate
 from agent.lock import hold_lock
@@ -22,7 +22,7 @@ from agent.log import fields, logger
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
 from agent.servicer import Servicer
-from mcp.shared.errors import McpError, NotReady
+from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotReady
 from mcp.shared.version import VERSION
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 
@@ -33,12 +33,14 @@ MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of one request
 async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     """Serve until a signal ends it; `ready` is told the address once calls are answered. Raises McpError."""
     credentials = load_credentials(config)
+    mcias = _mcias(config.source, config.mcias) if config.mcias is not None else None
     lock = hold_lock(config.database)
     registry = AsyncRegistry(Registry(config.database))
+    backend: TokenBackend = mcias or LocalBackend(registry)
     stopping = asyncio.Event()
     podman = Podman(config.container_runtime, config.runtime_timeout)
     servicer = Servicer(config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config))
-    server = grpc.aio.server(interceptors=[Gate(LocalBackend(registry))], options=_options())
+    server = grpc.aio.server(interceptors=[Gate(backend)], options=_options())
     pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
     try:
         address = _bind(server, config.grpc_addr, credentials)
@@ -57,6 +59,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         )
     finally:
         await server.stop(None)
+        backend.close()
         registry.close()
         os.close(lock)
         logger.info("stopped")
@@ -73,6 +76,16 @@ def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:
     certificate, key = _read("server.tls_cert", config.tls_cert), _read("server.tls_key", config.tls_key)
     _check_pair(config)
     return grpc.ssl_server_credentials([(key, certificate)])
+
+
+def _mcias(source: Path, settings: MciasConfig) -> TokenBackend:
+    from agent.mcias import MciasBackend  # ssl and http.client cost memory, and only here are they needed
+    from mcp.shared.mcias import Mcias
+
+    try:
+        return MciasBackend(Mcias(settings.endpoint, settings.ca_cert))
+    except InvalidInput as error:
+        raise InvalidFile(str(source), [f"mcias.{error}"]) from None
 
 
 def _check_pair(config: AgentConfig) -> None:

@@ -9,6 +9,7 @@ from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
 from mcp.shared.files import xdg_folder
 from mcp.shared.names import NAME_RULE, check_name, is_name
 from mcp.shared.toml import Table, read_toml
+from mcp.shared.url import Endpoint, parse_https_url
 
 ARCHITECTURES = ("amd64", "arm64")
 SUDO = ("", "sudo", "doas")
@@ -29,6 +30,15 @@ class Node:
 
 
 @dataclass(frozen=True)
+class MciasConfig:
+    """MCIAS, where people log in; `ca_cert` is None where the system's authorities are trusted."""
+
+    endpoint: Endpoint
+    ca_cert: Path | None
+    service_name: str
+
+
+@dataclass(frozen=True)
 class Config:
     """What the CLI needs to know. `ca_cert` is None where the system's authorities are trusted."""
 
@@ -37,6 +47,7 @@ class Config:
     token_path: Path
     ca_cert: Path | None
     nodes: tuple[Node, ...]
+    mcias: MciasConfig | None = None
 
     def node(self, name: str) -> Node:
         """The node with this name; raises InvalidInput or NotFound with the names there are."""
@@ -96,8 +107,8 @@ def _build(root: Table, path: Path) -> Config:
     services, build, mcias, auth = (root.table(name) for name in ("services", "build", "mcias", "auth"))
     services_dir = _path(services, "dir", path) or path.parent / "services"
     build.text("workspace", "~/src")
-    mcias.text("server_url", "")
-    mcias.text("service_name", "mcp")
+    endpoint = mcias.checked("server_url", parse_https_url, "")
+    service_name = mcias.text("service_name", "mcp")
     mcias_ca, auth_ca = _path(mcias, "ca_cert", path), _path(auth, "ca_cert", path)
     token_path = _path(auth, "token_path", path) or path.parent / "token"
     for table in (services, build, mcias, auth):
@@ -106,7 +117,8 @@ def _build(root: Table, path: Path) -> Config:
     for index, node in enumerate(nodes):
         if node.name and node.name in [other.name for other in nodes[:index]]:
             root.problem(f"nodes[{index}].name", f"{shown(node.name)} is used twice")
-    return Config(path, services_dir, token_path, auth_ca or mcias_ca, tuple(nodes))
+    login = MciasConfig(endpoint, mcias_ca, service_name) if endpoint is not None else None
+    return Config(path, services_dir, token_path, auth_ca or mcias_ca, tuple(nodes), login)
 
 
 def _node(table: Table) -> Node:

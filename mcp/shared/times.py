@@ -30,6 +30,11 @@ def parse_since(text: str, now: datetime) -> datetime:
             return now - parse_duration(text)
         except OverflowError:
             raise ValueError("the duration is too long") from None
+    return parse_time(text)
+
+
+def parse_time(text: str) -> datetime:
+    """A time in UTC from RFC 3339; raises ValueError."""
     if not _RFC3339.fullmatch(text):  # fromisoformat takes more, and not the same in every Python
         raise ValueError(TIME_RULE)
     try:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from agent import config as configuration
-from agent.config import AgentConfig
+from agent.config import AgentConfig, MciasConfig
 from mcp.shared.errors import InvalidFile
+from mcp.shared.url import Endpoint
 
 WHOLE = """
 [server]
@@ -89,7 +90,13 @@ def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
         ('"20s"', '"20"', 'agent.runtime_timeout: "20": expected a duration such as'),
         ('"20s"', "20", "agent.runtime_timeout: expected a string, found an integer"),
         ('"1m"', '"99999999999d"', 'agent.settle: "99999999999d": the duration is too long'),
-        ('"local"', '"mcias"', 'auth.backend: "mcias" is not supported by this version; expected "local"'),
+        ('"local"', '"ldap"', 'auth.backend: "ldap" is not one of local, mcias'),
+        ('"local"', '"mcias"', "mcias.server_url: is missing; expected a string"),
+        (
+            "[log]",
+            "[mcias]\nserver_url = 'https://a'\n[log]",
+            'auth.backend: "local" does not go with a section [mcias]; remove one of them',
+        ),
         ('"debug"', '"loud"', 'log.level: "loud" is not one of debug, info, warning, error'),
         ("[log]", "[log]\nfile = 'x'", "log.file: unknown key"),
         ("[log]", "[logs]", "logs: unknown key; did you mean log?"),
@@ -102,10 +109,43 @@ def test_mistakes(tmp_path: Path, old: str, new: str, problem: str) -> None:
     assert found[0].startswith(problem)
 
 
-@pytest.mark.parametrize("section", ["mcias", "metacrypt", "mcns", "mcproxy", "monitor"])
+@pytest.mark.parametrize("section", ["metacrypt", "mcns", "mcproxy", "monitor"])
 def test_what_is_not_there_yet_is_refused_and_not_ignored(tmp_path: Path, section: str) -> None:
     found = problems_of(tmp_path, f"{WHOLE}\n[{section}]\nserver_url = 'https://example.net'\n")
     assert found == [f"{section}: is not supported by this version; remove the section"]
+
+
+MCIAS = """
+[mcias]
+server_url = "https://mcias.example.net:8443"
+ca_cert = "/srv/mcp/certs/ca.pem"
+service_name = "mcp-test"
+"""
+
+
+def test_mcias(tmp_path: Path) -> None:
+    expected = MciasConfig(Endpoint("mcias.example.net", 8443), Path("/srv/mcp/certs/ca.pem"), "mcp-test")
+    assert load(tmp_path, REQUIRED + MCIAS).mcias == expected
+    assert load(tmp_path, WHOLE.replace('"local"', '"mcias"') + MCIAS).mcias == expected
+    assert load(tmp_path, f"{REQUIRED}[mcias]\nserver_url = 'https://mcias'\nca_cert = ''\n").mcias == MciasConfig(
+        Endpoint("mcias", 443), None, "mcp"
+    )
+    assert load(tmp_path, WHOLE).mcias is None
+    assert load(tmp_path, REQUIRED).mcias is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("https://", "http://", 'server_url: "http://mcias.example.net:8443": expected https://HOST or'),
+        ('"/srv/mcp/certs/ca.pem"', '"ca.pem"', 'ca_cert: "ca.pem": expected an absolute path'),
+        ('"mcp-test"', "5", "service_name: expected a string, found an integer"),
+        ("service_name", "service", "service: unknown key; did you mean service_name?"),
+    ],
+)
+def test_mistakes_with_mcias(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    (found,) = problems_of(tmp_path, REQUIRED + MCIAS.replace(old, new))
+    assert found.startswith(f"mcias.{problem}")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:9444", "[::1]:9444", "[::]:65535"])

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from mcp import config as configuration
-from mcp.config import Config, Node
+from mcp.config import Config, MciasConfig, Node
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotFound
+from mcp.shared.url import Endpoint
 
 WHOLE = """
 [services]
@@ -66,6 +67,7 @@ def test_the_whole_example(tmp_path: Path, home: Path) -> None:
             Node("rift", "100.95.252.120:9444", "deploy@rift", "amd64", "doas"),
             Node("orion", "[fd00::1]:9444"),
         ),
+        mcias=MciasConfig(Endpoint("mcias.example.net", 8443), Path("/etc/mcp/ca.pem"), "mcp"),
     )
     assert config.node("orion").address == "[fd00::1]:9444"
 
@@ -77,6 +79,17 @@ def test_an_empty_file_has_defaults_beside_it(tmp_path: Path) -> None:
 
 def test_the_ca_of_auth_comes_before_the_one_of_mcias(tmp_path: Path) -> None:
     assert load(tmp_path, "[auth]\nca_cert = 'a.pem'\n[mcias]\nca_cert = 'b.pem'").ca_cert == tmp_path / "a.pem"
+
+
+def test_mcias_has_its_own_ca(tmp_path: Path) -> None:
+    text = "[auth]\nca_cert = 'a.pem'\n[mcias]\nserver_url = 'https://mcias'\n"
+    assert load(tmp_path, text).mcias == MciasConfig(Endpoint("mcias", 443), None, "mcp")
+    assert load(tmp_path, f"{text}ca_cert = 'b.pem'").mcias == MciasConfig(
+        Endpoint("mcias", 443), tmp_path / "b.pem", "mcp"
+    )
+    assert load(tmp_path, "[mcias]\nserver_url = ''").mcias is None
+    (problem,) = problems_of(tmp_path, text.replace("https", "http"))
+    assert problem.startswith('mcias.server_url: "http://mcias": expected https://HOST')
 
 
 def test_where_it_is_found(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,115 @@
+"""mcp login"""
+
+import argparse
+import sys
+from datetime import UTC
+
+from mcp import output, prompt
+from mcp.config import MciasConfig
+from mcp.session import Session, check_token
+from mcp.shared.errors import InvalidFile, InvalidInput
+
+SECRET_LIMIT = 16384  # bytes read from stdin
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.description = (
+        "Get a token from MCIAS, or take one that `mcp-agent token add` made on a node, and store it for all commands."
+    )
+    parser.add_argument("--username", "-u", metavar="USER", help="the account (default: asked for)")
+    parser.add_argument("--totp", metavar="CODE", help="the code of the second factor, if the account has one")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--password-stdin", action="store_true", help="read the password from stdin")
+    source.add_argument(
+        "--token-stdin", action="store_true", help="read a token from stdin and store it if a node accepts it"
+    )
+    parser.add_argument("--node", metavar="NODE", help="with --token-stdin: who checks it (default: the first node)")
+
+
+def run(session: Session, args: argparse.Namespace) -> int:
+    """Get a token and store it; nothing is stored unless it was accepted."""
+    if args.token_stdin:
+        return _take_token(session, args)
+    if args.node is not None:
+        raise InvalidInput("--node: goes with --token-stdin only", "MCIAS itself checks a password")
+    if session.config.mcias is None:
+        raise InvalidInput(
+            f"{session.config.source} names no MCIAS to log in to ([mcias] server_url)",
+            "without one, make a token with `mcp-agent token add` on the node and give it to `mcp login --token-stdin`",
+        )
+    return _log_in(session, session.config.mcias, args)
+
+
+def _log_in(session: Session, settings: MciasConfig, args: argparse.Namespace) -> int:
+    from mcp.shared.mcias import Mcias  # what it needs is slow to import
+
+    if args.totp is not None and not (args.totp.isascii() and args.totp.isdigit() and 6 <= len(args.totp) <= 8):
+        raise InvalidInput("--totp: expected a code of 6 to 8 digits")
+    try:
+        mcias = Mcias(settings.endpoint, settings.ca_cert)
+    except InvalidInput as error:
+        raise InvalidFile(str(session.config.source), [f"mcias.{error}"]) from None
+    username = _username(args)
+    login = mcias.login(username, _password(args), args.totp or "", settings.service_name)
+    session.store_token(login.token)
+    output.line(f"logged in as {username} until {login.expires_at:%Y-%m-%d %H:%M} UTC")
+    _warn(session)
+    return 0
+
+
+def _username(args: argparse.Namespace) -> str:
+    username: str | None = args.username
+    if username is None:
+        if args.password_stdin:
+            raise InvalidInput("--password-stdin: whose password is it?", "add --username USER")
+        username = prompt.ask("User name", "add --username USER --password-stdin")
+    if not username or not username.isprintable():
+        raise InvalidInput("--username: expected a name")
+    return username
+
+
+def _password(args: argparse.Namespace) -> str:
+    password = (
+        _from_stdin("--password-stdin")
+        if args.password_stdin
+        else prompt.ask_secret("Password", "pipe it in with --password-stdin")
+    )
+    if not password:
+        raise InvalidInput("the password is empty")
+    return password
+
+
+def _take_token(session: Session, args: argparse.Namespace) -> int:
+    if args.username is not None or args.totp is not None:
+        raise InvalidInput("--token-stdin: a token says itself whose it is", "leave out --username and --totp")
+    if not session.config.nodes:
+        raise InvalidInput(f"{session.config.source} has no [[nodes]] yet, so nobody can check the token")
+    node = session.config.node(args.node) if args.node is not None else session.config.nodes[0]
+    token = check_token(_from_stdin("--token-stdin").strip())
+    with session.agent(node, token) as agent:
+        account = agent.who_am_i()
+    session.store_token(token)
+    until = f" until {account.expires.ToDatetime(UTC):%Y-%m-%d %H:%M} UTC" if account.HasField("expires") else ""
+    output.line(f"{node.name} knows the token as {account.user}'s{until}; stored in {session.config.token_path}")
+    _warn(session)
+    return 0
+
+
+def _from_stdin(option: str) -> str:
+    """What is piped in, without the line break at its end; raises InvalidInput."""
+    if sys.stdin.isatty():
+        raise InvalidInput(f"{option}: stdin is a terminal, which would show what you type", "pipe it in from a file")
+    try:
+        data = sys.stdin.buffer.read(SECRET_LIMIT + 1)
+        text = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{option}: stdin is not UTF-8 text") from None
+    if len(data) > SECRET_LIMIT or "\n" in text or "\0" in text:
+        raise InvalidInput(f"{option}: expected one line on stdin")
+    return text
+
+
+def _warn(session: Session) -> None:
+    if session.token_from_environment():
+        output.note("mcp: MCP_TOKEN is set and is used instead, until you unset it")

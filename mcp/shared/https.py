@@ -1,0 +1,169 @@
+"""Requests to the platform's HTTPS services: TLS 1.3 only, the name verified, no redirects, bounded in size and time.
+
+The time is that of the whole exchange: a server that sends a byte now and then gets no more of it. Blocks; the agent
+calls it in threads of its own.
+"""
+
+import http.client
+import io
+import json
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcp.shared.errors import EXIT_UNREACHABLE, InvalidInput, Unavailable
+from mcp.shared.url import Endpoint
+from mcp.shared.version import VERSION
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+BODY_LIMIT = 64 * 1024  # bytes of an answer's body
+TIMEOUT = 5.0  # seconds from connecting to the answer's last byte
+
+
+class OutOfReach(Unavailable):
+    """A service that cannot be connected to, or that broke off before its answer was complete."""
+
+    exit_code = EXIT_UNREACHABLE
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service answered; `media_type` is in lower case and without parameters."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+class HttpsService:
+    """One service of the platform; a connection for each request."""
+
+    def __init__(self, name: str, endpoint: Endpoint, ca_cert: Path | None, timeout: float = TIMEOUT) -> None:
+        """`name` is used in errors; `ca_cert` is PEM, None the system's authorities. Raises InvalidInput (see key)."""
+        self.where = f"{name} at {endpoint}"
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._context = _context(ca_cert)
+
+    def post(self, path: str, content: object) -> Answer:
+        """Send `content` as JSON; raises OutOfReach. What was sent is in no error."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            return self._exchange(path, json.dumps(content).encode(), deadline)
+        except (OSError, http.client.HTTPException) as error:
+            raise OutOfReach(*self._explain(error)) from None
+
+    def _exchange(self, path: str, body: bytes, deadline: float) -> Answer:
+        address = (self._endpoint.host, self._endpoint.port)
+        with (
+            socket.create_connection(address, _left(deadline)) as plain,
+            self._context.wrap_socket(plain, server_hostname=address[0]) as secure,
+        ):
+            connection = http.client.HTTPConnection(*address)
+            connection.auto_open = 0
+            connection.sock = _Wire(secure, deadline)
+            headers = {
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "User-Agent": f"mcp/{VERSION}",
+                "Connection": "close",
+            }
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            if response.length is None and not response.chunked:
+                raise _NoLengthError  # only the connection's end would be the answer's, and anybody can end that
+            content = response.read(BODY_LIMIT + 1)
+            if len(content) > BODY_LIMIT:
+                raise _TooLargeError
+            if response.length:  # bytes that were announced and did not come
+                raise http.client.IncompleteRead(b"")
+            return Answer(response.status, response.headers.get_content_type(), content)
+
+    def _explain(self, error: Exception) -> tuple[str, str]:
+        """What is in the way, and what to do about it."""
+        match error:
+            case socket.gaierror():
+                return f"{self.where}: this is not a known host name ({error.strerror})", "check server_url"
+            case TimeoutError():
+                return f"{self.where} did not answer within {self._timeout:g} s", "try again"
+            case ConnectionRefusedError():
+                return f"{self.where} refuses the connection", "check server_url, and that it runs there"
+            case ssl.SSLCertVerificationError():
+                return f"{self.where} shows a certificate that is not trusted: {error.verify_message}", "check ca_cert"
+            case http.client.RemoteDisconnected():
+                return f"{self.where} closed the connection without an answer", "try again"
+            case ssl.SSLEOFError() | ConnectionResetError() | BrokenPipeError() | http.client.IncompleteRead():
+                return f"{self.where} broke the connection off before its answer was complete", "try again"
+            case ssl.SSLError():
+                return f"{self.where}: TLS 1.3 failed: {error.reason or 'unknown reason'}", "check server_url"
+            case _TooLargeError():
+                return f"{self.where} answered with more than {BODY_LIMIT} bytes", "check server_url"
+            case _NoLengthError():
+                return f"{self.where} does not say how long its answer is", "check server_url"
+            case http.client.HTTPException():
+                return f"{self.where} does not speak HTTP as it should ({type(error).__name__})", "check server_url"
+        return f"{self.where}: {getattr(error, 'strerror', None) or type(error).__name__}", "check server_url"
+
+
+class _TooLargeError(http.client.HTTPException):
+    pass
+
+
+class _NoLengthError(http.client.HTTPException):
+    pass
+
+
+class _Wire:
+    """What http.client needs of a socket; whoever opened the socket closes it."""
+
+    def __init__(self, connection: ssl.SSLSocket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        self._connection.settimeout(_left(self._deadline))
+        self._connection.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self._connection, self._deadline))
+
+    def close(self) -> None:
+        """Nothing: http.client closes before it has read."""
+
+
+class _Reader(io.RawIOBase):
+    """Reads from a connection, each time within what is left of the whole."""
+
+    def __init__(self, connection: ssl.SSLSocket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        self._connection.settimeout(_left(self._deadline))
+        return self._connection.recv_into(buffer)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _context(ca_cert: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_cert)
+    except ssl.SSLError:
+        raise InvalidInput(f"ca_cert: {ca_cert} holds no certificate in PEM") from None
+    except OSError as error:
+        raise InvalidInput(f"ca_cert: {ca_cert} cannot be read: {error.strerror}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context

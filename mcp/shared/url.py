@@ -1,0 +1,31 @@
+"""Addresses of the platform's HTTPS services, as configurations write them."""
+
+import re
+from dataclasses import dataclass
+
+URL_RULE = "expected https://HOST or https://HOST:PORT and nothing after it, as in https://mcias.example.net:8443"
+DEFAULT_PORT = 443
+
+# names are looked up, so only their characters are checked
+_URL = re.compile(r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?/?")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Host (an IPv6 address without its brackets) and TCP port of a service; `str()` is HOST:PORT."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """HOST:PORT, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_https_url(text: str) -> Endpoint:
+    """The endpoint of an https URL that has no path; raises ValueError."""
+    match = _URL.fullmatch(text)
+    port = int(match[2]) if match and match[2] else DEFAULT_PORT
+    if match is None or not 1 <= port <= 65535:
+        raise ValueError(URL_RULE)
+    return Endpoint(match[1].strip("[]"), port)
