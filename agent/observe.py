@@ -1,7 +1,7 @@
 """What really runs: podman's list of containers joined with the registry."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.podman import Container
@@ -20,6 +20,17 @@ class Observed:
     desired: str
     state: str
     started: datetime | None
+    container: Container | None = field(default=None, compare=False)
+
+    @property
+    def identifier(self) -> str:
+        """Its container's id; empty where there is none."""
+        return self.container.identifier if self.container else ""
+
+    @property
+    def drifts(self) -> bool:
+        """Whether it is not what it should be; what MCP only looks at never drifts."""
+        return self.desired not in ("ignore", self.state)
 
     @property
     def version(self) -> str:
@@ -33,7 +44,7 @@ def observed_state(container: Container | None, desired: str) -> str:
         return "removed"
     match container.state:
         case "running":
-            return "running"
+            return "degraded" if container.health == "unhealthy" else "running"
         case "exited" | "stopped" | "created" | "configured" | "initialized":
             # podman says the same of a container that was stopped and of one that ended by itself.
             return "stopped" if desired == "stopped" else "exited"
@@ -74,4 +85,5 @@ def _observed(service: str, component: str, image: str, desired: str, container:
         desired=desired,
         state=observed_state(container, desired),
         started=container.started if running and container else None,
+        container=container,
     )

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from mcp import service as definitions
 from mcp.config import Node
 from mcp.session import Session
-from mcp.shared.errors import McpError, Unreachable
+from mcp.shared.errors import McpError, NotFound, Unreachable
 
 if TYPE_CHECKING:
     from mcp.client import Agent
@@ -49,6 +50,21 @@ def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[Agent], T]"
         return [one(node) for node in nodes]
     with ThreadPoolExecutor(min(AT_ONCE, len(nodes))) as pool:
         return list(pool.map(one, nodes))
+
+
+def nodes_for(session: Session, service: str, node: str | None) -> Sequence[Node]:
+    """Where to ask about a service (empty: about all): on the node named, on that of its definition, or everywhere."""
+    if node is not None:
+        return [session.config.node(node)]
+    if service and definitions.definition_path(session.config, service).exists():
+        return [session.target((service, ""), None).node]
+    return session.config.nodes
+
+
+def where_known(answers: Sequence[Answer[T]]) -> Sequence[Answer[T]]:
+    """Leave out the nodes that do not know what others do know."""
+    known = [answer for answer in answers if not isinstance(answer.error, NotFound)]
+    return known if any(answer.error is None for answer in known) else answers
 
 
 def exit_code(answers: Sequence[Answer[T]]) -> int:

@@ -1,0 +1,106 @@
+"""200 services on one agent: what a look at all of them costs, beside podman's own list of the same containers.
+
+Real containers, created and never started: podman lists them as it lists those that run, and the machine stays usable.
+`ps` and `status` are what the agent does for these calls, without the connection; a round is the monitor's. All run in
+the bench's process, with a registry on disk; `ps` and a round ask podman once. Prints medians; judges nothing.
+"""
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.config import MonitorConfig
+from agent.event_log import EventLog
+from agent.monitor import Monitor
+from agent.observe import observe
+from agent.operations import Operations
+from agent.podman import Podman
+from agent.registry import AsyncRegistry, Registry
+from agent.status import service_status, services_info
+from mcp.shared import proc
+from mcp.shared.spec import ComponentSpec
+from tools import images
+from tools.hostlib import account, private
+from tools.hostlib.private import Private
+
+SIZES = (20, 100, 200)
+RUNS = 9
+LIST = ["ps", "--all", "--no-trunc", "--format=json"]  # as the agent asks, unread
+
+
+def main() -> None:
+    """Measure at every size."""
+    account.prepare()
+    with private.create() as podman:
+        images.build_all(podman)
+        reference = images.image("worker").reference
+        print(f"{os.cpu_count()} processors, {podman.run(['podman', '--version']).stdout.strip()}")
+        made = 0
+        with tempfile.TemporaryDirectory() as folder, wrapper(podman, Path(folder)) as command:
+            registry = AsyncRegistry(Registry(Path(folder) / "mcp.db"))
+            for size in SIZES:
+                for number in range(made, size):
+                    make(podman, reference, f"s{number}")
+                    spec = ComponentSpec(f"s{number}", reference)
+                    registry._registry.put_component(f"s{number}", 0, spec, "stopped")
+                made = size
+                asyncio.run(measure(size, command, registry))
+            registry.close()
+
+
+@contextmanager
+def wrapper(podman: Private, folder: Path) -> Iterator[str]:
+    """A `podman` that is the private one, run as its user, for a process that runs as another."""
+    path = folder / "podman"
+    settings = " ".join(f"{name}='{value}'" for name, value in podman.env.items())
+    path.write_text(f'#!/bin/sh\ncd /\nexec env -i {settings} {" ".join(podman.argv(["podman"]))} "$@"\n')
+    path.chmod(0o755)
+    yield str(path)
+
+
+def make(podman: Private, reference: str, name: str) -> None:
+    """A container of a service of one component, as MCP labels it."""
+    labels = [f"--label=mcp.service={name}", f"--label=mcp.component={name}"]
+    podman.run(["podman", "create", f"--name={name}", "--network=none", *labels, reference])
+
+
+async def measure(size: int, command: str, registry: AsyncRegistry) -> None:
+    """Print the figures at one size; what is compared takes turns."""
+    podman = Podman(command, 60)
+    log = EventLog(registry)
+    monitor = Monitor("bench", MonitorConfig(), podman, registry, Operations(), log)
+    await monitor.round()  # the first one writes an event for each service
+    steps: dict[str, Callable[[], Awaitable[object]]] = {
+        "podman ps": lambda: proc.check(podman.argv(LIST), seconds=60),
+        "mcp ps": lambda: live_check(podman, registry),
+        "monitor's round": monitor.round,
+        "mcp status": lambda: service_status(podman, registry, log, ""),
+    }
+    rows = [{name: await seconds(step) for name, step in steps.items()} for _ in range(RUNS)]
+    print(f"{size} services:")
+    for name in steps:
+        median = statistics.median(row[name] for row in rows) * 1000
+        ours = statistics.median(row[name] - row["podman ps"] for row in rows) * 1000
+        print(f"  {name}: {median:.0f} ms, {median / size:.2f} a service; over podman ps {ours:.0f} ms")
+
+
+async def live_check(podman: Podman, registry: AsyncRegistry) -> object:
+    """What the agent does for `mcp ps`."""
+    containers, rows = await asyncio.gather(podman.containers(), registry.call(Registry.components))
+    return services_info(observe(rows, containers), {})
+
+
+async def seconds(step: Callable[[], Awaitable[object]]) -> float:
+    """How long a step takes."""
+    began = time.perf_counter()
+    await step()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
