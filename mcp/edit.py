@@ -54,10 +54,18 @@ class _Original:
     path: Path
     content: bytes | None  # None: there was none
 
-    def check_untouched(self, copy: Path) -> None:
-        """Refuse to overwrite what somebody else wrote meanwhile."""
+    def replace(self, content: bytes, copy: Path) -> None:
+        """Write what the copy has, unless somebody else wrote meanwhile; raises McpError that names the copy."""
+        hint = f"your version is {copy}"
         if _read(self.path) != self.content:
-            raise NotReady(f"{self.path} was changed by somebody else meanwhile", f"your version is {copy}")
+            raise NotReady(f"{self.path} was changed by somebody else meanwhile", hint)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path, content, _mode(self.path))
+        except OSError as error:
+            raise McpError(f"{self.path.parent}: cannot be made: {error.strerror}", hint) from None
+        except McpError as error:
+            raise McpError(str(error), hint) from None
 
 
 def edit(config: Config, service: str) -> bool:
@@ -78,8 +86,11 @@ def edit(config: Config, service: str) -> bool:
 
 def _edit_copy(config: Config, service: str, original: _Original, copy: Path, before: bytes) -> bool:
     while True:
-        _start_editor(copy)
+        failure = _run_editor(copy)
         after = _read(copy)
+        if failure:
+            hint = "nothing was changed" if after in (None, before) else f"nothing was changed; it left {copy}"
+            raise McpError(failure, hint)
         if after is None:
             raise McpError(f"the editor removed {copy}", f"{original.path} is as it was")
         if after == before:
@@ -89,9 +100,7 @@ def _edit_copy(config: Config, service: str, original: _Original, copy: Path, be
             break
         except InvalidFile as error:
             _offer_again(error, original.path, copy)
-    original.check_untouched(copy)
-    original.path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(original.path, after, _mode(original.path))
+    original.replace(after, copy)
     copy.unlink()
     return True
 
@@ -116,7 +125,8 @@ def _offer_again(error: InvalidFile, original: Path, copy: Path) -> None:
     raise InvalidFile(str(copy), [*mistakes, f"{original} {state}; this copy has your version"])
 
 
-def _start_editor(file: Path) -> None:
+def _run_editor(file: Path) -> str:
+    """Run the user's editor; returns what went wrong, or nothing."""
     variable = next((name for name in ("VISUAL", "EDITOR") if os.environ.get(name, "").strip()), "")
     text = os.environ[variable] if variable else "vi"
     try:
@@ -127,8 +137,7 @@ def _start_editor(file: Path) -> None:
         status = on_terminal(argv)
     except NotReady as error:
         raise NotReady(str(error), "set EDITOR to the editor you use") from None
-    if status != 0:
-        raise McpError(f"the editor {argv[0]} failed (exit status {status})", "nothing was changed")
+    return f"the editor {argv[0]} failed (exit status {status})" if status else ""
 
 
 def _template(config: Config, service: str) -> str:

@@ -15,6 +15,11 @@ from mcp.shared.version import VERSION
 
 DESCRIPTION = "Runs services as rootless podman containers on a small fleet of nodes: the Metacircular Control Plane."
 EPILOG = """\
+examples:
+  mcp service edit web    write the definition of a service
+  mcp deploy web          make its node run it
+  mcp logs -f web/api     follow what a component writes
+
 `mcp COMMAND --help` says more about one. Services are defined in SERVICE.toml files, nodes in mcp.toml.
 
 exit status: 0 done, 1 failed, 2 wrong command line, configuration or definition, 3 not authenticated,
@@ -42,10 +47,10 @@ COMMANDS = {
     "purge": ("purge", "make nodes forget what no definition has and is gone or stopped"),
     "ps": ("ps", "show what runs, on all nodes"),
     "status": ("status", "show what should run, what does, and what happened lately"),
-    "events": ("events", "show what happened to containers, and go on with it"),
+    "events": ("events", "show how the state of containers changed"),
     "logs": ("logs", "show what containers wrote"),
-    "node": ("node", "the nodes of the fleet"),
-    "agent": ("agent", "the agents of the nodes"),
+    "node": ("node", "list, add or remove nodes"),
+    "agent": ("agent", "look after the agents of the nodes"),
     "push": ("push", "copy a file to a service's folder on its node"),
     "pull": ("pull", "copy a file from a service's folder on its node"),
     "service": ("service", "show, edit or export service definitions"),

@@ -45,9 +45,13 @@ def text(block: str) -> None:
 
 
 def ask(question: str) -> bool:
-    """Ask on the terminal; Enter means yes, the end of input no."""
+    """Ask on the terminal; Enter means yes, the end of input or Ctrl-C no."""
     print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return False
     return answer.strip().lower() in ("y", "yes", "") and answer != ""
 
 

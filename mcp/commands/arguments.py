@@ -47,7 +47,7 @@ def count(text: str) -> int:
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """SERVICE[/COMPONENT]."""
-    parser.add_argument("target", type=target, metavar="SERVICE[/COMPONENT]", help="what to work on")
+    parser.add_argument("target", type=target, metavar="SERVICE[/COMPONENT]", help="a service, or one component of it")
 
 
 def add_node(parser: argparse.ArgumentParser) -> None:

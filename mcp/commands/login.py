@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Get a token from MCIAS, or take one that `mcp-agent token add` made on a node, and store it for all commands."
     )
-    parser.add_argument("--username", "-u", metavar="USER", help="the account (default: asked for)")
+    parser.add_argument("-u", "--username", metavar="USER", help="the account (default: asked for)")
     parser.add_argument("--totp", metavar="CODE", help="the code of the second factor, if the account has one")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--password-stdin", action="store_true", help="read the password from stdin")

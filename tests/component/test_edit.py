@@ -87,6 +87,7 @@ def test_mistakes_leave_the_original_and_the_copy(cli: Cli) -> None:
     ("script", "code", "words"),
     [
         ("exit 3", FAILED, "failed (exit status 3); nothing was changed"),
+        ('echo x >> "$1"; exit 3', FAILED, "nothing was changed; it left "),
         ("kill -9 $$", FAILED, "failed (exit status -9)"),
         ('rm "$1"', FAILED, "the editor removed "),
         ('sed -i "s/\\"web\\"/\\"other\\"/" "$1"', USAGE, 'name: is "other", but this is the definition of web'),
@@ -98,6 +99,17 @@ def test_editors_that_go_wrong(cli: Cli, script: str, code: int, words: str) -> 
     before = web(cli).read_bytes()
     check(cli.run("service", "edit", "web", env=editor(cli, script)), code, words)
     assert web(cli).read_bytes() == before
+
+
+def test_an_interrupt_is_the_editors(cli: Cli) -> None:
+    done = cli.run("service", "edit", "web", env=editor(cli, 'kill -INT $PPID; sed -i "s/mine/yours/" "$1"'))
+    check(done, DONE, "web: written to")
+
+
+def test_a_folder_that_cannot_be_made(cli: Cli) -> None:
+    cli.config.write_text(CONFIG.replace('"defs"', '"/proc/nope"'))
+    done = cli.run("service", "edit", "web", env=editor(cli, 'echo "# x" >> "$1"'))
+    check(done, FAILED, "/proc/nope: cannot be made: ", f"your version is {copies(cli)[0]}")
 
 
 def test_editors_that_do_not_start(cli: Cli) -> None:
@@ -153,16 +165,18 @@ def test_an_unknown_node_is_noted(cli: Cli) -> None:
     check(done, DONE, "has no node mars; `mcp node add` adds one", "web: written to")
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", DONE), ("", DONE), ("n", FAILED)])
+@pytest.mark.parametrize(
+    ("answer", "code"), [("y\n", DONE), ("\n", DONE), ("n\n", FAILED), ("\x03", FAILED), ("\x04", FAILED)]
+)
 def test_on_a_terminal_one_may_edit_again(cli: Cli, answer: str, code: int) -> None:
     script = 'grep -q nope "$1" && sed -i "s/nope = 1/# better/" "$1" || echo "nope = 1" >> "$1"'
     master, slave = pty.openpty()
     env = cli.environment(editor(cli, script))
-    argv = [*cli.command, "service", "edit", "web"]
+    argv = ["setsid", "--ctty", *cli.command, "service", "edit", "web"]  # so that ^C means something
     with subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env, cwd=cli.cwd) as process:
         os.close(slave)
         said = read_until(master, "Edit again? [Y/n] ")
-        os.write(master, f"{answer}\n".encode())
+        os.write(master, answer.encode())
         assert process.wait(20) == code
         said += read_until(master, "")
     os.close(master)
