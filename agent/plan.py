@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields
 
 from agent.podman import Container
 from agent.registry import ComponentRow
-from mcp.shared.names import container_name
+from mcp.shared.names import LABEL_SERVICE, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to do; `action` is create, replace, start, stop, register or ignore."""
+    """One thing to do; `action` is create, replace, start, stop, register, ignore or blocked."""
 
     service: str
     component: str
@@ -74,7 +74,9 @@ def _active(
     if row is None:
         if container is None:
             return "create", ["is not deployed"]
-        return "replace", [f"the container {container.name} is not in the registry"]
+        if LABEL_SERVICE in container.labels:
+            return "replace", [f"the container {container.name} is not in the registry"]
+        return "blocked", [f"there is a container {container.name} that MCP did not make; adopt or remove it"]
     if container is None:
         return "create", ["its container is gone", *differences(row.spec, component)]
     reasons = differences(row.spec, component)

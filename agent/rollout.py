@@ -15,7 +15,7 @@ from agent.log import logger
 from agent.podman import Container, Image, NewContainer, Podman
 from agent.registry import AsyncRegistry, ComponentRow, Registry
 from mcp.shared.errors import McpError, NotReady
-from mcp.shared.names import aside_name, container_name, port_variable
+from mcp.shared.names import LABEL_SERVICE, aside_name, container_name, port_variable
 from mcp.shared.spec import ComponentSpec, fixed_port
 
 LAST_LINES = 20
@@ -127,6 +127,7 @@ class Rollout:
         await self._registry.call(Registry.check_container, self._service, self.component.name)
         rows = await self._registry.call(Registry.components, self._service, self.component.name)
         self._row = rows[0] if rows else None
+        await self._refuse_foreign()
         image = await self._podman.ensure_image(self.component.image)
         check_architecture(image, self.component.image)
         self.digest = image.digest or image.identifier
@@ -164,8 +165,10 @@ class Rollout:
         while True:
             health = await self._podman.health(self._name)
             patience = max(health.patience, self._settings.settle)
-            if health.state != "running" or health.restarts:
+            if health.state != "running":
                 await self._fail(f"the new container ended with exit code {health.exit_code} soon after its start")
+            if health.restarts:  # it runs just now, so podman no longer tells how it had ended
+                await self._fail("the new container ended soon after its start, and was started again")
             if health.patience and await self._podman.is_healthy(self._name):
                 return
             if loop.time() - began >= patience:
@@ -196,6 +199,15 @@ class Rollout:
             await self._registry.call(Registry.release_ports, self._service, self.component.name, kept)
         except McpError as error:
             self.error = NotReady(f"{self.error}; and the old container could not be put back: {error}")
+
+    async def _refuse_foreign(self) -> None:
+        """Raise NotReady where the name belongs to a container that neither the registry nor a label says is ours."""
+        current = (await self._podman.find(self._name)).get(self._name)
+        if current is not None and self._row is None and LABEL_SERVICE not in current.labels:
+            raise NotReady(
+                f"there is a container {self._name} that MCP did not make",
+                f"take it over with mcp adopt {self._service}, or remove it",
+            )
 
     async def _is_up_to_date(self, image: Image) -> bool:
         row = self._row

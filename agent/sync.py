@@ -99,8 +99,13 @@ class Syncer:
         if replace:
             results = await self._deployer.deploy(service, replace, user)
             errors = {result.name: result.error for result in results if result.error}
+        errors |= {change.component: change.reasons[0] for change in changes if change.action == "blocked"}
         for change in changes:
-            if change.component not in replace and (error := await self._simple(change)):
+            if (
+                change.component not in replace
+                and change.component not in errors
+                and (error := await self._simple(change))
+            ):
                 errors[change.component] = error
         done = [change for change in changes if change.component not in errors]
         return Synced(

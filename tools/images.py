@@ -19,6 +19,7 @@ from tools.hostlib.machine import HostError
 from tools.hostlib.rootless import Rootless
 
 VERSION = "1.0.0"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 NANOSECONDS = 1_000_000_000
 
 # Each is /bin/NAME in every image, so that a service definition can choose one by cmd = ["NAME"].
@@ -80,6 +81,7 @@ class Image:
     name: str
     version: str = VERSION
     health: list[str] = field(default_factory=list)
+    architecture: str = ""  # as in GOARCH; empty: this machine's
 
     @property
     def reference(self) -> str:
@@ -95,7 +97,7 @@ class Image:
         } | ({"Healthcheck": {"Test": self.health, "Interval": NANOSECONDS}} if self.health else {})
         return json.dumps(
             {
-                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+                "architecture": self.architecture or ARCHITECTURES.get(platform.machine(), platform.machine()),
                 "os": "linux",
                 "created": "2020-01-01T00:00:00Z",
                 "config": config,

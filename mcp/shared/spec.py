@@ -110,7 +110,7 @@ def fixed_port(component: ComponentSpec, route: RouteSpec) -> int | None:
         value = component.variable(name)
         if value is not None:
             return int(value)
-    mapped = {container_port(mapping) for mapping in component.ports}
+    mapped = {container_port(mapping) for mapping in component.ports if not mapping.endswith("/udp")}
     if len(component.routes) == 1 and len(mapped) == 1:
         return mapped.pop()
     return None
@@ -260,7 +260,10 @@ def _routes_problems(component: ComponentSpec) -> Iterator[str]:
         value = component.variable(name)
         if value is not None and not _is_port(value):
             yield f"env: {name} is not a port from 1 to 65535"
-    if len(names) == 1 and len({container_port(m) for m in component.ports if not _port_problem(m)}) > 1:
+    if (
+        len(names) == 1
+        and len({container_port(m) for m in component.ports if not _port_problem(m) and not m.endswith("/udp")}) > 1
+    ):
         variables = {"PORT", port_variable(names[0])}
         if all(component.variable(variable) is None for variable in variables):
             yield "routes: with several ports, say which one the route leads to: put PORT=CONTAINERPORT into env"

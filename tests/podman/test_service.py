@@ -13,6 +13,7 @@ import pytest
 
 from tests.agents import Agent, Outcome
 from tests.stage import start_agent
+from tools import images
 from tools.hostlib.private import Private
 
 WEB = "localhost/mcp-web:1.0.0"
@@ -112,7 +113,9 @@ def test_deploying_again_keeps_the_port_and_replaces_the_container(agent: Agent,
     assert agent.cli.run("deploy", "site").code == 0
     before, port = inspect(rootless, "site-web")["Id"], variables(rootless, "site-web")["PORT"]
     worker = inspect(rootless, "site-worker")["Id"]
-    assert agent.cli.run("deploy", "site/web").code == 0
+    assert agent.cli.run("deploy", "site/web").stdout == "site/web: up to date on dev\n"
+    assert inspect(rootless, "site-web")["Id"] == before
+    assert agent.cli.run("deploy", "site/web", "--force").code == 0
     assert inspect(rootless, "site-web")["Id"] != before
     assert inspect(rootless, "site-worker")["Id"] == worker
     assert variables(rootless, "site-web")["PORT"] == port
@@ -129,23 +132,47 @@ def test_deploying_again_keeps_the_port_and_replaces_the_container(agent: Agent,
             ["/no/such/folder", "runs again"],
         ),
         ('image = "localhost/mcp-worker:1.0.0"\nports = ["127.0.0.1:{taken}:80"]', ["in use", "runs again"]),
+        ('image = "localhost/mcp-brief:1.0.0"\nrestart = "no"', ["exit code 0", "brief: done", "runs again"]),
+        ('image = "localhost/mcp-arch:1.0.0"', ["is for s390x, this node is"]),
+        (
+            'image = "localhost/mcp-worker:1.0.0"\nhealth = {cmd = ["false"], interval = "1s", retries = 3}',
+            ["did not become healthy within 3 s", "runs again"],
+        ),
         ('image = "localhost/mcp-worker:1.0.0"\ncmd = ["/no/such/program"]', ["no such file", "runs again"]),
     ],
-    ids=["image missing", "ends at once", "volume missing", "port taken", "program missing"],
+    ids=[
+        "image missing",
+        "ends at once",
+        "volume missing",
+        "port taken",
+        "ends after 2 s",
+        "wrong architecture",
+        "never healthy",
+        "program missing",
+    ],
 )
 def test_a_deploy_that_fails_leaves_the_old_version_serving(
-    agent: Agent, rootless: Private, change: str, words: list[str], taken_port: int
+    agent: Agent, rootless: Private, change: str, words: list[str], taken_port: int, foreign_image: str
 ) -> None:
+    assert foreign_image == "localhost/mcp-arch:1.0.0"
     agent.define("site", TWO)
     assert agent.cli.run("deploy", "site").code == 0
     port = int(variables(rootless, "site-web")["PORT"])
     agent.define("site", TWO.replace(f'image = "{WEB}"', change.replace("{taken}", str(taken_port))))
     done = agent.cli.run("deploy", "site/web")
-    failed(done, "site/web: ", *words)
-    assert len(done.errors) == 1
+    assert done.code == 1
+    assert done.errors[0].startswith("mcp: site/web: ")
+    assert all(word in done.stderr for word in words)
     assert fetch(port) == "mcp test image 1.0.0\n"
     assert ps(agent) == {"site/web": "running", "site/worker": "running"}
     assert containers(rootless) == {"site-web", "site-worker"}
+
+
+@pytest.fixture
+def foreign_image(rootless: Private) -> str:
+    """An image for another processor."""
+    made = images.Image("arch", architecture="s390x")
+    return images.build_all(rootless, [made])["arch"]
 
 
 @pytest.fixture
@@ -157,7 +184,10 @@ def taken_port() -> Iterator[int]:
 
 def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Private) -> None:
     agent.define("solo", one("job", image="localhost/mcp-fail:1.0.0"))
-    failed(agent.cli.run("deploy", "solo"), "exit code 3", "cannot read the configuration")
+    done = agent.cli.run("deploy", "solo")
+    assert done.code == 1
+    assert done.errors[0] == "mcp: solo/job: the new container ended with exit code 3 soon after its start"
+    assert "    fail: cannot read the configuration" in done.errors
     assert containers(rootless) == set()
     assert ps(agent) == {}
 
@@ -166,7 +196,8 @@ def test_one_bad_component_does_not_stop_the_others(agent: Agent) -> None:
     bad = '[[components]]\nname = "bad"\nimage = "localhost/mcp-fail:1.0.0"\n'
     agent.define("site", TWO + bad)
     done = agent.cli.run("deploy", "site")
-    failed(done, "site/bad: ")
+    assert done.code == 1
+    assert done.errors[0].startswith("mcp: site/bad: ")
     assert len(done.stdout.splitlines()) == 2
     assert ps(agent) == {"site/web": "running", "site/worker": "running"}
 
@@ -272,3 +303,50 @@ def test_no_secret_in_any_process_list_log_or_open_file(agent: Agent, rootless: 
             # the definition is the operator's own file; whatever MCP wrote is 0600 in a folder of its owner alone
             assert path.suffix == ".toml" or path.stat().st_mode & 0o077 == 0, path
             assert all(parent.stat().st_mode & 0o077 == 0 for parent in inside), path
+
+
+def test_a_name_that_begins_another_containers_id_harms_nothing(agent: Agent, rootless: Private) -> None:
+    """podman takes a name that no container has for the beginning of an id."""
+    agent.define("solo", one("job"))
+    assert agent.cli.run("deploy", "solo").code == 0
+    prefix = str(inspect(rootless, "solo-job")["Id"])[:6]
+    text = one(prefix, image="localhost/mcp-fail:1.0.0").replace('"solo"', f'"{prefix}"')
+    agent.define(prefix, text)
+    assert agent.cli.run("deploy", prefix).code == 1  # and is undone, under a name that has no container then
+    assert agent.cli.run("undeploy", prefix).code == 1
+    assert containers(rootless) == {"solo-job"}
+    assert ps(agent) == {"solo/job": "running"}
+
+
+def test_a_container_that_mcp_did_not_make_is_not_replaced(agent: Agent, rootless: Private) -> None:
+    rootless.run(["podman", "run", "--detach", "--name", "solo-job", WORKER])
+    agent.define("solo", one("job"))
+    failed(agent.cli.run("deploy", "solo"), "there is a container solo-job that MCP did not make", "mcp adopt solo")
+    planned = agent.cli.run("plan", "solo")
+    assert (planned.code, planned.stdout.split()[:2]) == (2, ["blocked", "solo/job"])
+    assert inspect(rootless, "solo-job")["Config"] is not None
+
+
+def test_an_image_with_a_health_check_is_kept_once_it_is_healthy(agent: Agent, rootless: Private) -> None:
+    agent.define("solo", one("job", image="localhost/mcp-health:1.0.0"))
+    assert agent.cli.run("deploy", "solo").code == 0
+    agent.define("solo", one("job", 'cmd = ["stubborn"]', image="localhost/mcp-health:1.0.0"))
+    done = agent.cli.run("deploy", "solo")  # the program that makes itself healthy is not started
+    assert done.code == 1
+    assert "did not become healthy within 3 s; the old container runs again" in done.errors[0]
+    assert containers(rootless) == {"solo-job"}
+
+
+def test_rollback_on_real_podman(agent: Agent, rootless: Private) -> None:
+    agent.define("solo", one("job"))
+    assert agent.cli.run("deploy", "solo").code == 0
+    agent.define("solo", one("job", 'env = ["A=b"]'))
+    assert agent.cli.run("deploy", "solo").code == 0
+    assert variables(rootless, "solo-job")["A"] == "b"
+    assert agent.cli.run("plan").code == 0
+    assert agent.cli.run("rollback", "solo").code == 0
+    assert "A" not in variables(rootless, "solo-job")
+    assert agent.cli.run("plan").code == 2
+    assert agent.cli.run("sync").code == 0
+    assert variables(rootless, "solo-job")["A"] == "b"
+    assert agent.cli.run("plan").code == 0
