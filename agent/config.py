@@ -15,8 +15,10 @@ from mcp.shared.url import Endpoint, parse_https_url
 BACKENDS = ("local", "mcias")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+SHORTEST_INTERVAL = 0.1  # seconds
+
 # Sections that SPEC knows and this version does not implement: refused, since ignoring one would be a lie.
-_NOT_YET = ("metacrypt", "mcns", "mcproxy", "monitor")
+_NOT_YET = ("metacrypt", "mcns", "mcproxy")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,18 @@ class MciasConfig:
     endpoint: Endpoint
     ca_cert: Path | None
     service_name: str
+
+
+@dataclass(frozen=True)
+class MonitorConfig:
+    """How the monitor watches; times are in seconds, `alert_command` is an argv and empty where there is none."""
+
+    interval: float = 60.0
+    alert_command: tuple[str, ...] = ()
+    cooldown: float = 900.0
+    flap_threshold: int = 3
+    flap_window: float = 600.0
+    retention: float = 30 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -42,9 +56,10 @@ class AgentConfig:
     settle: float
     log_level: str
     source: Path
+    boot_order: tuple[tuple[str, ...], ...] = ()
+    monitor: MonitorConfig = MonitorConfig()
     services_root: Path = Path("/srv")
     mcias: MciasConfig | None = None
-    boot_order: tuple[tuple[str, ...], ...] = ()
 
 
 def load(path: Path) -> AgentConfig:
@@ -54,7 +69,7 @@ def load(path: Path) -> AgentConfig:
 
 def _build(root: Table, path: Path) -> AgentConfig:
     server, database, agent = root.table("server"), root.table("database"), root.table("agent")
-    auth, log = root.table("auth"), root.table("log")
+    auth, log, monitor = root.table("auth"), root.table("log"), root.table("monitor")
     for name in _NOT_YET:
         if root.has(name):
             root.table(name).items()
@@ -73,28 +88,14 @@ def _build(root: Table, path: Path) -> AgentConfig:
         settle=_seconds(agent, "settle", "5s"),
         log_level=level,
         source=path,
+        boot_order=_boot_order(agent),
+        monitor=_monitor(monitor),
         services_root=agent.checked("services_root", _absolute, "/srv") or Path("/srv"),
         mcias=_mcias(root, auth),
-        boot_order=_boot_order(agent),
     )
-    for table in (server, database, agent, auth, log):
+    for table in (server, database, agent, auth, log, monitor):
         table.close()
     return config
-
-
-def _boot_order(agent: Table) -> tuple[tuple[str, ...], ...]:
-    """Stages of services, each up before the next begins."""
-    stages, seen = agent.lists("boot_order"), set[str]()
-    for index, stage in enumerate(stages):
-        if not stage:
-            agent.problem(f"boot_order[{index}]", "is empty; a stage needs at least one service")
-        for name in stage:
-            if not is_name(name):
-                agent.problem(f"boot_order[{index}]", f"{shown(name)} {NAME_RULE}")
-            elif name in seen:
-                agent.problem(f"boot_order[{index}]", f"{shown(name)} is in it twice")
-            seen.add(name)
-    return stages
 
 
 def _mcias(root: Table, auth: Table) -> MciasConfig | None:
@@ -113,6 +114,56 @@ def _mcias(root: Table, auth: Table) -> MciasConfig | None:
     service_name = table.text("service_name", "mcp")
     table.close()
     return MciasConfig(endpoint, ca_cert, service_name) if endpoint is not None else None
+
+
+def _monitor(table: Table) -> MonitorConfig:
+    threshold = table.integer("flap_threshold", 3)
+    if threshold < 1:
+        table.problem("flap_threshold", f"{threshold} is not a number of changes; expected 1 or more")
+    config = MonitorConfig(
+        interval=table.checked("interval", _interval, "60s") or SHORTEST_INTERVAL,
+        alert_command=_alert_command(table),
+        cooldown=_seconds(table, "cooldown", "15m"),
+        flap_threshold=threshold,
+        flap_window=_seconds(table, "flap_window", "10m"),
+        retention=_seconds(table, "retention", "30d"),
+    )
+    if config.flap_window < config.flap_threshold * config.interval:
+        # one change a round is what can be told of a container, so it would never be seen to flap
+        table.problem("flap_window", "is shorter than flap_threshold rounds; lengthen it, or shorten interval")
+    return config
+
+
+def _interval(text: str) -> float:
+    seconds = parse_duration(text).total_seconds()
+    if seconds < SHORTEST_INTERVAL:
+        raise ValueError(f"expected {SHORTEST_INTERVAL * 1000:g}ms or more")
+    return seconds
+
+
+def _alert_command(table: Table) -> tuple[str, ...]:
+    command = table.texts("alert_command")
+    if command and not command[0].startswith("/"):
+        table.problem("alert_command[0]", f"{shown(command[0])}: expected the absolute path of a program")
+    for index, word in enumerate(command):
+        if "\0" in word:
+            table.problem(f"alert_command[{index}]", "holds a NUL character")
+    return command
+
+
+def _boot_order(agent: Table) -> tuple[tuple[str, ...], ...]:
+    """Stages of services, each up before the next begins."""
+    stages, seen = agent.lists("boot_order"), set[str]()
+    for index, stage in enumerate(stages):
+        if not stage:
+            agent.problem(f"boot_order[{index}]", "is empty; a stage needs at least one service")
+        for name in stage:
+            if not is_name(name):
+                agent.problem(f"boot_order[{index}]", f"{shown(name)} {NAME_RULE}")
+            elif name in seen:
+                agent.problem(f"boot_order[{index}]", f"{shown(name)} is in it twice")
+            seen.add(name)
+    return stages
 
 
 def parse_address(text: str) -> str:

@@ -19,6 +19,7 @@ from agent.files import Files
 from agent.interceptor import Gate
 from agent.lock import hold_lock
 from agent.log import fields, logger
+from agent.monitor import Monitor
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
 from agent.servicer import Servicer
@@ -39,7 +40,9 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     backend: TokenBackend = mcias or LocalBackend(registry)
     stopping = asyncio.Event()
     podman = Podman(config.container_runtime, config.runtime_timeout)
-    servicer = Servicer(config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config))
+    servicer = Servicer(
+        config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config)
+    )
     server = grpc.aio.server(interceptors=[Gate(backend)], options=_options())
     pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
     try:
@@ -49,13 +52,15 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
         report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
         boot = asyncio.create_task(servicer.boot())
+        monitor = asyncio.create_task(_monitor(config, podman, registry, servicer).run(boot))
         ready(address)
         await stopping.wait()
         logger.info("stopping")
         report.cancel()
         boot.cancel()
+        monitor.cancel()
         await asyncio.gather(
-            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report, boot})
+            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report, boot, monitor})
         )
     finally:
         await server.stop(None)
@@ -63,6 +68,10 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         registry.close()
         os.close(lock)
         logger.info("stopped")
+
+
+def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servicer: Servicer) -> Monitor:
+    return Monitor(config.node_name, config.monitor, podman, registry, servicer.operations, servicer.events)
 
 
 def service_files(config: AgentConfig) -> Files:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from agent import config as configuration
-from agent.config import AgentConfig, MciasConfig
+from agent.config import AgentConfig, MciasConfig, MonitorConfig
 from mcp.shared.errors import InvalidFile
+from mcp.shared.names import NAME_RULE
 from mcp.shared.url import Endpoint
 
 WHOLE = """
@@ -65,6 +66,21 @@ def test_defaults(tmp_path: Path) -> None:
     assert (config.log_level, config.services_root) == ("info", Path("/srv"))
 
 
+def test_boot_order(tmp_path: Path) -> None:
+    agent = REQUIRED + 'boot_order = [["mcns", "mcias"], ["mc-proxy"]]\n'
+    assert load(tmp_path, agent).boot_order == (("mcns", "mcias"), ("mc-proxy",))
+    assert load(tmp_path, REQUIRED).boot_order == ()
+    for value, problem in (
+        ('["mcns"]', "agent.boot_order[0]: expected a list of strings"),
+        ('[["mcns"], []]', "agent.boot_order[1]: is empty; a stage needs at least one service"),
+        ('[["mcns"], ["a", "mcns"]]', 'agent.boot_order[1]: "mcns" is in it twice'),
+        ('[["No Name"]]', f'agent.boot_order[0]: "No Name" {NAME_RULE}'),
+        ('"mcns"', "agent.boot_order: expected a list, found a string"),
+        ("[[1]]", "agent.boot_order[0]: expected a list of strings"),
+    ):
+        assert problems_of(tmp_path, f"{REQUIRED}boot_order = {value}\n") == [problem]
+
+
 def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
     assert problems_of(tmp_path, "") == [
         "server.grpc_addr: is missing; expected a string",
@@ -109,7 +125,7 @@ def test_mistakes(tmp_path: Path, old: str, new: str, problem: str) -> None:
     assert found[0].startswith(problem)
 
 
-@pytest.mark.parametrize("section", ["metacrypt", "mcns", "mcproxy", "monitor"])
+@pytest.mark.parametrize("section", ["metacrypt", "mcns", "mcproxy"])
 def test_what_is_not_there_yet_is_refused_and_not_ignored(tmp_path: Path, section: str) -> None:
     found = problems_of(tmp_path, f"{WHOLE}\n[{section}]\nserver_url = 'https://example.net'\n")
     assert found == [f"{section}: is not supported by this version; remove the section"]
@@ -146,6 +162,49 @@ def test_mcias(tmp_path: Path) -> None:
 def test_mistakes_with_mcias(tmp_path: Path, old: str, new: str, problem: str) -> None:
     (found,) = problems_of(tmp_path, REQUIRED + MCIAS.replace(old, new))
     assert found.startswith(f"mcias.{problem}")
+
+
+MONITOR = """
+[monitor]
+interval = "30s"
+alert_command = ["/usr/local/bin/notify", "--all"]
+cooldown = "1h"
+flap_threshold = 4
+flap_window = "20m"
+retention = "7d"
+"""
+
+
+def test_the_monitor(tmp_path: Path) -> None:
+    assert load(tmp_path, WHOLE).monitor == MonitorConfig(60, (), 900, 3, 600, 30 * 86400)
+    assert load(tmp_path, WHOLE + MONITOR).monitor == MonitorConfig(
+        interval=30,
+        alert_command=("/usr/local/bin/notify", "--all"),
+        cooldown=3600,
+        flap_threshold=4,
+        flap_window=1200,
+        retention=7 * 86400,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('"30s"', '"0s"', 'monitor.interval: "0s": expected 100ms or more'),
+        ('"30s"', '"often"', 'monitor.interval: "often": expected a duration such as'),
+        ('"30s"', '"10m"', "monitor.flap_window: is shorter than flap_threshold rounds; lengthen it, or shorten"),
+        ("= 4", "= 0", "monitor.flap_threshold: 0 is not a number of changes; expected 1 or more"),
+        ("= 4", '= "4"', "monitor.flap_threshold: expected an integer, found a string"),
+        ('"/usr/local/bin/notify"', '"notify"', 'monitor.alert_command[0]: "notify": expected the absolute path of'),
+        ('"--all"', '"\\u0000"', "monitor.alert_command[1]: holds a NUL character"),
+        ('["/usr/local/bin/notify", "--all"]', '"/bin/x"', "monitor.alert_command: expected a list, found a string"),
+        ("retention", "retentoin", "monitor.retentoin: unknown key; did you mean retention?"),
+    ],
+)
+def test_mistakes_of_the_monitor(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert MONITOR.count(old) == 1
+    (found,) = problems_of(tmp_path, WHOLE + MONITOR.replace(old, new))
+    assert found.startswith(problem)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:9444", "[::1]:9444", "[::]:65535"])
