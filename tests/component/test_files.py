@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proto.mcp.v1 import mcp_pb2 as pb
-from tests.agents import Agent, Home, Outcome, Wrap, agent_env
+from tests.agents import STOP_SECONDS, Agent, Home, Outcome, Wrap, agent_env
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import service
 from tests.component.fakes import FakePodman, wait_for
@@ -355,6 +355,40 @@ def test_an_agent_that_is_killed_leaves_nothing(rig: Rig, tmp_path: Path) -> Non
     assert process.stderr.read().startswith(b"mcp: rift: ")
     assert everything(web(agent)) == set()
     rig.restart()
+
+
+def test_an_agent_that_is_stopped_does_not_wait_for_ever(rig: Rig) -> None:
+    agent = rig.agent
+    agent.define("web", service())
+    web(agent).mkdir()
+    process = subprocess.Popen(
+        [*agent.cli.command, "push", "-", "web/x"],
+        env=agent.cli.environment(),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write("never more than this")
+    process.stdin.flush()
+    wait_for(lambda: held(agent))
+    assert agent.stop() < STOP_SECONDS
+    process.stdin.close()
+    assert process.wait(10) in (1, 4)
+    assert process.stderr is not None
+    assert process.stderr.read().startswith("mcp: rift: ")
+    assert everything(web(agent)) == set()
+
+
+def test_two_pushes_of_one_file_at_once(agent: Agent, tmp_path: Path) -> None:
+    contents = [bytes([number]) * 8 * MB for number in range(4)]
+    processes = []
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content)
+        processes.append(agent.cli.popen("push", str(tmp_path / str(number)), "web/contended/x"))
+    assert [(*process.communicate(), process.returncode)[1:] for process in processes] == [("", 0)] * 4
+    assert (web(agent) / "contended" / "x").read_bytes() in contents
+    assert everything(web(agent) / "contended") == {"x"}
 
 
 def test_a_pull_that_is_interrupted_leaves_nothing(rig: Rig, tmp_path: Path) -> None:
