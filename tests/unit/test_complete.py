@@ -37,8 +37,8 @@ class Complete:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys = capsys
 
-    def __call__(self, *words: str, shell: str = "zsh") -> list[str]:
-        assert main.main(["__complete", shell, *words]) == 0
+    def __call__(self, *words: str, asked_by: str = "zsh") -> list[str]:
+        assert main.main(["__complete", asked_by, *words]) == 0
         out, err = self.capsys.readouterr()
         assert err == ""
         return [line.partition("\t")[0] for line in out.splitlines()]
@@ -97,9 +97,9 @@ def test_options_and_their_values(complete: Complete, words: list[str], expected
 
 
 def test_bash_splits_words_at_the_equals_sign(complete: Complete) -> None:
-    assert complete("logs", "--node", "=", "o", shell="bash") == ["orion"]
-    assert complete("logs", "--node", "=", shell="bash") == ["rift", "orion"]
-    assert complete("logs", "--node", "=", "rift", "--fo", shell="bash") == ["--follow"]
+    assert complete("logs", "--node", "=", "o", asked_by="bash") == ["orion"]
+    assert complete("logs", "--node", "=", asked_by="bash") == ["rift", "orion"]
+    assert complete("logs", "--node", "=", "rift", "--fo", asked_by="bash") == ["--follow"]
 
 
 def test_the_configuration_that_the_line_names(complete: Complete, tmp_path: Path) -> None:
