@@ -1,0 +1,92 @@
+"""The monitor's rounds, on a podman that says what the test wants."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import MonitorConfig
+from agent.event_log import EventLog
+from agent.event_table import Event
+from agent.monitor import Monitor
+from agent.operations import Operations
+from agent.podman import Container
+from agent.registry import AsyncRegistry, Registry
+from mcp.shared.errors import McpError, NotReady, Unavailable
+from mcp.shared.spec import ComponentSpec
+
+Listed = list[Container] | McpError
+
+
+class Podman:
+    """Answers with one list after the other."""
+
+    def __init__(self, *answers: Listed) -> None:
+        self.answers = list(answers)
+
+    async def containers(self) -> list[Container]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, McpError):
+            raise answer
+        return answer
+
+
+class FullDisk(EventLog):
+    """Cannot write the first time."""
+
+    full = True
+
+    async def add(self, events: Sequence[Event]) -> None:
+        if self.full:
+            self.full = False
+            raise NotReady("the disk is full")
+        await super().add(events)
+
+
+def web(state: str) -> list[Container]:
+    """The container of web in a state."""
+    return [Container("id", "web", "localhost/web:1", state, 0, None)]
+
+
+def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventLog) -> list[tuple[str, str]]:
+    """Let the monitor run until podman has given all its answers; return the events."""
+    registry = Registry(folder / "mcp.db")
+    registry.put_component("web", 0, ComponentSpec("web", "localhost/web:1"), "running")
+    shared, podman = AsyncRegistry(registry), Podman(*answers)
+
+    async def play() -> None:
+        rules: Any = MonitorConfig(interval=0.01)
+        monitor = Monitor("rift", rules, podman, shared, Operations(), log(shared))  # type: ignore[arg-type]
+        task = asyncio.create_task(monitor.run(asyncio.create_task(asyncio.sleep(0))))
+        async with asyncio.timeout(10):
+            while podman.answers:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.wait({task})
+
+    asyncio.run(play())
+    events = [(event.previous, event.state) for event in registry.events()]
+    shared.close()
+    return events
+
+
+def test_rounds_that_fail_are_skipped(tmp_path: Path) -> None:
+    answers: list[Listed] = [web("running"), Unavailable("podman hangs"), web("running"), Unavailable("again"), []]
+    assert rounds(tmp_path, answers) == [("", "running"), ("running", "unknown")]
+
+
+def test_an_empty_list_that_follows_no_failure_is_believed(tmp_path: Path) -> None:
+    assert rounds(tmp_path, [web("running"), []]) == [("", "running"), ("running", "removed")]
+
+
+def test_events_that_cannot_be_written_are_written_later(tmp_path: Path) -> None:
+    answers: list[Listed] = [web("running"), web("exited")]
+    assert rounds(tmp_path, answers, FullDisk) == [("", "running"), ("running", "exited")]
+
+
+def test_a_bug_in_a_round_does_not_end_the_monitor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken: Any = RuntimeError  # not even an McpError
+    assert rounds(tmp_path, [web("running"), broken, web("exited")])[-1] == ("running", "exited")
