@@ -15,7 +15,7 @@ def ok(done: Outcome) -> str:
 
 
 def deploy(rig: Rig, image: str) -> Outcome:
-    rig.agent.define("web", service("web", component("api", image)))
+    rig.agent.define("web", service("web", component("api", image, 'restart = "no"')))
     return rig.agent.cli.run("deploy", "web")
 
 

@@ -127,7 +127,7 @@ def test_a_service_that_is_not_active_is_stopped(rig: Rig) -> None:
 
 
 def test_sync_goes_on_after_a_service_that_fails(rig: Rig) -> None:
-    rig.agent.define("bad", service("bad", component("api", FAIL)))
+    rig.agent.define("bad", service("bad", component("api", FAIL, 'restart = "no"')))
     rig.agent.define("web", service("web", component("api", more=route())))
     done = rig.agent.cli.run("sync")
     assert done.code == 1

@@ -126,7 +126,10 @@ def test_deploying_again_keeps_the_port_and_replaces_the_container(agent: Agent,
     ("change", "words"),
     [
         ('image = "localhost/mcp-nosuch:2.0"', ["podman pull"]),
-        ('image = "localhost/mcp-fail:1.0.0"', ["exit code 3", "cannot read the configuration", "runs again"]),
+        (
+            'image = "localhost/mcp-fail:1.0.0"',
+            ["ended", "soon after its start", "cannot read the configuration", "runs again"],
+        ),
         (
             'image = "localhost/mcp-worker:1.0.0"\nvolumes = ["/no/such/folder:/data"]',
             ["/no/such/folder", "runs again"],
@@ -183,7 +186,7 @@ def taken_port() -> Iterator[int]:
 
 
 def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Private) -> None:
-    agent.define("solo", one("job", image="localhost/mcp-fail:1.0.0"))
+    agent.define("solo", one("job", 'restart = "no"', image="localhost/mcp-fail:1.0.0"))
     done = agent.cli.run("deploy", "solo")
     assert done.code == 1
     assert done.errors[0] == "mcp: solo/job: the new container ended with exit code 3 soon after its start"
