@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from mcp import service as definitions
 from mcp.config import Node
 from mcp.session import Session
-from mcp.shared.errors import McpError, NotFound, Unreachable
+from mcp.shared.errors import McpError, NotFound, Unauthenticated, Unreachable
 
 if TYPE_CHECKING:
     from mcp.client import Agent
@@ -35,7 +35,7 @@ class Answer(Generic[T]):
 
 
 def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[Agent], T]") -> list[Answer[T]]:
-    """Ask every node at once; the answers come in the nodes' order."""
+    """Ask every node at once; answers come in the nodes' order. Raises Unauthenticated where all refuse the token."""
     session.token  # noqa: B018 - a missing token is one error, not one for each node
     session.ca  # noqa: B018
 
@@ -47,9 +47,17 @@ def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[Agent], T]"
             return Answer(node, None, error)
 
     if len(nodes) <= 1:
-        return [one(node) for node in nodes]
+        return _with_one_refusal([one(node) for node in nodes])
     with ThreadPoolExecutor(min(AT_ONCE, len(nodes))) as pool:
-        return list(pool.map(one, nodes))
+        return _with_one_refusal(list(pool.map(one, nodes)))
+
+
+def _with_one_refusal(answers: list[Answer[T]]) -> list[Answer[T]]:
+    """The answers; a token that has expired everywhere is one error as well, as a missing one is."""
+    errors = [answer.error for answer in answers if isinstance(answer.error, Unauthenticated)]
+    if errors and len(errors) == len(answers):
+        raise errors[0]
+    return answers
 
 
 def nodes_for(session: Session, service: str, node: str | None) -> Sequence[Node]:

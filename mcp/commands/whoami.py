@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mcp import fleet, output
 from mcp.commands import arguments
 from mcp.session import Session
-from mcp.shared.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
@@ -23,19 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(session: Session, args: argparse.Namespace) -> int:
-    """Ask the nodes whose token it is; one that none of them accepts is one error, not one for each."""
+    """Ask the nodes whose token it is."""
     nodes = [session.config.node(args.node)] if args.node else session.config.nodes
     answers = fleet.ask_all(session, nodes, lambda agent: agent.who_am_i())
-    errors = [answer.error for answer in answers if answer.error is not None]
-    if errors and len(errors) == len(answers) and all(isinstance(error, Unauthenticated) for error in errors):
-        raise errors[0]
     rows = [{"node": answer.node.name, "state": answer.state, **_account(answer.value)} for answer in answers]
     if args.json:
         output.print_json(rows)
     else:
         output.table(HEADERS, [_cells(row) for row in rows])
-    for error in errors:
-        output.error(str(error))
+    for answer in answers:
+        if answer.error is not None:
+            output.error(str(answer.error))
     return fleet.exit_code(answers)
 
 

@@ -49,7 +49,7 @@ MISTAKES: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
     "an address out of range": (('"127.0.0.1:0"', '"127.0.0.1:99999"'), ("server.grpc_addr: ",)),
     "a relative path": (('path = "/', 'path = "'), ("database.path: ",)),
     "another runtime": (('[agent]', '[agent]\ncontainer_runtime = "docker"'), ('agent.container_runtime: "docker"',)),
-    "another backend": (("[agent]", '[auth]\nbackend = "ldap"\n[agent]'), ('auth.backend: "ldap" is not supported',)),
+    "another backend": (("[agent]", '[auth]\nbackend = "ldap"\n[agent]'), ('auth.backend: "ldap" is not one of',)),
     "a section of later": (("[agent]", '[mcns]\nzone = "x"\n[agent]'), ("mcns: is not supported by this version",)),
     "a log level": (("[agent]", '[log]\nlevel = "loud"\n[agent]'), ('log.level: "loud" is not one of',)),
     "not toml": (("[agent]", "[agent"), ("is not valid TOML",)),

@@ -246,7 +246,7 @@ def test_a_ca_that_is_damaged(shared: Rig, tmp_path: Path) -> None:
 def test_a_token_that_is_missing(shared: Rig, tmp_path: Path) -> None:
     (tmp_path / "mcp.toml").write_text(shared.agent.mcp_toml.read_text())
     cli, path = Cli(tmp_path / "mcp.toml"), tmp_path / "token"
-    check(cli.run("ps"), AUTH, f"there is no token in {path}; put a token into the file, mode 0600")
+    check(cli.run("ps"), AUTH, f"there is no token in {path}; make a token with `mcp-agent token add`")
     path.touch(mode=0o600)
     check(cli.run("ps"), AUTH, f"{path} is empty")
     path.write_text(shared.agent.token)

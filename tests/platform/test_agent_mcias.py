@@ -285,7 +285,10 @@ def test_an_expired_token_says_to_log_in_again(fleet: Fleet) -> None:
     end = max(end for _, end in fleet.mcias.tokens.values())
     wait_for(lambda: datetime.now(UTC) > end)
     fleet.agent.define("web", 'name = "web"\nnode = "rift"\n[[components]]\nname = "web"\nimage = "a.example/b:v1"\n')
-    for argv in (["whoami"], ["whoami", "--json"], ["deploy", "web"]):
+    again = fleet.agent.mcp_toml.read_text().partition("[[nodes]]")[2].replace("rift", "orion")
+    with fleet.agent.mcp_toml.open("a") as file:  # a second node, which refuses it just the same
+        file.write(f"[[nodes]]{again}")
+    for argv in (["whoami"], ["whoami", "--json"], ["ps"], ["node", "list"], ["deploy", "web"]):
         done = fleet.cli.run(*argv)
         check(done, AUTH, f"rift: the token of ann expired at {end:%Y-%m-%d %H:%M} UTC; log in with `mcp login`")
 
