@@ -43,6 +43,7 @@ lock: $(VENV)/ready ## renew requirements/runtime.lock: the hash of every wheel,
 bench: host-demo $(VENV)/ready ## measure what the README says about speed and size
 	$(RUN) build.py --arch own
 	$(RUN) -m bench.run
+	$(RUN) -m bench.scale
 	$(RUN) -m bench.files
 
 setup: host-test $(VENV)/ready ## install what the tests need (packages as root through apt; else it says which command to run)

@@ -14,7 +14,7 @@ from mcp.shared.times import ago
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
-HEADERS = ("SERVICE", "COMPONENT", "NODE", "DESIRED", "OBSERVED", "VERSION", "RESTARTS", "SINCE", "")
+HEADERS = ("SERVICE", "COMPONENT", "NODE", "DESIRED", "OBSERVED", "VERSION", "RESTARTS", "FOR", "")
 
 Row = dict[str, object]
 

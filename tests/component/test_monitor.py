@@ -15,7 +15,7 @@ from tests.component.fakes import wait_for
 from tests.component.wire import connected, request_for
 
 OWN = {"PATH", "HOME", "LC_ALL"}  # what tools need; sh adds PWD and the like
-FACTS = {f"MCP_{word}" for word in "NODE SERVICE COMPONENT KIND DESIRED OBSERVED DETAIL SINCE".split()}
+FACTS = {f"MCP_{word}" for word in ["NODE", "SERVICE", "COMPONENT", "KIND", "DESIRED", "OBSERVED", "DETAIL", "SINCE"]}
 
 
 class Watched:
