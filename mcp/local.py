@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ class Source:
         """Open it; raises McpError. `size` (bytes) is 0 where it is not known, `mode` where there is none."""
         self.name = name
         self.size = self.mode = self._left = 0
+        if name == STANDARD and sys.stdin is None:  # then 0 is no descriptor, or another file's
+            raise McpError("standard input is closed", "name a file, or pipe something in")
         try:
             self._file = os.dup(0) if name == STANDARD else os.open(name, os.O_RDONLY)
         except (OSError, ValueError) as error:

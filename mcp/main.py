@@ -89,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")
+        output.give_up_stdout()  # where it is full, Python's own end would complain once more
         return EXIT_FAILED
 
 

@@ -132,6 +132,6 @@ def size_text(count: int) -> str:
 
 
 def give_up_stdout() -> None:
-    """After a broken pipe: let nothing else be written, so that Python's own end is silent."""
+    """After a broken pipe or a full disk: let nothing else be written, so that Python's own end is silent."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())

@@ -142,6 +142,28 @@ def test_standard_input_and_output(agent: Agent) -> None:
     assert (done.returncode, done.stderr, done.stdout == content) == (0, b"", True)
 
 
+def test_standard_input_and_output_that_are_not_to_be_had(agent: Agent) -> None:
+    def run(*args: str) -> tuple[int, str]:
+        """Through a shell: only there can a stream be closed."""
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {args[0]}', "sh", *agent.cli.command, *args[1:]],
+            env=agent.cli.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    web(agent).mkdir(exist_ok=True)
+    (web(agent) / "some").write_text("some")
+    closed = "mcp: standard input is closed; name a file, or pipe something in\n"
+    assert run("<&-", "push", "-", "web/closed") == (1, closed)
+    assert not (web(agent) / "closed").exists()
+    full = "mcp: input or output: No space left on device\n"
+    assert run(">/dev/full", "pull", "web/some", "-") == (1, full)
+    assert run(">/dev/full", "pull", "web/some", "/dev/null")[0] == 1
+
+
 def test_a_link_here_is_kept_and_its_file_replaced(agent: Agent, tmp_path: Path) -> None:
     web(agent).mkdir(exist_ok=True)
     (web(agent) / "linked").write_text("new")
