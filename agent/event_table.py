@@ -1,11 +1,10 @@
-"""The registry's table of events: what the monitor saw, and when. A part of agent/registry.py, which is long enough."""
+"""The registry's table of events: what the monitor saw, and when."""
 
-import sqlite3
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from agent.database import Database
 
 NO_LIMIT = -1  # as SQLite has it
 
@@ -23,18 +22,8 @@ class Event:
     number: int = 0
 
 
-class EventTable(ABC):
-    """What Registry can do with events. Every method is one transaction and may block."""
-
-    _db: sqlite3.Connection
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[None]:
-        """One write transaction."""
-
-    @abstractmethod
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        """The rows of a query."""
+class EventTable(Database):
+    """What Registry can do with events. Every method is one transaction."""
 
     def add_events(self, events: Sequence[Event]) -> None:
         """Write events, all or none; the registry gives them their numbers."""

@@ -6,7 +6,7 @@ import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
-from agent.registry import BUSY_TIMEOUT, RegistryError, as_mcp_error
+from agent.database import BUSY_TIMEOUT, RegistryError, as_mcp_error
 from mcp.shared.errors import McpError, NotFound, NotReady
 
 

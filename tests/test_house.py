@@ -19,7 +19,10 @@ GENERATED = ("mcp_pb2.py", "mcp_pb2_grpc.py")
 FILE_LIMIT = 400  # lines of one module
 
 KNOW_GRPC = {"agent/server.py", "agent/servicer.py", "agent/interceptor.py", "mcp/client.py"}
-KNOW_SQL = {"agent/registry.py", "agent/event_table.py", "agent/migrations.py", "agent/snapshot.py"}
+KNOW_SQL = {
+    *("agent/database.py", "agent/migrations.py", "agent/snapshot.py"),
+    *("agent/component_table.py", "agent/event_table.py", "agent/history_table.py", "agent/token_table.py"),
+}
 STARTS_PROCESSES = {"mcp/shared/proc.py"}
 PRINTS = {"mcp/output.py", "mcp/main.py", "mcp/shared/cli.py"}
 SHARED_BY_COMMANDS = {"mcp.commands.arguments", "mcp.commands.changes", "mcp.commands.results"}

@@ -72,7 +72,8 @@ def test_results_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_results_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert results.show("web", "rift", "deployed", RESULTS, True) == 1
     shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    where = {"service": "web", "node": "rift", "unchanged": False, "last_lines": []}
     assert shown == [
-        {"service": "web", "component": "api", "node": "rift", "success": True, "error": ""},
-        {"service": "web", "component": "web", "node": "rift", "success": False, "error": "image\nis gone"},
+        {**where, "component": "api", "success": True, "error": ""},
+        {**where, "component": "web", "success": False, "error": "image\nis gone"},
     ]

@@ -89,6 +89,7 @@ def test_the_containers_of_podman_4() -> None:
         exit_code=0,
         started=datetime(2026, 11, 22, 16, 1, 58, tzinfo=UTC),
         labels={"mcp.service": "web", "mcp.component": "web", "org.opencontainers.image.version": "1.0.0"},
+        image_id="4ba8b5d235340eafc4f6d6afab1d48236e2acd38f8ef8d09c297697e1489416d",
     )
     assert web.running
     assert (brief.name, brief.state, brief.exit_code, brief.running) == ("web-brief", "exited", 3, False)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import migrations, registry
+from agent import database, migrations
 from agent.registry import AsyncRegistry, Registry, RegistryError, TokenRow
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.spec import ComponentSpec, RouteSpec
@@ -85,7 +85,7 @@ def test_migrations_run_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     Registry(path).close()
     assert schema_version(path) == len(migrations.MIGRATIONS)
     more = (*migrations.MIGRATIONS, "CREATE TABLE extra (a TEXT);\nINSERT INTO extra VALUES ('once');\n")
-    monkeypatch.setattr(registry, "MIGRATIONS", more)
+    monkeypatch.setattr(database, "MIGRATIONS", more)
     for _ in range(3):
         opened = Registry(path)
         assert opened._rows("SELECT a FROM extra") == [("once",)]
@@ -98,7 +98,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
     opened.put_component("web", 0, WEB, "running")
     opened.close()
     broken = (*migrations.MIGRATIONS, "DELETE FROM components;\nCREATE TABLE tokens (a TEXT);\n")
-    monkeypatch.setattr(registry, "MIGRATIONS", broken)
+    monkeypatch.setattr(database, "MIGRATIONS", broken)
     with pytest.raises(sqlite3.OperationalError, match="table tokens already exists"):
         Registry(path)
     monkeypatch.undo()
