@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; expected failures are one line on stderr and a documented exit status."""
     from mcp import output
 
+    output.replace_closed_streams()
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -131,6 +131,14 @@ def size_text(count: int) -> str:
     return f"{value:.1f} {unit}"
 
 
+def replace_closed_streams() -> None:
+    """Where stdout or stderr is closed, Python has None: let writing to the first fail, to the second do nothing."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
 def give_up_stdout() -> None:
     """After a broken pipe or a full disk: let nothing else be written, so that Python's own end is silent."""
     devnull = os.open(os.devnull, os.O_WRONLY)

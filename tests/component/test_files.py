@@ -161,7 +161,9 @@ def test_standard_input_and_output_that_are_not_to_be_had(agent: Agent) -> None:
     assert not (web(agent) / "closed").exists()
     full = "mcp: input or output: No space left on device\n"
     assert run(">/dev/full", "pull", "web/some", "-") == (1, full)
-    assert run(">/dev/full", "pull", "web/some", "/dev/null")[0] == 1
+    shut = "mcp: input or output: Bad file descriptor\n"
+    assert run(">&-", "pull", "web/some", "-") == run(">&-", "version") == (1, shut)
+    assert run("2>&-", "pull", "web/none", "-") == (1, "")
 
 
 def test_a_link_here_is_kept_and_its_file_replaced(agent: Agent, tmp_path: Path) -> None:
