@@ -6,7 +6,7 @@ Podman is asked three times, however many containers there are: for the list, fo
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ class Adopted:
     spec: ComponentSpec | None = None
     digest: str = ""
     running: bool = False
+    deploy: int = 0  # the number of the deploy that made it, where an earlier registry's did
 
 
 class Adopter:
@@ -53,12 +54,12 @@ class Adopter:
         if service and not found and not known:
             names = ", ".join(sorted(_names(containers))) or "none at all"
             raise NotFound(f"no container is named {service} or {service}-…", f"there are: {names}")
-        judged = await self._judge(found)
+        judged = await self._judge(found, containers)
         if not dry_run:
             judged = await self._register(judged, user)
         return known + judged
 
-    async def _judge(self, found: dict[str, tuple[str, str]]) -> list[Adopted]:
+    async def _judge(self, found: dict[str, tuple[str, str]], containers: Sequence[Container]) -> list[Adopted]:
         """Each container (`found`: its service and component by its name) as it would be registered."""
         named = {name: place for name, place in found.items() if is_name(place[0]) and is_name(place[1])}
         misnamed = [
@@ -67,11 +68,12 @@ class Adopter:
             if name not in named
         ]
         details = await self._inspect(["inspect", "--type=container"], sorted(named))
+        deploys = {each.name: each.deploy for each in containers}
         images = {
             str(row.get("Id")): row for row in await self._inspect(["image", "inspect"], sorted(_image_ids(details)))
         }
         judged = [
-            judge(row, images.get(str(row.get("Image")), {}), *named[name])
+            replace(judge(row, images.get(str(row.get("Image")), {}), *named[name]), deploy=deploys[name])
             for row in details
             if (name := str(row.get("Name"))) in named
         ]
@@ -101,12 +103,16 @@ class Adopter:
 
     async def _put(self, service: str, good: list[Adopted]) -> list[Adopted]:
         position = len(await self._registry.call(Registry.components, service))
+        if highest := max(each.deploy for each in good):
+            await self._registry.call(Registry.begin_deploys_after, highest)
         results = []
         for number, each in enumerate(good, position):
             assert each.spec is not None, "what is good has a specification"
             state = "running" if each.running else "stopped"
             try:
-                await self._registry.call(Registry.put_component, service, number, each.spec, state, each.digest)
+                await self._registry.call(
+                    Registry.put_component, service, number, each.spec, state, each.digest, each.deploy
+                )
             except McpError as error:
                 results.append(_refused(each, str(error)))
             else:

@@ -115,7 +115,11 @@ def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
     rig.restart()
     done = rig.agent.cli.run("adopt", "--all")
     assert (done.code, done.stdout) == (0, "a-b/c-d: adopted on rift\n")
-    assert lives(rig) == before
+    done = rig.agent.cli.run("deploy", "a-b")
+    assert done.code == 0
+    assert lives(rig) == before, "it is up to date"
+    assert rig.agent.cli.run("deploy", "a-b", "--force").code == 0
+    assert int(rig.fake.containers()["a-b-c-d"]["labels"]["mcp.deploy"]) > 1, "no number is given twice"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The fake podman is honest: the same commands, given to it and to real rootless podman, come to the same."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from agent import inspected
 from agent.details import Details, parse_details
 from agent.podman import NewContainer, logs_argv, run_argv
-from mcp.shared.spec import HealthSpec
+from mcp.shared.spec import ComponentSpec, HealthSpec
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tools.hostlib.private import Private
 
@@ -243,3 +245,25 @@ def test_the_fake_refuses_what_the_agent_does_not_build(fake: FakePodman) -> Non
         code, out, err = run(*argv)
         assert (code, out, err.startswith("Error: ")) == (125, "", True)
     assert all(call["refused"] for call in fake.calls())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"restart": "always", "ports": ("127.0.0.1:PORT:8080",), "env": ("A=b c",)},
+        {"network": "testnet", "user": "0:0", "volumes": ("/tmp:/tmp:ro",), "cmd": ("worker", "-v")},
+    ],
+)
+def test_specifications_are_read_back_alike(rootless: Private, fake: FakePodman, more: dict[str, Any]) -> None:
+    read = []
+    for run, port in ((real_runner(rootless), "23461"), (fake_runner(fake), "23462")):
+        run("network", "create", "testnet")
+        argv = [word.replace("PORT", port) for word in new("w", WEB, **more)]
+        assert run(*argv, stdin="A=b c\n" if "env" in more else "")[0] == 0
+        (container,) = json.loads(run(*INSPECT, "w")[1])
+        (image,) = json.loads(run("image", "inspect", container["Image"])[1])
+        spec = inspected.component("w", container, image)
+        assert list(inspected.problems(container, image)) == []
+        read.append(dataclasses.replace(spec, ports=tuple(p.replace(port, "PORT") for p in spec.ports)))
+    assert read[0] == read[1]
+    assert read[0] == ComponentSpec("w", WEB, **{"restart": "no", **more})
