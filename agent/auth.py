@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ def bearer_token(header: str | None) -> str:
 def new_token() -> str:
     """A token with 256 bits of randomness."""
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` has the form of what `new_token` makes."""
+    return re.fullmatch(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}", text) is not None
 
 
 def token_hash(token: str) -> str:

@@ -42,7 +42,8 @@ class TokenTable(Database):
                 )
         except sqlite3.IntegrityError:
             raise NotReady(
-                f"there is a token named {token.name} already", "revoke it first, or use another name"
+                f"there is a token named {token.name} already, or this token under another name",
+                "see mcp-agent token list; revoke it first, or use another name",
             ) from None
 
     def tokens(self, sha256: str = "") -> list[TokenRow]:

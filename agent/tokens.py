@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.auth import ACCOUNT_TYPES, new_token, token_row
+from agent.auth import ACCOUNT_TYPES, is_token, new_token, token_row
 from agent.registry import Registry, TokenRow
 from mcp.shared.errors import InvalidInput, one_line
 from mcp.shared.files import write_atomic
@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--expires", metavar="DURATION", help="how long it is valid, as in 90d or 12h (default: for ever)")
     add.add_argument(
         "--output", type=Path, metavar="FILE", help="write the token to FILE (0600) instead of printing it"
+    )
+    add.add_argument(
+        "--token-stdin",
+        action="store_true",
+        help="take over a token that another node made, from stdin, and print none",
     )
     listing = commands.add_parser("list", help="show the accounts; tokens themselves are stored nowhere")
     listing.add_argument("--json", action="store_true", help="print JSON")
@@ -59,9 +64,12 @@ def _add(registry: Registry, args: argparse.Namespace) -> None:
     check_name("name", args.name)
     for role in args.role:
         check_name("--role", role)
-    token = new_token()
+    token = _from_stdin() if args.token_stdin else new_token()
     expires = _expiry(_lifetime(args.expires))
     registry.add_token(token_row(args.name, token, args.type, tuple(args.role), expires))
+    if args.token_stdin and args.output is None:
+        sys.stderr.write(f"added {args.name}, with the token that was given\n")
+        return
     if args.output is None:
         sys.stdout.write(f"{token}\n")
         sys.stderr.write(f"added {args.name}; the token above is shown only now: keep it in a file with mode 0600\n")
@@ -72,6 +80,14 @@ def _add(registry: Registry, args: argparse.Namespace) -> None:
         registry.revoke_token(args.name)  # nobody has the token: nothing half done
         raise
     sys.stderr.write(f"added {args.name}; its token is in {args.output}\n")
+
+
+def _from_stdin() -> str:
+    """A token made by another agent: an operator has one for the whole fleet. Raises InvalidInput for anything else."""
+    text = sys.stdin.read(4096).strip()
+    if not is_token(text):
+        raise InvalidInput("stdin holds no token", "give what `mcp-agent token add` printed on another node")
+    return text
 
 
 def _lifetime(text: str | None) -> timedelta | None:

@@ -59,6 +59,23 @@ def test_a_token_goes_into_a_file(home: Home, tmp_path: Path) -> None:
     assert path.read_text().startswith("mcp_")
 
 
+def test_a_token_of_another_node_is_taken_over(home: Home, tmp_path: Path, template: Home) -> None:
+    token = home.new_token("anna")
+    other = copy_home(template, tmp_path / "other")
+
+    def take_over(name: str, stdin: str) -> Outcome:
+        argv = [*other.command, "token", "--config", str(other.config), "add", name, "--token-stdin"]
+        return run_program(argv, env=agent_env(other.folder), cwd=other.cwd, stdin=stdin)
+
+    done = take_over("anna", f"{token}\n")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "added anna, with the token that was given\n")
+    check(take_over("bob", token), 1, "or this token under another name")
+    for wrong in ("", "secret", token[:-1], token + "x"):
+        check(take_over("bob", wrong), 2, "stdin holds no token")
+    with Agent.start(other, env=agent_env(other.folder)) as agent:
+        assert agent.cli.run("whoami", "--json", env={"MCP_TOKEN": token}).code == 0
+
+
 def test_a_token_that_cannot_be_written_is_not_added(home: Home, tmp_path: Path) -> None:
     for path in (tmp_path / "no" / "token", Path("/proc/token"), tmp_path):
         check(home.token("add", "anna", "--output", str(path)), 1, f"{path}: cannot be written: ")
@@ -66,7 +83,7 @@ def test_a_token_that_cannot_be_written_is_not_added(home: Home, tmp_path: Path)
 
 
 def test_what_is_refused(home: Home) -> None:
-    check(home.token("add", "kyle"), 1, "there is a token named kyle already; revoke it first")
+    check(home.token("add", "kyle"), 1, "there is a token named kyle already, or this token under another name")
     check(home.token("revoke", "zoe"), 1, "no token named zoe; there is: kyle")
     check(home.token("revoke", "a\nb"), 1, "no token named a\\nb")
     check(home.token("add", "a b"), 2, 'name: "a b" is not a valid name')

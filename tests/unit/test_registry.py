@@ -308,7 +308,7 @@ def test_tokens(db: Registry) -> None:
 
 def test_a_token_s_name_is_taken_once(db: Registry) -> None:
     db.add_token(TOKEN)
-    with pytest.raises(NotReady, match="there is a token named ann already; revoke it first"):
+    with pytest.raises(NotReady, match="there is a token named ann already, or this token"):
         db.add_token(replace(TOKEN, sha256="bb"))
     assert db.tokens() == [TOKEN]
 
