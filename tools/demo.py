@@ -22,6 +22,7 @@ from tools.hostlib.private import Private
 DIST = Path(__file__).resolve().parent.parent / "dist"
 PROGRAMS = ("mcp.pyz", "mcp-agent.pyz")
 FOLLOW_SECONDS = 5
+PLAN_HAS_CHANGES = 2  # exit status of `mcp plan`
 
 DEFINITION = """\
 name = "hello"
@@ -167,6 +168,14 @@ def perform(demo: Demo, image: str) -> None:
     if demo.mcp("deploy", "hello/worker") != 1:
         raise HostError("the bad deploy did not fail with exit status 1")
     demo.expect("ps")
+    demo.expect("history", "hello")
+
+    title("What the definition still asks for, and after it is mended")
+    if demo.mcp("plan") != PLAN_HAS_CHANGES:
+        raise HostError("plan did not say that there are changes")
+    path.write_text(DEFINITION.format(image=image))
+    show(["sed", "-i", "s/fail/worker/", "services/hello.toml"])
+    demo.expect("plan")
 
     title("One component can be stopped and started alone")
     demo.expect("stop", "hello/worker")
