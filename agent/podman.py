@@ -299,10 +299,14 @@ class Podman:
 
         podman takes a name that no container has for the beginning of an id: `rm db` could remove any other one.
         """
-        found = await self.find(name)
-        if name in found:
-            argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", found[name].identifier]
-            await self._check(argv, STOP_GRACE + self.timeout * 2)
+        found = (await self.find(name)).get(name)
+        if found is not None:
+            await self.remove_container(found)
+
+    async def remove_container(self, container: Container) -> None:
+        """Stop and remove a container that was found before, whatever it is called by now."""
+        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", container.identifier]
+        await self._check(argv, STOP_GRACE + self.timeout * 2)
 
     async def last_lines(self, name: str, count: int) -> list[str]:
         """The last lines that a container wrote, to either stream."""

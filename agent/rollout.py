@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from agent import ports
-from agent.log import logger
+from agent.log import fields, logger
 from agent.podman import Container, Image, NewContainer, Podman
 from agent.registry import AsyncRegistry, ComponentRow, Registry
 from mcp.shared.errors import McpError, NotReady
@@ -104,6 +104,7 @@ class Rollout:
         self._position = position
         self._name = container_name(settings.service, component.name)
         self._row: ComponentRow | None = None
+        self._found: dict[str, Container] = {}  # nobody else changes them: the service is locked
         self._new: NewContainer | None = None
         self._old: Container | None = None
         self._old_should_run = False
@@ -127,11 +128,12 @@ class Rollout:
         await self._registry.call(Registry.check_container, self._service, self.component.name)
         rows = await self._registry.call(Registry.components, self._service, self.component.name)
         self._row = rows[0] if rows else None
-        await self._refuse_foreign()
+        self._found = await self._podman.find(self._name, aside_name(self._name))
+        self._refuse_foreign()
         image = await self._podman.ensure_image(self.component.image)
         check_architecture(image, self.component.image)
         self.digest = image.digest or image.identifier
-        self.unchanged = not self._settings.force and await self._is_up_to_date(image)
+        self.unchanged = not self._settings.force and self._is_up_to_date(image)
         if self.unchanged:
             return
         await self._podman.ensure_network(self.component.network)
@@ -146,7 +148,9 @@ class Rollout:
     async def replace(self) -> None:
         """Stop the old container, put it aside, and start the new one."""
         assert self._new is not None, "prepare comes first"
-        self._old = await tidy(self._podman, self._name, self._row.deploy if self._row else 0)
+        self._old = self._found.get(self._name)
+        if aside_name(self._name) in self._found:
+            self._old = await tidy(self._podman, self._name, self._row.deploy if self._row else 0)
         self._old_should_run = self._old is not None and (self._old.running or self._was_interrupted())
         self._replacing = True
         if self._old is not None:
@@ -188,7 +192,12 @@ class Rollout:
             self.digest,
             self._settings.deploy,
         )
-        await self._podman.remove(aside_name(self._name))
+        if self._old is None:
+            return
+        try:
+            await self._podman.remove_container(self._old)
+        except McpError as error:  # what is kept is kept: the next deploy or start tidies this away
+            logger.warning("the old container is left", extra=fields(container=aside_name(self._name), error=error))
 
     async def undo(self) -> None:
         """Put things back as they were before; what cannot be put back is added to the error."""
@@ -200,24 +209,23 @@ class Rollout:
         except McpError as error:
             self.error = NotReady(f"{self.error}; and the old container could not be put back: {error}")
 
-    async def _refuse_foreign(self) -> None:
+    def _refuse_foreign(self) -> None:
         """Raise NotReady where the name belongs to a container that neither the registry nor a label says is ours."""
-        current = (await self._podman.find(self._name)).get(self._name)
+        current = self._found.get(self._name)
         if current is not None and self._row is None and LABEL_SERVICE not in current.labels:
             raise NotReady(
                 f"there is a container {self._name} that MCP did not make",
                 f"take it over with mcp adopt {self._service}, or remove it",
             )
 
-    async def _is_up_to_date(self, image: Image) -> bool:
+    def _is_up_to_date(self, image: Image) -> bool:
         row = self._row
         if row is None or row.spec != self.component or row.desired_state != "running":
             return False
-        found = await self._podman.find(self._name, aside_name(self._name))
-        current = found.get(self._name)
+        current = self._found.get(self._name)
         return (
             current is not None
-            and len(found) == 1
+            and len(self._found) == 1
             and current.running
             and current.deploy == row.deploy
             and current.image_id == image.identifier

@@ -97,3 +97,14 @@ def test_a_health_check_decides_where_there_is_one(rig: Rig) -> None:
     assert done.code == 1
     assert "the new container did not become healthy within 0.2 s; the old container runs again" in done.errors[0]
     assert rig.fake.running() == {"web-api": "example.net/well:v1"}
+
+
+def test_an_old_container_that_cannot_be_removed_does_not_undo_what_is_kept(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    rig.fake.misbehave("fail", ["rm"], times=1, message="the storage is busy")
+    ok(deploy(rig, WEB2))
+    assert rig.fake.running() == {"web-api": WEB2}
+    assert set(rig.fake.containers()) == {"web-api", "web-api.old"}
+    ok(deploy(rig, WEB2))
+    assert list(rig.fake.containers()) == ["web-api"]
+    assert rig.fake.running() == {"web-api": WEB2}
