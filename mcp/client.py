@@ -45,8 +45,8 @@ _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
 class Agent(AbstractContextManager["Agent"]):
     """A connection to the agent of one node."""
 
-    def __init__(self, node: Node, ca: bytes | None, token: str, login_hint: str = "get a valid token") -> None:
-        """`ca` verifies the agent's certificate (PEM; None: the system's authorities). Connects when first used.
+    def __init__(self, node: Node, ca: bytes, token: str, login_hint: str = "get a valid token") -> None:
+        """`ca` verifies the agent's certificate (PEM). Connects when first used.
 
         `login_hint` says what to do where the agent does not accept `token`.
         """

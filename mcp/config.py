@@ -173,14 +173,23 @@ def _one_of(text: str, choices: tuple[str, ...]) -> str:
     return text
 
 
-def read_ca(config: Config) -> bytes | None:
-    """The CA certificates that agents are verified against, in PEM, or None for the system's; raises InvalidFile."""
-    if config.ca_cert is None:
-        return None
+def read_ca(config: Config) -> bytes:
+    """The CA certificates that agents are verified against, in PEM: the file's, or the system's; raises InvalidFile."""
+    path = config.ca_cert or _system_authorities()
+    if path is None:
+        raise InvalidFile(str(config.source), ["ca_cert: is missing, and this machine has no authorities of its own"])
     try:
-        pem = config.ca_cert.read_bytes()
+        pem = path.read_bytes()
     except OSError as error:
-        raise InvalidFile(str(config.source), [f"ca_cert: {config.ca_cert} cannot be read: {error.strerror}"]) from None
+        raise InvalidFile(str(config.source), [f"ca_cert: {path} cannot be read: {error.strerror}"]) from None
     if b"-----BEGIN CERTIFICATE-----" not in pem:
-        raise InvalidFile(str(config.source), [f"ca_cert: {config.ca_cert} holds no certificate in PEM"])
+        raise InvalidFile(str(config.source), [f"ca_cert: {path} holds no certificate in PEM"])
     return pem
+
+
+def _system_authorities() -> Path | None:
+    """Where the system keeps them; gRPC would look for a list of its own, which the built file does not have."""
+    import ssl  # only here: slow to import
+
+    found = ssl.get_default_verify_paths().cafile
+    return Path(found) if found else None

@@ -80,7 +80,7 @@ class Session:
         return True
 
     @cached_property
-    def ca(self) -> bytes | None:
+    def ca(self) -> bytes:
         """What agents' certificates are verified against."""
         return configuration.read_ca(self.config)
 

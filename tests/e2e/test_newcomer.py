@@ -69,6 +69,26 @@ def test_without_podman_the_agent_serves_and_says_what_is_missing(folder: Path) 
         assert agent.cli.run("node", "list").code == 0
 
 
+def test_without_a_ca_cert_the_systems_authorities_verify_the_agent(folder: Path) -> None:
+    cli = (PYTHON, "-I", str(folder / CLI_FILE))
+    with Agent.start_dev(
+        folder / "state",
+        env=agent_env(folder),
+        command=(PYTHON, "-I", str(folder / AGENT_FILE)),
+        cwd=folder,
+        cli_command=cli,
+    ) as agent:
+        lines = agent.mcp_toml.read_text().splitlines(keepends=True)
+        (folder / "mcp.toml").write_text("".join(line for line in lines if not line.startswith("ca_cert")))
+        mine = Cli(folder / "mcp.toml", cli, folder)
+        done = mine.run("node", "list")
+        assert done.code == 4
+        assert len(done.errors) == 1
+        assert "shows a certificate that is not trusted" in done.errors[0]
+        trusting = {"SSL_CERT_FILE": str(agent.home.folder / "ca.pem")}  # a system that knows the agent's CA
+        assert mine.run("node", "list", env=trusting).code == 0
+
+
 def test_debian_13_runs_both_files(folder: Path, debian13: Root) -> None:
     """Python 3.13: the CLI there talks to an agent here, and the CLI here to an agent there."""
     binds = {folder: "/mnt/empty"}

@@ -1,6 +1,7 @@
 """mcp.toml: where it is found, and what may be in it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -183,7 +184,6 @@ def test_an_unknown_node_says_which_there_are(tmp_path: Path) -> None:
 
 
 def test_the_ca(tmp_path: Path) -> None:
-    assert configuration.read_ca(load(tmp_path, "")) is None
     config = load(tmp_path, "[auth]\nca_cert = 'ca.pem'")
     with pytest.raises(InvalidFile, match=r"ca_cert: .*/ca\.pem cannot be read: No such file"):
         configuration.read_ca(config)
@@ -192,6 +192,16 @@ def test_the_ca(tmp_path: Path) -> None:
         configuration.read_ca(config)
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     assert configuration.read_ca(config) == b"-----BEGIN CERTIFICATE-----\n"
+
+
+def test_without_a_ca_the_systems_authorities_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\n")
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))  # OpenSSL's own variable
+    assert configuration.read_ca(load(tmp_path, "")) == bundle.read_bytes()
+    monkeypatch.setattr("ssl.get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
+    with pytest.raises(InvalidFile, match="ca_cert: is missing, and this machine has no authorities of its own"):
+        configuration.read_ca(load(tmp_path, ""))
 
 
 def test_every_mistake_is_an_expected_error(tmp_path: Path) -> None:
