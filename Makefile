@@ -43,6 +43,7 @@ lock: $(VENV)/ready ## renew requirements/runtime.lock: the hash of every wheel,
 bench: host-demo $(VENV)/ready ## measure what the README says about speed and size
 	$(RUN) build.py --arch own
 	$(RUN) -m bench.run
+	$(RUN) -m bench.deploy
 	$(RUN) -m bench.scale
 	$(RUN) -m bench.files
 

@@ -77,7 +77,11 @@ def main(argv: list[str] | None = None) -> int:
 
     output.replace_closed_streams()
     try:
-        status = _run(sys.argv[1:] if argv is None else argv)
+        try:
+            status = _run(sys.argv[1:] if argv is None else argv)
+        except SystemExit:  # argparse, after --help: what it printed may not be out yet
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
         return status
     except McpError as error:
@@ -111,9 +115,21 @@ def _run(argv: list[str]) -> int:
 
 
 def _run_in_session(module: Any, args: argparse.Namespace) -> Any:
+    from mcp import output
     from mcp.session import Session
 
-    return module.run(Session(args.config), args)
+    try:
+        return module.run(Session(args.config), args)
+    except McpError as error:
+        if not _answers_by_status(args):
+            raise
+        output.error(str(error))
+        return EXIT_FAILED
+
+
+def _answers_by_status(args: argparse.Namespace) -> bool:
+    """Whether exit status 2 is an answer (there are changes), so that no error may have it."""
+    return args.command == "plan" or (args.command in ("sync", "rollback") and args.dry_run)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

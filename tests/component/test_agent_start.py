@@ -140,7 +140,7 @@ def test_a_registry_that_is_locked(rig: Rig) -> None:
     done = rig.agent.cli.run("stop", "web")
     assert done.code == 1
     (line,) = done.errors
-    assert line.startswith("mcp: web/api: ")
+    assert line.startswith("mcp: rift: ")
     assert "is locked by another process for more than 5 s; try again" in line
     other.execute("ROLLBACK")
     other.close()
@@ -195,7 +195,7 @@ def test_a_full_disk(small_disk: Path, template: Home, tmp_path: Path) -> None:
             done = agent.cli.run("deploy", name)
             assert done.code == 1
             (line,) = done.errors
-            assert line.startswith(f"mcp: {name}/api: {home.database}: cannot be written: ")
+            assert line.startswith(f"mcp: rift: {home.database}: cannot be written: ")
             assert "make room on its disk" in line
         assert fake.running() == {"web-api": WEB}
         assert list(fake.containers()) == ["web-api"]

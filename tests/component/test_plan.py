@@ -137,6 +137,16 @@ def test_sync_goes_on_after_a_service_that_fails(rig: Rig) -> None:
     assert planned(rig) == [("bad/api", "create")]
 
 
+def test_no_error_of_plan_looks_like_changes(rig: Rig) -> None:
+    rig.agent.define("web", 'name = "web"\nnode = "rift"\n')
+    for args in (("plan",), ("sync", "--dry-run"), ("plan", "nothing"), ("plan", "--node", "nowhere")):
+        done = rig.agent.cli.run(*args)
+        assert (done.code, done.stdout) == (1, "")
+        assert all(line.startswith("mcp: ") for line in done.errors)
+    assert rig.agent.cli.run("sync").code == 2
+    assert rig.agent.cli.run("plan", env={"MCP_TOKEN": "wrong"}).code == 1
+
+
 def test_a_node_that_does_not_answer_is_an_error_of_plan(rig: Rig) -> None:
     rig.agent.mcp_toml.write_text(
         rig.agent.mcp_toml.read_text() + '[[nodes]]\nname = "gone"\naddress = "127.0.0.1:1"\n'

@@ -54,7 +54,8 @@ def test_environment_values_are_in_no_command_line_and_no_log(rig: Rig) -> None:
 def test_failures_do_not_give_them_away(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL, ENV)))
     done = rig.agent.cli.run("deploy", "web")
-    assert (done.code, len(done.errors)) == (1, 1)
+    assert done.code == 1
+    assert "its last lines" in done.stderr
     rig.fake.misbehave("fail", ["run"])
     again = rig.agent.cli.run("deploy", "web")
     assert again.code == 1
