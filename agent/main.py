@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcp.shared import streams
 from mcp.shared.cli import Parser
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError, NotReady
 
@@ -20,16 +21,23 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; expected failures are one line on stderr and a documented exit status."""
-    args = _parse(sys.argv[1:] if argv is None else argv)
-    command: Callable[[argparse.Namespace], int] = args.run
+    streams.replace_closed_streams()
     try:
-        return command(args)
+        try:
+            args = _parse(sys.argv[1:] if argv is None else argv)
+            status: int = args.run(args)
+        except SystemExit:  # argparse, after --help: what it printed may not be out yet
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+        return status
     except McpError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"mcp-agent: {line}\n")
         return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_FAILED
     except OSError as error:
         sys.stderr.write(f"mcp-agent: {error.filename or 'input or output'}: {error.strerror}\n")
+        streams.give_up_stdout()  # where it is full, Python's own end would complain once more
         return EXIT_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

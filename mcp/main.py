@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mcp.shared import streams
 from mcp.shared.cli import Parser
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
 from mcp.shared.version import VERSION
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; expected failures are one line on stderr and a documented exit status."""
     from mcp import output
 
-    output.replace_closed_streams()
+    streams.replace_closed_streams()
     try:
         try:
             status = _run(sys.argv[1:] if argv is None else argv)
@@ -88,13 +89,13 @@ def main(argv: list[str] | None = None) -> int:
         output.error(str(error))
         return error.exit_code
     except BrokenPipeError:
-        output.give_up_stdout()
+        streams.give_up_stdout()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")
-        output.give_up_stdout()  # where it is full, Python's own end would complain once more
+        streams.give_up_stdout()  # where it is full, Python's own end would complain once more
         return EXIT_FAILED
 
 

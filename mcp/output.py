@@ -129,17 +129,3 @@ def size_text(count: int) -> str:
     while value >= 999.95 and (larger := next(units, "")):
         value, unit = value / 1000, larger
     return f"{value:.1f} {unit}"
-
-
-def replace_closed_streams() -> None:
-    """Where stdout or stderr is closed, Python has None: let writing to the first fail, to the second do nothing."""
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-
-
-def give_up_stdout() -> None:
-    """After a broken pipe or a full disk: let nothing else be written, so that Python's own end is silent."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())

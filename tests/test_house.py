@@ -24,7 +24,7 @@ KNOW_SQL = {
     *("agent/component_table.py", "agent/event_table.py", "agent/history_table.py", "agent/token_table.py"),
 }
 STARTS_PROCESSES = {"mcp/shared/proc.py"}
-PRINTS = {"mcp/output.py", "mcp/main.py", "mcp/shared/cli.py"}
+PRINTS = {"mcp/output.py", "mcp/main.py", "mcp/shared/cli.py", "mcp/shared/streams.py"}
 SHARED_BY_COMMANDS = {"mcp.commands.arguments", "mcp.commands.changes", "mcp.commands.results"}
 NO_DOCSTRING = {"deploy/zipapp/__main__.py"}  # begins with comments: it must parse under any Python
 

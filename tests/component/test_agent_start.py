@@ -23,6 +23,23 @@ def home(tmp_path: Path, template: Home) -> Home:
     return copy_home(template, tmp_path / "agent")
 
 
+def test_output_that_cannot_be_written_is_one_line(home: Home) -> None:
+    def run(redirect: str, *args: str) -> tuple[int, str]:
+        line = f'"$@" {redirect}'
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", *home.command, *args],
+            env=agent_env(home.folder),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    full = "mcp-agent: input or output: No space left on device\n"
+    assert run(">/dev/full", "version") == run(">/dev/full", "--help") == (1, full)
+    assert run(">&-", "version") == (1, "mcp-agent: input or output: Bad file descriptor\n")
+
+
 def start(home: Home) -> Outcome:
     """Start an agent that is expected to end at once."""
     argv = [*home.command, "server", "--config", str(home.config)]

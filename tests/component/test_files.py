@@ -164,6 +164,7 @@ def test_standard_input_and_output_that_are_not_to_be_had(agent: Agent) -> None:
     shut = "mcp: input or output: Bad file descriptor\n"
     assert run(">&-", "pull", "web/some", "-") == run(">&-", "version") == (1, shut)
     assert run("2>&-", "pull", "web/none", "-") == (1, "")
+    assert run(">/dev/full", "--help") == run(">/dev/full", "help", "pull") == (1, full)
 
 
 def test_a_link_here_is_kept_and_its_file_replaced(agent: Agent, tmp_path: Path) -> None:
