@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mcp import config as configuration
 from mcp import service as definitions
 from mcp.config import Config, Node
-from mcp.shared.errors import InvalidInput, McpError, Unauthenticated
+from mcp.shared.errors import McpError, NotFound, Unauthenticated
 from mcp.shared.files import private_folder, read_secret, write_atomic
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Session:
         definition = definitions.load(self.config, service)
         if component and component not in definition.service.component_names():
             names = ", ".join(definition.service.component_names())
-            raise InvalidInput(f"{service} has no component {component}", f"its definition has: {names}")
+            raise NotFound(f"{service} has no component {component}", f"its definition has: {names}")
         return Target(service, component, self.config.node(definition.node), definition)
 
 

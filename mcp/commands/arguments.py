@@ -41,7 +41,7 @@ def add_command(
 def count(text: str) -> int:
     """A whole number as an argparse type."""
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 0 to 999999999')
     return int(text)
 
 

@@ -11,7 +11,7 @@ from mcp.commands import arguments
 from mcp.config import Node
 from mcp.fleet import Answer
 from mcp.session import Session
-from mcp.shared.errors import EXIT_DONE, NotFound
+from mcp.shared.errors import EXIT_DONE, InvalidInput, NotFound
 from mcp.shared.spec import ServiceSpec
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def wanted(session: Session, service: str | None, node: str | None) -> list[Want
     """The definitions by node: of one service, of one node, or all. Raises InvalidFile for any that is wrong."""
     if service is not None:
         definition = definitions.load(session.config, service)
+        if node not in (None, definition.node):
+            raise InvalidInput(f"{service} is defined for {definition.node}, not for {node}", "leave out --node")
         return [Wanted(session.config.node(definition.node), (definition.service,), True)]
     names = definitions.service_names(session.config)
     loaded = [definitions.load(session.config, name) for name in names]

@@ -64,11 +64,11 @@ def _list(session: Session, args: argparse.Namespace) -> int:
             {
                 "node": answer.node.name,
                 "address": answer.node.address,
-                "arch": answer.node.arch,
+                "arch": answer.node.arch or None,
                 "state": answer.state,
-                "agent": status.agent_version if status else "",
-                "podman": status.runtime_version if status else "",
-                "services": str(status.service_count) if status else "",
+                "agent": status.agent_version if status else None,
+                "podman": status.runtime_version if status else None,
+                "services": status.service_count if status else None,
             }
         )
         if answer.error is not None:
@@ -76,5 +76,5 @@ def _list(session: Session, args: argparse.Namespace) -> int:
     if args.json:
         output.print_json(rows)
     else:
-        output.table(HEADERS, [list(row.values()) for row in rows])
+        output.table(HEADERS, [["" if value is None else str(value) for value in row.values()] for row in rows])
     return fleet.exit_code(answers)

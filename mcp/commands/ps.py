@@ -28,7 +28,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     rows: list[dict[str, str | None]] = []
     for answer in answers:
         if answer.value is None:
-            rows.append({**dict.fromkeys(("service", "component")), "node": answer.node.name, "state": answer.state})
+            rows.append({**dict.fromkeys(_KEYS), "node": answer.node.name, "state": answer.state})
             output.error(str(answer.error))
             continue
         for service in answer.value.services:
@@ -58,6 +58,7 @@ def _print(rows: list[dict[str, str | None]]) -> None:
     output.table(HEADERS, [[*(row.get(key) or "" for key in _COLUMNS), _uptime(row.get("started"))] for row in rows])
 
 
+_KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started")  # of every row
 _COLUMNS = ("service", "component", "node", "state", "version")
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 HEADERS = ("SERVICE", "COMPONENT", "NODE", "DESIRED", "OBSERVED", "VERSION", "RESTARTS", "FOR", "")
 
 Row = dict[str, object]
+KEYS = (  # of every row of --json
+    *("service", "component", "node", "desired", "observed", "drift", "version", "image"),
+    *("digest", "ports", "restarts", "health", "exit_code", "started", "since"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +41,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     events: list[NodeEvent] = []
     for answer in answers:
         if answer.value is None:
-            rows.append({"service": None, "component": None, "node": answer.node.name, "observed": answer.state})
+            rows.append({**dict.fromkeys(KEYS), "node": answer.node.name, "observed": answer.state})
             output.error(str(answer.error))
             continue
         recent = [NodeEvent(answer.node.name, event) for event in answer.value.recent_events]
@@ -92,7 +96,7 @@ def _last_change(service: str, component: "pb.ComponentInfo", events: Sequence[N
 
 def _cells(row: Row) -> list[str]:
     cells = [str(row.get(key) or "") for key in ("service", "component", "node", "desired", "observed", "version")]
-    restarts = str(row["restarts"]) if "restarts" in row else ""
+    restarts = "" if row["restarts"] is None else str(row["restarts"])
     return [*cells, restarts, _ago(row.get("since")), "drift" if row.get("drift") else " "]
 
 

@@ -1,5 +1,6 @@
 """Every mistake, through the real CLI: one line that says what and where, its exit code, and nothing changed."""
 
+import json
 import os
 from pathlib import Path
 
@@ -131,6 +132,28 @@ def test_a_node_that_is_not_there(shared: Rig) -> None:
     check(shared.agent.cli.run("stop", "web", "--node", "-x"), USAGE)
 
 
+def test_a_component_that_is_not_there_fails_as_every_name_that_is_not_there(shared: Rig) -> None:
+    shared.agent.define("web", service())
+    for command in ("deploy", "stop", "logs"):
+        check(shared.agent.cli.run(command, "web/nope"), FAILED, "web has no component nope; its definition has: ")
+
+
+def test_rows_of_a_node_that_does_not_answer_have_the_keys_of_the_others(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    assert rig.agent.cli.run("deploy", "web").code == DONE
+    rig.agent.mcp_toml.write_text(
+        rig.agent.mcp_toml.read_text() + '[[nodes]]\nname = "gone"\naddress = "127.0.0.1:1"\n'
+    )
+    for command in (["ps"], ["list"], ["status"], ["node", "list"], ["whoami"]):
+        done = rig.agent.cli.run(*command, "--json")
+        found = json.loads(done.stdout)
+        rows = found["components"] if command == ["status"] else found
+        assert (done.code, rows[-1]["node"]) == (UNREACHABLE, "gone"), command
+        assert list(rows[-1]) == list(rows[0]), command
+    (rift, gone) = json.loads(rig.agent.cli.run("node", "list", "--json").stdout)
+    assert (rift["services"], gone["services"]) == (1, None)
+
+
 # --- the command line ---
 
 COMMAND_LINES: dict[tuple[str, ...], str] = {
@@ -160,7 +183,7 @@ COMMAND_LINES: dict[tuple[str, ...], str] = {
     ("node", "list", "--config", "x"): "--config belongs before the command: mcp --config … node list",
     ("deploy", "web", "\x1b[31m"): "unexpected argument: \\x1b[31m",
     ("undeploy", "web/api"): "a service is taken as a whole here",
-    ("logs", "web", "-n", "x"): '"x" is not a whole number',
+    ("logs", "web", "-n", "x"): '"x" is not a whole number from 0 to 999999999',
     ("logs", "web", "-n", "-1"): "see mcp logs --help",
     ("logs", "web", "--since", "-2h"): "see mcp logs --help",
     ("logs", "web", "--since", "yesterday"): '"yesterday": expected a duration',

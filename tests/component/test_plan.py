@@ -144,6 +144,13 @@ def test_no_error_of_plan_looks_like_changes(rig: Rig) -> None:
         assert (done.code, done.stdout) == (1, "")
         assert all(line.startswith("mcp: ") for line in done.errors)
     assert rig.agent.cli.run("sync").code == 2
+    rig.agent.define("web", TWO)
+    rig.agent.mcp_toml.write_text(
+        rig.agent.mcp_toml.read_text() + '[[nodes]]\nname = "orion"\naddress = "127.0.0.1:1"\n'
+    )
+    done = rig.agent.cli.run("plan", "web", "--node", "orion")
+    assert (done.code, done.errors) == (1, ["mcp: web is defined for rift, not for orion; leave out --node"])
+    assert rig.agent.cli.run("sync", "web", "--node", "orion").code == 2
     assert rig.agent.cli.run("plan", env={"MCP_TOKEN": "wrong"}).code == 1
 
 
