@@ -92,6 +92,7 @@ async def run(
     `seconds` or prints without end; it is then killed with its whole process group.
     """
     process = await start(argv, env=env, pipe_stdin=stdin is not None)
+    returncode = None
     try:
         async with asyncio.timeout(seconds):
             stdout, stderr = await _collect(process, stdin)
@@ -99,7 +100,7 @@ async def run(
     except TimeoutError:
         raise Unavailable(f"{shlex.join(argv[:3])}: did not end within {seconds:g} s") from None
     finally:
-        if process.returncode is None:
+        if returncode is None:  # not the process's own: it may have ended, and left children that hold our pipes
             await asyncio.shield(end(process))
     return Completed(tuple(argv), returncode, stdout, stderr)
 

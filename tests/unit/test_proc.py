@@ -59,6 +59,23 @@ def test_what_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
     assert not alive(child)
 
 
+def test_children_that_outlive_a_command_and_hold_its_output_are_killed_and_no_descriptor_is_lost(
+    tmp_path: Path,
+) -> None:
+    async def descriptors() -> int:
+        with pytest.raises(Unavailable, match="did not end within"):
+            await proc.run(["sh", "-c", f"sleep 60 & echo $! >{tmp_path}/pid"], seconds=0.3)
+        await asyncio.sleep(0.1)
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+    async def twice() -> tuple[int, int]:
+        return await descriptors(), await descriptors()
+
+    first, second = asyncio.run(twice())
+    assert second == first
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs still; one that waits for its parent to take notice does not."""
     try:
