@@ -3,15 +3,18 @@
 Deploys are undone, but for components whose new container was kept already; all else is simply done again.
 """
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from agent.deploy import Result
 from agent.lifecycle import Lifecycle
 from agent.log import fields, logger
 from agent.operations import Operations
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, ComponentRow, DeployRow, OperationRow, Registry
-from mcp.shared.errors import McpError, NotFound
+from mcp.shared.errors import McpError, NotFound, NotReady
 from mcp.shared.names import aside_name, container_name
 from mcp.shared.spec import ComponentSpec
 
@@ -27,10 +30,12 @@ class Healer:
 
     async def left(self) -> list[OperationRow]:
         """The operations that were under way when the last agent ended."""
-        return await self._registry.call(Registry.operations)
+        return await self._registry.call(Registry.left_operations)
 
     async def heal(self, left: OperationRow) -> None:
         """Finish or undo one of them; raises McpError where podman does not let us."""
+        if left not in await self.left():
+            return  # somebody's command has dealt with it meanwhile
         logger.info("healing", extra=fields(service=left.service, operation=left.operation))
         for deploy in await self._registry.call(Registry.deploys, left.service, 0, "running"):
             await self._undo(deploy)
@@ -41,9 +46,9 @@ class Healer:
         }.get(left.operation)
         with suppress(NotFound):  # it had got to its end
             if repeat is not None:
-                await repeat(left.service, left.component)
+                _check(await repeat(left.service, left.component))
             elif left.operation == "undeploy":
-                await self._lifecycle.undeploy(left.service)
+                _check(await self._lifecycle.undeploy(left.service))
         await self._registry.call(Registry.end_operation, left.service)
 
     async def _undo(self, deploy: DeployRow) -> None:
@@ -75,12 +80,27 @@ class Healer:
         await self._registry.call(Registry.release_ports, service, component.name, kept)
 
 
-async def heal_all(healer: Healer, operations: Operations) -> None:
-    """Heal every service that needs it; one that cannot be is left for the next start, and said."""
-    for left in await healer.left():
-        try:
-            await operations.run(
-                left.service, "mcp-agent", "healing", partial(healer.heal, left), awaited=True, noted=False
-            )
-        except McpError as error:
-            logger.error("healing failed", extra=fields(service=left.service, error=error))
+def _check(results: Sequence[Result]) -> None:
+    """Raise NotReady with the first error: what has failed is not healed."""
+    for result in results:
+        if result.error:
+            raise NotReady(f"{result.name}: {result.error}")
+
+
+async def heal_all(healer: Healer, operations: Operations, left: Sequence[OperationRow]) -> list[OperationRow]:
+    """Heal every service that needs it; what cannot be healed now is said in the log, and returned.
+
+    All at once: commands for one of them wait until it is healed, and none comes before.
+    """
+    healed = await asyncio.gather(*(_healed(healer, operations, each) for each in left))
+    return [each for each, done in zip(left, healed, strict=True) if not done]
+
+
+async def _healed(healer: Healer, operations: Operations, left: OperationRow) -> bool:
+    work = partial(healer.heal, left)
+    try:
+        await operations.run(left.service, "mcp-agent", "healing", work, awaited=True, noted=False)
+    except McpError as error:
+        logger.error("healing failed", extra=fields(service=left.service, error=error))
+        return False
+    return True

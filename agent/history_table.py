@@ -98,7 +98,11 @@ class HistoryTable(Database):
         with self._transaction():
             self._db.execute("DELETE FROM operations WHERE service = ?", (service,))
 
-    def operations(self) -> list[OperationRow]:
-        """The operations under way."""
-        rows = self._rows("SELECT service, operation, component FROM operations ORDER BY at")
+    def left_operations(self) -> list[OperationRow]:
+        """The operations that have not ended; a deploy that has not counts as one, whatever was begun after it."""
+        rows = self._rows(
+            "SELECT service, operation, component FROM operations UNION ALL"
+            " SELECT DISTINCT service, 'deploy', '' FROM deploys"
+            " WHERE result = 'running' AND service NOT IN (SELECT service FROM operations)"
+        )
         return [OperationRow(*(str(value) for value in row)) for row in rows]

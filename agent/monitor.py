@@ -17,6 +17,7 @@ from agent.watch import Watch
 from mcp.shared.errors import McpError
 
 PRUNE_SECONDS = 3600.0
+BOOT_PATIENCE = 120.0  # seconds; one image that cannot be pulled must not hide for a quarter of an hour what else fails
 UNWRITTEN_LIMIT = 10_000  # events kept in memory while the registry cannot be written
 
 
@@ -48,7 +49,7 @@ class Monitor:
     async def run(self, boot: "asyncio.Task[None]") -> None:
         """A round each interval, until cancelled. What `boot` is still bringing up is not missed yet."""
         try:
-            await asyncio.wait({boot})
+            await asyncio.wait({boot}, timeout=BOOT_PATIENCE)
             while True:
                 await asyncio.sleep(self._rules.interval)
                 await self._safe_round()

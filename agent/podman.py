@@ -1,5 +1,6 @@
 """Podman: the commands are built and their output is parsed by pure functions; `Podman` joins them through proc."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -238,6 +239,7 @@ class Podman:
         """`runtime` is podman's name or path, `timeout` how many seconds a query may take."""
         self.runtime = runtime
         self.timeout = timeout
+        self._networks = asyncio.Lock()
 
     async def containers(self) -> list[Container]:
         """Every container of this user, running or not."""
@@ -275,8 +277,9 @@ class Podman:
         """Have a network; podman's built-in ones are always there."""
         if name in ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman"):
             return
-        if (await proc.run(self.argv(["network", "exists", name]), seconds=self.timeout)).returncode != 0:
-            await self._check(["network", "create", name])
+        async with self._networks:  # components that are prepared together may all lack the same one
+            if (await proc.run(self.argv(["network", "exists", name]), seconds=self.timeout)).returncode != 0:
+                await self._check(["network", "create", name])
 
     async def run(self, new: NewContainer) -> None:
         """Make and start a container."""

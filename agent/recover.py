@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from pathlib import Path
 
 from agent.log import fields, logger
@@ -20,7 +21,7 @@ from mcp.shared.names import aside_name
 
 AT_ONCE = 4  # services that are brought up at the same time
 BOOT_USER = "mcp-agent"
-BOOT_RETRIES = (2.0, 10.0, 30.0)  # seconds; podman can fail in the first moments after a reboot
+BOOT_RETRIES = (2.0, 10.0, 30.0)  # seconds, the last one again and again; podman can fail for a while after a reboot
 BUSY = ("running", "restarting", "paused", "stopping", "removing")  # states that are left alone
 
 CREATE, START, NONE = "create", "start", "none"
@@ -125,16 +126,14 @@ class Recovery:
         return results
 
     async def boot(self) -> None:
-        """Bring up what should run when the agent starts; says in the log what it did, and never raises McpError."""
-        for delay in (*BOOT_RETRIES, None):
+        """Bring up what should run when the agent starts, as soon as podman works; says in the log what it did."""
+        for delay in chain(BOOT_RETRIES, repeat(BOOT_RETRIES[-1])):
             try:
                 await self.run(BOOT_USER, boot=True)
                 return
             except McpError as error:
                 logger.warning("services cannot be brought up", extra=fields(error=error, retry_seconds=delay))
-                if delay is not None:
-                    await asyncio.sleep(delay)
-        logger.error("services were not brought up: podman does not work; when it does, run mcp agent recover")
+                await asyncio.sleep(delay)
 
     async def _look(self) -> tuple[list[ComponentRow], dict[str, Container]]:
         rows = await self._registry.call(Registry.components)

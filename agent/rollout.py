@@ -67,22 +67,30 @@ def new_container(service: str, component: ComponentSpec, host_ports: dict[str, 
     )
 
 
-async def tidy(podman: Podman, name: str, kept: int | None = None) -> Container | None:
+async def tidy(podman: Podman, name: str, kept: int) -> Container | None:
     """Undo what an interrupted deploy left of a container, and return the container that now has its name.
 
-    With both there, the new one stays if it is the one that the registry knows (made by the deploy `kept`); where
-    that is not known (None), if it runs. Else the old one gets its name back.
+    With both there, the new one stays if it is the one that the registry knows (made by the deploy `kept`), running or
+    not. Else the old one gets its name back.
     """
     found = await podman.find(name, aside_name(name))
     current, aside = found.get(name), found.get(aside_name(name))
     if aside is None:
         return current
-    if current is not None and (current.running if kept is None else current.deploy == kept):
-        await podman.remove(aside.name)
+    if current is not None and current.deploy == kept:
+        await remove_old(podman, aside)
         return current
     await podman.remove(name)
     await podman.rename(aside.name, name)
     return (await podman.find(name)).get(name)
+
+
+async def remove_old(podman: Podman, old: Container) -> None:
+    """Remove a container whose successor is kept; one that cannot be removed now is tidied away later."""
+    try:
+        await podman.remove_container(old)
+    except McpError as error:
+        logger.warning("the old container is left", extra=fields(container=old.name, error=error))
 
 
 class Rollout:
@@ -192,12 +200,8 @@ class Rollout:
             self.digest,
             self._settings.deploy,
         )
-        if self._old is None:
-            return
-        try:
-            await self._podman.remove_container(self._old)
-        except McpError as error:  # what is kept is kept: the next deploy or start tidies this away
-            logger.warning("the old container is left", extra=fields(container=aside_name(self._name), error=error))
+        if self._old is not None:
+            await remove_old(self._podman, self._old)
 
     async def undo(self) -> None:
         """Put things back as they were before; what cannot be put back is added to the error."""

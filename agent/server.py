@@ -47,11 +47,12 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
     try:
         address = _bind(server, config.grpc_addr, credentials)
+        # first of all, so that what the last agent left is healed before any command for the same service
+        boot = asyncio.create_task(servicer.boot())
         await server.start()
         _on_signals(stopping)
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
         report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
-        boot = asyncio.create_task(servicer.boot())
         monitor = asyncio.create_task(_monitor(config, podman, registry, servicer).run(boot))
         ready(address)
         await stopping.wait()

@@ -13,6 +13,7 @@ from agent.files import Files
 from agent.heal import Healer, heal_all
 from agent.interceptor import caller
 from agent.lifecycle import Lifecycle
+from agent.log import logger
 from agent.node import NodeProbe
 from agent.observe import observe
 from agent.operations import Operations
@@ -30,6 +31,8 @@ from proto.mcp.v1 import mcp_pb2 as pb
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 
 T = TypeVar("T")
+
+HEAL_RETRIES = (1.0, 10.0, 60.0, 300.0)  # seconds
 
 
 class Servicer(pb_grpc.McpAgentServiceServicer):
@@ -273,8 +276,17 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def boot(self) -> None:
         """What the agent does once it serves: finish what the last one left, then bring up what should run."""
-        await heal_all(Healer(self._podman, self._registry, self._lifecycle), self.operations)
-        await self.recovery.boot()
+        try:
+            healer = Healer(self._podman, self._registry, self._lifecycle)
+            left = await heal_all(healer, self.operations, await healer.left())
+            await self.recovery.boot()
+            for delay in HEAL_RETRIES:  # podman may have come late, or have been in the way only for a moment
+                if not left:
+                    return
+                await asyncio.sleep(delay)
+                left = await heal_all(healer, self.operations, left)
+        except Exception:  # noqa: BLE001 - nobody awaits this task: without the log a bug would never be seen
+            logger.exception("bug in bringing services up")
 
     async def _runtime_version(self) -> str:
         try:

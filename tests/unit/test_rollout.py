@@ -106,7 +106,10 @@ class Shelf(Podman):
         self.done: list[str] = []
 
     async def containers(self) -> list[Container]:
-        return [Container(state, name, "a:1", state.split()[0], 0, None) for name, state in self.states.items()]
+        return [
+            Container(state, name, "a:1", state.split()[0], 0, None, {"mcp.deploy": state[-1]})
+            for name, state in self.states.items()
+        ]
 
     async def rename(self, name: str, new_name: str) -> None:
         assert new_name not in self.states
@@ -117,27 +120,28 @@ class Shelf(Podman):
         self.states.pop(name, None)
         self.done.append(f"remove {name}")
 
+    async def remove_container(self, container: Container) -> None:
+        await self.remove(container.name)
+
 
 @pytest.mark.parametrize(
     ("shelf", "done", "left"),
     [
         (Shelf(), [], {}),
-        (Shelf(web="running"), [], {"web": "running"}),
-        (Shelf(web="exited"), [], {"web": "exited"}),
-        (Shelf(web="running new", web_old="exited old"), ["remove web.old"], {"web": "running new"}),
-        (
-            Shelf(web="exited new", web_old="exited old"),
-            ["remove web", "rename web.old web"],
-            {"web": "exited old"},
-        ),
-        (Shelf(web_old="exited old"), ["remove web", "rename web.old web"], {"web": "exited old"}),
+        (Shelf(web="running 1"), [], {"web": "running 1"}),
+        (Shelf(web="exited 2"), [], {"web": "exited 2"}),
+        (Shelf(web="running 2", web_old="exited 1"), ["remove web.old"], {"web": "running 2"}),
+        # a new one that is kept and was stopped since then is kept all the same
+        (Shelf(web="exited 2", web_old="exited 1"), ["remove web.old"], {"web": "exited 2"}),
+        (Shelf(web="running 3", web_old="exited 2"), ["remove web", "rename web.old web"], {"web": "exited 2"}),
+        (Shelf(web_old="exited 2"), ["remove web", "rename web.old web"], {"web": "exited 2"}),
         (Shelf(other="running"), [], {"other": "running"}),
     ],
 )
 def test_tidy(shelf: Shelf, done: list[str], left: dict[str, str]) -> None:
-    found = asyncio.run(rollout.tidy(shelf, "web"))
+    found = asyncio.run(rollout.tidy(shelf, "web", 2))
     assert (shelf.done, shelf.states) == (done, left)
     assert (found.identifier if found else None) == left.get("web")
     shelf.done.clear()
-    again = asyncio.run(rollout.tidy(shelf, "web"))
+    again = asyncio.run(rollout.tidy(shelf, "web", 2))
     assert (again, shelf.done) == (found, [])

@@ -1,0 +1,57 @@
+"""What is left when podman fails at a bad moment: what MCP says afterwards is still true."""
+
+from tests.component.conftest import Rig
+from tests.component.definitions import component, route, service
+from tests.component.fakes import WEB, WEB2, wait_for
+from tests.component.test_interrupted import crash_at, ok, results, settled
+
+
+def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_back(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api")))
+    ok(rig.agent.cli.run("deploy", "web"))
+    old = rig.fake.containers()["web-api"]["id"]
+    rig.fake.misbehave("fail", ["rm", old], message="device or resource busy")
+    new = service("web", component("api", WEB2, route()))
+    rig.agent.define("web", new)
+    done = rig.agent.cli.run("deploy", "web")
+    assert done.code == 0, done.stderr
+    assert rig.fake.running() == {"web-api": WEB2}
+    assert settled(rig, new)
+    assert "device or resource busy" in rig.agent.log()
+
+    ok(rig.agent.cli.run("stop", "web"))  # it cannot be removed yet
+    assert rig.fake.running() == {}
+    rig.fake.behave()
+    ok(rig.agent.cli.run("start", "web"))
+    assert rig.fake.running() == {"web-api": WEB2}
+    assert list(rig.fake.containers()) == ["web-api"]
+
+
+def test_an_undeploy_that_cannot_be_finished_at_the_start_is_finished_later(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api"), component("worker")))
+    ok(rig.agent.cli.run("deploy", "web"))
+    crash_at(rig, ["rm"], "after", "undeploy", "web")
+    rig.fake.misbehave("fail", ["rm"], times=1, message="device or resource busy")
+    rig.restart()
+    wait_for(lambda: not rig.fake.containers(), 15, "the end of the undeploy")
+
+
+def test_a_deploy_that_cannot_be_undone_at_the_start_is_undone_later(rig: Rig) -> None:
+    old = service("web", component("api"))
+    rig.agent.define("web", old)
+    ok(rig.agent.cli.run("deploy", "web"))
+    rig.agent.define("web", service("web", component("api", WEB2)))
+    crash_at(rig, ["run"], "after", "deploy", "web")
+    rig.fake.misbehave("fail", ["ps"], times=3, message="the storage is not there yet")
+    rig.restart()
+    wait_for(lambda: results(rig)[0] == "interrupted", 20, "the end of the healing")
+    assert settled(rig, old)
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_two_components_in_a_network_that_is_not_there_yet(rig: Rig) -> None:
+    rig.fake.misbehave("sleep", ["network", "create"], seconds=0.3)
+    more = 'network = "mcpnet"\n'
+    rig.agent.define("web", service("web", component("api", more=more), component("worker", more=more)))
+    ok(rig.agent.cli.run("deploy", "web"))
+    assert rig.fake.state["networks"] == ["mcpnet"]
