@@ -88,7 +88,7 @@ def _active(
     if reasons:
         return "replace", reasons
     if not container.running:
-        return "start", [f"is {container.state}"]
+        return "start", ["was stopped" if row.desired_state == "stopped" else f"is {container.state}"]
     return None if row.desired_state == "running" else ("register", [f"runs, but was to be {row.desired_state}"])
 
 

@@ -78,6 +78,13 @@ def test_drift_of_every_kind_is_seen_and_mended(rig: Rig) -> None:
     assert planned(rig) == []
 
 
+def test_what_was_stopped_by_mcp_is_said_to_be_stopped(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    for command in ("deploy", "stop"):
+        ok(rig.agent.cli.run(command, "web"))
+    assert "(was stopped)" in rig.agent.cli.run("plan").stdout  # as `ps` has it, and not `exited`
+
+
 def test_a_tag_that_names_another_image_now(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", "example.net/app:v1")))
     rig.fake.add_image("example.net/app:v1")
