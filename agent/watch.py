@@ -138,12 +138,13 @@ class Watch:
 
     def _flaps(self, past: _Past, now: datetime) -> tuple[int, datetime | None]:
         """How many changes there were within the window, and when the first of them was."""
-        while past.changes and (now - past.changes[0][0]).total_seconds() > self._rules.flap_window:
-            past.changes.popleft()
+        while past.changes and not 0 <= (now - past.changes[0][0]).total_seconds() <= self._rules.flap_window:
+            past.changes.popleft()  # too old, or from before the clock was set back
         return sum(count for _, count in past.changes), past.changes[0][0] if past.changes else None
 
     def _may_alert(self, past: _Past, now: datetime) -> bool:
-        return past.alerted is None or (now - past.alerted).total_seconds() >= self._rules.cooldown
+        # a clock that was set back must not silence alerts until it has caught up
+        return past.alerted is None or not 0 <= (now - past.alerted).total_seconds() < self._rules.cooldown
 
     def _gone(self, seen: Set[Key], now: datetime) -> list[Event]:
         """Events for what neither the registry nor podman knows any more."""

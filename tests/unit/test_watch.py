@@ -229,3 +229,23 @@ def test_unhealthy_is_degraded_and_drift() -> None:
     assert changes(verdict) == [("", "degraded", "unhealthy")]
     assert kinds(verdict) == ["drift"]
     assert changes(Rounds().see(component("paused"))) == [("", "degraded", "paused")]
+
+
+def test_a_clock_that_is_set_back_neither_silences_alerts_nor_prolongs_flapping() -> None:
+    rounds = Rounds()
+    for number in range(4):
+        rounds.see(component(identifier=str(number), started=START + timedelta(seconds=number), restarts=number))
+    rounds.see(component())
+    assert kinds(rounds.see(component("exited"), minutes=20)) == ["drift"]
+    assert kinds(rounds.see(component("exited"))) == []
+    assert kinds(rounds.see(component("exited"), minutes=-60 * 24 * 365)) == ["drift"]
+    assert kinds(rounds.see(component("exited"))) == []
+
+
+def test_changes_from_before_a_clock_was_set_back_are_forgotten() -> None:
+    rounds = Rounds()
+    for number in range(4):
+        last = rounds.see(component(restarts=number))
+    assert kinds(last) == ["flapping"]
+    back = rounds.see(component(restarts=3), minutes=-60 * 24 * 365)
+    assert [each.detail for each in back.events] == ["steady again"]
