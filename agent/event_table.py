@@ -8,9 +8,6 @@ from agent.database import Database
 
 NO_LIMIT = -1  # as SQLite has it
 
-# The number of each component's last event, from the index alone: grouping reads every event of a month.
-_LAST_NUMBERS = "SELECT max(number) FROM events GROUP BY service, component"
-
 
 @dataclass(frozen=True)
 class Event:
@@ -63,7 +60,8 @@ class EventTable(Database):
         """The last event of every component that there was."""
         rows = self._rows(
             "SELECT service, component, prev_state, new_state, at, detail, number FROM events"
-            f" WHERE number IN ({_LAST_NUMBERS})"
+            # from the index alone: grouping with other columns reads every event of a month
+            " WHERE number IN (SELECT max(number) FROM events GROUP BY service, component)"
         )
         return [_event(row) for row in rows]
 
@@ -72,7 +70,7 @@ class EventTable(Database):
         with self._transaction():
             done = self._db.execute(
                 "DELETE FROM events WHERE at < ? AND (new_state = 'removed'"
-                f" OR number NOT IN ({_LAST_NUMBERS}))",
+                " OR number NOT IN (SELECT max(number) FROM events GROUP BY service, component))",
                 (_text(before),),
             )
         return done.rowcount
