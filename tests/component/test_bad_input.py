@@ -10,7 +10,7 @@ from mcp.shared.pki import KeyPair
 from tests.agents import Cli, Home, Outcome
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import component, route, service
-from tests.component.fakes import WEB, WEB2
+from tests.component.fakes import WEB, WEB2, wait_for
 
 DONE, FAILED, USAGE, AUTH, UNREACHABLE = range(5)
 
@@ -342,7 +342,7 @@ def test_podman_hangs(rig: Rig) -> None:
     before = rig.fake.containers()
     rig.fake.misbehave("hang")
     check(rig.agent.cli.run("ps"), FAILED, "rift: podman ps --all: did not end within 0.5 s")
-    check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: podman image inspect: did not end within 0.5 s")
+    check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: podman ps --all: did not end within 0.5 s")
     check(rig.agent.cli.run("logs", "web"), FAILED, "did not end within 0.5 s")
     assert rig.fake.processes() == []
     assert rig.fake.containers() == before
@@ -352,6 +352,18 @@ def test_podman_hangs(rig: Rig) -> None:
     assert rig.fake.processes() == []
 
 
+def test_the_agent_dies_in_the_middle_of_a_deploy(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    rig.fake.misbehave("hang", ["run"])
+    cli = rig.agent.cli.popen("deploy", "web")
+    wait_for(lambda: "running" in rig.agent.cli.run("history", "web").stdout, what="a deploy under way")
+    rig.agent.kill()
+    _, said = cli.communicate(timeout=20)
+    assert (cli.returncode, len(said.splitlines())) == (UNREACHABLE, 1), said
+    assert said.startswith(f"mcp: rift: the connection to {rig.agent.address} was lost before the answer came; ")
+    assert said.endswith("a change may have been made all the same: see mcp status\n")
+
+
 def test_podman_hangs_in_the_middle_of_a_deploy(rig: Rig) -> None:
     rig.agent.stop()
     rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
@@ -359,7 +371,7 @@ def test_podman_hangs_in_the_middle_of_a_deploy(rig: Rig) -> None:
     rig.agent.define("web", service())
     assert rig.agent.cli.run("deploy", "web").code == DONE
     rig.agent.define("web", service("web", component("api", WEB2)))
-    for argv in (["rename"], ["run"], ["inspect"]):
+    for argv in (["rename"], ["run"], ["inspect", "--type=container"]):
         rig.fake.misbehave("hang", argv, times=1)
         check(rig.agent.cli.run("deploy", "web"), FAILED, f"podman {argv[0]}", "did not end within ", "runs again")
         assert rig.fake.running() == {"web-api": WEB}
