@@ -55,7 +55,7 @@ class HttpsService:
         deadline = time.monotonic() + self._timeout
         try:
             return self._exchange(path, json.dumps(content).encode(), deadline)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise OutOfReach(*self._explain(error)) from None
 
     def _exchange(self, path: str, body: bytes, deadline: float) -> Answer:
@@ -89,6 +89,8 @@ class HttpsService:
         match error:
             case socket.gaierror():
                 return f"{self.where}: this is not a known host name ({error.strerror})", "check server_url"
+            case UnicodeError():  # a name with a part that is empty or longer than 63 characters
+                return f"{self.where}: this is no host name", "check server_url"
             case TimeoutError():
                 return f"{self.where} did not answer within {self._timeout:g} s", "try again"
             case ConnectionRefusedError():

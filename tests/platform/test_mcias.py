@@ -311,6 +311,12 @@ def test_a_name_that_is_not_known(authority: Authority) -> None:
     assert said.startswith("MCIAS at mcias.invalid:8443: this is not a known host name (")
 
 
+@pytest.mark.parametrize("name", ["a" * 70 + ".example", "mcias..example"])
+def test_a_name_that_no_host_can_have(authority: Authority, name: str) -> None:
+    with pytest.raises(Unavailable, match="this is no host name; check server_url$"):
+        Mcias(parse_https_url(f"https://{name}:8443"), authority.file).validate("mcp_token")
+
+
 def test_a_ca_that_cannot_be_used(tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")
