@@ -313,7 +313,7 @@ def test_a_name_that_is_not_known(authority: Authority) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 70 + ".example", "mcias..example"])
 def test_a_name_that_no_host_can_have(authority: Authority, name: str) -> None:
-    with pytest.raises(Unavailable, match="this is no host name; check server_url$"):
+    with pytest.raises(Unavailable, match=r"this is no host name; check server_url$"):
         Mcias(parse_https_url(f"https://{name}:8443"), authority.file).validate("mcp_token")
 
 
