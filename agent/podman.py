@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcp.shared import proc
-from mcp.shared.errors import Unavailable
+from mcp.shared.errors import NotReady, Unavailable
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
 from mcp.shared.spec import HealthSpec
 from mcp.shared.times import parse_duration
@@ -262,7 +262,12 @@ class Podman:
         found = await proc.run(self.argv(["image", "inspect", image]), seconds=self.timeout)
         if found.returncode == 0:
             return parse_image(found.stdout)
-        await self._check(["pull", "--quiet", image], PULL_TIMEOUT)
+        try:
+            await self._check(["pull", "--quiet", image], PULL_TIMEOUT)
+        except proc.CommandFailed as error:
+            raise NotReady(
+                f"the image {image} is not on this node and cannot be pulled: {error.completed.last_words()}"
+            ) from None
         return parse_image(await self._check(["image", "inspect", image]))
 
     async def image_ids(self) -> dict[str, str]:

@@ -72,6 +72,10 @@ class Agent(AbstractContextManager["Agent"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls under way in other threads fail."""
         self._channel.close()
 
     def deploy(self, service: ServiceSpec, component: str, *, force: bool) -> pb.DeployResponse:

@@ -75,15 +75,13 @@ def config_path(option: Path | None) -> Path:
 
 
 def load(option: Path | None = None) -> Config:
-    """Read the configuration; raises InvalidFile with every problem, NotFound where there is none."""
+    """Read the configuration; raises InvalidFile with every problem, or where there is none."""
     path = config_path(option)
     if "\0" in str(path):
         raise InvalidInput("--config: a path cannot contain NUL")
     if not path.exists():
-        raise NotFound(
-            f"{path}: there is no such file",
-            "write it (see the manual), or try `mcp-agent dev`, which writes one and says how to use it",
-        )
+        hint = "write it (see the manual), or try `mcp-agent dev`, which writes one and says how to use it"
+        raise InvalidFile(str(path), [f"there is no such file; {hint}"])
     return read_toml(path, lambda table: _build(table, path))
 
 

@@ -39,9 +39,12 @@ def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[Agent], T]"
     session.token  # noqa: B018 - a missing token is one error, not one for each node
     session.ca  # noqa: B018
 
+    open_agents: list[Agent] = []
+
     def one(node: Node) -> Answer[T]:
         try:
             with session.agent(node) as agent:
+                open_agents.append(agent)
                 return Answer(node, ask(agent), None)
         except McpError as error:
             return Answer(node, None, error)
@@ -49,7 +52,14 @@ def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[Agent], T]"
     if len(nodes) <= 1:
         return _with_one_refusal([one(node) for node in nodes])
     with ThreadPoolExecutor(min(AT_ONCE, len(nodes))) as pool:
-        return _with_one_refusal(list(pool.map(one, nodes)))
+        answers = [pool.submit(one, node) for node in nodes]
+        try:
+            return _with_one_refusal([answer.result() for answer in answers])
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for agent in open_agents:  # else the pool would wait for the slowest of them
+                agent.close()
+            raise
 
 
 def _with_one_refusal(answers: list[Answer[T]]) -> list[Answer[T]]:

@@ -68,6 +68,8 @@ GROUPS = {
     "Account": "login whoami logout",
     "This program": "completion help version",
 }
+# what a node brings to its end, even if nobody waits for it
+GOES_ON = {"deploy", "undeploy", "sync", "rollback", "stop", "start", "restart", "recover"}
 WITHOUT_CONFIGURATION = ("completion",)
 COMPLETE = "__complete"  # what completion scripts call
 
@@ -92,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
         streams.give_up_stdout()
         return BROKEN_PIPE
     except KeyboardInterrupt:
+        if GOES_ON & set(sys.argv[1:] if argv is None else argv):
+            output.note("mcp: interrupted; a change that a node has begun goes on there: see mcp status")
         return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")

@@ -43,6 +43,8 @@ def run(session: Session, args: argparse.Namespace) -> int:
     shown = events.merged(past)
     events.show(shown if count is None else shown[len(shown) - min(count, len(shown)) :], as_json=args.json)
     code = fleet.exit_code(answers)
+    if not past and not args.follow and not args.json and not code:
+        output.note("no events yet")
     if args.follow:
         seen = {
             answer.node: max((event.number for event in answer.value), default=min(0, wanted))

@@ -51,6 +51,8 @@ def run(session: Session, args: argparse.Namespace) -> int:
                 output.line(f"{row['service']} on {row['node']}: {row['summary']}")
             if row["error"]:
                 output.error(f"{row['service']} on {row['node']}: {row['error']}")
+        if not rows and all(answer.error is None for answer in answers):
+            output.line("nothing to do: there are no definitions, and nothing else is registered")
     for answer in answers:
         if answer.error is not None:
             output.error(str(answer.error))

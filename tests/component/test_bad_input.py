@@ -235,7 +235,7 @@ def test_a_configuration_that_is_wrong(tmp_path: Path, mistake: str) -> None:
 
 
 def test_no_configuration(tmp_path: Path) -> None:
-    check(Cli(tmp_path / "mcp.toml").run("ps"), FAILED, f"{tmp_path}/mcp.toml: there is no such file; ")
+    check(Cli(tmp_path / "mcp.toml").run("ps"), USAGE, f"{tmp_path}/mcp.toml: there is no such file; ")
     check(Cli(tmp_path).run("ps"), USAGE, f"{tmp_path}: cannot be read: Is a directory")
     check(Cli(tmp_path / ("x" * 300)).run("ps"), FAILED, "File name too long")
 

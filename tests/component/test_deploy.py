@@ -104,7 +104,7 @@ def test_one_component_fails_and_the_others_do_not(rig: Rig) -> None:
     assert done.code == 1
     assert done.stdout == "web/api: deployed on rift\nweb/work: deployed on rift\n"
     (line,) = done.errors
-    assert line.startswith("mcp: web/bad: podman pull --quiet: ")
+    assert line.startswith(f"mcp: web/bad: the image {MISSING} is not on this node and cannot be pulled: Error: ")
     assert MISSING in line
     assert rig.fake.running() == {"web-api": WEB, "web-work": WORKER}
     rows = json.loads(rig.agent.cli.run("deploy", "web", "--json").stdout)

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import time
 
 import pytest
@@ -218,3 +219,25 @@ def test_starting_again_ends_in_the_same_place(tmp_path_factory: pytest.TempPath
     again = Agent.start(rig.agent.home, env=rig.agent.env)
     assert again.address == rig.agent.address
     rig.agent = again
+
+
+def test_ctrl_c_says_that_the_node_goes_on(rig: Rig) -> None:
+    """With several nodes as with one, at once, and the change is brought to its end."""
+    config = rig.agent.mcp_toml.read_text()
+    silent = socket.create_server(("127.0.0.1", 0))  # a second node, which never answers
+    port = silent.getsockname()[1]
+    rig.agent.mcp_toml.write_text(f'{config}[[nodes]]\nname = "silent"\naddress = "127.0.0.1:{port}"\n')
+    rig.agent.define("web", service())
+    for command in (("deploy", "web"), ("sync",)):
+        rig.fake.misbehave("sleep", ["run"], seconds=2.0, times=1)
+        cli = rig.agent.cli.popen(*command)
+        wait_for(lambda: rig.fake.busy_with("run"))
+        began = time.monotonic()
+        cli.send_signal(signal.SIGINT)
+        _, said = cli.communicate(timeout=10)
+        assert time.monotonic() - began < 1.9
+        assert cli.returncode == 130
+        assert said == "mcp: interrupted; a change that a node has begun goes on there: see mcp status\n"
+        wait_for(lambda: rig.fake.running() == {"web-api": WEB})
+        wait_for(lambda: rig.agent.cli.run("undeploy", "web").code == 0)
+    silent.close()

@@ -125,7 +125,10 @@ def test_deploying_again_keeps_the_port_and_replaces_the_container(agent: Agent,
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ('image = "localhost/mcp-nosuch:2.0"', ["podman pull"]),
+        (
+            'image = "localhost/mcp-nosuch:2.0"',
+            ["the image localhost/mcp-nosuch:2.0 is not on this node and cannot be pulled: "],
+        ),
         (
             'image = "localhost/mcp-fail:1.0.0"',
             ["ended", "soon after its start", "cannot read the configuration", "runs again"],
