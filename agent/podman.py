@@ -212,6 +212,14 @@ def parse_image_ids(output: bytes) -> dict[str, str]:
         raise Unavailable("podman images answered with something that is not a list of images") from None
 
 
+def parse_network_name(output: bytes) -> str:
+    """The name in `podman network inspect`; raises Unavailable where it is something else."""
+    try:
+        return str(_json(output, list)[0]["name"])
+    except _MISFITS:
+        raise Unavailable("podman network inspect answered with something that is not a network") from None
+
+
 def parse_version(output: bytes) -> str:
     """The version in `podman version --format json`; raises Unavailable."""
     try:
@@ -283,8 +291,11 @@ class Podman:
         if name in ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman"):
             return
         async with self._networks:  # components that are prepared together may all lack the same one
-            if (await proc.run(self.argv(["network", "exists", name]), seconds=self.timeout)).returncode != 0:
+            found = await proc.run(self.argv(["network", "inspect", name]), seconds=self.timeout)
+            if found.returncode != 0:
                 await self._check(["network", "create", name])
+            elif parse_network_name(found.stdout) != name:
+                raise NotReady(f"podman takes {name} for the beginning of another network's id", "choose another name")
 
     async def run(self, new: NewContainer) -> None:
         """Make and start a container."""

@@ -208,10 +208,13 @@ class Rollout:
         try:
             if self._replacing:
                 await self._restore()
-            kept = {route.name for route in self._row.spec.routes} if self._row else set()
-            await self._registry.call(Registry.release_ports, self._service, self.component.name, kept)
         except McpError as error:
             self.error = NotReady(f"{self.error}; and the old container could not be put back: {error}")
+        try:
+            kept = {route.name for route in self._row.spec.routes} if self._row else set()
+            await self._registry.call(Registry.release_ports, self._service, self.component.name, kept)
+        except McpError as error:  # they are the component's still, and its next deploy takes them
+            logger.warning("ports are not released", extra=fields(container=self._name, error=error))
 
     def _refuse_foreign(self) -> None:
         """Raise NotReady where the name belongs to a container that neither the registry nor a label says is ours."""

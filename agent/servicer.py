@@ -1,6 +1,7 @@
 """One short method per RPC: wire -> domain -> wire. What is not here answers UNIMPLEMENTED."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -334,9 +335,9 @@ def _results(results: Iterable[Result]) -> list[pb.ComponentResult]:
 def _definitions(messages: Iterable[pb.ServiceSpec]) -> list[ServiceSpec]:
     services = [service_from_wire(message) for message in messages]
     names = [service.name for service in services]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidInput(f"services: {name} is there twice")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InvalidInput(f"services: {name} is there {count} times")
     return services
 
 

@@ -40,7 +40,7 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "images": ({"--format=json"}, set(), set(), 0),
     "healthcheck run": (set(), set(), set(), 1),
     "pull": ({"--quiet"}, set(), set(), 1),
-    "network exists": (set(), set(), set(), 1),
+    "network inspect": (set(), set(), set(), 1),
     "network create": (set(), set(), set(), 1),
     "run": (
         {"--detach", "--pull=never", "--log-driver=k8s-file"},
@@ -408,9 +408,13 @@ def do_pull(options: Options, arguments: list[str]) -> None:
     print(os.urandom(32).hex())
 
 
-def do_network_exists(options: Options, arguments: list[str]) -> int:
+def do_network_inspect(options: Options, arguments: list[str]) -> None:
+    name = arguments[0]
     with world() as state:
-        return 0 if arguments[0] in (*BUILT_IN_NETWORKS, *state["networks"]) else 1
+        if name not in (*BUILT_IN_NETWORKS, *state["networks"]):
+            print("[]")
+            fail(f"network {name}: unable to find network with name or ID {name}: network not found")
+    print(json.dumps([{"name": name, "driver": "bridge"}]))
 
 
 def do_network_create(options: Options, arguments: list[str]) -> None:

@@ -77,10 +77,10 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     ([*RM, "h"], ""),
     (["healthcheck", "run", "h"], "no such container"),
     (["pull", "--quiet", MISSING], "initializing source docker://localhost/mcp-missing:1.0.0"),
-    (["network", "exists", "testnet"], ""),
-    (["network", "exists", "podman"], ""),
+    (["network", "inspect", "testnet"], "network not found"),
+    (["network", "inspect", "podman"], ""),
     (["network", "create", "testnet"], ""),
-    (["network", "exists", "testnet"], ""),
+    (["network", "inspect", "testnet"], ""),
     (["network", "create", "testnet"], "network already exists"),
     (new("w", WEB, restart="unless-stopped", ports=("127.0.0.1:PORT:8080",), env=("A=b c", "D='e'")), ""),
     (new("w", WEB), 'the container name "w" is already in use by'),
@@ -151,6 +151,8 @@ def _read(command: str, out: str) -> object:
         return [(row["State"]["Status"], row["RestartCount"], _detail(details)) for row, details in _inspected(out)]
     if command == "image":
         return [(len(row["Id"]), len(row["Digest"]), row["Architecture"]) for row in json.loads(out)]
+    if command == "network":
+        return [row["name"] for row in json.loads(out)] if out.startswith("[") else out
     if command == "images":
         return sorted({name for row in json.loads(out) for name in row["Names"]} & {WEB, FAIL, BRIEF})
     if command == "version":

@@ -15,7 +15,7 @@ from tests.component.wire import connected
 STEPS = {
     "image": ["image", "inspect"],
     "pull": ["pull"],
-    "network": ["network", "exists"],
+    "network": ["network", "inspect"],
     "network create": ["network", "create"],
     "look": ["ps"],
     "stop": ["stop"],

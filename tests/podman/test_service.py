@@ -356,3 +356,11 @@ def test_rollback_on_real_podman(agent: Agent, rootless: Private) -> None:
     assert agent.cli.run("sync").code == 0
     assert variables(rootless, "solo-job")["A"] == "b"
     assert agent.cli.run("plan").code == 0
+
+
+def test_a_network_whose_name_begins_anothers_id_is_refused(agent: Agent, rootless: Private) -> None:
+    rootless.run(["podman", "network", "create", "first"])
+    (first,) = json.loads(rootless.run(["podman", "network", "inspect", "first"]).stdout)
+    agent.define("solo", one("job", f'network = "{first["id"][:8]}"'))
+    failed(agent.cli.run("deploy", "solo"), "for the beginning of another network's id; choose another name")
+    assert containers(rootless) == set()
