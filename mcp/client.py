@@ -163,12 +163,7 @@ class Agent(AbstractContextManager["Agent"]):
         """Changes of state numbered above `after`, of the past ones only the last `tail` (0: all, negative: none)."""
         request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
         call = self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise self._explain(error) from None
-        finally:
-            call.cancel()
+        return self._stream(call)
 
     def logs(self, query: "LogsQuery") -> Iterator[pb.LogsResponse]:
         """The logs of a service, in blocks; leaving the iterator ends the agent's side."""
@@ -181,12 +176,7 @@ class Agent(AbstractContextManager["Agent"]):
             since=query.since,
         )
         call = self._stub.Logs(request, metadata=self._metadata)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise self._explain(error) from None
-        finally:
-            call.cancel()
+        return self._stream(call)
 
     def push_file(self, request: pb.PushFileRequest) -> None:
         """Write a small file in one message, for agents that know nothing else."""
@@ -218,6 +208,10 @@ class Agent(AbstractContextManager["Agent"]):
     def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
         """Read a file of any size; leaving the iterator ends the agent's side."""
         call = self._stub.PullFileStream(request, metadata=self._metadata)
+        return self._stream(call)
+
+    def _stream(self, call: Any) -> Iterator[Any]:
+        """The answers of a streaming call; leaving the iterator ends the agent's side."""
         try:
             yield from call
         except grpc.RpcError as error:

@@ -25,7 +25,7 @@ KNOW_SQL = {
 }
 STARTS_PROCESSES = {"mcp/shared/proc.py"}
 PRINTS = {"mcp/output.py", "mcp/main.py", "mcp/shared/cli.py", "mcp/shared/streams.py"}
-SHARED_BY_COMMANDS = {"mcp.commands.arguments", "mcp.commands.changes", "mcp.commands.results"}
+SHARED_BY_COMMANDS = {f"mcp.commands.{name}" for name in ("arguments", "changes", "components", "results")}
 NO_DOCSTRING = {"deploy/zipapp/__main__.py"}  # begins with comments: it must parse under any Python
 
 PROCESS_MODULES = {"subprocess", "multiprocessing", "pty", "_posixsubprocess"}

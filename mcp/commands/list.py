@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp import fleet, output
-from mcp.commands import arguments
+from mcp.commands import arguments, components
 from mcp.session import Session
 
 if TYPE_CHECKING:
@@ -24,15 +24,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     """Show what is registered on every node; a node that does not answer is a row that says so."""
     nodes = [session.config.node(args.node)] if args.node else session.config.nodes
     answers = fleet.ask_all(session, nodes, lambda agent: agent.list_services())
-    rows: list[dict[str, str | None]] = []
-    for answer in answers:
-        if answer.value is None:
-            row: dict[str, str | None] = dict.fromkeys(COLUMNS)
-            rows.append({**row, "node": answer.node.name, "desired": answer.state})
-            output.error(str(answer.error))
-            continue
-        for service in answer.value.services:
-            rows += [_row(service.name, answer.node.name, component) for component in service.components]
+    rows = components.rows(answers, COLUMNS, "desired", _row)
     if args.json:
         output.print_json(rows)
     else:
@@ -40,11 +32,9 @@ def run(session: Session, args: argparse.Namespace) -> int:
     return fleet.exit_code(answers)
 
 
-def _row(service: str, node: str, component: "pb.ComponentInfo") -> dict[str, str | None]:
+def _row(component: "pb.ComponentInfo") -> components.Row:
     return {
-        "service": service,
         "component": component.name,
-        "node": node,
         "desired": component.desired_state,
         "version": component.version,
         "image": component.image,

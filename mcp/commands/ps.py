@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mcp import fleet, output
-from mcp.commands import arguments
+from mcp.commands import arguments, components
 from mcp.session import Session
 from mcp.shared.times import ago
 
@@ -25,14 +25,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     """Ask podman on every node what runs; a node that does not answer is a row that says so."""
     nodes = [session.config.node(args.node)] if args.node else session.config.nodes
     answers = fleet.ask_all(session, nodes, lambda agent: agent.live_check())
-    rows: list[dict[str, str | None]] = []
-    for answer in answers:
-        if answer.value is None:
-            rows.append({**dict.fromkeys(_KEYS), "node": answer.node.name, "state": answer.state})
-            output.error(str(answer.error))
-            continue
-        for service in answer.value.services:
-            rows += [_row(service.name, answer.node.name, component) for component in service.components]
+    rows = components.rows(answers, _KEYS, "state", _row)
     if args.json:
         output.print_json(rows)
     else:
@@ -40,12 +33,10 @@ def run(session: Session, args: argparse.Namespace) -> int:
     return fleet.exit_code(answers)
 
 
-def _row(service: str, node: str, component: "pb.ComponentInfo") -> dict[str, str | None]:
+def _row(component: "pb.ComponentInfo") -> components.Row:
     started = component.started.ToDatetime(UTC).isoformat() if component.HasField("started") else None
     return {
-        "service": service,
         "component": component.name,
-        "node": node,
         "state": component.observed_state,
         "desired": component.desired_state,
         "image": component.image,
@@ -54,7 +45,7 @@ def _row(service: str, node: str, component: "pb.ComponentInfo") -> dict[str, st
     }
 
 
-def _print(rows: list[dict[str, str | None]]) -> None:
+def _print(rows: list[components.Row]) -> None:
     output.table(HEADERS, [[*(row.get(key) or "" for key in _COLUMNS), _uptime(row.get("started"))] for row in rows])
 
 
