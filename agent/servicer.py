@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -113,25 +113,13 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.UndeployServiceResponse(results=_results(results))
 
     async def StopService(self, request: pb.StopServiceRequest, context: Any) -> pb.StopServiceResponse:
-        name, component = check_name("name", request.name), _optional_name("component", request.component)
-        results = await self.operations.run(
-            name, caller().user, "stop", lambda: self._lifecycle.stop(name, component), component=component
-        )
-        return pb.StopServiceResponse(results=_results(results))
+        return pb.StopServiceResponse(results=await self._change(request, "stop", self._lifecycle.stop))
 
     async def StartService(self, request: pb.StartServiceRequest, context: Any) -> pb.StartServiceResponse:
-        name, component = check_name("name", request.name), _optional_name("component", request.component)
-        results = await self.operations.run(
-            name, caller().user, "start", lambda: self._lifecycle.start(name, component), component=component
-        )
-        return pb.StartServiceResponse(results=_results(results))
+        return pb.StartServiceResponse(results=await self._change(request, "start", self._lifecycle.start))
 
     async def RestartService(self, request: pb.RestartServiceRequest, context: Any) -> pb.RestartServiceResponse:
-        name, component = check_name("name", request.name), _optional_name("component", request.component)
-        results = await self.operations.run(
-            name, caller().user, "restart", lambda: self._lifecycle.restart(name, component), component=component
-        )
-        return pb.RestartServiceResponse(results=_results(results))
+        return pb.RestartServiceResponse(results=await self._change(request, "restart", self._lifecycle.restart))
 
     async def AdoptContainers(self, request: pb.AdoptContainersRequest, context: Any) -> pb.AdoptContainersResponse:
         service = _adopted_service(request)
@@ -288,6 +276,19 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                 left = await heal_all(healer, self.operations, left)
         except Exception:  # noqa: BLE001 - nobody awaits this task: without the log a bug would never be seen
             logger.exception("bug in bringing services up")
+
+    async def _change(
+        self,
+        request: pb.StopServiceRequest | pb.StartServiceRequest | pb.RestartServiceRequest,
+        operation: str,
+        work: Callable[[str, str], Awaitable[list[Result]]],
+    ) -> list[pb.ComponentResult]:
+        """Do `work` with a service or one component of it, alone at it."""
+        name, component = check_name("name", request.name), _optional_name("component", request.component)
+        results = await self.operations.run(
+            name, caller().user, operation, lambda: work(name, component), component=component
+        )
+        return _results(results)
 
     async def _runtime_version(self) -> str:
         try:

@@ -162,8 +162,9 @@ class Agent(AbstractContextManager["Agent"]):
     def events(self, service: str, *, after: int = 0, tail: int = 0, follow: bool = False) -> Iterator[pb.EventInfo]:
         """Changes of state numbered above `after`, of the past ones only the last `tail` (0: all, negative: none)."""
         request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
-        call = self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
-        return self._stream(call)
+        return self._stream(
+            self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
+        )
 
     def logs(self, query: "LogsQuery") -> Iterator[pb.LogsResponse]:
         """The logs of a service, in blocks; leaving the iterator ends the agent's side."""
@@ -175,8 +176,7 @@ class Agent(AbstractContextManager["Agent"]):
             timestamps=query.timestamps,
             since=query.since,
         )
-        call = self._stub.Logs(request, metadata=self._metadata)
-        return self._stream(call)
+        return self._stream(self._stub.Logs(request, metadata=self._metadata))
 
     def push_file(self, request: pb.PushFileRequest) -> None:
         """Write a small file in one message, for agents that know nothing else."""
@@ -207,8 +207,7 @@ class Agent(AbstractContextManager["Agent"]):
 
     def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
         """Read a file of any size; leaving the iterator ends the agent's side."""
-        call = self._stub.PullFileStream(request, metadata=self._metadata)
-        return self._stream(call)
+        return self._stream(self._stub.PullFileStream(request, metadata=self._metadata))
 
     def _stream(self, call: Any) -> Iterator[Any]:
         """The answers of a streaming call; leaving the iterator ends the agent's side."""

@@ -13,7 +13,6 @@ from grpc_tools import protoc
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCE = "proto/mcp/v1/mcp.proto"
-OUTPUTS = ("proto/mcp/v1/mcp_pb2.py", "proto/mcp/v1/mcp_pb2.pyi", "proto/mcp/v1/mcp_pb2_grpc.py")
 
 
 def generate(out: Path) -> None:
