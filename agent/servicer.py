@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from agent import logs, purge, status, transfer
+from agent import purge, status, transfer
 from agent.adopt import Adopter
 from agent.deploy import Deployer, Result, check_deployable
 from agent.event_log import EventLog
@@ -15,6 +15,7 @@ from agent.heal import Healer, heal_all
 from agent.interceptor import caller
 from agent.lifecycle import Lifecycle
 from agent.log import logger
+from agent.logs import podman_logs as logs
 from agent.node import NodeProbe
 from agent.observe import observe
 from agent.operations import Operations

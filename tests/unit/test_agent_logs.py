@@ -5,8 +5,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import logs
-from agent.logs import Block
+from agent.logs import podman_logs as logs
+from agent.logs.podman_logs import Block
 
 
 async def pump(pieces: list[bytes]) -> tuple[list[bytes], bytes]:

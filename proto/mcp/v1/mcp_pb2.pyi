@@ -32,7 +32,7 @@ class RouteSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., port: _Optional[int] = ..., mode: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class ComponentSpec(_message.Message):
-    __slots__ = ("name", "image", "network", "user", "restart", "ports", "volumes", "cmd", "routes", "env", "health")
+    __slots__ = ("name", "image", "network", "user", "restart", "ports", "volumes", "cmd", "routes", "env", "health", "log_driver", "log_max_size")
     NAME_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,8 @@ class ComponentSpec(_message.Message):
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     ENV_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    LOG_DRIVER_FIELD_NUMBER: _ClassVar[int]
+    LOG_MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
     name: str
     image: str
     network: str
@@ -55,7 +57,9 @@ class ComponentSpec(_message.Message):
     routes: _containers.RepeatedCompositeFieldContainer[RouteSpec]
     env: _containers.RepeatedScalarFieldContainer[str]
     health: HealthSpec
-    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., network: _Optional[str] = ..., user: _Optional[str] = ..., restart: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., cmd: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[RouteSpec, _Mapping]]] = ..., env: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[HealthSpec, _Mapping]] = ...) -> None: ...
+    log_driver: str
+    log_max_size: str
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., network: _Optional[str] = ..., user: _Optional[str] = ..., restart: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., cmd: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[RouteSpec, _Mapping]]] = ..., env: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[HealthSpec, _Mapping]] = ..., log_driver: _Optional[str] = ..., log_max_size: _Optional[str] = ...) -> None: ...
 
 class HealthSpec(_message.Message):
     __slots__ = ("cmd", "interval", "timeout", "retries", "start_period")
@@ -573,27 +577,93 @@ class NodeStatusResponse(_message.Message):
     def __init__(self, node_name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., service_count: _Optional[int] = ..., component_count: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., cpu_usage_percent: _Optional[float] = ..., uptime_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_version: _Optional[str] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
-    __slots__ = ("service", "component", "tail", "follow", "timestamps", "since")
+    __slots__ = ("service", "component", "tail", "follow", "timestamps", "since", "until", "targets", "all", "grep", "exclude", "ignore_case", "previous", "runs", "cursors")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     TAIL_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    GREP_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_CASE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    CURSORS_FIELD_NUMBER: _ClassVar[int]
     service: str
     component: str
     tail: int
     follow: bool
     timestamps: bool
     since: str
-    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., tail: _Optional[int] = ..., follow: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., since: _Optional[str] = ...) -> None: ...
+    until: str
+    targets: _containers.RepeatedCompositeFieldContainer[LogsTarget]
+    all: bool
+    grep: _containers.RepeatedScalarFieldContainer[str]
+    exclude: _containers.RepeatedScalarFieldContainer[str]
+    ignore_case: bool
+    previous: bool
+    runs: bool
+    cursors: _containers.RepeatedCompositeFieldContainer[LogCursor]
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., tail: _Optional[int] = ..., follow: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., since: _Optional[str] = ..., until: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[LogsTarget, _Mapping]]] = ..., all: _Optional[bool] = ..., grep: _Optional[_Iterable[str]] = ..., exclude: _Optional[_Iterable[str]] = ..., ignore_case: _Optional[bool] = ..., previous: _Optional[bool] = ..., runs: _Optional[bool] = ..., cursors: _Optional[_Iterable[_Union[LogCursor, _Mapping]]] = ...) -> None: ...
+
+class LogsTarget(_message.Message):
+    __slots__ = ("service", "component")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    component: str
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ...) -> None: ...
+
+class LogCursor(_message.Message):
+    __slots__ = ("service", "component", "place")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    component: str
+    place: str
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., place: _Optional[str] = ...) -> None: ...
 
 class LogsResponse(_message.Message):
-    __slots__ = ("data", "stream", "component")
+    __slots__ = ("data", "stream", "component", "service", "container", "time", "sources", "run_source", "run_length", "cursors", "notice", "caught_up")
     DATA_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    RUN_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    RUN_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    CURSORS_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     stream: LogStream
     component: str
-    def __init__(self, data: _Optional[bytes] = ..., stream: _Optional[_Union[LogStream, str]] = ..., component: _Optional[str] = ...) -> None: ...
+    service: str
+    container: str
+    time: _timestamp_pb2.Timestamp
+    sources: _containers.RepeatedCompositeFieldContainer[LogSource]
+    run_source: _containers.RepeatedScalarFieldContainer[int]
+    run_length: _containers.RepeatedScalarFieldContainer[int]
+    cursors: _containers.RepeatedCompositeFieldContainer[LogCursor]
+    notice: str
+    caught_up: bool
+    def __init__(self, data: _Optional[bytes] = ..., stream: _Optional[_Union[LogStream, str]] = ..., component: _Optional[str] = ..., service: _Optional[str] = ..., container: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[LogSource, _Mapping]]] = ..., run_source: _Optional[_Iterable[int]] = ..., run_length: _Optional[_Iterable[int]] = ..., cursors: _Optional[_Iterable[_Union[LogCursor, _Mapping]]] = ..., notice: _Optional[str] = ..., caught_up: _Optional[bool] = ...) -> None: ...
+
+class LogSource(_message.Message):
+    __slots__ = ("service", "component", "container", "stream")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    component: str
+    container: str
+    stream: LogStream
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., container: _Optional[str] = ..., stream: _Optional[_Union[LogStream, str]] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""Container logs: readers for each driver, merged by time, followed across containers."""
