@@ -1,16 +1,45 @@
-"""Durations and points in time as people write them."""
+"""Durations and points in time as people write them.
+
+Points in time are nanoseconds since the epoch where logs are concerned, since their times are: a datetime has only
+microseconds.
+"""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[dhms]))+")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[dhms])")
 _RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_UNIX = re.compile(r"@([0-9]{1,12})(?:\.([0-9]+))?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = 1_000_000_000  # nanoseconds
+WORDS = ("boot", "deploy")  # moments that only the agent knows
 DURATION_RULE = "expected a duration such as 90s, 1h30m or 30d"
-TIME_RULE = "expected a duration such as 90s, 2h or 1h30m, or an RFC 3339 time such as 2026-01-31T12:00:00Z"
+TIME_RULE = (
+    "expected a duration such as 90s or 2h30m, a time such as 2026-01-31T12:00:00Z, a date such as 2026-01-31, or @UNIX"
+)
+_NO_ZONE = "the time has no zone: end it with Z or an offset such as +02:00"
+_YEARS = "the time is outside the years 1 to 9999"
+
+
+class _Local(tzinfo):
+    """The zone of this machine, with the offset that it has at each moment."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        return (moment or datetime.now()).replace(tzinfo=None).astimezone().utcoffset()
+
+    def dst(self, _moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, _moment: datetime | None) -> str:
+        return "local"
+
+
+LOCAL: tzinfo = _Local()
 
 
 def parse_duration(text: str) -> timedelta:
@@ -23,30 +52,84 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError("the duration is too long") from None
 
 
-def parse_since(text: str, now: datetime) -> datetime:
-    """A time in UTC from a duration before `now` or an RFC 3339 time; raises ValueError."""
+def moment(text: str, now: int, zone: tzinfo | None = None) -> int:
+    """A point in time, in nanoseconds since the epoch, as `now` is; raises ValueError.
+
+    A duration is that long before `now`. Others: RFC 3339, a date (its midnight), `@UNIX` in seconds, with a fraction
+    if need be. `zone` is for dates and for times without an offset; with None these are refused.
+    """
     if _DURATION.fullmatch(text):
-        try:
-            return now - parse_duration(text)
-        except OverflowError:
-            raise ValueError("the duration is too long") from None
-    return parse_time(text)
+        span = parse_duration(text)
+        found = now - (span.days * 86400 + span.seconds) * SECOND - span.microseconds * 1000
+        if found < -62135596800 * SECOND:  # the year 1
+            raise ValueError("the duration is too long")
+        return found
+    if match := _UNIX.fullmatch(text):
+        found = int(match[1]) * SECOND + _fraction(match[2])
+        if found >= 253402300800 * SECOND:  # the year 10000
+            raise ValueError(_YEARS)
+        return found
+    if match := _RFC3339.fullmatch(text):  # fromisoformat takes more, and not the same in every Python
+        return _civil(match[1], match[2], (match[4] or "").upper(), zone) + _fraction(match[3])
+    if _DATE.fullmatch(text):
+        return _civil(text, "00:00:00", "", zone)
+    if text.startswith("-") and _DURATION.fullmatch(text[1:]):
+        raise ValueError(f"leave the - out: {text[1:]} is that long ago")
+    raise ValueError(TIME_RULE)
+
+
+def absolute(text: str, now: int, zone: tzinfo) -> str:
+    """`text` in the form that an agent takes: what depends on the reader's zone as RFC 3339 in UTC, all else as it is.
+
+    An agent resolves durations by its own clock, and `boot` and `deploy` by what it knows. Raises ValueError.
+    """
+    if text in WORDS:
+        return text
+    try:
+        found = moment(text, now, zone)
+    except ValueError as error:
+        more = f", {' or '.join(WORDS)}" if str(error) == TIME_RULE else ""
+        raise ValueError(f"{error}{more}") from None
+    if _DURATION.fullmatch(text) or text.startswith("@"):
+        return text
+    seconds, rest = divmod(found, SECOND)
+    civil = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+    return f"{civil}.{rest:09}Z" if rest else f"{civil}Z"
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """A time in UTC from what `moment` takes, to the microsecond; raises ValueError."""
+    found = moment(text, round((now - _EPOCH) / timedelta(microseconds=1)) * 1000)
+    return _EPOCH + timedelta(microseconds=found // 1000)
 
 
 def parse_time(text: str) -> datetime:
-    """A time in UTC from RFC 3339; raises ValueError."""
-    if not _RFC3339.fullmatch(text):  # fromisoformat takes more, and not the same in every Python
-        raise ValueError(TIME_RULE)
+    """A time in UTC from RFC 3339, to the microsecond; raises ValueError."""
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("expected an RFC 3339 time such as 2026-01-31T12:00:00Z")
+    return _EPOCH + timedelta(microseconds=moment(text, 0) // 1000)
+
+
+def _civil(date: str, time: str, offset: str, zone: tzinfo | None) -> int:
+    """Nanoseconds of a date and a time of day; raises ValueError where there is no such moment."""
     try:
-        moment = datetime.fromisoformat(text.upper())
+        found = datetime.fromisoformat(f"{date}T{time}{offset}")
     except ValueError:
-        raise ValueError(TIME_RULE) from None
-    if moment.tzinfo is None:
-        raise ValueError("the time has no zone: end it with Z or an offset such as +02:00")
+        raise ValueError("there is no such date or time of day") from None
+    if found.tzinfo is None:
+        if zone is None:
+            raise ValueError(_NO_ZONE)
+        found = found.replace(tzinfo=zone)
     try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("the time is outside the years 1 to 9999") from None
+        span = found.astimezone(UTC) - _EPOCH
+    except (OverflowError, ValueError, OSError):
+        raise ValueError(_YEARS) from None
+    return (span.days * 86400 + span.seconds) * SECOND
+
+
+def _fraction(digits: str | None) -> int:
+    """Nanoseconds of the digits after the point; what is finer is cut off."""
+    return int((digits or "").ljust(9, "0")[:9])
 
 
 def rfc3339(moment: datetime) -> str:

@@ -1,12 +1,26 @@
 """Durations and times, as people write them and as nobody should."""
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp.shared.times import DURATION_RULE, TIME_RULE, ago, parse_duration, parse_since, rfc3339
+from mcp.shared.times import (
+    DURATION_RULE,
+    LOCAL,
+    SECOND,
+    TIME_RULE,
+    absolute,
+    ago,
+    moment,
+    parse_duration,
+    parse_since,
+    parse_time,
+    rfc3339,
+)
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -82,6 +96,8 @@ def test_a_duration_before_the_year_1() -> None:
         ("2026-01-31 12:00:00Z", NOW),
         ("2026-01-31T14:00:00+02:00", NOW),
         ("2026-01-31T12:00:00.123456789Z", NOW.replace(microsecond=123456)),
+        ("@1769860800", NOW),
+        ("@1769860800.5", NOW.replace(microsecond=500000)),
         ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
     ],
 )
@@ -95,11 +111,19 @@ def test_since(text: str, moment: datetime) -> None:
     [
         ("", TIME_RULE),
         ("yesterday", TIME_RULE),
-        ("-2h", TIME_RULE),
-        ("2026-01-31", TIME_RULE),
+        ("-2h", "leave the - out: 2h is that long ago"),
+        ("2 hours ago", TIME_RULE),
+        ("boot", TIME_RULE),
+        ("1769860800", TIME_RULE),
+        ("@-1", TIME_RULE),
+        ("@1.", TIME_RULE),
+        ("@999999999999", "outside the years 1 to 9999"),
+        ("2026-01-31", "the time has no zone"),
+        ("2026-02-30", "there is no such date"),
         ("20260131T120000Z", TIME_RULE),
-        ("2026-02-30T12:00:00Z", TIME_RULE),
-        ("2026-01-31T25:00:00Z", TIME_RULE),
+        ("2026-02-30T12:00:00Z", "there is no such date or time of day"),
+        ("2026-01-31T25:00:00Z", "there is no such date or time of day"),
+        ("2026-01-31T12:00:00+99:00", "there is no such date or time of day"),
         ("2026-01-31T12:00:00Zx", TIME_RULE),
         ("2026-01-31T12:00:00Z\n", TIME_RULE),
         ("2026-01-31T12:00:00\0", TIME_RULE),
@@ -130,6 +154,86 @@ def test_rfc3339_can_be_read_back(moment: datetime) -> None:
     text = rfc3339(moment)
     assert len(text) == len("2026-01-31T12:00:00.000000Z")
     assert parse_since(text, NOW) == moment
+
+
+NOW_NS = 1769860800 * SECOND  # the same moment as NOW
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("90s", NOW_NS - 90 * SECOND),
+        ("2026-01-31T12:00:00.123456789Z", NOW_NS + 123456789),
+        ("2026-01-31T12:00:00.1234567899Z", NOW_NS + 123456789),
+        ("@1769860800.000000001", NOW_NS + 1),
+        ("2026-01-31 13:00:00", NOW_NS),
+        ("2026-01-31", NOW_NS - 13 * 3600 * SECOND),
+        ("2026-07-01", 1782856800 * SECOND),  # in summer time: it is the offset of that day that counts
+        ("1969-12-31T23:59:59.25Z", -750_000_000),
+    ],
+)
+def test_moments_are_exact_to_the_nanosecond(text: str, found: int) -> None:
+    assert moment(text, NOW_NS, BERLIN) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("boot", "boot"),
+        ("deploy", "deploy"),
+        ("2h30m", "2h30m"),
+        ("@1769860800.5", "@1769860800.5"),
+        ("2026-01-31", "2026-01-30T23:00:00Z"),
+        ("2026-01-31T12:00:00", "2026-01-31T11:00:00Z"),
+        ("2026-01-31 12:00:00.25", "2026-01-31T11:00:00.250000000Z"),
+        ("2026-01-31T12:00:00.000000001-05:00", "2026-01-31T17:00:00.000000001Z"),
+    ],
+)
+def test_what_an_agent_gets_does_not_depend_on_its_zone(text: str, sent: str) -> None:
+    assert absolute(text, NOW_NS, BERLIN) == sent
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("yesterday", "or @UNIX, boot or deploy$"),
+        ("-2h", "leave the - out: 2h is that long ago$"),
+        ("2026-13-01", "there is no such date or time of day$"),
+        ("800000d", "the duration is too long"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_sent(text: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        absolute(text, NOW_NS, BERLIN)
+
+
+def test_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert absolute("2026-01-31", NOW_NS, LOCAL) == "2026-01-30T23:00:00Z"
+        assert absolute("2026-07-01", NOW_NS, LOCAL) == "2026-06-30T22:00:00Z"
+        with pytest.raises(ValueError, match="outside the years 1 to 9999"):
+            absolute("0001-01-01", NOW_NS, LOCAL)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@given(st.integers(-62135596800 * SECOND, 253402300800 * SECOND - 1))
+def test_any_moment_that_is_sent_is_read_back(found: int) -> None:
+    seconds, rest = divmod(found, SECOND)
+    day = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    text = absolute(f"{day.isoformat()}.{rest:09}Z", NOW_NS, UTC)
+    assert moment(text, 0) == found
+
+
+def test_a_token_ends_at_an_rfc3339_time_only() -> None:
+    assert parse_time("2026-01-31T12:00:00Z") == NOW
+    for text in ("2h", "@1", "2026-01-31"):
+        with pytest.raises(ValueError, match="expected an RFC 3339 time"):
+            parse_time(text)
 
 
 def test_rfc3339_is_in_utc_and_padded() -> None:
