@@ -97,9 +97,14 @@ def absolute(text: str, now: int, zone: tzinfo) -> str:
     return f"{civil}.{rest:09}Z" if rest else f"{civil}Z"
 
 
+def nanoseconds(at: datetime) -> int:
+    """A datetime, which has its zone, as nanoseconds since the epoch."""
+    return (at - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
 def parse_since(text: str, now: datetime) -> datetime:
     """A time in UTC from what `moment` takes, to the microsecond; raises ValueError."""
-    found = moment(text, round((now - _EPOCH) / timedelta(microseconds=1)) * 1000)
+    found = moment(text, nanoseconds(now))
     return _EPOCH + timedelta(microseconds=found // 1000)
 
 
@@ -121,10 +126,9 @@ def _civil(date: str, time: str, offset: str, zone: tzinfo | None) -> int:
             raise ValueError(_NO_ZONE)
         found = found.replace(tzinfo=zone)
     try:
-        span = found.astimezone(UTC) - _EPOCH
+        return nanoseconds(found.astimezone(UTC))
     except (OverflowError, ValueError, OSError):
         raise ValueError(_YEARS) from None
-    return (span.days * 86400 + span.seconds) * SECOND
 
 
 def _fraction(digits: str | None) -> int:
