@@ -6,7 +6,7 @@ RUN := env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast build lint format proto lock bench setup clean
+.PHONY: help demo fleet fleet-down test test-fast build lint format proto lock bench setup clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -14,6 +14,12 @@ help: ## show this list
 demo: host-demo $(VENV)/ready ## build, start an agent, deploy a small service with it, show it, and clean up
 	$(RUN) build.py --arch own
 	$(PYTHON) -I tools/demo.py
+
+fleet: host-test ## boot three real nodes, Debian 12 and 13, and leave them up to play with (needs root)
+	$(PYTHON) -I tools/nodes.py up
+
+fleet-down: ## end the nodes of `make fleet`
+	$(PYTHON) -I tools/nodes.py down
 
 test: setup ## set this machine up, then run everything: linters, unit, component, podman and end-to-end tests
 	$(RUN) build.py

@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.rootless", "tests.roots", "tests.zipapps"]
+pytest_plugins = ["tests.nodes", "tests.rootless", "tests.roots", "tests.zipapps"]
 
 # Settings of the caller's shell that would change what the programs under test do, or how fast they start.
 _NOISE = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH", "PIP_FIND_LINKS", "MCP_CONFIG", "MCP_TOKEN")

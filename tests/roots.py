@@ -5,21 +5,19 @@ $XDG_CACHE_HOME/mcp-test/roots (or ~/.cache/…). Nothing in them is configured:
 needs no emulation, no device nodes, and only a user namespace where we are not root.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from tools.hostlib import machine
+from tools.hostlib import bootstrap, machine
+from tools.hostlib.bootstrap import checked, locked, mirror
 from tools.hostlib.machine import HostError
 
 FORMAT = 2  # raise it when _build() makes something else of the same recipe
@@ -195,13 +193,12 @@ def _or_fail(make: Callable[[], T]) -> T:
 
 def cache() -> Path:
     """Where the roots lie; each is 200 to 250 MB."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mcp-test/roots"
+    return bootstrap.cache() / "roots"
 
 
 def _cached(recipe: Recipe) -> Path:
     root = cache() / recipe.name
-    with _locked(cache() / f"{recipe.suite}-{recipe.arch}.lock"):
+    with locked(cache() / f"{recipe.suite}-{recipe.arch}.lock"):
         if not root.is_dir():
             for stale in cache().glob(f"*{recipe.suite}-{recipe.arch}-*"):
                 _remove(stale)
@@ -217,7 +214,7 @@ def _cached(recipe: Recipe) -> Path:
 
 def _build(recipe: Recipe, target: Path) -> None:
     # "lxc" is how debootstrap is told that it may not make device nodes, which a foreign root never gets anyway
-    _checked(
+    checked(
         [
             "env",
             "container=lxc",
@@ -231,7 +228,8 @@ def _build(recipe: Recipe, target: Path) -> None:
             recipe.suite,
             str(target),
             mirror(),
-        ]
+        ],
+        SECONDS,
     )
     for package in sorted((target / "var/cache/apt/archives").glob("*.deb")):
         _unpack(package, target)
@@ -265,37 +263,14 @@ def _compile(recipe: Recipe, target: Path) -> None:
     """Debian's packages compile their modules when they are configured; else each start would do it anew."""
     compileall = ["-I", "-m", "compileall", "-q"]
     if recipe.arch == "arm64":
-        _checked([*_unshare(), "--", *Arm64(target).python([*compileall[1:], str(target / "usr/lib/python3.11")])])
+        checked(
+            [*_unshare(), "--", *Arm64(target).python([*compileall[1:], str(target / "usr/lib/python3.11")])], SECONDS
+        )
     else:
         version = next(target.glob("usr/lib/python3.*")).name
-        _checked([*_unshare(), "--", "chroot", str(target), "/usr/bin/python3", *compileall, f"/usr/lib/{version}"])
-
-
-def mirror() -> str:
-    """The URL of the Debian archive that this machine's apt is configured for."""
-    columns = "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"
-    argv = ["apt-get", "indextargets", "--format", columns, "Created-By: Packages"]
-    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    rows = [line.split("|") for line in listed.splitlines()]
-    # the origin is known only after `apt-get update`
-    plain = [row for row in rows if "-" not in row[1] and row[2] == "main" and row[3].startswith(("http", "file"))]
-    chosen = [row for row in plain if row[0] == "Debian"] or [row for row in plain if not row[0]]
-    if not chosen:
-        raise HostError("apt knows no Debian mirror by http: /etc/apt/sources.list has to name one")
-    return chosen[0][3]
-
-
-def _checked(argv: list[str]) -> None:
-    try:
-        done = _run(argv, SECONDS)
-    except FileNotFoundError as error:
-        raise HostError(f"{error.filename} is missing: run `python3 tools/host.py ensure --for test`") from None
-    except subprocess.TimeoutExpired:
-        raise HostError(f"`{' '.join(argv)}` took longer than {SECONDS} s: is the mirror reachable?") from None
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        why = next((line for line in lines if line.startswith("E:")), (lines or ["no output"])[-1])
-        raise HostError(f"`{' '.join(argv)}` failed with {done.returncode}: {why}")
+        checked(
+            [*_unshare(), "--", "chroot", str(target), "/usr/bin/python3", *compileall, f"/usr/lib/{version}"], SECONDS
+        )
 
 
 def _run(argv: list[str], seconds: float) -> Done:
@@ -310,12 +285,3 @@ def _unshare() -> list[str]:
 def _remove(folder: Path) -> None:
     if folder.is_dir():
         subprocess.run([*_unshare(), "--", "rm", "-rf", "--one-file-system", str(folder)], check=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Two test runs at once make a root only once; the second waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -22,6 +22,7 @@ def needed(purpose: str) -> list[str]:
         names += _podman()
     if purpose == "test":
         names += ["debootstrap", "debian-archive-keyring", "openssl", "docker-registry", "zsh", "fish", _qemu()]
+        names += ["systemd-container", "iproute2", "openssh-client"]  # for the nodes of tests/fleet
     return names
 
 

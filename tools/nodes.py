@@ -1,0 +1,69 @@
+#!/usr/bin/python3
+"""Boot real nodes to play with, and end them again: `make fleet` and `make fleet-down`.
+
+Needs root. Exit codes: 0 done, 1 failed (the one line on stderr says why), 2 usage.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # started as a file: make `tools` and `mcp` importable
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.hostlib import machine
+from tools.hostlib.machine import HostError
+from tools.nodelib import fleet
+from tools.nodelib.image import SUITES
+
+NODES = ("rift=12", "orion=13", "vega=12")
+
+
+def up(nodes: dict[str, str], *, account: bool) -> None:
+    """Boot nodes, leave them up, and say how to reach them."""
+    made = fleet.create(nodes, account=account)
+    made.keep()
+    for node in made.nodes.values():
+        print(f"{node.name:<8} {node.address:<14} Debian {node.debian}   ssh -F {made.ssh_config} {node.name}")
+    print("They stay up until `make fleet-down`.")
+
+
+def down() -> None:
+    """End all nodes that were left up."""
+    removed = fleet.sweep(kept=True)
+    print(f"removed {' '.join(removed)}" if removed else "no nodes are up")
+
+
+def _node(text: str) -> tuple[str, str]:
+    name, _, debian = text.partition("=")
+    if debian not in SUITES or not name.isascii() or not name.isalnum() or len(name) > 32:
+        raise argparse.ArgumentTypeError(f'"{text}" is not NAME=VERSION, as in rift=12; versions: {", ".join(SUITES)}')
+    return name, debian
+
+
+def main() -> int:
+    """Run one command; every expected failure is one line."""
+    parser = argparse.ArgumentParser(prog="nodes.py", description="Real nodes on this machine, in systemd-nspawn.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("up", help="boot nodes and leave them up")
+    start.add_argument("nodes", nargs="*", type=_node, metavar="NAME=DEBIAN", help=f"default: {' '.join(NODES)}")
+    start.add_argument("--bare", action="store_true", help="without the user mcp, as provisioning finds a node")
+    commands.add_parser("down", help="end the nodes that were left up")
+    arguments = parser.parse_args()
+    try:
+        if not machine.is_root():
+            raise HostError("only root can boot nodes")
+        if arguments.command == "up":
+            up(dict(arguments.nodes or map(_node, NODES)), account=not arguments.bare)
+        else:
+            down()
+    except HostError as error:
+        print(f"nodes: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
