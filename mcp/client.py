@@ -4,7 +4,7 @@ Every method raises McpError: Unreachable where the agent does not answer, Unaut
 refuses the token, and what the agent itself says otherwise.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -166,15 +166,25 @@ class Agent(AbstractContextManager["Agent"]):
             self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
         )
 
-    def logs(self, query: "LogsQuery") -> Iterator[pb.LogsResponse]:
-        """The logs of a service, in blocks; leaving the iterator ends the agent's side."""
+    def logs(self, query: "LogsQuery", cursors: Iterable[pb.LogCursor] = ()) -> Generator[pb.LogsResponse]:
+        """Logs in blocks, after `cursors` where an earlier call broke off; closing it ends the agent's side."""
+        one = query.targets[0] if len(query.targets) == 1 else ("", "")
         request = pb.LogsRequest(
-            service=query.service,
-            component=query.component,
+            service=one[0],
+            component=one[1],
             tail=query.tail,
             follow=query.follow,
             timestamps=query.timestamps,
             since=query.since,
+            until=query.until,
+            targets=[pb.LogsTarget(service=each[0], component=each[1]) for each in query.targets if each != one],
+            all=query.every,
+            grep=query.grep,
+            exclude=query.exclude,
+            ignore_case=query.ignore_case,
+            previous=query.previous,
+            runs=True,
+            cursors=cursors,
         )
         return self._stream(self._stub.Logs(request, metadata=self._metadata))
 
@@ -209,7 +219,7 @@ class Agent(AbstractContextManager["Agent"]):
         """Read a file of any size; leaving the iterator ends the agent's side."""
         return self._stream(self._stub.PullFileStream(request, metadata=self._metadata))
 
-    def _stream(self, call: Any) -> Iterator[Any]:
+    def _stream(self, call: Any) -> Generator[Any]:
         """The answers of a streaming call; leaving the iterator ends the agent's side."""
         try:
             yield from call

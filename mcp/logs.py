@@ -1,64 +1,64 @@
-"""Showing logs: blocks from the agent become lines with a prefix, each stream to its own."""
+"""What to show of logs, and the blocks that agents send taken apart into who wrote what."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from mcp import output
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
-COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)  # ANSI: cyan, yellow, green, magenta, blue, then bright
-STDERR = 2  # LOG_STREAM_STDERR
+STDERR = 2  # LOG_STREAM_STDERR; said here so that nothing of protobuf is imported before it must
+TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.532885487Z `; they sort as the times do
 
 
 @dataclass(frozen=True)
 class LogsQuery:
-    """What to show; `tail` 0 is all, a negative number none; `since` is passed on as it was written."""
+    """What to ask one node for; times are passed on as text.
 
+    `targets` are (service, component), the component empty for all; `every` is everything on the node. `tail` 0 is all,
+    a negative number none. `beyond` are options, as they are written, that agents of old would ignore without a word.
+    """
+
+    targets: tuple[tuple[str, str], ...]
+    every: bool = False
+    tail: int = 0
+    follow: bool = False
+    timestamps: bool = False
+    since: str = ""
+    until: str = ""
+    grep: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    ignore_case: bool = False
+    previous: bool = False
+    beyond: tuple[str, ...] = ()
+
+
+class Origin(NamedTuple):
+    """Who wrote something, and where to."""
+
+    node: str
     service: str
     component: str
-    tail: int
-    follow: bool
-    timestamps: bool
-    since: str
+    is_stderr: bool
 
 
-class Prefixer:
-    """Puts `component |` in front of every line; a line that comes in parts gets it once."""
-
-    def __init__(self, components: Iterable[str], colour: bool) -> None:
-        """`components` are those expected, for the width; others get a colour when they come."""
-        self._names = list(components)
-        self._width = max((len(name) for name in self._names), default=0)
-        self._colour = colour
-        self._inside: set[tuple[str, bool]] = set()
-
-    def __call__(self, component: str, is_stderr: bool, data: bytes) -> bytes:
-        """`data` with prefixes."""
-        if not data:
-            return b""
-        prefix = self._prefix(component)
-        key = (component, is_stderr)
-        start = b"" if key in self._inside else prefix
-        whole = data.endswith(b"\n")
-        (self._inside.discard if whole else self._inside.add)(key)
-        body = data[:-1] if whole else data
-        return start + body.replace(b"\n", b"\n" + prefix) + (b"\n" if whole else b"")
-
-    def _prefix(self, component: str) -> bytes:
-        if component not in self._names:
-            self._names.append(component)
-        text = f"{component:<{self._width}} |"
-        if self._colour:
-            text = f"\x1b[{COLOURS[self._names.index(component) % len(COLOURS)]}m{text}\x1b[0m"
-        return f"{text} ".encode()
+Piece = tuple[Origin, bytes]
 
 
-def show(blocks: "Iterable[pb.LogsResponse]", prefixer: Prefixer | None) -> None:
-    """Write blocks as they come: what a container wrote to stderr goes to stderr."""
-    for block in blocks:
-        is_stderr = block.stream == STDERR
-        data = prefixer(block.component, is_stderr, block.data) if prefixer else block.data
-        output.write_bytes(data, to_stderr=is_stderr)
+def pieces(block: "pb.LogsResponse", node: str, service: str) -> Iterator[Piece]:
+    """The parts of a block that have one origin each; `service` is meant where an agent of old names none."""
+    lengths = block.run_length
+    if not lengths:
+        if block.data:
+            yield Origin(node, block.service or service, block.component, block.stream == STDERR), block.data
+        return
+    data, begin = block.data, 0
+    origins = [Origin(node, each.service, each.component, each.stream == STDERR) for each in block.sources]
+    for index, length in zip(block.run_source, lengths, strict=True):
+        yield origins[index], data[begin : begin + length]
+        begin += length
+
+
+def is_timed(line: bytes) -> bool:
+    """Whether a line begins with its time."""
+    return line[29:TIME_WIDTH] == b"Z " and line[10:11] == b"T"

@@ -71,6 +71,18 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def is_one_terminal() -> bool:
+    """Whether stdout and stderr are one screen, as far as can be told."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def marker(text: str) -> None:
+    """Say on stderr, between lines of containers, what happened: `--- TEXT ---`, dim on a terminal."""
+    dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    words = f"--- {one_line(text)} ---"
+    print(f"\x1b[2m{words}\x1b[0m" if dim else words, file=sys.stderr, flush=True)
+
+
 def write_bytes(data: bytes, *, to_stderr: bool) -> None:
     """Write what a container logged, unchanged."""
     stream = sys.stderr if to_stderr else sys.stdout

@@ -36,9 +36,21 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but whatever the parser of a command does not know is that command's error."""
         found, extra = super().parse_known_args(args, namespace)
-        if extra:
+        if extra and not self._take_late(found, extra):
             self.error(self._unknown(extra))
-        return found, extra
+        return found, []
+
+    def _take_late(self, found: argparse.Namespace, extra: Sequence[str]) -> bool:
+        """Give arguments after an option (`web -n 5 worker`) to the list they belong to, which argparse does not."""
+        last = next(reversed(self._get_positional_actions()), None)
+        if last is None or last.nargs != "*" or any(word.startswith("-") for word in extra):
+            return False
+        try:
+            late = self._get_values(last, list(extra))
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+        setattr(found, last.dest, [*getattr(found, last.dest), *late])
+        return True
 
     def _unknown(self, extra: Sequence[str]) -> str:
         option = next((word.partition("=")[0] for word in extra if word.startswith("-") and len(word) > 1), "")

@@ -185,7 +185,7 @@ COMMAND_LINES: dict[tuple[str, ...], str] = {
     ("logs", "web", "-n", "-1"): "see mcp logs --help",
     ("logs", "web", "--since", "-2h"): "see mcp logs --help",
     ("logs", "web", "--since", "yesterday"): '"yesterday": expected a duration',
-    ("logs", "web", "--since", "2026-01-01T00:00:00"): "the time has no zone",
+    ("logs", "web", "--since", "2026-13-01T00:00:00"): "there is no such date or time of day",
     ("logs", "web", "--since", "a\nb"): '"a\\nb": expected a duration',
     ("ps", "--node", "a b"): 'node: "a b" is not a valid name',
     ("node",): "the following arguments are required",

@@ -95,7 +95,7 @@ def test_no_command_on_a_terminal_gets_the_help(
 
 def test_arguments_of_logs() -> None:
     args = main._parse(["logs", "web/api", "-n", "0", "-f", "-t", "--since", "1h30m", "--node", "rift"])
-    assert (args.target, args.tail, args.follow, args.timestamps) == (("web", "api"), 0, True, True)
+    assert (args.targets, args.tail, args.follow, args.timestamps) == ([("web", "api")], 0, True, True)
     assert (args.since, args.node, args.no_prefix) == ("1h30m", "rift", False)
 
 
