@@ -20,6 +20,7 @@ from agent.interceptor import Gate
 from agent.lock import hold_lock
 from agent.log import fields, logger
 from agent.monitor import Monitor
+from agent.notify import Notifier
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
 from agent.servicer import Servicer
@@ -33,6 +34,7 @@ MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of one request
 
 async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     """Serve until a signal ends it; `ready` is told the address once calls are answered. Raises McpError."""
+    manager = Notifier.from_environment()
     credentials = load_credentials(config)
     mcias = _mcias(config.source, config.mcias) if config.mcias is not None else None
     lock = hold_lock(config.database)
@@ -55,7 +57,10 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
         monitor = asyncio.create_task(_monitor(config, podman, registry, servicer).run(boot))
         ready(address)
+        manager.ready()
+        watch = asyncio.create_task(manager.watch())
         await stopping.wait()
+        manager.stopping()
         logger.info("stopping")
         report.cancel()
         boot.cancel()
@@ -63,6 +68,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         await asyncio.gather(
             server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report, boot, monitor})
         )
+        watch.cancel()
     finally:
         await server.stop(None)
         backend.close()
