@@ -1,0 +1,200 @@
+"""Merging the logs of nodes: everything comes, each node's lines in its order, and by time as far as clocks allow."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcp import log_merge
+from mcp.config import Node
+from mcp.log_follow import NodeLogs
+from mcp.log_merge import Lane, Merge
+from mcp.log_view import View
+from mcp.logs import Origin
+from mcp.shared.errors import McpError, Unauthenticated, Unreachable
+from proto.mcp.v1 import mcp_pb2 as pb
+
+
+def at(second: int, text: str = "x") -> bytes:
+    """A timed line."""
+    return b"2026-11-22T10:%02d:%02d.000000000Z %b\n" % (second // 60, second % 60, text.encode())
+
+
+@dataclass
+class Script:
+    """Stands in for NodeLogs: sends what it is told; a float is a pause, an error its end."""
+
+    name: str
+    what: "list[bytes | str | float | McpError | pb.LogsResponse]"
+    answered: bool = True
+    service: str = "web"
+    closed: int = 0
+    node: Node = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Its node."""
+        self.node = Node(self.name, "127.0.0.1:1")
+
+    def close(self) -> None:
+        """Count it."""
+        self.closed += 1
+
+    def blocks(self) -> "Generator[pb.LogsResponse | str]":
+        """What it was told."""
+        for each in self.what:
+            if isinstance(each, McpError):
+                raise each
+            if isinstance(each, float):
+                time.sleep(each)
+            elif isinstance(each, bytes):
+                yield pb.LogsResponse(data=each, service="web", component="api")
+            else:
+                yield each
+        yield pb.LogsResponse(caught_up=True)
+
+
+class Seen(View):
+    """Keeps what it is to show."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.shown: list[tuple[str, bytes]] = []
+        self.shown_at: list[float] = []
+
+    def render(self, origin: Origin, data: bytes) -> bytes:
+        """Keep it, and write nothing."""
+        self.shown.append((origin.node, data))
+        self.shown_at.append(time.monotonic())
+        return b""
+
+    def marker(self, text: str) -> None:
+        """Keep it."""
+        self.shown.append(("", text.encode()))
+
+    @property
+    def text(self) -> bytes:
+        """All of it."""
+        return b"".join(data for _, data in self.shown)
+
+
+def merged(*scripts: Script, strip: bool = False) -> tuple[int, Seen]:
+    """The exit code, and what is shown."""
+    seen = Seen()
+    code = Merge(cast("list[NodeLogs]", scripts), seen, strip=strip).run()
+    assert all(script.closed == 1 for script in scripts)
+    return code, seen
+
+
+node_lines = st.lists(st.integers(0, 200), max_size=30)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(node_lines, min_size=1, max_size=4), st.integers(1, 7))
+def test_histories_come_sorted_however_they_are_cut(nodes: list[list[int]], size: int) -> None:
+    scripts: list[Script] = []
+    lines: list[bytes] = []
+    for number, seconds in enumerate(nodes):
+        own = [at(second, f"{number} {index}") for index, second in enumerate(sorted(seconds))]
+        blocks = [b"".join(own[begin : begin + size]) for begin in range(0, len(own), size)]
+        scripts.append(Script(f"n{number}", [*blocks]))
+        lines += own
+    code, seen = merged(*scripts)
+    got = seen.text.splitlines(keepends=True)
+    assert code == 0
+    assert sorted(got) == sorted(lines)
+    assert all(one[:31] <= other[:31] for one, other in pairwise(got))
+
+
+@settings(deadline=None, max_examples=40)
+@given(node_lines, node_lines)
+def test_a_clock_that_goes_back_loses_and_reorders_nothing_of_its_node(one: list[int], other: list[int]) -> None:
+    own = [at(second, f"line {index}") for index, second in enumerate(one)]
+    code, seen = merged(Script("a", [*own]), Script("b", [at(second) for second in sorted(other)]), strip=False)
+    assert code == 0
+    assert b"".join(data for node, data in seen.shown if node == "a") == b"".join(own)
+
+
+def test_times_are_stripped_but_not_from_the_parts_of_a_line() -> None:
+    parts: list[bytes | str | float | McpError | pb.LogsResponse] = [
+        at(1, "begin")[:-1],
+        at(9, "in the line")[:-1],
+        b" end\n" + at(3, "y"),
+        b"no time\n",
+    ]
+    _, seen = merged(Script("a", parts), Script("b", [at(2)]), strip=True)
+    by_a = b"".join(data for node, data in seen.shown if node == "a")
+    assert by_a == b"begin" + at(9, "in the line")[:-1] + b" end\ny\nno time\n"
+    assert [node for node, _ in seen.shown] == ["a", "b", "a"]
+
+
+def test_markers_and_notices_keep_their_place() -> None:
+    exited = pb.LogsResponse(service="web", component="api", notice="exited")
+    _, seen = merged(Script("a", [at(1), exited, at(3), "a: connection lost", at(5)]), Script("b", [at(2), at(4)]))
+    times = [data[17:19] for _, data in seen.shown]
+    assert [data for node, data in seen.shown if not node] == [b"a web/api: exited", b"a: connection lost"]
+    assert times[0] == b"01"
+    assert times[-1] == b"05"
+
+
+def test_a_node_that_is_silent_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_merge, "QUIET", 0.2)
+    _, seen = merged(Script("a", [at(5), at(6)]), Script("b", [1.0, at(1)]))
+    assert [node for node, _ in seen.shown] == ["a", "b"]
+    monkeypatch.setattr(log_merge, "QUIET", 5.0)
+    _, seen = merged(Script("a", [at(5), at(6)]), Script("b", [0.5, at(1)]))
+    assert [node for node, _ in seen.shown] == ["b", "a"]
+
+
+def test_live_lines_are_held_back_for_a_moment_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_merge, "HOLD", 0.5)
+    live = pb.LogsResponse(caught_up=True)
+    one = Script("a", [live, 0.2, at(5), 1.5, at(8)])
+    other = Script("b", [live, 0.4, at(4), 3.0])
+    seen = Seen()
+    began = time.monotonic()
+    Merge(cast("list[NodeLogs]", [one, other]), seen, strip=False).run()
+    assert [data[17:19] for _, data in seen.shown] == [b"04", b"05", b"08"]
+    assert 0.6 < seen.shown_at[1] - began < 1.5
+    assert seen.shown_at[2] - began < 3.0
+
+
+def test_a_node_does_not_run_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_merge, "LIMIT", 10_000)
+    most = 0
+    add = Lane.add
+
+    def watched(self: Lane, items: list[log_merge._Item], *, is_live: bool) -> None:
+        nonlocal most
+        add(self, items, is_live=is_live)
+        most = max(most, self.size)
+
+    monkeypatch.setattr(Lane, "add", watched)
+    _, seen = merged(Script("a", [at(9, "y" * 500)] * 300), Script("b", [0.3, at(1), 0.3, at(2)]))
+    assert seen.shown[0][0] == "b"
+    assert seen.text.count(b"y\n") == 300
+    assert most < 12_000
+
+
+LOST, REFUSED = Unreachable("a: x"), Unauthenticated("a: no")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "code"), [(LOST, LOST, 4), (LOST, None, 1), (LOST, REFUSED, 1), (None, None, 0)], ids=str
+)
+def test_the_exit_code_of_several_nodes(
+    one: McpError | None, other: McpError | None, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripts = [Script(name, [error] if error else [], answered=not error) for name, error in (("a", one), ("b", other))]
+    assert merged(*scripts)[0] == code
+    assert len(capsys.readouterr().err.splitlines()) == sum(error is not None for error in (one, other))
+
+
+def test_a_refusal_everywhere_is_raised_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Unauthenticated):
+        merged(Script("a", [REFUSED], answered=False), Script("b", [REFUSED], answered=False))
+    assert capsys.readouterr().err == ""
