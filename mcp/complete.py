@@ -221,6 +221,12 @@ def _commands(place: _Place, _: str) -> Iterator[Candidate]:
         yield from ((name, summary) for name, (_, summary) in COMMANDS.items())
 
 
+def _moments(_: _Place, __: str) -> Iterator[Candidate]:
+    """The points in time that have a name."""
+    yield "boot", "the node's last start"
+    yield "deploy", "the service's last deploy"
+
+
 def _files(_: _Place, __: str) -> Iterator[Candidate]:
     yield FILES, ""
 
@@ -235,6 +241,7 @@ _BY_METAVAR: dict[str, Callable[[_Place, str], Iterator[Candidate]]] = {
     "SERVICE[/COMPONENT]": _targets,
     "SERVICE/PATH": _service_paths,
     "COMMAND": _commands,
+    "TIME": _moments,
     "FILE": _files,
     "DIR": _folders,
     "DIR|-": _folders,
