@@ -9,12 +9,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from mcp.shared.errors import Unavailable
-from mcp.shared.spec import ComponentSpec, HealthSpec
+from mcp.shared.spec import (
+    LOG_DRIVERS,
+    LOG_SIZE_DEFAULT,
+    ComponentSpec,
+    HealthSpec,
+    log_size,
+    log_size_text,
+)
 
 PRIVATE_NETWORKS = ("", "slirp4netns", "pasta", "default", "private")  # what rootless podman does by itself
 OWN_VARIABLES = ("container", "HOSTNAME", "TERM", "HOME")  # podman gives these to every container
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VOLUME_DEFAULTS = ("rw", "rprivate", "rbind", "nosuid", "nodev")
+LOG_FILE = ("", "json-file")  # podman's other names of k8s-file
+LOG_SIZE = re.compile(r"([0-9.]+)([kMGT]?)B")
 ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 # What podman would have to be told again and a definition has no word for: the place in `podman inspect`, what a
@@ -43,6 +52,7 @@ INEXPRESSIBLE: tuple[tuple[str, tuple[object, ...], str], ...] = (
     ("HostConfig.UTSMode", ("", "private"), "--uts"),
     ("HostConfig.UsernsMode", ("", "host"), "--userns"),
     ("HostConfig.VolumesFrom", ((),), "--volumes-from"),
+    ("HostConfig.LogConfig.Tag", ("",), "--log-opt=tag"),
     ("Config.Secrets", ((),), "--secret"),
     ("Config.Tty", (False,), "--tty"),
     ("Config.OpenStdin", (False,), "--interactive"),
@@ -79,6 +89,8 @@ def problems(container: dict[str, Any], image: dict[str, Any]) -> Iterator[str]:
     if check.get("Test") == ["NONE"] and (base.get("Healthcheck") or {}).get("Test"):
         yield "--no-healthcheck cannot be expressed in a definition"
     yield from _network_problems(container)
+    if (driver := _log_driver(container)) not in LOG_DRIVERS:
+        yield f"--log-driver={driver} cannot be expressed in a definition"
 
 
 def _network_problems(container: dict[str, Any]) -> Iterator[str]:
@@ -106,6 +118,8 @@ def component(name: str, container: dict[str, Any], image: dict[str, Any]) -> Co
         cmd=() if cmd == tuple(base.get("Cmd") or ()) else cmd,
         env=tuple(_env(config, base)),
         health=_health(config.get("Healthcheck") or {}, base.get("Healthcheck") or {}),
+        log_driver=_log_driver(container),
+        log_max_size=_log_max_size(container),
     )
 
 
@@ -178,6 +192,20 @@ def _health(check: dict[str, Any], base: dict[str, Any]) -> HealthSpec | None:
         retries=0 if check.get("Retries") in (None, 3) else int(check["Retries"]),
         start_period=_duration(check.get("StartPeriod"), 0),
     )
+
+
+def _log_driver(container: dict[str, Any]) -> str:
+    driver = str(_at(container, "HostConfig.LogConfig.Type") or "")
+    return LOG_DRIVERS[0] if driver in LOG_FILE else driver
+
+
+def _log_max_size(container: dict[str, Any]) -> str:
+    """The limit, from a size of four digits as in `33.55MB`: podman does not tell it to the byte."""
+    match = LOG_SIZE.fullmatch(str(_at(container, "HostConfig.LogConfig.Size") or ""))
+    if match is None or _log_driver(container) != LOG_DRIVERS[0]:
+        return ""
+    size = round(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
+    return "" if size == log_size(LOG_SIZE_DEFAULT) else log_size_text(size)
 
 
 def _duration(nanoseconds: object, default: int) -> str:

@@ -109,7 +109,7 @@ def differences(old: ComponentSpec, new: ComponentSpec) -> list[str]:
 
 def _difference(name: str, old: ComponentSpec, new: ComponentSpec) -> str:
     before, after = getattr(old, name), getattr(new, name)
-    if name in ("image", "network", "user", "restart"):
+    if name in ("image", "network", "user", "restart", "log_driver", "log_max_size"):
         return f"{name}: {before or 'default'} -> {after or 'default'}"
     return f"{name} changed"
 

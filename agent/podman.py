@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -64,15 +64,18 @@ class NewContainer:
     env: tuple[str, ...] = ()
     deploy: int = 0
     health: HealthSpec | None = None
+    log_driver: str = "k8s-file"
+    log_max_bytes: int = 0  # at which a k8s-file is begun anew; 0: never
 
 
 def run_argv(new: NewContainer) -> list[str]:
     """The arguments of `podman run` that make and start a container.
 
-    The environment comes through stdin: argv can be read by every user of the node. Logs go to a k8s-file:
-    journald drops lines of every container when one is loud.
+    The environment comes through stdin: argv can be read by every user of the node. The log driver is always said:
+    journald, podman's default, drops lines of every container when one is loud.
     """
-    argv = ["run", "--detach", f"--name={new.name}", "--pull=never", "--log-driver=k8s-file"]
+    argv = ["run", "--detach", f"--name={new.name}", "--pull=never", f"--log-driver={new.log_driver}"]
+    argv += [f"--log-opt=max-size={new.log_max_bytes}"] if new.log_max_bytes else []
     argv += [f"--label={LABEL_SERVICE}={new.service}", f"--label={LABEL_COMPONENT}={new.component}"]
     argv += [f"--label={LABEL_DEPLOY}={new.deploy}"] if new.deploy else []
     argv += [f"--restart={new.restart}"]
@@ -247,6 +250,7 @@ class Podman:
         """`runtime` is podman's name or path, `timeout` how many seconds a query may take."""
         self.runtime = runtime
         self.timeout = timeout
+        self.on_start: Callable[[str], None] | None = None  # is told the name of each container that was started
         self._networks = asyncio.Lock()
 
     async def containers(self) -> list[Container]:
@@ -300,10 +304,16 @@ class Podman:
     async def run(self, new: NewContainer) -> None:
         """Make and start a container."""
         await self._check(run_argv(new), self.timeout * 4, "".join(f"{entry}\n" for entry in new.env).encode())
+        self._started(new.name)
 
     async def start(self, name: str) -> None:
         """Start a container that is there."""
         await self._check(["start", name], self.timeout * 4)
+        self._started(name)
+
+    def _started(self, name: str) -> None:
+        if self.on_start is not None:
+            self.on_start(name)
 
     async def stop(self, name: str) -> None:
         """Stop a container; one that ignores SIGTERM is killed after STOP_GRACE seconds."""
@@ -331,7 +341,8 @@ class Podman:
         """The last lines that a container wrote, to either stream."""
         argv = logs_argv(name, tail=count, follow=False, timestamps=False, since="")
         completed = await proc.run(self.argv(argv), seconds=self.timeout)
-        text = (completed.stdout + completed.stderr).decode(errors="replace")
+        # where it fails, as for the log driver none, stderr has its own words as well
+        text = (completed.stdout + (completed.stderr if completed.returncode == 0 else b"")).decode(errors="replace")
         return text.splitlines()[-count:]
 
     def argv(self, arguments: Sequence[str]) -> list[str]:

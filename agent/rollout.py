@@ -64,6 +64,8 @@ def new_container(service: str, component: ComponentSpec, host_ports: dict[str, 
         env=tuple(env),
         deploy=deploy,
         health=component.health,
+        log_driver=component.log_driver,
+        log_max_bytes=component.log_max_bytes,
     )
 
 

@@ -32,6 +32,8 @@ image = "registry.example.net/{plain}:v1.0.0"      # with a tag, and not latest
 # user = "0:0"
 # restart = "unless-stopped"        # the default; no, always, on-failure[:N]
 # ports = ["127.0.0.1:18443:8443"]  # explicit mappings, beside routes
+# log_driver = "k8s-file"           # the default; journald, none
+# log_max_size = "32m"              # the default, of k8s-file; 0: no limit
 
 # [components.health]               # default: the image's own check, if it has one
 # cmd = ["wget", "-q", "-O", "-", "http://127.0.0.1:8443/health"]

@@ -7,7 +7,7 @@ from mcp.config import Config
 from mcp.shared import spec
 from mcp.shared.errors import InvalidFile, McpError, NotFound
 from mcp.shared.names import NAME_RULE, check_name, is_name
-from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
+from mcp.shared.spec import LOG_DRIVERS, RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from mcp.shared.toml import Table, parse_toml, read_text
 
 
@@ -103,6 +103,8 @@ def _component(table: Table) -> ComponentSpec:
         routes=tuple(_route(route) for route in table.tables("routes")),
         env=table.texts("env"),
         health=_health(table.table("health")) if table.has("health") else None,
+        log_driver=table.text("log_driver", LOG_DRIVERS[0]),
+        log_max_size=table.text("log_max_size", ""),
     )
     table.close()
     return component

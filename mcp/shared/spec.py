@@ -14,9 +14,14 @@ from mcp.shared.names import NAME_RULE, container_name, is_name, port_variable
 from mcp.shared.times import parse_duration
 
 RESTART_DEFAULT = "unless-stopped"
+LOG_DRIVERS = ("k8s-file", "journald", "none")
+LOG_SIZE_DEFAULT = "32m"  # of each k8s-file: without a limit, one loud container fills the node's disk
+LOG_SIZE_LEAST = 1_000_000  # bytes
 ENV_LIMIT = 32 * 1024  # bytes of one KEY=VALUE: podman reads environment files line by line, 64 KiB at most
 
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]{1,4})?")
+_LOG_SIZE = re.compile(r"([0-9]{1,12})([kmg]?)")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}  # decimal, as podman takes them
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOSTNAME = re.compile(r"(?=.{1,253}$)(\*\.)?LABEL(\.LABEL)*".replace("LABEL", r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"))
@@ -67,11 +72,18 @@ class ComponentSpec:
     routes: tuple[RouteSpec, ...] = ()
     env: tuple[str, ...] = ()
     health: HealthSpec | None = None  # None: the image's own, if it has one
+    log_driver: str = LOG_DRIVERS[0]
+    log_max_size: str = ""  # of a k8s-file, before it is begun anew; empty: LOG_SIZE_DEFAULT, 0: no limit
 
     @property
     def version(self) -> str:
         """The tag of the image."""
         return image_version(self.image)
+
+    @property
+    def log_max_bytes(self) -> int:
+        """The size at which its log is begun anew; 0: never."""
+        return log_size(self.log_max_size or LOG_SIZE_DEFAULT) if self.log_driver == "k8s-file" else 0
 
     def variable(self, name: str) -> str | None:
         """The value that the definition gives an environment variable (the last one counts), or None."""
@@ -90,6 +102,19 @@ class ServiceSpec:
     def component_names(self) -> list[str]:
         """The components' names, in the order of the definition."""
         return [component.name for component in self.components]
+
+
+def log_size(text: str) -> int:
+    """Bytes of a size such as `500000`, `10m` or `1g`, whose units are decimal; raises ValueError."""
+    match = _LOG_SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError("is not a number of bytes, or one with k, m or g, as in 10m")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def log_size_text(size: int) -> str:
+    """The shortest text that `log_size` reads as so many bytes."""
+    return min((f"{size // each}{unit}" for unit, each in _UNITS.items() if size % each == 0), key=len)
 
 
 def container_port(mapping: str) -> int:
@@ -153,6 +178,21 @@ def component_problems(component: ComponentSpec) -> Iterator[str]:
     yield from _routes_problems(component)
     if component.health is not None:
         yield from (f"health.{problem}" for problem in _health_problems(component.health))
+    yield from _log_problems(component)
+
+
+def _log_problems(component: ComponentSpec) -> Iterator[str]:
+    driver, size = component.log_driver, component.log_max_size
+    if driver not in LOG_DRIVERS:
+        yield f"log_driver: {shown(driver)} is not {', '.join(LOG_DRIVERS[:-1])} or {LOG_DRIVERS[-1]}"
+    elif size and driver != "k8s-file":
+        yield f"log_max_size: is for the log driver k8s-file, and this component's is {driver}"
+    elif size:
+        try:
+            if 0 < log_size(size) < LOG_SIZE_LEAST:
+                yield f"log_max_size: {shown(size)} is less than {log_size_text(LOG_SIZE_LEAST)}; 0 is no limit"
+        except ValueError as error:
+            yield f"log_max_size: {shown(size)} {error}"
 
 
 def _health_problems(health: HealthSpec) -> Iterator[str]:

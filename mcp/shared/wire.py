@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from mcp.shared.errors import InvalidInput
-from mcp.shared.spec import RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec, problems
+from mcp.shared.spec import LOG_DRIVERS, RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec, problems
 from proto.mcp.v1 import mcp_pb2 as pb
 
 
@@ -77,6 +77,8 @@ def component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
         ],
         env=component.env,
         health=_health_to_wire(component.health) if component.health else None,
+        log_driver=component.log_driver,
+        log_max_size=component.log_max_size,
     )
 
 
@@ -106,6 +108,8 @@ def _component_from_wire(message: pb.ComponentSpec) -> ComponentSpec:
         ),
         env=tuple(message.env),
         health=_health_from_wire(message.health) if message.HasField("health") else None,
+        log_driver=message.log_driver or LOG_DRIVERS[0],
+        log_max_size=message.log_max_size,
     )
 
 

@@ -43,9 +43,9 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "network inspect": (set(), set(), set(), 1),
     "network create": (set(), set(), set(), 1),
     "run": (
-        {"--detach", "--pull=never", "--log-driver=k8s-file"},
+        {"--detach", "--pull=never", "--log-driver"},
         {"--env-file=/dev/stdin"},
-        {"--name", "--label", "--restart", "--network", "--user", "--publish", "--volume"}
+        {"--log-driver", "--log-opt", "--name", "--label", "--restart", "--network", "--user", "--publish", "--volume"}
         | {"--health-cmd", "--health-interval", "--health-timeout", "--health-start-period", "--health-retries"},
         -1,
     ),
@@ -334,12 +334,22 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "NetworkMode": "slirp4netns" if container["network"] == "podman" else "bridge",
             "PortBindings": bindings(container),
             "RestartPolicy": {"Name": container["restart"], "MaximumRetryCount": 0},
+            "LogConfig": {"Type": container["log_driver"], "Tag": "", "Size": human_size(container["log_size"])},
         },
         "NetworkSettings": {
             "Networks": {} if container["network"] == "podman" else {container["network"]: {}},
             "Ports": bindings(container) if container["state"] == "running" else {},
         },
     }
+
+
+def human_size(size: int) -> str:
+    """A size as podman says it: to four digits, in decimal units."""
+    number, units = float(size), ["B", "kB", "MB", "GB"]
+    while number >= 1000:
+        number /= 1000
+        units.pop(0)
+    return f"{number:.4g}{units[0]}"
 
 
 def bindings(container: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
@@ -456,6 +466,8 @@ def do_run(options: Options, arguments: list[str]) -> None:
             "user": options.get("--user", [""])[0],
             "volumes": options.get("--volume", []),
             "network": network,
+            "log_driver": options["--log-driver"][0],
+            "log_size": int(options.get("--log-opt", ["max-size=0"])[0].removeprefix("max-size=")),
             "env": env,
             "state": "created",
             "started": None,
@@ -523,7 +535,10 @@ def do_logs(options: Options, arguments: list[str]) -> None:
 
     since = datetime.fromisoformat(options["--since"][0]).timestamp() if "--since" in options else 0.0
     with world() as state:
-        identifier = need(state, arguments[0])["id"]
+        found = need(state, arguments[0])
+    identifier = found["id"]
+    if found["log_driver"] == "none":
+        fail("this container is using the 'none' log driver, cannot read logs: this container is not logging output")
     shown: int | None = None
     while True:
         with world() as state:

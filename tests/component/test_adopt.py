@@ -149,3 +149,34 @@ def test_what_podman_says_in_another_form_is_no_crash(shop: Rig) -> None:
     done = shop.agent.cli.run("adopt", "--all")
     assert (done.code, len(done.errors)) == (1, 1)
     assert "podman inspect answered with something that is not" in done.stderr
+
+
+def test_the_way_a_container_logs_is_adopted(rig: Rig) -> None:
+    argv = [str(rig.fake.folder / "podman"), "run", "--detach", "--pull=never"]
+    for name, options in (
+        ("log-journal", ["--log-driver=journald"]),
+        ("log-small", ["--log-driver=k8s-file", "--log-opt=max-size=5000000"]),
+        ("log-endless", ["--log-driver=k8s-file"]),
+    ):
+        subprocess.run([*argv, *options, f"--name={name}", WEB], input=b"", check=True, capture_output=True, timeout=20)
+    before = lives(rig)
+    exported = rig.agent.cli.run("adopt", "log", "--dry-run")
+    assert exported.code == 0, exported.stderr
+    assert rig.agent.cli.run("adopt", "log").code == 0
+    components = parse(exported.stdout, "stdout").service.components
+    found = {each.name: (each.log_driver, each.log_max_size) for each in components}
+    assert found == {"journal": ("journald", ""), "small": ("k8s-file", "5m"), "endless": ("k8s-file", "0")}
+    rig.agent.define("log", exported.stdout)
+    assert rig.agent.cli.run("deploy", "log").code == 0
+    assert lives(rig) == before, "it is up to date"
+    rig.agent.define("log", exported.stdout.replace('"5m"', '"6m"'))
+    planned = rig.agent.cli.run("plan", "--json", "log").stdout
+    assert json.loads(planned)[0]["reasons"] == ["log_max_size: 5m -> 6m"]
+    assert rig.agent.cli.run("deploy", "log", "--force").code == 0
+    runs = {word[7:]: argv for argv in rig.fake.commands() if argv[0] == "run" for word in argv if "--name=" in word}
+    for name, options in (
+        ("log-journal", ["--log-driver=journald"]),
+        ("log-small", ["--log-driver=k8s-file", "--log-opt=max-size=6000000"]),
+        ("log-endless", ["--log-driver=k8s-file"]),
+    ):
+        assert [word for word in runs[name] if word.startswith("--log")] == options

@@ -14,7 +14,7 @@ import pytest
 from agent import inspected
 from agent.details import Details, parse_details
 from agent.podman import NewContainer, logs_argv, run_argv
-from mcp.shared.spec import ComponentSpec, HealthSpec
+from mcp.shared.spec import ComponentSpec, HealthSpec, log_size_text
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tools.hostlib.private import Private
 
@@ -98,6 +98,9 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     ([*RM, "x"], ""),
     (new("x", WEB, network="testnet", user="0:0", volumes=("/tmp:/tmp:ro",), cmd=("worker",)), ""),
     ([*RM, "x"], ""),
+    (new("n", WEB, log_driver="none"), ""),
+    (logs("n"), "this container is using the 'none' log driver, cannot read logs"),
+    ([*RM, "n"], ""),
     (new("q", FAIL), ""),
     (["SLEEP", "1"], ""),
     ([*INSPECT, "q"], ""),
@@ -254,10 +257,16 @@ def test_the_fake_refuses_what_the_agent_does_not_build(fake: FakePodman) -> Non
     [
         {"restart": "always", "ports": ("127.0.0.1:PORT:8080",), "env": ("A=b c",)},
         {"network": "testnet", "user": "0:0", "volumes": ("/tmp:/tmp:ro",), "cmd": ("worker", "-v")},
+        {"log_max_bytes": 1_500_000_000},
+        {"log_max_bytes": 0},
+        {"log_driver": "none"},
     ],
 )
 def test_specifications_are_read_back_alike(rootless: Private, fake: FakePodman, more: dict[str, Any]) -> None:
     read = []
+    said = {key: value for key, value in more.items() if key != "log_max_bytes"}
+    if said.get("log_driver") != "none":
+        said["log_max_size"] = log_size_text(more.get("log_max_bytes", 0))
     for run, port in ((real_runner(rootless), "23461"), (fake_runner(fake), "23462")):
         run("network", "create", "testnet")
         argv = [word.replace("PORT", port) for word in new("w", WEB, **more)]
@@ -268,4 +277,4 @@ def test_specifications_are_read_back_alike(rootless: Private, fake: FakePodman,
         assert list(inspected.problems(container, image)) == []
         read.append(dataclasses.replace(spec, ports=tuple(p.replace(port, "PORT") for p in spec.ports)))
     assert read[0] == read[1]
-    assert read[0] == ComponentSpec("w", WEB, **{"restart": "no", **more})
+    assert read[0] == ComponentSpec("w", WEB, **{"restart": "no", **said})

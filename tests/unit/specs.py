@@ -47,7 +47,9 @@ components = st.builds(
     | st.just((RouteSpec(port=8443),)),
     env=st.lists(st.builds("{}={}".format, keys, values), max_size=3).map(tuple),
     health=st.none() | healths,
-)
+    log_driver=st.sampled_from(["k8s-file", "journald", "none"]),
+    log_max_size=st.sampled_from(["", "0", "1000000", "1m", "64m", "2g"]),
+).filter(lambda component: component.log_driver == "k8s-file" or not component.log_max_size)
 services = st.builds(
     ServiceSpec,
     name=names,
@@ -60,7 +62,10 @@ def as_toml(service: ServiceSpec, node: str = "rift") -> str:
     """The definition of a service: JSON's strings and lists of strings are TOML's as well."""
     lines = [f"name = {_value(service.name)}", f"node = {_value(node)}", f"active = {_value(service.active)}"]
     for component in service.components:
-        lines += ["[[components]]", *_pairs(component, "name image network user restart ports volumes cmd env")]
+        lines += [
+            "[[components]]",
+            *_pairs(component, "name image network user restart ports volumes cmd env log_driver log_max_size"),
+        ]
         if component.health is not None:
             lines += ["[components.health]", *_pairs(component.health, "cmd interval timeout retries start_period")]
         for route in component.routes:

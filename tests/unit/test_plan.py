@@ -87,3 +87,9 @@ def test_an_inactive_service_that_was_never_deployed_needs_nothing() -> None:
     assert plan([service], Reality([], [], {}), partial=False) == []
     running = deployed([replace(service, active=True)])
     assert plan([service], running, partial=False) == [Change("web", "api", "stop", ("the service is not active",))]
+
+
+def test_another_way_to_log_is_said() -> None:
+    old = ComponentSpec("a", "x:1")
+    assert differences(old, replace(old, log_max_size="10m")) == ["log_max_size: default -> 10m"]
+    assert differences(old, replace(old, log_driver="journald")) == ["log_driver: k8s-file -> journald"]

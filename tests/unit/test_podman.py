@@ -26,6 +26,7 @@ WHOLE = NewContainer(
     volumes=("/srv/web:/srv/web", "data:/data:ro"),
     cmd=("server", "--config", "/srv/web/a b.toml"),
     env=("SECRET=hunter2", "PORT=8443"),
+    log_max_bytes=32_000_000,
 )
 
 
@@ -36,7 +37,7 @@ def printed(version: str, command: str) -> bytes:
 
 def test_run_argv_whole() -> None:
     assert podman.run_argv(WHOLE) == [
-        *("run", "--detach", "--name=web-api", "--pull=never", "--log-driver=k8s-file"),
+        *("run", "--detach", "--name=web-api", "--pull=never", "--log-driver=k8s-file", "--log-opt=max-size=32000000"),
         *("--label=mcp.service=web", "--label=mcp.component=api", "--restart=on-failure:3"),
         *("--network=mcpnet", "--user=0:0"),
         *("--publish=127.0.0.1:18443:8443", "--publish=53:53/udp"),

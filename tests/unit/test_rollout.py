@@ -39,6 +39,7 @@ def test_everything_is_passed_on() -> None:
         volumes=("/srv/web:/srv/web",),
         cmd=("server",),
         env=("A=1",),
+        log_max_bytes=32_000_000,
     )
     assert new_container("web", WEB, {}).name == "web"
 

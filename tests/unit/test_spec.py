@@ -15,6 +15,8 @@ from mcp.shared.spec import (
     component_problems,
     container_port,
     fixed_port,
+    log_size,
+    log_size_text,
     problems,
 )
 from tests.unit import specs
@@ -50,6 +52,12 @@ def test_valid_services_have_no_problems(service: ServiceSpec) -> None:
         ("cmd", ("", "--flag", "a b", "line\nbreak", "'\"")),
         ("routes", (RouteSpec("a", 1, "l4", "a.b"), RouteSpec("b", 65535, "l7", "*.example.net"))),
         ("routes", (RouteSpec(port=1, hostname="localhost"),)),
+        ("log_driver", "journald"),
+        ("log_driver", "none"),
+        ("log_max_size", "0"),
+        ("log_max_size", "1000000"),
+        ("log_max_size", "1m"),
+        ("log_max_size", "999999999999g"),
     ],
 )
 def test_good_values(field: str, value: object) -> None:
@@ -70,6 +78,11 @@ def test_good_values(field: str, value: object) -> None:
         ("user", "-1", 'user: "-1" is not USER or USER:GROUP'),
         ("user", "a:b:c", 'user: "a:b:c" is not'),
         ("user", "root\n", r'user: "root\n" is not'),
+        ("log_driver", "", 'log_driver: "" is not k8s-file, journald or none'),
+        ("log_driver", "syslog", 'log_driver: "syslog" is not k8s-file, journald or none'),
+        ("log_max_size", "10 MB", 'log_max_size: "10 MB" is not a number of bytes, or one with k, m or g, as in 10m'),
+        ("log_max_size", "-1", 'log_max_size: "-1" is not a number of bytes'),
+        ("log_max_size", "999k", 'log_max_size: "999k" is less than 1m; 0 is no limit'),
         ("restart", "sometimes", 'restart: "sometimes" is not no, always'),
         ("restart", "", 'restart: "" is not'),
         ("restart", "always:3", 'restart: "always:3" is not'),
@@ -190,6 +203,8 @@ texts = st.text(max_size=12) | st.sampled_from(["", "a", "PORT=1", "PORT=x", "1:
                     st.builds(RouteSpec, name=texts, port=st.integers(), mode=texts, hostname=texts), max_size=2
                 ).map(tuple),
                 env=st.lists(texts, max_size=3).map(tuple),
+                log_driver=texts | st.just("k8s-file"),
+                log_max_size=texts,
             ),
             max_size=2,
         ).map(tuple),
@@ -287,3 +302,28 @@ def test_small_helpers() -> None:
 def test_health_checks_obey_rules(health: HealthSpec, problem: str) -> None:
     component = ComponentSpec("api", "x:1", health=health)
     assert [found.startswith(problem) for found in component_problems(component)] == [True]
+
+
+@pytest.mark.parametrize("driver", ["journald", "none"])
+def test_a_size_is_for_files(driver: str) -> None:
+    rule = f"log_max_size: is for the log driver k8s-file, and this component's is {driver}"
+    assert found_in(log_driver=driver, log_max_size="10m") == [rule]
+
+
+@pytest.mark.parametrize(
+    ("driver", "size", "limit"),
+    [
+        ("k8s-file", "", 32_000_000),
+        ("k8s-file", "0", 0),
+        ("k8s-file", "2g", 2_000_000_000),
+        ("journald", "", 0),
+        ("none", "", 0),
+    ],
+)
+def test_the_size_of_a_log(driver: str, size: str, limit: int) -> None:
+    assert replace(WEB, log_driver=driver, log_max_size=size).log_max_bytes == limit
+
+
+@given(st.integers(0, 10**12 - 1))
+def test_sizes_as_text(size: int) -> None:
+    assert log_size(log_size_text(size)) == size

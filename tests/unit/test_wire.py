@@ -1,5 +1,7 @@
 """Specifications keep their meaning on the wire and in the registry."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +50,10 @@ def test_any_message_is_a_sound_service_or_invalid_input(message: pb.ServiceSpec
     except InvalidInput as error:
         found = [str(error)]
     assert all(problem.startswith("service.") for problem in found)
+
+
+def test_what_was_registered_before_there_were_log_settings_is_the_same_component() -> None:
+    component = ComponentSpec("api", "localhost/web:1.0")
+    data = json.loads(wire.component_to_json(component))
+    del data["log_driver"], data["log_max_size"]
+    assert wire.component_from_json(json.dumps(data)) == component
