@@ -93,10 +93,11 @@ class ComponentTable(Database):
             )
 
     def remove_component(self, service: str, component: str) -> None:
-        """Forget a component and its ports."""
+        """Forget a component, its ports, and what was kept of a log."""
         with self._transaction():
             self._db.execute("DELETE FROM components WHERE service = ? AND name = ?", (service, component))
             self._db.execute("DELETE FROM ports WHERE service = ? AND component = ?", (service, component))
+            self._db.execute("DELETE FROM kept_logs WHERE service = ? AND component = ?", (service, component))
 
     # --- ports ---
 

@@ -70,4 +70,22 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE INDEX events_by_component ON events (service, component, number)
     """,
+    """
+    -- The end of the log of a component's last container that is gone.
+    CREATE TABLE kept_logs (
+        service    TEXT NOT NULL,
+        component  TEXT NOT NULL,
+        identifier TEXT NOT NULL,                    -- podman's id of the container
+        container  TEXT NOT NULL,                    -- its name
+        deploy     INTEGER NOT NULL,                 -- 0: not by a deploy
+        version    TEXT NOT NULL,                    -- the tag of its image
+        driver     TEXT NOT NULL,
+        ended_at   TEXT,                             -- RFC 3339, UTC; NULL: podman did not say
+        exit_code  INTEGER NOT NULL,
+        reason     TEXT NOT NULL CHECK (reason IN ('failed', 'replaced')),
+        data       BLOB NOT NULL,                    -- records of a k8s-file
+        place      TEXT NOT NULL,                    -- where they begin, as the reader of such files says it
+        PRIMARY KEY (service, component)
+    ) STRICT
+    """,
 )

@@ -13,6 +13,7 @@ from agent.component_table import ComponentRow, ComponentTable
 from agent.database import RegistryError
 from agent.event_table import EventTable
 from agent.history_table import DeployRow, HistoryTable, OperationRow
+from agent.kept_log_table import KeptLogTable
 from agent.token_table import TokenRow, TokenTable
 
 __all__ = ["AsyncRegistry", "ComponentRow", "DeployRow", "OperationRow", "Registry", "RegistryError", "TokenRow"]
@@ -21,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Registry(ComponentTable, HistoryTable, TokenTable, EventTable):
+class Registry(ComponentTable, HistoryTable, TokenTable, EventTable, KeptLogTable):
     """An open registry. Not safe for use by several threads at once."""
 
 

@@ -22,6 +22,7 @@ KNOW_GRPC = {"agent/server.py", "agent/servicer.py", "agent/interceptor.py", "mc
 KNOW_SQL = {
     *("agent/database.py", "agent/migrations.py", "agent/snapshot.py"),
     *("agent/component_table.py", "agent/event_table.py", "agent/history_table.py", "agent/token_table.py"),
+    "agent/kept_log_table.py",
 }
 STARTS_PROCESSES = {"mcp/shared/proc.py"}
 PRINTS = {"mcp/output.py", "mcp/main.py", "mcp/shared/cli.py", "mcp/shared/streams.py"}
