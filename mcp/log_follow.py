@@ -79,7 +79,7 @@ class NodeLogs:
 
     def _note(self, agent: "Agent", block: "pb.LogsResponse") -> None:
         if not self.answered:
-            self._is_old = not (block.service or block.sources or block.caught_up or block.notice)
+            self._is_old = not (block.service or block.cursors or block.caught_up or block.notice)
             if self._is_old and self.query.beyond:
                 raise self._too_old(agent)
             self.answered = True

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)  # ANSI: cyan, yellow, green, magenta, blue, then bright
 MESSAGE_LIMIT = 1024 * 1024  # bytes of a line that become one JSON object; the rest of a longer line is the next one
+_NAMED = re.compile(r"[a-z0-9-]+/[a-z0-9-]+: ")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
@@ -170,6 +171,9 @@ def _object(time: bytes, head: bytes, message: bytes) -> bytes:
 
 
 def notice(block: "pb.LogsResponse", node: str, service: str, *, with_node: bool) -> str:
-    """The text of a block's notice, with what it is about."""
-    about = f"{block.service or service}/{block.component}" if block.component else block.service or node
-    return f"{node} {about}: {block.notice}" if with_node and about != node else f"{about}: {block.notice}"
+    """The text of a block's notice, with what it is about where it does not say so itself."""
+    text = block.notice
+    if not _NAMED.match(text):
+        about = f"{block.service or service}/{block.component}" if block.component else block.service or node
+        text = f"{about}: {text}"
+    return f"{node} {text}" if with_node and not text.startswith(f"{node}: ") else text

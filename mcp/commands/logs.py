@@ -22,6 +22,8 @@ TIME is a duration (90s, 2h30m: that long ago), a time (2026-01-31T12:00:00Z; wi
 zone), a date (2026-01-31), @UNIX, boot (the node's last start) or deploy (the service's last deploy). First comes
 the time window, then the last N lines of it, then, with --follow, what is logged from then on.
 
+RE is a Python regular expression. Options may stand anywhere, and --grep and --exclude several times.
+
 examples:
   mcp logs web                          everything that web's components wrote, by time
   mcp logs -f -n 20 web/api worker      go on with two of them, beginning with the last 20 lines of each component
@@ -60,10 +62,20 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=_moment, metavar="TIME", help="only from then on: 90s, 2h30m, boot, deploy, …")
     parser.add_argument("--until", type=_moment, metavar="TIME", help="only up to then")
     parser.add_argument(
-        "--grep", type=_pattern, action="append", default=[], metavar="RE", help="only lines that RE is found in"
+        "--grep",
+        type=_pattern,
+        action="append",
+        default=[],
+        metavar="RE",
+        help="only lines that RE is found in; or any of several",
     )
     parser.add_argument(
-        "--exclude", type=_pattern, action="append", default=[], metavar="RE", help="no lines that RE is found in"
+        "--exclude",
+        type=_pattern,
+        action="append",
+        default=[],
+        metavar="RE",
+        help="no lines that RE is found in; nor any of several",
     )
     parser.add_argument(
         "-i", "--ignore-case", action="store_true", help="take small and capital letters for the same in RE"

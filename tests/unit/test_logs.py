@@ -171,7 +171,10 @@ def test_notices_name_what_they_are_about() -> None:
     assert notice(gone, "rift", "", with_node=False) == "site/api: gone"
     assert notice(gone, "rift", "", with_node=True) == "rift site/api: gone"
     assert notice(pb.LogsResponse(service="site", notice="x"), "rift", "", with_node=True) == "rift site: x"
-    assert notice(pb.LogsResponse(notice="x"), "rift", "", with_node=True) == "rift: x"
+    assert notice(pb.LogsResponse(notice="x: y"), "rift", "", with_node=True) == "rift: x: y"
+    named = pb.LogsResponse(notice="site/api: gone")
+    assert notice(named, "rift", "", with_node=False) == "site/api: gone"
+    assert notice(named, "rift", "", with_node=True) == "rift site/api: gone"
 
 
 # --- JSON ---
