@@ -1,0 +1,120 @@
+"""Finding the agent's file for a node's architecture: in a folder, beside this program, or by building it.
+
+The names are build.py's: `mcp-agent-VERSION-linux-ARCH.pyz`, and `mcp-agent.pyz` for the architecture it was built on.
+"""
+
+import asyncio
+import hashlib
+import json
+import platform
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.shared import proc
+from mcp.shared.errors import InvalidInput, NotFound
+from mcp.shared.version import VERSION
+
+MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # uname -m -> ours
+BUILD_SECONDS = 900.0
+_STAMP = "site-packages/mcp/shared/_stamp.py"
+_NATIVE = "site-packages/native.json"
+
+
+@dataclass(frozen=True)
+class AgentFile:
+    """An agent's zipapp; `version` and `arch` are what it says itself, `sha256` is of the whole file, in hex."""
+
+    path: Path
+    version: str
+    arch: str
+    sha256: str
+
+    def content(self) -> bytes:
+        """The file, as it was when it was found; raises NotFound where it has changed since."""
+        content = self.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise NotFound(f"{self.path}: has changed meanwhile", "try again")
+        return content
+
+
+def architecture(machine: str) -> str:
+    """What MCP calls the architecture that `uname -m` names; raises InvalidInput for one without an agent."""
+    arch = MACHINES.get(machine.strip())
+    if arch is None:
+        raise InvalidInput(
+            f"there is no agent for {machine.strip() or 'an unnamed architecture'}", "amd64 and arm64 are"
+        )
+    return arch
+
+
+def own_architecture() -> str:
+    """This machine's."""
+    return architecture(platform.machine())
+
+
+async def find(arch: str, folder: Path | None = None) -> AgentFile:
+    """The agent for `arch`, of this program's version where there are several.
+
+    Looked for in `folder` (--from), else beside this program; run from a source tree, it is built into dist/ first.
+    Raises NotFound, naming where it was looked for.
+    """
+    tree = None if folder is not None else _source_tree()
+    if tree is not None:
+        return await _build(arch, tree)
+    return await asyncio.to_thread(_best, arch, folder)  # it reads megabytes
+
+
+def read(path: Path) -> AgentFile | None:
+    """What a file says of itself; None if it is no agent of ours. Raises OSError where it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if json.loads(archive.read("environment.json"))["entry_point"] != "agent.main:main":
+                return None
+            stamp = archive.read(_STAMP).decode()
+            names = " ".join(json.loads(archive.read(_NATIVE))["names"])
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        return None
+    version = next((line.split('"')[1] for line in stamp.splitlines() if line.startswith("VERSION = ")), "")
+    arch = next((ours for machine, ours in MACHINES.items() if f"-{machine}-linux" in names), "")
+    return AgentFile(path, version, arch, hashlib.sha256(path.read_bytes()).hexdigest()) if arch else None
+
+
+def _source_tree() -> Path | None:
+    """The source tree that this program runs from, if it does."""
+    tree = Path(__file__).parents[1]
+    return tree if (tree / "build.py").is_file() else None
+
+
+def _best(arch: str, folder: Path | None) -> AgentFile:
+    """That of our version, else the only one; several others are for people to choose from."""
+    if folder is None:
+        folder = Path(sys.argv[0]).resolve().parent
+    elif not folder.is_dir():
+        raise NotFound(f"--from: {folder} is not a folder")
+    found = {made.sha256: made for path in sorted(folder.glob("mcp-agent*.pyz")) if (made := read(path))}
+    fitting = [made for made in found.values() if made.arch == arch]
+    ours = [made for made in fitting if made.version == VERSION]
+    if len(ours or fitting) == 1:
+        return (ours or fitting)[0]
+    if not fitting:
+        others = ", ".join(sorted({made.arch for made in found.values()}))
+        what = f"{folder} has no agent for {arch}" + (f", only for {others}" if others else "")
+        raise NotFound(what, f"put mcp-agent-VERSION-linux-{arch}.pyz there, or name its folder with --from DIR")
+    versions = ", ".join(sorted({made.version for made in fitting}))
+    raise NotFound(f"{folder} has several agents for {arch}: {versions}", "leave only one there")
+
+
+async def _build(arch: str, tree: Path) -> AgentFile:
+    """Build it from the source tree that this program runs from."""
+    build = [sys.executable, str(tree / "build.py"), "--program", "mcp-agent", "--arch", arch]
+    said = await proc.run(build, seconds=BUILD_SECONDS)
+    if said.returncode != 0:
+        raise NotFound(f"the agent for {arch} cannot be built: {said.last_words()}", "or name a folder with --from DIR")
+    # build.py names each file that it made: PATH: SIZE MB
+    made = [line.rpartition(": ")[0] for line in said.stderr.decode(errors="replace").splitlines()]
+    files = [file for path in made if path.endswith(f"-linux-{arch}.pyz") and (file := read(Path(path)))]
+    if not files:
+        raise NotFound(f"build.py made no agent for {arch}", "or name a folder with --from DIR")
+    return files[0]

@@ -1,0 +1,239 @@
+"""The system's own ssh, so that ~/.ssh/config, agents, jump hosts and known_hosts count as they do by hand.
+
+    async with Ssh(node) as ssh:
+        done = await ssh.run(["uname", "-m"], seconds=20)
+        await ssh.copy(path.read_bytes(), "/srv/mcp/file", root=True)
+
+Each node has one connection that all commands share (ControlMaster in ssh_config(5)). Its own session reads from us,
+so that it ends with us, however we end: nothing is left in the background.
+"""
+
+import asyncio
+import hashlib
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mcp.config import Node
+from mcp.shared import proc
+from mcp.shared.errors import McpError, NotReady, Unavailable, Unreachable, one_line
+from mcp.shared.proc import Completed
+
+CONNECT_SECONDS = 10  # for TCP and the first words; a login may take longer
+LOGIN_SECONDS = 60.0  # until the node says who we are there
+COMMAND_SECONDS = 60.0
+_FAILED = 255  # ssh's own exit status where it failed itself
+_LONGEST_PATH = 80  # of a socket: 108 bytes are the most, and ssh adds 17 while it makes it
+# What of the environment ssh needs beyond what every child gets: agents and tickets. Never a window to ask in.
+_PASSED_ON = ("SSH_AUTH_SOCK", "KRB5CCNAME")
+_OPTIONS = (
+    *("-T", "-x", "-a", "-oBatchMode=yes", f"-oConnectTimeout={CONNECT_SECONDS}"),
+    *("-oServerAliveInterval=10", "-oServerAliveCountMax=3"),
+    # What a configuration may have for people who log in, and would be in the way here.
+    *("-oRemoteCommand=none", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-oLogLevel=ERROR"),
+    *("-oControlPersist=no", "-oForkAfterAuthentication=no", "-oStdinNull=no", "-oSessionType=default"),
+)
+_WHO = "printf mcp-uid:; id -u; exec cat"  # means the same in every shell that somebody may have there
+# The new file is whole and checked before it has its name; $3 is empty where the owner is who writes.
+_WRITE = """\
+umask 077
+part=$(mktemp "$1.XXXXXX")
+trap 'rm -f "$part"' EXIT
+trap 'exit 1' HUP INT TERM
+cat >"$part"
+echo "$4  $part" | sha256sum --check --status || { echo "what arrived is not what was sent" >&2; exit 1; }
+if test -n "$3"; then chown "$3" "$part"; fi
+chmod "$2" "$part"
+sync "$part"
+mv -fT "$part" "$1"
+"""
+
+
+class Ssh(AbstractAsyncContextManager["Ssh"]):
+    """A connection to a node, made by `async with`, which raises Unreachable with what ssh said."""
+
+    def __init__(self, node: Node) -> None:
+        """For a node of mcp.toml: its `ssh` destination, or its name."""
+        self.node = node
+        self.uid = -1  # who we are there; 0 is root
+        self._folder: Path | None = None
+        self._master: asyncio.subprocess.Process | None = None
+
+    @property
+    def destination(self) -> str:
+        """What stands behind `ssh` on a command line."""
+        return self.node.ssh or self.node.name
+
+    async def __aenter__(self) -> Self:
+        """Connect, and find out who we are there."""
+        self._folder = _socket_folder()
+        try:
+            # -S and ControlMaster on the command line count before the configuration's
+            argv = self._argv(["-oControlMaster=yes"], _WHO)
+            self._master = await proc.start(argv, env=_environment(), pipe_stdin=True)
+            await self._logged_in(self._master)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the connection."""
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection, and every command that still uses it; harmless if there is none."""
+        master, self._master = self._master, None
+        if master is not None:
+            await asyncio.shield(proc.end(master))
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        root: bool = False,
+        seconds: float = COMMAND_SECONDS,
+    ) -> Completed:
+        """Run a command there to its end, whatever its exit status; its words reach it as they are.
+
+        With `root` it is run as root, by the node's `sudo` setting where we are not root already. Raises Unreachable
+        where ssh itself fails (exit status 255 is its own), Unavailable after `seconds`, NotReady where we cannot
+        become root.
+        """
+        words = [*(self.become_root() if root else ()), *argv]
+        command = self._argv(["-oControlMaster=no"], shlex.join(words))
+        try:
+            done = await proc.run(command, seconds=seconds, env=_environment(), stdin=stdin)
+        except Unavailable:
+            raise Unavailable(f"{self.node.name}: {_brief(argv)}: did not end within {seconds:g} s") from None
+        if done.returncode == _FAILED:
+            raise self._unreachable(done.stderr.decode(errors="replace"))
+        if root and done.returncode == 1 and self.uid != 0:
+            self._check_root(done)
+        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+    async def check(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        root: bool = False,
+        seconds: float = COMMAND_SECONDS,
+    ) -> str:
+        """Like `run`, and returns what it printed; raises McpError with its last line where it fails."""
+        done = await self.run(argv, stdin=stdin, root=root, seconds=seconds)
+        if done.returncode != 0:
+            raise McpError(f"{self.node.name}: {_brief(argv)}: {done.last_words()}")
+        return done.stdout.decode(errors="replace")
+
+    async def copy(
+        self,
+        content: bytes,
+        remote: str,
+        *,
+        mode: int = 0o644,
+        owner: str = "",
+        root: bool = False,
+        seconds: float = 600.0,
+    ) -> None:
+        """Write a file there, whole or not at all: beside its place, checked by sha256, then renamed.
+
+        `owner` is USER:GROUP and needs `root`; without it the file is the user's who writes it. Raises McpError.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        argv = ["sh", "-euc", _WRITE, "sh", remote, f"{mode:04o}", owner, digest]
+        done = await self.run(argv, stdin=content, root=root, seconds=seconds)
+        if done.returncode != 0:
+            raise McpError(f"{self.node.name}: {remote}: cannot be written: {done.last_words()}")
+
+    def become_root(self) -> tuple[str, ...]:
+        """What stands in front of a command that is to run as root; raises NotReady where mcp.toml does not say."""
+        if self.uid == 0:
+            return ()
+        if not self.node.sudo:
+            raise NotReady(
+                f"{self.node.name}: ssh {self.destination} logs in as another user than root",
+                f'say how to become root there: sudo = "sudo" for {self.node.name} in mcp.toml',
+            )
+        return (self.node.sudo, "-n", "--")
+
+    def _argv(self, options: Sequence[str], command: str) -> list[str]:
+        assert self._folder is not None, "not connected"
+        return ["ssh", *_OPTIONS, *options, "-S", str(self._folder / "s"), "--", self.destination, command]
+
+    async def _logged_in(self, master: asyncio.subprocess.Process) -> None:
+        """Wait for the node's first words; what a login shell prints before them is passed over."""
+        assert master.stdout is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOGIN_SECONDS):
+                while line := await master.stdout.readline():
+                    _, found, uid = line.decode(errors="replace").strip().rpartition("mcp-uid:")
+                    if found and uid.isdigit():
+                        self.uid = int(uid)
+                        return
+                await self._refused(master)
+        raise Unreachable(f"{self.node.name}: ssh: no answer to the login within {LOGIN_SECONDS:g} s", self._by_hand())
+
+    async def _refused(self, master: asyncio.subprocess.Process) -> None:
+        assert master.stderr is not None
+        await master.wait()
+        said = await master.stderr.read(65536)  # not to its end: a jump host's ssh may hold it open
+        raise self._unreachable(said.decode(errors="replace"))
+
+    def _unreachable(self, said: str) -> Unreachable:
+        """The error for what ssh printed, with what to do about the failures that everybody meets."""
+        lines = [line.strip() for line in said.splitlines() if line.strip()] or ["failed without a word"]
+        # ssh's own last word on host keys comes before what it says of the end of the connection
+        last = next((line for line in lines if line.startswith("Host key verification failed")), lines[-1])
+        hint = self._by_hand()
+        if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
+            offending = next((line for line in lines if line.startswith("Offending")), "the known key is another one")
+            last = f"{last} Its host key has changed: {offending}"
+            hint = "if the node was really installed anew, remove that line (ssh-keygen -R), then " + hint
+        elif "Host key verification failed" in said:
+            last = f"{last} Its host key is not known yet"
+            hint = f"log in once by hand and compare the key: ssh {self.destination}"
+        elif "Permission denied" in last:
+            hint = f"a key must let you in, since no password can be asked for here: ssh-copy-id {self.destination}"
+        return Unreachable(f"{self.node.name}: ssh: {last}", hint)
+
+    def _by_hand(self) -> str:
+        return f"try it by hand: ssh {self.destination}"
+
+    def _check_root(self, done: Completed) -> None:
+        """Raise NotReady where it was sudo or doas that failed, and not the command."""
+        last = done.last_words()
+        if last.startswith(f"{self.node.sudo}: ") and "unable to resolve host" not in last:
+            raise NotReady(
+                f"{self.node.name}: {last}",
+                f"no password can be asked for here: allow {self.destination} there to run commands without one",
+            )
+
+
+def _environment() -> dict[str, str]:
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return proc.environment({**passed, "SSH_ASKPASS_REQUIRE": "never"})
+
+
+def _socket_folder() -> Path:
+    """A folder for our sockets that nobody else can look into."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    usable = runtime.startswith("/") and len(runtime) + 20 <= _LONGEST_PATH and os.access(runtime, os.W_OK | os.X_OK)
+    return Path(tempfile.mkdtemp(prefix="mcp-ssh-", dir=runtime if usable else "/tmp"))  # noqa: S108 - TMPDIR may be long
+
+
+def _brief(argv: Sequence[str]) -> str:
+    """A command as it is named in an error: its first words, without scripts."""
+    return one_line(shlex.join([word for word in argv[:3] if "\n" not in word]))[:120]

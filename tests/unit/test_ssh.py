@@ -1,0 +1,196 @@
+"""ssh as the CLI uses it, with a stand-in for `ssh` that runs the command here; nodes are in tests/fleet."""
+
+import asyncio
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mcp.config import Node
+from mcp.shared.errors import McpError, NotReady, Unavailable, Unreachable
+from mcp.shared.proc import Completed
+from mcp.ssh import Ssh
+
+# What ssh does with its command line: options, --, destination, and one string for the remote shell.
+FAKE = """\
+#!/bin/sh
+printf '%s\\n' "$*" >>"$FAKE/argv"
+printf '%s\\n' "${SSH_AUTH_SOCK:-no agent}" >"$FAKE/agent"
+while test "$1" != --; do shift; done
+printf '%s\\n' "$2" >"$FAKE/destination"
+if test -e "$FAKE/refuse"; then cat "$FAKE/refuse" >&2; exit 255; fi
+if test -e "$FAKE/motd"; then cat "$FAKE/motd"; fi
+PATH="$FAKE/there:$PATH" exec sh -c "$3"
+"""
+FAKE_ID = '#!/bin/sh\ntest "$1" = -u && cat "$FAKE/uid"\n'
+FAKE_SUDO = """\
+#!/bin/sh
+test "$1 $2" = "-n --" || exit 9
+shift 2
+if test -e "$FAKE/password"; then echo 'sudo: a password is required' >&2; exit 1; fi
+echo "as root: $*" >>"$FAKE/sudo"
+exec "$@"
+"""
+
+
+@pytest.fixture
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that holds what the stand-ins say and were told; `uid` is who ssh logs in as. No socket may be left."""
+    for name, text in {"ssh": FAKE, "there/id": FAKE_ID, "there/sudo": FAKE_SUDO}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text.replace("$FAKE", str(tmp_path)))
+        path.chmod(0o755)
+    (tmp_path / "uid").write_text("0\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # the path of a socket must be
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield tmp_path
+        assert list(Path(short).iterdir()) == []
+
+
+def run(*argv: str, node: Node | None = None, stdin: bytes | None = None, root: bool = False) -> Completed:
+    async def session() -> Completed:
+        async with Ssh(node or Node("rift", "10.0.0.5:9444")) as ssh:
+            return await ssh.run(argv, stdin=stdin, root=root, seconds=10)
+
+    return asyncio.run(session())
+
+
+def copy(content: bytes, remote: Path, mode: int = 0o644) -> None:
+    async def session() -> None:
+        async with Ssh(Node("rift", "10.0.0.5:9444")) as ssh:
+            await ssh.copy(content, str(remote), mode=mode)
+
+    asyncio.run(session())
+
+
+def test_words_arrive_as_they_are(far: Path) -> None:
+    words = ["a b", "$(id)", "'", '"', "*", "", "\n", "-x"]
+    assert run("printf", "<%s>", *words).stdout.decode() == "".join(f"<{word}>" for word in words)
+
+
+def test_status_streams_and_stdin_arrive(far: Path) -> None:
+    done = run("sh", "-c", "cat; echo err >&2; exit 3", stdin=b"in\0\xff")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"in\0\xff", b"err\n")
+    assert done.argv == ("sh", "-c", "cat; echo err >&2; exit 3")
+
+
+def test_the_destination_is_the_node_s_or_its_name(far: Path) -> None:
+    run("true")
+    assert (far / "destination").read_text() == "rift\n"
+    run("true", node=Node("rift", "10.0.0.5:9444", ssh="deploy@rift.example.net"))
+    assert (far / "destination").read_text() == "deploy@rift.example.net\n"
+
+
+def test_it_never_asks_and_shares_one_connection(far: Path) -> None:
+    run("true")
+    master, command = (far / "argv").read_text().splitlines()
+    for line in (master, command):
+        assert "-oBatchMode=yes" in line
+        assert "StrictHostKeyChecking" not in line
+        assert f"-S {os.environ['XDG_RUNTIME_DIR']}/mcp-ssh-" in line
+    assert "-oControlMaster=yes" in master
+    assert "-oControlMaster=no" in command
+
+
+def test_the_agent_is_passed_on(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    run("true")
+    assert (far / "agent").read_text() == "/run/agent\n"
+
+
+def test_what_a_login_prints_is_no_answer(far: Path) -> None:
+    (far / "motd").write_text("Welcome\nto rift, ")
+    (far / "uid").write_text("1000\n")
+    with pytest.raises(NotReady, match="logs in as another user than root; say how"):
+        run("true", root=True)
+
+
+def test_root_needs_no_sudo(far: Path) -> None:
+    assert run("echo", "x", root=True, node=Node("rift", "h:1", sudo="sudo")).stdout.endswith(b"x\n")
+    assert not (far / "sudo").exists()
+
+
+def test_another_user_becomes_root_by_sudo(far: Path) -> None:
+    (far / "uid").write_text("1000\n")
+    assert run("echo", "a b", root=True, node=Node("rift", "h:1", sudo="sudo")).stdout == b"a b\n"
+    assert (far / "sudo").read_text() == "as root: echo a b\n"
+
+
+def test_sudo_that_wants_a_password_is_one_line(far: Path) -> None:
+    (far / "uid").write_text("1000\n")
+    (far / "password").touch()
+    with pytest.raises(
+        NotReady, match=r"^rift: sudo: a password is required; no password can be asked for here: allow"
+    ):
+        run("true", root=True, node=Node("rift", "h:1", sudo="sudo"))
+
+
+def test_a_command_that_fails_is_not_sudo_s_failure(far: Path) -> None:
+    (far / "uid").write_text("1000\n")
+    done = run("sh", "-c", "echo no >&2; exit 1", root=True, node=Node("rift", "h:1", sudo="sudo"))
+    assert (done.returncode, done.last_words()) == (1, "no")
+
+
+CHANGED = """\
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+Offending ED25519 key in /home/op/.ssh/known_hosts:3
+Host key verification failed.
+"""
+REFUSALS = [
+    ("ssh: connect to host rift port 22: No route to host\n", r"No route to host; try it by hand: ssh rift$"),
+    ("op@rift: Permission denied (publickey,password).\n", r"Permission denied .*ssh-copy-id rift$"),
+    ("Host key verification failed.\n", r"not known yet; log in once by hand and compare the key: ssh rift$"),
+    (CHANGED, r"has changed: Offending ED25519 key in /home/op/.ssh/known_hosts:3; if the node was really"),
+    ("", r"failed without a word; try it by hand: ssh rift$"),
+]
+
+
+@pytest.mark.parametrize(("said", "shown"), REFUSALS)
+def test_why_ssh_failed_and_what_to_do(far: Path, said: str, shown: str) -> None:
+    (far / "refuse").write_text(said)
+    with pytest.raises(Unreachable, match=shown) as caught:
+        run("true")
+    assert "\n" not in str(caught.value)
+
+
+def test_255_is_ssh_s_own(far: Path) -> None:
+    with pytest.raises(Unreachable, match="lost; try it by hand"):
+        run("sh", "-c", "echo lost >&2; exit 255")
+
+
+def test_without_ssh_it_is_one_line(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (far / "ssh").unlink()
+    monkeypatch.setenv("PATH", str(far))
+    with pytest.raises(NotReady, match="ssh was not found"):
+        run("true")
+
+
+def test_a_command_without_end_is_ended(far: Path) -> None:
+    async def session() -> None:
+        async with Ssh(Node("rift", "h:1")) as ssh:
+            await ssh.run(["sleep", "600"], seconds=0.2)
+
+    with pytest.raises(Unavailable, match=r"^rift: sleep 600: did not end within 0.2 s$"):
+        asyncio.run(session())
+
+
+def test_a_file_is_written_whole_or_not_at_all(far: Path) -> None:
+    target = far / "files/it"
+    target.parent.mkdir()
+    content = bytes(range(256)) * 1000
+    copy(content, target, 0o755)
+    assert target.read_bytes() == content
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+    target.unlink()
+    target.mkdir()
+    with pytest.raises(McpError, match=r"^rift: .*/files/it: cannot be written: "):
+        copy(b"x", target)
+    assert [path.name for path in target.parent.iterdir()] == ["it"]
