@@ -32,7 +32,7 @@ T = TypeVar("T")
 QUERY_DEADLINE = 20.0  # seconds for what only asks; the agent gives podman 15
 CHANGE_DEADLINE = 1800.0  # seconds for what pulls images and restarts containers
 CONNECT_DEADLINE_MS = 5000
-_LOST = ("Stream removed", "Socket closed")  # gRPC's words for a connection that there was
+_LOST = ("Stream removed", "Socket closed", "Received RST_STREAM", "GOAWAY")  # of a connection that there was
 
 _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
@@ -249,13 +249,13 @@ class Agent(AbstractContextManager["Agent"]):
             )
         if code in _EXPECTED:
             return _EXPECTED[code](f"{name}: {details}")
+        if not said_by_agent and (code is grpc.StatusCode.CANCELLED or details.startswith(_LOST)):
+            what = f"{name}: the connection to {self.node.address} was lost before the answer came"
+            return errors.Unreachable(what, "a change may have been made all the same: see mcp status")
         if code is grpc.StatusCode.UNAVAILABLE and said_by_agent:
             return errors.Unavailable(f"{name}: {details}")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.Unreachable(f"{name}: {self.node.address} did not answer in time")
         if code is grpc.StatusCode.UNAVAILABLE:
-            if details.startswith(_LOST):
-                what = f"{name}: the connection to {self.node.address} was lost before the answer came"
-                return errors.Unreachable(what, "a change may have been made all the same: see mcp status")
             return errors.Unreachable(f"{name}: {why_unreachable(self.node.address, self._ca) or details}")
         return errors.McpError(f"{name}: {details or code.name}")

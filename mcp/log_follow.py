@@ -55,7 +55,7 @@ class NodeLogs:
             except (Unreachable, Unavailable) as error:
                 if not (self._reconnect and self.answered and not self._is_old):
                     raise self._broken(error) from None
-            if not lost:
+            if not lost and not self._closed:
                 yield f"{self.node.name}: connection lost, reconnecting"
                 lost = True
             time.sleep(delay)

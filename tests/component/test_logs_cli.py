@@ -261,6 +261,17 @@ def test_a_follower_outlives_an_agent_that_dies_and_comes_back(home: Home) -> No
         assert served[0].agent.requests[1].cursors[0].place == "a"
 
 
+def test_a_call_that_is_cancelled_on_the_way_is_a_lost_connection(home: Home) -> None:
+    def cancelled(_: pb.LogsRequest, context: grpc.ServicerContext) -> Iterator[pb.LogsResponse]:
+        yield block(b"1\n", place="a")
+        context.cancel()
+
+    with fleet(home, [cancelled, sends(block(b"2\n", place="b"))]) as (cli, _):
+        done = cli.run("logs", "web/api", "-f")
+        assert (done.code, done.stdout) == (0, "1\n2\n")
+        assert done.stderr == "--- rift: connection lost, reconnecting ---\n--- rift: reconnected ---\n"
+
+
 @pytest.mark.parametrize("options", [["-f", "--no-reconnect"], []], ids=str)
 def test_a_broken_stream_is_an_error_otherwise(home: Home, options: list[str]) -> None:
     with fleet(home, [sends(block(b"12345\n", place="a"), (UNAVAILABLE, STOP))]) as (cli, served):
