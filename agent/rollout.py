@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from agent import ports
 from agent.log import fields, logger
+from agent.logs import kept as kept_logs
 from agent.podman import Container, Image, NewContainer, Podman
 from agent.registry import AsyncRegistry, ComponentRow, Registry
 from mcp.shared.errors import McpError, NotReady
@@ -203,6 +204,7 @@ class Rollout:
             self._settings.deploy,
         )
         if self._old is not None:
+            await self._keep_log(self._old, "replaced")
             await remove_old(self._podman, self._old)
 
     async def undo(self) -> None:
@@ -247,14 +249,30 @@ class Rollout:
 
     async def _restore(self) -> None:
         if self._old is None:
-            await self._podman.remove(self._name)
+            await self._discard()
             return
         if aside_name(self._name) in await self._podman.find(aside_name(self._name)):
-            await self._podman.remove(self._name)
+            await self._discard()
             await self._podman.rename(aside_name(self._name), self._name)
         if self._old_should_run:
             await self._podman.start(self._name)
             self.error = NotReady(f"{self.error}; the old container runs again")
+
+    async def _discard(self) -> None:
+        """Remove the new container, if there is one; the end of its log is kept."""
+        new = (await self._podman.find(self._name)).get(self._name)
+        if new is None:
+            return
+        if new.running:
+            try:
+                await self._podman.stop(self._name)
+            except McpError as error:  # it is removed all the same, by force
+                logger.warning("the new container is not stopped", extra=fields(container=self._name, error=error))
+        await self._keep_log(new, "failed")
+        await self._podman.remove_container(new)
+
+    async def _keep_log(self, container: Container, reason: str) -> None:
+        await kept_logs.capture(self._podman, self._registry, self._service, self.component.name, container, reason)
 
     async def _fail(self, what: str) -> NoReturn:
         self.last_lines = await self._podman.last_lines(self._name, LAST_LINES)

@@ -1,0 +1,82 @@
+"""What is kept of the logs of containers that a deploy replaced or undid."""
+
+import time
+
+from agent.kept_log_table import KeptLog
+from agent.registry import Registry
+from tests.component.conftest import Rig
+from tests.component.definitions import component, service
+from tests.component.fakes import FAIL, WEB, WEB2
+
+
+def kept(rig: Rig, name: str = "api") -> KeptLog | None:
+    """What the agent's registry has of a component of the service web."""
+    registry = Registry(rig.agent.home.database)
+    try:
+        return registry.kept_log("web", name)
+    finally:
+        registry.close()
+
+
+def test_a_container_that_was_replaced(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component(image=WEB)))
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert kept(rig) is None
+    old = rig.fake.containers()["web-api"]
+    rig.agent.define("web", service("web", component(image=WEB2)))
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    log = kept(rig)
+    assert log is not None
+    assert (log.identifier, log.container, log.deploy, log.version) == (old["id"], "web-api", 1, "1.0.0")
+    assert (log.driver, log.exit_code, log.reason) == ("k8s-file", 0, "replaced")
+    lines = log.data.splitlines()
+    assert lines[0].endswith(b" stdout F web: starting")
+    assert lines[-1].endswith(b" stdout F web: stopping"), "it was stopped before"
+    assert rig.agent.cli.run("undeploy", "web").code == 0
+    assert kept(rig) is None
+
+
+def test_a_container_that_failed(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component(image=WEB)))
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    rig.agent.define("web", service("web", component(image=FAIL, more='restart = "no"')))
+    assert rig.agent.cli.run("deploy", "web").code == 1
+    assert rig.fake.running() == {"web-api": WEB}
+    log = kept(rig)
+    assert log is not None
+    assert (log.container, log.deploy, log.version, log.exit_code, log.reason) == ("web-api", 2, "1.0.0", 3, "failed")
+    assert b" stderr F fail: cannot read the configuration\n" in log.data
+
+
+def test_a_first_deploy_that_failed(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component(image=FAIL, more='restart = "always"')))
+    assert rig.agent.cli.run("deploy", "web").code == 1
+    assert rig.fake.containers() == {}
+    log = kept(rig)
+    assert log is not None
+    assert (log.deploy, log.reason) == (1, "failed")
+    assert b" stdout F fail: starting\n" in log.data
+
+
+def test_a_log_that_cannot_be_had_holds_no_deploy_up(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component(image=WEB)))
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    for how in ("fail", "garbage", "hang"):
+        rig.fake.misbehave(how, ["inspect", rig.fake.containers()["web-api"]["id"]])
+        began = time.monotonic()
+        done = rig.agent.cli.run("deploy", "web", "--force")
+        assert done.code == 0, done.stderr
+        assert time.monotonic() - began < 8
+        assert rig.fake.running() == {"web-api": WEB}
+        rig.fake.behave()
+    assert kept(rig) is None
+    assert rig.agent.log().count("the end of a log is not kept") == 3
+
+
+def test_one_that_logs_nothing(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component(image=WEB, more='log_driver = "none"')))
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "web", "--force").code == 0
+    log = kept(rig)
+    assert log is not None
+    assert (log.driver, log.data) == ("none", b"")

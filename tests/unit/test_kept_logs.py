@@ -1,0 +1,101 @@
+"""The end of a container's log, as the registry keeps it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agent.kept_log_table import KeptLog
+from agent.logs.kept import LIMIT, KeptReader, as_records, kept_source
+from agent.logs.model import Batch, Reading, Window
+from agent.registry import Registry
+from mcp.shared.spec import ComponentSpec
+
+KEPT = KeptLog(
+    *("web", "api", "f00d" * 16, "web-api", 7, "1.0.0", "journald"),
+    ended_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
+    exit_code=137,
+    reason="failed",
+    data=b"2026-11-22T10:19:26.500000000+00:00 stdout F a \xff\n"
+    b"2026-11-22T10:19:26.500000001+00:00 stderr F b\n"
+    b"2026-11-22T10:19:27.000000000+00:00 stdout F c\n",
+    place="0.0.0",
+)
+API = ComponentSpec("api", "localhost/web:1")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Registry]:
+    """A fresh registry."""
+    opened = Registry(tmp_path / "mcp.db")
+    yield opened
+    opened.close()
+
+
+def test_it_comes_back_as_it_was_and_the_last_one_counts(db: Registry) -> None:
+    assert db.kept_log("web", "api") is None
+    db.put_kept_log(KEPT)
+    assert db.kept_log("web", "api") == KEPT
+    never_ended = replace(KEPT, ended_at=None, reason="replaced", data=b"")
+    db.put_kept_log(never_ended)
+    assert db.kept_log("web", "api") == never_ended
+    assert db.kept_log("web", "web") is None
+
+
+def test_it_goes_with_its_component(db: Registry) -> None:
+    for component in ("api", "worker"):
+        db.put_component("web", 0, replace(API, name=component), "running")
+        db.put_kept_log(replace(KEPT, component=component))
+    db.remove_component("web", "api")
+    assert db.kept_log("web", "api") is None
+    assert db.kept_log("web", "worker") is not None
+
+
+def test_what_podman_prints_becomes_records() -> None:
+    stdout = b"2026-11-22T10:19:26.5Z a b\n2026-11-22T10:19:28Z \nno time\r\x00\xff\n2026-11-22T10:19:30.25+02:00 last"
+    stderr = b"2026-11-22T10:19:27.123456789Z error\n"
+    assert as_records(stdout, stderr) == (
+        b"2026-11-22T10:19:26.500000000+00:00 stdout F a b\n"
+        b"2026-11-22T10:19:27.123456789+00:00 stderr F error\n"
+        b"2026-11-22T10:19:28.000000000+00:00 stdout F \n"
+        b"2026-11-22T10:19:28.000000000+00:00 stdout F no time\r\x00\xff\n"
+        b"2026-11-22T10:19:30.250000000+02:00 stdout F last\n"
+    )
+    assert as_records(b"", b"") == b""
+
+
+def test_of_much_the_last_whole_records_are_kept() -> None:
+    lines = [b"2026-11-22T10:19:26.%09dZ line\n" % number for number in range(3000)]
+    records = as_records(b"".join(lines), b"").splitlines(keepends=True)
+    assert LIMIT - 100 < sum(map(len, records)) <= LIMIT
+    assert records[-1] == b"2026-11-22T10:19:26.000002999+00:00 stdout F line\n"
+    assert {len(record) for record in records} == {len(records[-1])}
+
+
+def read(kept: KeptLog, reading: Reading) -> list[Batch]:
+    async def work() -> list[Batch]:
+        source = kept_source(kept, "web", "api")
+        assert (source.container, source.identifier) == ("web-api", "f00d" * 16)
+        async with aclosing(KeptReader(kept).read(source, reading)) as batches:
+            return [batch async for batch in batches]
+
+    return asyncio.run(work())
+
+
+def test_it_is_read_as_any_log() -> None:
+    batches = read(KEPT, Reading())
+    assert b"".join(batch.data for batch in batches) == b"a \xff\nb\nc\n"
+    assert batches[-1].caught_up
+    assert [run for batch in batches for run in batch.runs] == [(4, False), (2, True), (2, False)]
+    assert b"".join(batch.data for batch in read(KEPT, Reading(Window(tail=1), timed=True))) == (
+        b"2026-11-22T10:19:27.000000000Z c\n"
+    )
+    assert b"".join(batch.data for batch in read(KEPT, Reading(after=batches[-1].end))) == b""
+
+
+def test_nothing_was_logged() -> None:
+    assert b"".join(batch.data for batch in read(replace(KEPT, data=b""), Reading())) == b""
