@@ -15,6 +15,7 @@ from pathlib import Path
 from agent.logs import inotify, segments
 from agent.logs.inotify import Inotify
 from agent.logs.k8s_course import Course
+from agent.logs.memory import keep_blocks
 from agent.logs.model import Batch, Reading, Source
 from agent.logs.segments import Mark, Segment
 from mcp.shared.errors import NotReady
@@ -31,6 +32,7 @@ class K8sFile:
     def __init__(self, news: Inotify) -> None:
         """`news` is the process's one instance."""
         self._news = news
+        keep_blocks()
 
     async def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
         """See model.Reader; raises NotReady where the file is not there or cannot be read."""

@@ -1,6 +1,7 @@
 """The reader of k8s-file logs, against a plain slow one: windows, tails, rotations, resuming."""
 
 import asyncio
+import resource
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
@@ -234,3 +235,16 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "ctr.log").touch()
     with pytest.raises(NotReady, match="no place in a log"):
         read(tmp_path / "ctr.log", Reading(after=Position("x")))
+
+
+def test_a_block_takes_the_memory_of_the_one_before(large: Path) -> None:
+    async def pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        count = 0
+        async with aclosing(K8sFile(Inotify()).read(source_at(large), Reading())) as batches:
+            async for _ in batches:
+                count += 1
+        assert count > 70
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert min(asyncio.run(pages()) for _ in range(3)) < 8_000  # else it is 20,000
