@@ -200,7 +200,7 @@ def test_what_an_old_agent_would_ignore_is_said(home: Home, options: list[str]) 
         done = cli.run("logs", "web", *options)
         assert (done.code, done.stdout) == (1, "")
         assert done.stderr.startswith(
-            f"mcp: the agent on rift (v0.1.0) does not know {options[0]}; upgrade it; this is"
+            f"mcp: the agent on rift (v0.1.0) does not know {options[0]}; this is mcp "
         )
 
 
@@ -209,8 +209,8 @@ def test_an_old_agent_that_is_asked_for_several_services(home: Home) -> None:
     with fleet(home, [refuses]) as (cli, _):
         done = cli.run("logs", "--node", "rift", "web", "batch")
         assert done.code == 1
-        assert "(v0.1.0) does not know several services at once; upgrade it" in done.stderr
-        assert "does not know --all; upgrade it" in cli.run("logs", "--node", "rift", "--all").stderr
+        assert "(v0.1.0) does not know several services at once; this is mcp " in done.stderr
+        assert "does not know --all; this is mcp " in cli.run("logs", "--node", "rift", "--all").stderr
 
 
 def test_an_old_agent_that_stops_ends_a_follower(home: Home) -> None:
