@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.migrations import MIGRATIONS
+from agent.migrations import ADDITIONS, MIGRATIONS
 from mcp.shared.errors import McpError, NotReady
 
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's write
@@ -74,6 +74,8 @@ class Database:
                 for statement in script.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {number}")
+            for statement in ADDITIONS:
+                self._db.execute(statement)
 
     def close(self) -> None:
         """Close the file."""

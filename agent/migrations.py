@@ -1,4 +1,8 @@
-"""The registry's schema, as numbered migrations: each runs once, in order, and is never edited after a release."""
+"""The registry's schema: numbered migrations, each of which runs once, in order, and is never edited after a release.
+
+An agent refuses a registry with a number that it does not know, so a migration cannot be undone by going back to the
+agent before. What that one can simply overlook, a table more, is therefore no migration but an addition.
+"""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -70,9 +74,13 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE INDEX events_by_component ON events (service, component, number)
     """,
+)
+
+# Tables made where they are missing, without a number.
+ADDITIONS: tuple[str, ...] = (
     """
     -- The end of the log of a component's last container that is gone.
-    CREATE TABLE kept_logs (
+    CREATE TABLE IF NOT EXISTS kept_logs (
         service    TEXT NOT NULL,
         component  TEXT NOT NULL,
         identifier TEXT NOT NULL,                    -- podman's id of the container

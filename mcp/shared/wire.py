@@ -30,9 +30,18 @@ def service_from_wire(message: pb.ServiceSpec) -> ServiceSpec:
     return service
 
 
+# What older agents do not know is left out where it says nothing, so that an upgrade can be undone.
+_LATER = {field.name: field.default for field in dataclasses.fields(ComponentSpec) if field.name.startswith("log_")}
+_KNOWN = {field.name for field in dataclasses.fields(ComponentSpec)}
+
+
 def component_to_json(component: ComponentSpec) -> str:
     """A component as JSON, with sorted keys: equal components have equal texts."""
-    return json.dumps(dataclasses.asdict(component), sort_keys=True)
+    return json.dumps(_component_to_data(dataclasses.asdict(component)), sort_keys=True)
+
+
+def _component_to_data(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in _LATER or value != _LATER[key]}
 
 
 def component_from_json(text: str) -> ComponentSpec:
@@ -42,7 +51,9 @@ def component_from_json(text: str) -> ComponentSpec:
 
 def service_to_json(service: ServiceSpec) -> str:
     """A whole service as JSON, with sorted keys."""
-    return json.dumps(dataclasses.asdict(service), sort_keys=True)
+    data = dataclasses.asdict(service)
+    data["components"] = [_component_to_data(part) for part in data["components"]]
+    return json.dumps(data, sort_keys=True)
 
 
 def service_from_json(text: str) -> ServiceSpec:
@@ -57,7 +68,7 @@ def _component_from_data(data: dict[str, Any]) -> ComponentSpec:
     data["routes"] = tuple(RouteSpec(**route) for route in data["routes"])
     if health := data.get("health"):
         data["health"] = HealthSpec(**{**health, "cmd": tuple(health["cmd"])})
-    return ComponentSpec(**data)
+    return ComponentSpec(**{key: value for key, value in data.items() if key in _KNOWN})  # a newer agent may know more
 
 
 def component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:

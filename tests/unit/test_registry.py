@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -339,3 +340,15 @@ def test_calls_from_the_event_loop(path: Path) -> None:
     import asyncio
 
     assert asyncio.run(_calls(path)) == ["web"]
+
+
+def test_additions_leave_the_schema_number_as_it_is(path: Path) -> None:
+    """An older agent refuses a number that it does not know; a table more it can overlook."""
+    Registry(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE kept_logs")
+    assert schema_version(path) == len(migrations.MIGRATIONS)
+    registry = Registry(path)
+    assert registry.kept_log("web", "api") is None
+    registry.close()
+    assert schema_version(path) == len(migrations.MIGRATIONS)

@@ -57,3 +57,14 @@ def test_what_was_registered_before_there_were_log_settings_is_the_same_componen
     data = json.loads(wire.component_to_json(component))
     del data["log_driver"], data["log_max_size"]
     assert wire.component_from_json(json.dumps(data)) == component
+
+
+def test_the_registrys_form_can_be_read_by_an_older_agent_and_a_newer_ones_by_this() -> None:
+    """An upgrade can be undone: what is new is written only where it is used, and what is unknown is overlooked."""
+    plain = ComponentSpec("api", "localhost/web:1.0.0")
+    assert "log_" not in wire.component_to_json(plain)
+    assert "log_" not in wire.service_to_json(ServiceSpec("web", True, (plain,)))
+    loud = ComponentSpec("api", "localhost/web:1.0.0", log_max_size="5m")
+    assert wire.component_from_json(wire.component_to_json(loud)) == loud
+    newer = {**json.loads(wire.component_to_json(loud)), "invented_later": ["x"]}
+    assert wire.component_from_json(json.dumps(newer)) == loud
