@@ -1,16 +1,23 @@
 """Container logs, read through `podman logs`: blocks of whole lines, standard output and standard error told apart."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from agent.logs.model import Batch, Position, Reading, Source
 from agent.podman import Podman, logs_argv
 from mcp.shared import proc
-from mcp.shared.errors import NotReady
+from mcp.shared.errors import InvalidInput, NotReady
 
 BLOCK = 256 * 1024  # bytes read at once; gRPC's own limit for a message is 4 MiB
 LINE_LIMIT = 1024 * 1024  # a longer line is passed on in parts, so that memory stays bounded
+AGAIN = 1.0  # seconds between two looks of a follower: podman's own --follow is known to miss lines
+STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d) ")  # what --timestamps puts in front
+PLACE = re.compile(r"(\d+),(\d+);(\d+),(\d+);([01])", re.A)
 QUEUE = 4  # blocks that wait for a slow client; then podman waits too
 
 
@@ -114,3 +121,124 @@ async def _pump(
         last = rest
         await queue.put(Block(component, is_stderr, rest))
     return last
+
+
+class PodmanReader:
+    """A model.Reader for drivers that have none of their own: what podman says, and podman's errors.
+
+    A place is, for each stream, the time of the last line in nanoseconds and how many lines had it; and which
+    stream lines are to be left out of. Each stream's lines are in order, but not those of both. Where podman
+    stamps the pieces of a line one by one (more than 8 KiB), its stamps stay within the line.
+    """
+
+    def __init__(self, podman: Podman) -> None:
+        """`podman` runs the command."""
+        self._podman = podman
+
+    async def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
+        """See model.Reader. Raises also InvalidInput where `after` is none of its places."""
+        progress = _Progress(reading)
+        ended = False
+        while True:
+            request = Request(None, False, True, progress.since())
+            progress.again()
+            async for block in read(self._podman, {"": source.identifier}, request):
+                if batch := progress.take(block.is_stderr, block.data):
+                    yield batch
+            for batch in progress.caught_up():
+                yield batch
+            if ended or reading.follow is None:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN):
+                    await reading.follow.wait()
+            ended = reading.follow.is_set()
+
+
+class _Progress:
+    """How far each stream has been read."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        window = reading.window
+        self._tail = deque[tuple[int, bool, bytes]](maxlen=window.tail) if window.tail is not None else None
+        self._at = [(window.since or 0, 0), (window.since or 0, 0)]  # time of the last line, and lines of that time
+        self._known = [0, 0]  # lines of that time that podman says once more
+        self._skip = [0, 0]
+        self._stamp = [0, 0]
+        if reading.after is not None:
+            found = PLACE.fullmatch(reading.after.place)
+            if not found:
+                raise InvalidInput("the place in the log cannot be used: not one of podman logs")
+            numbers = [int(group) for group in found.groups()]
+            self._at = [(numbers[0], numbers[1]), (numbers[2], numbers[3])]
+            self._skip[numbers[4]] = reading.after.skip
+            self._tail = None
+
+    def since(self) -> str:
+        """What podman is asked for next."""
+        first = min(time for time, _ in self._at)
+        return _text(first) if first else ""
+
+    def again(self) -> None:
+        """podman is asked now."""
+        self._known = [count for _, count in self._at]
+
+    def take(self, is_stderr: bool, data: bytes) -> Batch | None:
+        """The news in a block of whole lines of a stream."""
+        begin, skip = self._place(is_stderr), self._skip[is_stderr]
+        lines = list(self._new(is_stderr, data))
+        if self._tail is not None:
+            self._tail.extend((time, is_stderr, line) for time, line in lines)
+            return None
+        return self._batch(lines, is_stderr, Position(begin, skip)) if lines else None
+
+    def caught_up(self) -> Iterator[Batch]:
+        """The tail, if it was waited for, and that there is nothing more for now."""
+        tail, self._tail = self._tail, None
+        end = Position(self._place(False), self._skip[False])
+        for _, is_stderr, line in sorted(tail or (), key=lambda each: each[0]):
+            yield Batch(line, [(len(line), is_stderr)], end, end)
+        yield Batch(b"", [], end, end, caught_up=True)
+
+    def _new(self, is_stderr: bool, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Lines that were not read before, with their times."""
+        window = self._reading.window
+        for line in _lines(data):
+            stamp = STAMP.match(line)
+            time = _nanoseconds(stamp) if stamp else self._stamp[is_stderr]
+            self._stamp[is_stderr] = time
+            last, count = self._at[is_stderr]
+            if time < last:
+                continue
+            if time == last and self._known[is_stderr]:
+                self._known[is_stderr] -= 1
+                continue
+            self._at[is_stderr] = (time, count + 1 if time == last else 1)
+            if self._skip[is_stderr]:
+                self._skip[is_stderr] -= 1
+            elif window.until is None or time < window.until:
+                text = line[stamp.end() :] if stamp else line
+                yield time, (_text(time).encode() + b" " + text if self._reading.timed and stamp else text)
+
+    def _batch(self, lines: list[tuple[int, bytes]], is_stderr: bool, begin: Position) -> Batch:
+        data = b"".join(line for _, line in lines)
+        return Batch(data, [(len(data), is_stderr)], begin, Position(self._place(is_stderr), self._skip[is_stderr]))
+
+    def _place(self, is_stderr: bool) -> str:
+        return ";".join([*(f"{time},{count}" for time, count in self._at), f"{is_stderr:d}"])
+
+
+def _lines(data: bytes) -> list[bytes]:
+    parts = data.split(b"\n")
+    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
+def _nanoseconds(stamp: re.Match[bytes]) -> int:
+    second, fraction, offset = (group.decode() for group in stamp.groups())
+    return int(datetime.fromisoformat(second + offset).timestamp()) * 10**9 + int(fraction)
+
+
+def _text(nanoseconds: int) -> str:
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
