@@ -2,9 +2,9 @@
 
 import asyncio
 import errno
-import getpass
 import json
 import os
+import pwd
 import struct
 import sys
 from collections.abc import AsyncGenerator
@@ -96,7 +96,7 @@ async def _next(process: asyncio.subprocess.Process) -> Batch | None:
 
 
 def _error(kind: str, text: str) -> McpError:
-    user = getpass.getuser()
+    user = _own_name()
     if kind == "denied":
         return NotReady(
             f"the journal cannot be read: user {user} is not in the group systemd-journal",
@@ -113,6 +113,14 @@ def _error(kind: str, text: str) -> McpError:
     if text == os.strerror(errno.EMFILE):
         return Unavailable(what, "raise fs.inotify.max_user_instances: each follower of the journal takes one")
     return Unavailable(what)
+
+
+def _own_name() -> str:
+    """Not getpass: LOGNAME may be another's."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 async def _end_when(event: asyncio.Event | None, process: asyncio.subprocess.Process) -> None:
