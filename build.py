@@ -44,18 +44,22 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """One of the two zipapps: its entry point, sources (prefixes of paths in the repository) and packages."""
+    """One of the two zipapps: its entry point, sources (prefixes of paths in the repository), packages, and data.
+
+    Data are files of the repository that are no modules; they keep their paths in the tree.
+    """
 
     name: str
     entry: str
     sources: tuple[str, ...]
     packages: tuple[str, ...]
+    data: tuple[str, ...] = ()
 
 
 GRPC = ("grpcio", "protobuf", "typing_extensions")
 PROGRAMS = {
     # No cryptography here: TLS is inside grpcio, and it would make the file 3.4 MB larger.
-    "mcp": Program("mcp", "mcp.main", ("mcp/", "proto/"), GRPC),
+    "mcp": Program("mcp", "mcp.main", ("mcp/", "proto/"), GRPC, ("deploy/switch-agent.sh", "deploy/mcp-agent.service")),
     "mcp-agent": Program(
         "mcp-agent",
         "agent.main",
@@ -239,12 +243,14 @@ def xz(data: bytes) -> bytes:
 
 
 def sources(program: Program) -> Files:
-    """The program's own modules: what git tracks, as it is in the working tree."""
+    """The program's own modules and data: what git tracks, as it is in the working tree."""
     if (HERE / ".git").exists():
         names = git("ls-files", "-z").split("\0")
     else:
-        names = [path.relative_to(HERE).as_posix() for path in HERE.rglob("*.py")]
-    ours = [name for name in names if name.endswith(".py") and name.startswith(program.sources)]
+        names = [path.relative_to(HERE).as_posix() for path in HERE.rglob("*.py")] + list(program.data)
+    ours = [
+        name for name in names if name in program.data or (name.endswith(".py") and name.startswith(program.sources))
+    ]
     return {name: (HERE / name).read_bytes() for name in ours if (HERE / name).is_file()}
 
 

@@ -22,6 +22,7 @@ from mcp.shared import errors
 from mcp.shared.version import VERSION
 
 REQUEST_ID = "x-request-id"
+AGENT_VERSION = "x-mcp-version"  # in the trailing metadata of every answer, so that clients can name it
 MESSAGE_LIMIT = 2000  # bytes; clients refuse trailers of more than 8 KiB, in which a byte may take three
 
 _caller: ContextVar[Identity] = ContextVar("caller")
@@ -65,10 +66,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap whatever handler would answer the call; unknown methods have none, and gRPC says so."""
-        handler = await continuation(details)
-        if handler is None:
-            return None
+        """Wrap whatever handler would answer the call; a method that we do not know is refused by ours."""
+        handler: Any = await continuation(details) or grpc.stream_stream_rpc_method_handler(_unknown)
         headers = dict(details.invocation_metadata or ())
         authorization = headers.get("authorization")
         call = _Call(self._backend, details.method, authorization if isinstance(authorization, str) else None)
@@ -90,6 +89,12 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
             )
             behaviour = call.unary(handler.stream_unary or handler.unary_unary)
         return wrap(behaviour, None, handler.response_serializer)
+
+
+async def _unknown(_requests: Any, _context: Any) -> AsyncIterator[Any]:
+    """What answers a method of a later version, unary or not: gRPC itself would not say which version this is."""
+    raise NotImplementedError
+    yield  # a stream of nothing
 
 
 class _Call:
@@ -135,7 +140,7 @@ class _Call:
     async def _guarded(self, context: Any) -> AsyncIterator[None]:
         started = time.monotonic()
         self._fields["peer"] = context.peer()
-        context.set_trailing_metadata(((REQUEST_ID, str(self._fields["rid"])),))
+        context.set_trailing_metadata(((REQUEST_ID, str(self._fields["rid"])), (AGENT_VERSION, VERSION)))
         code, message = grpc.StatusCode.OK, ""
         try:
             try:

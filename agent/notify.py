@@ -12,6 +12,7 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 
 from agent.log import fields, logger
+from mcp.shared.version import VERSION
 
 
 class Notifier:
@@ -33,8 +34,8 @@ class Notifier:
         return cls(address, int(microseconds) / 1e6 if usable else 0.0)
 
     def ready(self) -> None:
-        """Calls are answered from now on."""
-        self._send("READY=1")
+        """Calls are answered from now on; the version is what an upgrade of the agent waits to see."""
+        self._send(f"READY=1\nSTATUS=serving {VERSION}")
 
     def stopping(self) -> None:
         """We are about to end."""

@@ -27,7 +27,7 @@ from mcp.shared.errors import InvalidInput, McpError, NotFound, Unavailable, sho
 from mcp.shared.names import check_name
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.times import parse_since, rfc3339
-from mcp.shared.version import VERSION
+from mcp.shared.version import COMMIT, VERSION, platform
 from mcp.shared.wire import component_to_wire, service_from_wire, service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
@@ -207,6 +207,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return transfer.send(self._files, request)
 
     async def NodeStatus(self, request: pb.NodeStatusRequest, context: Any) -> pb.NodeStatusResponse:
+        python, architecture = platform()
         facts = await asyncio.to_thread(self._probe.read)
         rows = await self._registry.call(Registry.components)
         response = pb.NodeStatusResponse(
@@ -221,6 +222,9 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             memory_free_bytes=facts.memory_free,
             cpu_usage_percent=facts.cpu_percent,
             agent_version=VERSION,
+            agent_commit=COMMIT,
+            agent_python=python,
+            architecture=architecture,
         )
         response.uptime_since.FromDatetime(facts.up_since)
         return response

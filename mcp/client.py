@@ -33,6 +33,7 @@ QUERY_DEADLINE = 20.0  # seconds for what only asks; the agent gives podman 15
 CHANGE_DEADLINE = 1800.0  # seconds for what pulls images and restarts containers
 CONNECT_DEADLINE_MS = 5000
 _LOST = ("Stream removed", "Socket closed", "Received RST_STREAM", "GOAWAY")  # of a connection that there was
+_VERSION_FIELD = "x-mcp-version"  # agents send it with every answer; the first ones did not
 
 _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
@@ -236,6 +237,23 @@ class Agent(AbstractContextManager["Agent"]):
         assert isinstance(response, kind)
         return response
 
+    def too_old(self, what: str, version: str = "") -> errors.TooOld:
+        """The error for an agent that does not know `what`: names both versions and the command that helps.
+
+        `version` is the agent's, where it is known; else it is asked for.
+        """
+        version = version or self._ask_version() or f"older than {VERSION}"
+        return errors.TooOld(
+            f"the agent on {self.node.name} ({version}) does not know {what}; this is mcp {VERSION}",
+            f"upgrade the agent with `mcp agent upgrade {self.node.name}`",
+        )
+
+    def _ask_version(self) -> str:
+        try:
+            return str(self._stub.NodeStatus(pb.NodeStatusRequest(), metadata=self._metadata, timeout=5).agent_version)
+        except grpc.RpcError:
+            return ""
+
     def _explain(self, error: Any) -> errors.McpError:
         """What a failed call means to the user; a failed connection is looked into."""
         code, details = error.code(), error.details() or ""
@@ -244,9 +262,7 @@ class Agent(AbstractContextManager["Agent"]):
         if code is grpc.StatusCode.UNAUTHENTICATED:
             return errors.Unauthenticated(f"{name}: {details}", self._login_hint)
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            return errors.TooOld(
-                f"{name}: {details or 'the agent does not know this call'}", f"upgrade it; this is mcp {VERSION}"
-            )
+            return self.too_old(_unknown_call(details), dict(error.trailing_metadata() or ()).get(_VERSION_FIELD, ""))
         if code in _EXPECTED:
             return _EXPECTED[code](f"{name}: {details}")
         if not said_by_agent and (code is grpc.StatusCode.CANCELLED or details.startswith(_LOST)):
@@ -259,3 +275,9 @@ class Agent(AbstractContextManager["Agent"]):
         if code is grpc.StatusCode.UNAVAILABLE:
             return errors.Unreachable(f"{name}: {why_unreachable(self.node.address, self._ca) or details}")
         return errors.McpError(f"{name}: {details or code.name}")
+
+
+def _unknown_call(details: str) -> str:
+    """The RPC that an agent says it does not know: `... does not implement Plan`."""
+    _, found, name = details.rpartition("does not implement ")
+    return f"the call {name}" if found else "what it is asked"

@@ -47,7 +47,8 @@ def _registered(answers: "Iterable[Answer[pb.ListServicesResponse]]", service: s
 def _exported(info: "pb.ServiceInfo", node: str) -> Exported:
     try:
         if not info.HasField("definition"):
-            raise NotReady(f"{info.name}: {node} has no definition of it", "upgrade the agent of that node")
+            hint = f"upgrade its agent with `mcp agent upgrade {node}`"
+            raise NotReady(f"{info.name}: {node} has no definition of it", hint)
         spec = service_from_wire(info.definition)
     except McpError as error:
         return Exported(info.name, node, None, error)

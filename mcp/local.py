@@ -62,7 +62,7 @@ class Source:
         except OSError:
             raise NotReady(
                 f"{self.name}: can be read only once, and the agent knows no chunks",
-                "upgrade the agent, or push a regular file",
+                "upgrade the agent with `mcp agent upgrade`, or push a regular file",
             ) from None
 
 

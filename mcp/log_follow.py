@@ -10,7 +10,6 @@ from mcp.logs import LogsQuery
 from mcp.output import size_text
 from mcp.session import Session
 from mcp.shared.errors import InvalidInput, McpError, TooOld, Unavailable, Unreachable
-from mcp.shared.version import VERSION
 
 if TYPE_CHECKING:
     from mcp.client import Agent
@@ -94,9 +93,4 @@ class NodeLogs:
         return Unreachable(what, "what followed is missing: run the command again")
 
     def _too_old(self, agent: "Agent") -> TooOld:
-        try:
-            version = f" ({agent.node_status().agent_version})"
-        except McpError:
-            version = ""
-        what = f"the agent on {self.node.name}{version} does not know {', '.join(self.query.beyond)}"
-        return TooOld(what, f"upgrade it; this is mcp {VERSION}")
+        return agent.too_old(", ".join(self.query.beyond))

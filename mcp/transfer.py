@@ -65,7 +65,7 @@ def _push_whole(agent: Agent, source: Source, first: pb.FileChunk) -> int:
     if len(content) > UNARY_LIMIT:
         raise NotReady(
             f"{first.service}/{first.path}: is too large for the agent of {agent.node.name}, which knows no chunks",
-            "upgrade it",
+            f"upgrade it with `mcp agent upgrade {agent.node.name}`",
         )
     agent.push_file(pb.PushFileRequest(service=first.service, path=first.path, content=content, mode=first.mode))
     return len(content)

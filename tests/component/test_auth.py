@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from mcp.shared.version import VERSION
 from tests.component import h2
 from tests.component.conftest import Rig
 from tests.component.fakes import wait_for
@@ -168,7 +169,11 @@ def test_an_unknown_call_says_so(shared: Rig) -> None:
             call: Any = channel.unary_unary(path)
             with pytest.raises(grpc.RpcError) as caught:
                 call(b"", timeout=10)
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"", timeout=10, metadata=[("authorization", f"Bearer {shared.agent.token}")])
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert ("x-mcp-version", VERSION) in caught.value.trailing_metadata()
 
 
 def test_a_tokens_owner_is_who_the_operation_belongs_to(shared: Rig) -> None:

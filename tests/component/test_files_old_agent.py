@@ -74,12 +74,14 @@ def test_what_it_cannot_take_is_said(old: tuple[OldAgent, Cli], tmp_path: Path) 
     done = cli.run("push", str(tmp_path / "x"), "web/x", "--node", "rift")
     assert (done.code, done.stderr) == (
         1,
-        "mcp: web/x: is too large for the agent of rift, which knows no chunks; upgrade it\n",
+        "mcp: web/x: is too large for the agent of rift, which knows no chunks; "
+        "upgrade it with `mcp agent upgrade rift`\n",
     )
     argv = [*cli.command, "push", "-", "web/x", "--node", "rift"]
     piped = subprocess.run(argv, input=b"x", env=cli.environment(), capture_output=True, text=False, check=False)
     assert piped.returncode == 1
     assert piped.stderr == (
-        b"mcp: -: can be read only once, and the agent knows no chunks; upgrade the agent, or push a regular file\n"
+        b"mcp: -: can be read only once, and the agent knows no chunks; "
+        b"upgrade the agent with `mcp agent upgrade`, or push a regular file\n"
     )
     assert agent.files == {}

@@ -199,9 +199,7 @@ def test_what_an_old_agent_would_ignore_is_said(home: Home, options: list[str]) 
     with fleet(home, [sends(OLD)]) as (cli, _):
         done = cli.run("logs", "web", *options)
         assert (done.code, done.stdout) == (1, "")
-        assert done.stderr.startswith(
-            f"mcp: the agent on rift (v0.1.0) does not know {options[0]}; this is mcp "
-        )
+        assert done.stderr.startswith(f"mcp: the agent on rift (v0.1.0) does not know {options[0]}; this is mcp ")
 
 
 def test_an_old_agent_that_is_asked_for_several_services(home: Home) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp.shared.version import VERSION
 from tests.agents import Agent, Home, agent_env
 from tests.component.conftest import copy_home
 from tests.component.fakes import FakePodman
@@ -18,7 +19,7 @@ def test_ready_comes_once_calls_are_answered_and_stopping_before_the_end(tmp_pat
         manager.settimeout(10)
         told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
         with Agent.start(home, env={**agent_env(tmp_path, fake.folder), **told}) as agent:
-            assert manager.recv(100) == b"READY=1"
+            assert manager.recv(100) == f"READY=1\nSTATUS=serving {VERSION}".encode()
             assert agent.cli.run("ps").code == 0
             assert manager.recv(100) == b"WATCHDOG=1"
             agent.stop()
