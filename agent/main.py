@@ -73,6 +73,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     snapshot.add_argument("--force", action="store_true", help="replace a file that is there")
     snapshot.set_defaults(run=_snapshot)
 
+    cert = commands.add_parser("cert", help="make and check certificates")
+    cert.set_defaults(run=_cert)
+    if "cert" in argv:
+        from agent import certs
+
+        certs.add_arguments(cert)
+
     version = commands.add_parser("version", help="print the version")
     version.add_argument("--json", action="store_true", help="print everything about the build, as JSON")
     version.set_defaults(run=_version)
@@ -140,6 +147,12 @@ def _snapshot(args: argparse.Namespace) -> int:
 
     snapshot(config.load(args.config).database, args.file, force=args.force)
     return EXIT_DONE
+
+
+def _cert(args: argparse.Namespace) -> int:
+    from agent import certs
+
+    return certs.run(args)
 
 
 def _version(args: argparse.Namespace) -> int:

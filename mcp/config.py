@@ -12,6 +12,7 @@ from mcp.shared.toml import Table, read_toml
 from mcp.shared.url import Endpoint, parse_https_url
 
 ARCHITECTURES = ("amd64", "arm64")
+CA_FILE = "ca.pem"  # beside mcp.toml
 SUDO = ("", "sudo", "doas")
 
 # RFC 3986 host and port; names are looked up, so only their characters are checked
@@ -116,7 +117,14 @@ def _build(root: Table, path: Path) -> Config:
         if node.name and node.name in [other.name for other in nodes[:index]]:
             root.problem(f"nodes[{index}].name", f"{shown(node.name)} is used twice")
     login = MciasConfig(endpoint, mcias_ca, service_name) if endpoint is not None else None
-    return Config(path, services_dir, token_path, auth_ca or mcias_ca, tuple(nodes), login)
+    ca_cert = auth_ca or mcias_ca or _own_ca(path)
+    return Config(path, services_dir, token_path, ca_cert, tuple(nodes), login)
+
+
+def _own_ca(source: Path) -> Path | None:
+    """The fleet's own CA, which provisioning makes beside mcp.toml, if there is one."""
+    path = source.parent / CA_FILE
+    return path if path.exists() else None
 
 
 def _node(table: Table) -> Node:

@@ -50,7 +50,7 @@ COMMANDS = {
     "status": ("status", "show what should run, what does, and what happened lately"),
     "events": ("events", "show how the state of containers changed"),
     "logs": ("logs", "show what containers wrote"),
-    "node": ("node", "list, add or remove nodes"),
+    "node": ("node", "list, add, remove or set up nodes"),
     "agent": ("agent", "look after the agents of the nodes"),
     "push": ("push", "copy a file to a service's folder on its node"),
     "pull": ("pull", "copy a file from a service's folder on its node"),
@@ -69,7 +69,7 @@ GROUPS = {
     "This program": "completion help version",
 }
 # what a node brings to its end, even if nobody waits for it
-GOES_ON = {"deploy", "undeploy", "sync", "rollback", "stop", "start", "restart", "recover"}
+GOES_ON = {"deploy", "undeploy", "sync", "rollback", "stop", "start", "restart", "recover", "upgrade"}
 WITHOUT_CONFIGURATION = ("completion",)
 COMPLETE = "__complete"  # what completion scripts call
 

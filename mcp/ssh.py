@@ -207,7 +207,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
             hint = f"log in once by hand and compare the key: ssh {self.destination}"
         elif "Permission denied" in last:
             hint = f"a key must let you in, since no password can be asked for here: ssh-copy-id {self.destination}"
-        return Unreachable(f"{self.node.name}: ssh: {last}", hint)
+        return Unreachable(f"{self.node.name}: ssh: {last.removeprefix('ssh: ')}", hint)
 
     def _by_hand(self) -> str:
         return f"try it by hand: ssh {self.destination}"

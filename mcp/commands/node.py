@@ -1,6 +1,10 @@
-"""mcp node list|add|remove"""
+"""mcp node list|add|remove|provision"""
 
 import argparse
+import getpass
+import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from mcp import fleet, output
 from mcp import service as definitions
@@ -9,6 +13,7 @@ from mcp.config import ARCHITECTURES, SUDO, Node, check_node
 from mcp.config_edit import add_node, remove_node
 from mcp.session import Session
 from mcp.shared.errors import EXIT_DONE, NotReady
+from mcp.shared.names import check_name, is_name
 
 HEADERS = ("NODE", "ADDRESS", "ARCH", "STATE", "AGENT", "PODMAN", "SERVICES")
 
@@ -27,11 +32,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     removing = arguments.add_command(commands, "remove", "remove a node from mcp.toml; nothing on the node changes")
     removing.add_argument("name", metavar="NODE", help="which one")
     removing.add_argument("--force", action="store_true", help="even if definitions refer to it")
+    _add_provision(commands)
+
+
+def _add_provision(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "set a bare Debian node up over ssh: podman, account, certificate, agent"
+    making = arguments.add_command(commands, "provision", f"{summary}; can be repeated")
+    making.add_argument("name", metavar="NODE", help="which one; it is in mcp.toml already")
+    making.add_argument("--dry-run", action="store_true", help="show every step and its commands, and change nothing")
+    making.add_argument("--from", dest="folder", type=Path, metavar="DIR", help="where the agent files are")
+    making.add_argument("--uid", type=_uid, metavar="N", help="the UID of user mcp there (default: 850); for ever")
+    making.add_argument("--listen", default="", metavar="IP", help="where its agent listens (default: its address)")
+    making.add_argument("--cert", type=Path, metavar="FILE", help="a certificate, with its chain, of your own")
+    making.add_argument("--key", type=Path, metavar="FILE", help="its key")
+    making.add_argument("--account", metavar="NAME", help="whose your token is there (default: your user name)")
+
+
+def _uid(text: str) -> int:
+    value = arguments.count(text)
+    if not 1 <= value < 65534:
+        raise argparse.ArgumentTypeError(f"{text} is not a UID from 1 to 65533")
+    return value
 
 
 def run(session: Session, args: argparse.Namespace) -> int:
     """Do one of them."""
-    return {"list": _list, "add": _add, "remove": _remove}[args.node_command](session, args)
+    commands = {"list": _list, "add": _add, "remove": _remove, "provision": _provision}
+    return commands[args.node_command](session, args)
 
 
 def _add(session: Session, args: argparse.Namespace) -> int:
@@ -53,6 +80,34 @@ def _remove(session: Session, args: argparse.Namespace) -> int:
     remove_node(session.config.source, node.name)
     output.line(f"{node.name}: removed from {session.config.source}")
     return EXIT_DONE
+
+
+def _provision(session: Session, args: argparse.Namespace) -> int:
+    from mcp.provision.certificate import Own  # gRPC and asyncio are slow to import
+    from mcp.provision.run import Options, provision
+
+    node = session.config.node(args.name)
+    account = check_name("--account", args.account) if args.account else _user_name()
+    options = Options(args.dry_run, args.folder, args.uid, args.listen, Own(args.cert, args.key), account)
+    changes = provision(session, node, options, _report)
+    if args.dry_run:
+        would = f"{changes} changes would be made, none was" if changes else "nothing to change"
+        output.line(f"{node.name}: {would}")
+    else:
+        output.line(f"{node.name}: ready, {changes} changes" if changes else f"{node.name}: ready, nothing to change")
+    return EXIT_DONE
+
+
+def _report(state: str, what: str, details: Sequence[str]) -> None:
+    output.line(f"{state:<13} {what}")
+    for detail in details:
+        output.line(f"{'':<13}   {detail}")
+
+
+def _user_name() -> str:
+    """Ours, as a name that an account can have."""
+    name = re.sub("[^a-z0-9-]+", "-", getpass.getuser().lower()).strip("-")
+    return name if is_name(name) else "operator"
 
 
 def _list(session: Session, args: argparse.Namespace) -> int:

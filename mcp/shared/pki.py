@@ -6,10 +6,13 @@ Keys are ECDSA P-256. All times are UTC; a certificate is valid from an hour ago
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
@@ -21,9 +24,12 @@ class KeyPair:
     key: bytes
 
 
-def make_ca(name: str, days: int = 3650) -> KeyPair:
-    """A self-signed certificate authority that can sign end certificates only."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def make_ca(name: str, days: int = 3650, key: bytes | None = None) -> KeyPair:
+    """A self-signed certificate authority that can sign end certificates only; of a new key, or the one given."""
+    return _make_ca(name, days, ec.generate_private_key(ec.SECP256R1()) if key is None else _private_key(key))
+
+
+def _make_ca(name: str, days: int, key: ec.EllipticCurvePrivateKey) -> KeyPair:
     subject = _subject(name)
     certificate = (
         _builder(subject, subject, key.public_key(), days)
@@ -37,13 +43,114 @@ def make_ca(name: str, days: int = 3650) -> KeyPair:
 
 def make_server_certificate(ca: KeyPair, names: list[str], days: int = 825) -> KeyPair:
     """A server certificate, signed by `ca`, for host names and IP addresses; the first name is its subject."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return KeyPair(_signed(ca, key.public_key(), names, days), _key_pem(key))
+
+
+def make_key() -> bytes:
+    """A private key, in PEM."""
+    return _key_pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def make_request(key: bytes, names: list[str]) -> bytes:
+    """A certificate request (PKCS #10, PEM) for a key of ours; raises ValueError where it is none."""
+    request = x509.CertificateSigningRequestBuilder().subject_name(_subject(names[0]))
+    alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
+    signed = request.add_extension(alternatives, critical=False).sign(_private_key(key), hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM)
+
+
+def sign_request(ca: KeyPair, request: bytes, names: list[str], days: int = 825) -> bytes:
+    """The server certificate, for these names and no others, for a request that proves to have the key.
+
+    Raises ValueError where the request is not one.
+    """
+    wanted = x509.load_pem_x509_csr(request)
+    key = wanted.public_key()
+    if not wanted.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("the request is not signed by the elliptic curve key that it names")
+    return _signed(ca, key, names, days)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `examine` found: when the first certificate of the chain ends, and what is wrong; "" if nothing is."""
+
+    expires: datetime
+    problem: str
+
+
+def examine(chain: bytes, *, key: bytes | None, ca: bytes | None, names: list[str]) -> Verdict:
+    """Whether a server certificate (PEM, with its chain) is good: its key, its names, who signed it, its time.
+
+    What is None or empty is not looked at. Raises ValueError where something is not PEM.
+    """
+    certificates = x509.load_pem_x509_certificates(chain)
+    authorities = x509.load_pem_x509_certificates(ca) if ca is not None else []
+    leaf = certificates[0]
+    missing = [name for name in names if not _is_for(leaf, name)]
+    problem = ""
+    if key is not None and _public(serialization.load_pem_private_key(key, None).public_key()) != _leaf_key(leaf):
+        problem = "is not of that key"
+    elif missing:
+        problem = f"is not for {', '.join(missing)}"
+    elif leaf.not_valid_after_utc <= datetime.now(UTC):
+        problem = f"has ended on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    elif authorities and not _leads_to(certificates, authorities):
+        problem = "is not signed by the CA"
+    return Verdict(leaf.not_valid_after_utc, problem)
+
+
+def _leads_to(chain: list[x509.Certificate], authorities: list[x509.Certificate]) -> bool:
+    """Whether each is signed by the next one, and the last by an authority."""
+    links = pairwise(chain)
+    return all(_signed_by(below, above) for below, above in links) and any(
+        chain[-1] == authority or _signed_by(chain[-1], authority) for authority in authorities
+    )
+
+
+def _signed_by(below: x509.Certificate, above: x509.Certificate) -> bool:
+    try:
+        below.verify_directly_issued_by(above)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _is_for(certificate: x509.Certificate, name: str) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    general = _general_name(name)
+    if isinstance(general, x509.IPAddress):
+        return general in list(found)
+    dns = [other.lower() for other in found.get_values_for_type(x509.DNSName)]
+    return name.lower() in dns or f"*.{name.lower().partition('.')[2]}" in dns
+
+
+def _leaf_key(certificate: x509.Certificate) -> bytes:
+    return _public(certificate.public_key())
+
+
+def _public(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the key is not an elliptic curve key")
+    return key
+
+
+def _signed(ca: KeyPair, key: ec.EllipticCurvePublicKey, names: list[str], days: int) -> bytes:
     issuer = x509.load_pem_x509_certificate(ca.certificate)
     issuer_key = serialization.load_pem_private_key(ca.key, password=None)
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
         raise TypeError("the CA's key is not an elliptic curve key")
-    key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
-        _builder(_subject(names[0]), issuer.subject, key.public_key(), days)
+        _builder(_subject(names[0]), issuer.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -51,7 +158,7 @@ def make_server_certificate(ca: KeyPair, names: list[str], days: int = 825) -> K
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
-    return KeyPair(_pem(certificate), _key_pem(key))
+    return _pem(certificate)
 
 
 def _subject(name: str) -> x509.Name:

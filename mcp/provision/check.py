@@ -1,0 +1,89 @@
+"""The last look: does the agent answer over gRPC, with the version expected, and does it know the operator?"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mcp.client import Agent
+from mcp.config import read_ca
+from mcp.provision.agent import as_mcp
+from mcp.provision.steps import Command, Steps
+from mcp.session import Session
+from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
+
+T = TypeVar("T")
+
+TOKEN_PREFIX = "mcp_"  # noqa: S105 - as the agent's own tokens have it; a test holds them together
+ANSWER_SECONDS = 30.0
+EVERY = 0.5
+
+
+async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int) -> str:
+    """Have the operator's token registered on the node, and stored here; returns the token, "" if there is none yet.
+
+    With MCIAS accounts are not the node's business, and nothing is done.
+    """
+    token = "" if not session.token_from_environment() and not session.config.token_path.exists() else session.token
+    if session.config.mcias is not None:
+        return token
+    where = session.config.token_path
+    if not token:
+        token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        if not steps.dry_run:
+            session.store_token(token)  # before the node knows it: what is registered is never lost
+        steps.changed_here(f"token: a new one, in {where}")
+    elif await asyncio.to_thread(_is_known, steps, session, ca, token):
+        steps.ok("token: the agent knows it")
+        return token
+    add = Command(as_mcp(uid, "token", "add", account, "--token-stdin"), stdin=token.encode())
+    try:
+        await steps.change(f"token: registered on the node as {account}'s", add)
+    except McpError as error:
+        raise McpError(str(error), "--account NAME registers it under another name") from None
+    return token
+
+
+async def answers(steps: Steps, session: Session, ca: Path, token: str, version: str) -> None:
+    """Wait until the agent answers; raises McpError where it does not, or is another version than `version`."""
+    node = steps.ssh.node
+    if not token:  # MCIAS, and nobody has logged in yet: that it refuses us proves that it is there
+        await asyncio.to_thread(_is_known, steps, session, ca, "none")
+        steps.ok(f"{node.name} answers on {node.address}; log in with `mcp login`")
+        return
+    status = await asyncio.to_thread(_ask, steps, session, ca, token, lambda agent: agent.node_status())
+    if status.agent_version != version:
+        raise McpError(f"{node.name}: the agent that answers is {status.agent_version}, and {version} was expected")
+    podman = f"podman {status.runtime_version}"
+    steps.ok(f"{node.name} answers on {node.address}: mcp-agent {status.agent_version}, {podman}")
+
+
+def _is_known(steps: Steps, session: Session, ca: Path, token: str) -> bool:
+    """Whether the agent takes the token; in a dry run no answer is no."""
+    try:
+        _ask(steps, session, ca, token, lambda agent: agent.who_am_i())
+    except Unauthenticated:
+        return False
+    except Forbidden:
+        return True
+    except (Unreachable, OSError):
+        if not steps.dry_run:
+            raise
+        return False
+    return True
+
+
+def _ask(steps: Steps, session: Session, ca: Path, token: str, question: Callable[[Agent], T]) -> T:
+    """Ask the agent, which may have been started a moment ago."""
+    pem = ca.read_bytes() if ca.exists() else read_ca(session.config)
+    deadline = time.monotonic() + (0 if steps.dry_run else ANSWER_SECONDS)
+    while True:
+        try:
+            with Agent(steps.ssh.node, pem, token, session.login_hint) as agent:
+                return question(agent)
+        except Unreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(EVERY)

@@ -1,0 +1,97 @@
+"""The parts of provisioning that need no node: addresses, the configuration it writes, and what it will not touch."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.auth import is_token
+from agent.config import load
+from mcp import config as configuration
+from mcp.config import MciasConfig, Node
+from mcp.provision import agent, check
+from mcp.provision.agent import config_text, listen_address, settings_of, unit_text
+from mcp.shared.errors import InvalidInput, NotReady
+from mcp.shared.url import Endpoint
+
+RIFT = Node("rift", "10.0.0.5:9444")
+
+
+@pytest.mark.parametrize(
+    ("address", "listen", "found"),
+    [
+        ("10.0.0.5:9444", "", "10.0.0.5:9444"),
+        ("[fd00::5]:9444", "", "[fd00::5]:9444"),
+        ("10.0.0.5:9444", "0.0.0.0", "0.0.0.0:9444"),
+        ("nat.example.net:9444", "fd00::5", "[fd00::5]:9444"),
+        ("localhost:9444", "127.0.0.1", "127.0.0.1:9444"),
+    ],
+)
+def test_where_the_agent_listens(address: str, listen: str, found: str) -> None:
+    assert listen_address(Node("rift", address), listen, ["10.0.0.5", "fd00::5"]) == found
+
+
+def test_an_address_that_is_not_the_node_s_is_refused() -> None:
+    with pytest.raises(NotReady, match=r"rift has no address 10.0.0.5, only 10.0.0.6; .* --listen IP"):
+        listen_address(RIFT, "", ["10.0.0.6"])
+    with pytest.raises(InvalidInput, match="--listen: rift is not an IP address"):
+        listen_address(RIFT, "rift", [])
+    with pytest.raises(NotReady, match=r"nowhere.invalid is not a known host name"):
+        listen_address(Node("rift", "nowhere.invalid:1"), "", [])
+
+
+@pytest.mark.parametrize("ca", [None, Path("/etc/mcias.pem")])
+def test_the_agent_takes_the_configuration_that_is_written(tmp_path: Path, ca: Path | None) -> None:
+    path = tmp_path / "mcp-agent.toml"
+    path.write_text(config_text(RIFT, "10.0.0.5:9444", None))
+    local = load(path)
+    assert (local.grpc_addr, local.node_name, local.mcias) == ("10.0.0.5:9444", "rift", None)
+    assert settings_of(RIFT, path.read_text()) == agent.Settings(str(local.tls_cert), str(local.tls_key))
+    path.write_text(config_text(RIFT, "10.0.0.5:9444", MciasConfig(Endpoint("mcias.example.net", 8443), ca, "mcp")))
+    mcias = load(path).mcias
+    assert mcias is not None
+    assert (mcias.endpoint.host, mcias.endpoint.port) == ("mcias.example.net", 8443)
+    assert str(mcias.ca_cert) == ("None" if ca is None else agent.MCIAS_CA)
+
+
+@pytest.mark.parametrize(
+    ("node", "text", "said"),
+    [
+        (
+            Node("orion", "10.0.0.5:9444"),
+            config_text(RIFT, "10.0.0.5:9444", None),
+            "node_name = rift; is this the right",
+        ),
+        (
+            Node("rift", "10.0.0.5:1"),
+            config_text(RIFT, "10.0.0.5:9444", None),
+            "listens on 10.0.0.5:9444, and mcp.toml",
+        ),
+        (RIFT, "= nonsense", "is there and cannot be used"),
+        (RIFT, "[server]\n", "is there and cannot be used"),
+    ],
+)
+def test_a_configuration_for_something_else_is_refused(node: Node, text: str, said: str) -> None:
+    with pytest.raises(NotReady, match=said):
+        settings_of(node, text)
+
+
+def test_the_unit_has_the_uid_everywhere() -> None:
+    text = unit_text(4321)
+    assert "@UID@" not in text
+    assert "Environment=XDG_RUNTIME_DIR=/run/user/4321\n" in text
+    assert "After=network-online.target user@4321.service" in text
+    assert f"ExecStart=/usr/bin/python3 -I {agent.AGENT} server --config {agent.CONFIG}\n" in text
+
+
+def test_tokens_made_here_are_those_of_agents() -> None:
+    assert is_token(check.TOKEN_PREFIX + "a" * 43)
+
+
+def test_the_fleet_s_own_ca_is_taken_where_no_other_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.toml"
+    path.write_text("")
+    assert configuration.load(path).ca_cert is None
+    (tmp_path / "ca.pem").write_text("")
+    assert configuration.load(path).ca_cert == tmp_path / "ca.pem"
+    path.write_text('[auth]\nca_cert = "/etc/other.pem"\n')
+    assert configuration.load(path).ca_cert == Path("/etc/other.pem")
