@@ -56,6 +56,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
         report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
         monitor = asyncio.create_task(_monitor(config, podman, registry, servicer).run(boot))
+        keeper = asyncio.create_task(servicer.logs.keep())
         ready(address)
         manager.ready()
         watch = asyncio.create_task(manager.watch())
@@ -65,12 +66,16 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         report.cancel()
         boot.cancel()
         monitor.cancel()
+        keeper.cancel()
         await asyncio.gather(
-            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), asyncio.wait({report, boot, monitor})
+            server.stop(STOP_GRACE),
+            servicer.operations.finish(STOP_GRACE),
+            asyncio.wait({report, boot, monitor, keeper}),
         )
         watch.cancel()
     finally:
         await server.stop(None)
+        servicer.logs.close()
         backend.close()
         registry.close()
         os.close(lock)

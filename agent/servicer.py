@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from agent import purge, status, transfer
@@ -11,11 +11,13 @@ from agent.adopt import Adopter
 from agent.deploy import Deployer, Result, check_deployable
 from agent.event_log import EventLog
 from agent.files import Files
+from agent.followers import Followers
 from agent.heal import Healer, heal_all
 from agent.interceptor import caller
 from agent.lifecycle import Lifecycle
 from agent.log import logger
-from agent.logs import podman_logs as logs
+from agent.logs.service import Logs
+from agent.logs.wire import query_of, responses
 from agent.node import NodeProbe
 from agent.observe import observe
 from agent.operations import Operations
@@ -23,10 +25,9 @@ from agent.podman import Podman
 from agent.recover import Recovery
 from agent.registry import AsyncRegistry, DeployRow, Registry
 from agent.sync import Syncer
-from mcp.shared.errors import InvalidInput, McpError, NotFound, Unavailable, shown
+from mcp.shared.errors import InvalidInput, McpError
 from mcp.shared.names import check_name
 from mcp.shared.spec import ServiceSpec
-from mcp.shared.times import parse_since, rfc3339
 from mcp.shared.version import COMMIT, VERSION, platform
 from mcp.shared.wire import component_to_wire, service_from_wire, service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
@@ -63,8 +64,9 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._syncer = Syncer(podman, registry, self.operations, self._deployer, self._lifecycle)
         self._adopter = Adopter(podman, registry, self.operations)
         self._purger = purge.Purger(podman, registry, self.operations)
+        self.logs = Logs(podman, registry, self._lifecycle)
         self._probe = NodeProbe(registry.path.parent)
-        self._stopping = stopping
+        self._followers = Followers(stopping)
         self._files = files
 
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
@@ -185,8 +187,10 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         if service:
             await status.check_known(self._registry, service)
         tail = max(0, request.tail) if request.tail else None  # as in Logs: 0 means all, a negative number none
-        async for event in self._until_stopping(self.events.read(service, request.after, tail, follow=request.follow)):
-            yield status.event_info(event)
+        events = self.events.read(service, request.after, tail, follow=request.follow)
+        async with aclosing(self._followers.until_stopping(events)) as shown:
+            async for event in shown:
+                yield status.event_info(event)
 
     async def LiveCheck(self, request: pb.LiveCheckRequest, context: Any) -> pb.LiveCheckResponse:
         containers, rows = await asyncio.gather(self._podman.containers(), self._registry.call(Registry.components))
@@ -237,36 +241,11 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return response
 
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
-        wanted = _logs_request(request)
-        rows = await self._lifecycle.rows(check_name("service", request.service), request.component)
-        containers = {row.name: row.container for row in rows}
-        missing = set(containers.values()) - set(await self._podman.find(*containers.values()))
-        if missing:
-            raise NotFound(f"no container named {', '.join(sorted(missing))}", "start or deploy the service first")
-        async for block in self._until_stopping(logs.read(self._podman, containers, wanted)):
-            stream = pb.LOG_STREAM_STDERR if block.is_stderr else pb.LOG_STREAM_STDOUT
-            yield pb.LogsResponse(data=block.data, stream=stream, component=block.component)
-
-    async def _until_stopping(self, blocks: AsyncGenerator[T]) -> AsyncIterator[T]:
-        """Pass on what comes until it ends; raises Unavailable when the agent stops first."""
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        following: asyncio.Future[T] | None = None
-        try:
-            while True:
-                following = asyncio.ensure_future(anext(blocks))
-                await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():
-                    raise Unavailable("the agent is stopping", "run the command again when it is back")
-                try:
-                    yield following.result()
-                except StopAsyncIteration:
-                    return
-        finally:
-            stopping.cancel()
-            if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-            await blocks.aclose()
+        blocks = self.logs.read(query_of(request))
+        async with aclosing(self._followers.until_stopping(blocks)) as shown:
+            async for block in shown:
+                for response in responses(block, runs=request.runs, timed=request.timestamps):
+                    yield response
 
     async def boot(self) -> None:
         """What the agent does once it serves: finish what the last one left, then bring up what should run."""
@@ -311,18 +290,6 @@ def _adopted_service(request: pb.AdoptContainersRequest) -> str:
     if request.all and request.service:
         raise InvalidInput("service: name one, or ask for all, not both")
     return "" if request.all else check_name("service", request.service)
-
-
-def _logs_request(request: pb.LogsRequest) -> logs.Request:
-    _optional_name("component", request.component)
-    since = ""
-    if request.since:
-        try:
-            since = rfc3339(parse_since(request.since, datetime.now(UTC)))
-        except ValueError as error:
-            raise InvalidInput(f"since: {shown(request.since)}: {error}") from None
-    tail = max(0, request.tail) if request.tail else None  # on the wire 0 means all, a negative number none
-    return logs.Request(tail=tail, follow=request.follow, timestamps=request.timestamps, since=since)
 
 
 def _results(results: Iterable[Result]) -> list[pb.ComponentResult]:

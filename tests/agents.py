@@ -221,10 +221,11 @@ class Agent:
         wrap: Wrap = list,
         cli_command: Sequence[str] = CLI,
         logs: Path | None = None,
+        port: int = 0,
     ) -> Self:
         """Start `mcp-agent dev` with its state in `folder` and wait until it serves; `logs` is where its log goes."""
         home = Home(folder, command, cwd, wrap)
-        argv = (*command, "dev", "--state", str(folder), "--port", "0")
+        argv = (*command, "dev", "--state", str(folder), "--port", str(port))
         process, log_file, before = _launch(home, argv, env, logs or folder.parent)
         address = _wait_served(process, log_file, before)
         _wait(lambda: f"serving on {address}" in log_file.with_suffix(".out").read_text(), process, log_file)

@@ -32,7 +32,7 @@ def folder_of(podman: Private) -> Iterator[Path]:
         rmtree(folder, ignore_errors=True)
 
 
-def start_agent(podman: Private, folder: Path, *, state: str = "state") -> Agent:
+def start_agent(podman: Private, folder: Path, *, state: str = "state", port: int = 0) -> Agent:
     """`mcp-agent dev` on podman, from `folder`; started again with the same state it goes on with it."""
     return Agent.start_dev(
         folder / state,
@@ -42,4 +42,5 @@ def start_agent(podman: Private, folder: Path, *, state: str = "state") -> Agent
         wrap=podman.argv,
         cli_command=podman.argv(["env", f"HOME={podman.home}", PYTHON, "-I", str(folder / CLI_FILE)]),
         logs=folder,
+        port=port,
     )

@@ -71,6 +71,14 @@ class Batch:
     caught_up: bool = False
 
 
+@dataclass(slots=True)
+class Piece:
+    """A batch of a source."""
+
+    source: Source
+    batch: Batch
+
+
 @dataclass(frozen=True)
 class Reading:
     """How to read a source.

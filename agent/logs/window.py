@@ -25,6 +25,12 @@ async def resolve(registry: AsyncRegistry, service: str, *, since: str, until: s
     return Window(begin, end, max(0, tail) if tail else None)
 
 
+def check(field: str, text: str) -> None:
+    """Raise InvalidInput for what is no time."""
+    if text and text not in WORDS:
+        _moment(field, text, 0)
+
+
 async def _bound(registry: AsyncRegistry, service: str, field: str, text: str, now: int) -> int | None:
     if not text:
         return None
@@ -32,6 +38,10 @@ async def _bound(registry: AsyncRegistry, service: str, field: str, text: str, n
         return await asyncio.to_thread(boot_time)
     if text == "deploy":
         return await _last_deploy(registry, service, field)
+    return _moment(field, text, now)
+
+
+def _moment(field: str, text: str, now: int) -> int:
     try:
         return times.moment(text, now)
     except ValueError as error:

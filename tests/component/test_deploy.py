@@ -314,8 +314,10 @@ def test_logs_of_what_is_not_there(rig: Rig) -> None:
     ok(rig.agent.cli.run("deploy", "web"))
     assert "web has no component x; it has: api, work" in failed(rig.agent.cli.run("logs", "web/x", "--node", "rift"))
     rig.fake.change(containers=[])
-    line = failed(rig.agent.cli.run("logs", "web", "-f"))
+    line = failed(rig.agent.cli.run("logs", "web"))
     assert "no container named web-api, web-work; start or deploy the service first" in line
+    line = failed(rig.agent.cli.run("logs", "web/api", "-f"))
+    assert "no container named web-api; start or deploy the service first" in line
 
 
 def test_logs_say_when_podman_fails(rig: Rig) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.component.processes import free_port
 from tests.roots import Arm64, Root
 from tools import images
 from tools.hostlib import account, private
@@ -26,13 +27,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:g} s"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def fetch(port: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.agents import Agent, Outcome
+from tests.component.processes import free_port
 from tests.stage import start_agent
 from tools import images
 from tools.hostlib.private import Private
@@ -219,11 +220,6 @@ def test_an_explicit_mapping_is_not_overridden_by_a_route(agent: Agent, rootless
     published = re.findall(r"8080/tcp -> 127\.0\.0\.1:(\d+)", rootless.run(["podman", "port", "solo-web"]).stdout)
     assert len(published) == 2
     assert {fetch(int(port)) for port in published} == {"mcp test image 1.0.0\n"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_logs_keep_streams_apart_and_name_components(agent: Agent) -> None:

@@ -52,13 +52,6 @@ def test_any_message_is_a_sound_service_or_invalid_input(message: pb.ServiceSpec
     assert all(problem.startswith("service.") for problem in found)
 
 
-def test_what_was_registered_before_there_were_log_settings_is_the_same_component() -> None:
-    component = ComponentSpec("api", "localhost/web:1.0")
-    data = json.loads(wire.component_to_json(component))
-    del data["log_driver"], data["log_max_size"]
-    assert wire.component_from_json(json.dumps(data)) == component
-
-
 def test_the_registrys_form_can_be_read_by_an_older_agent_and_a_newer_ones_by_this() -> None:
     """An upgrade can be undone: what is new is written only where it is used, and what is unknown is overlooked."""
     plain = ComponentSpec("api", "localhost/web:1.0.0")

@@ -1,0 +1,60 @@
+"""Streams that may have no end: those who wait in one are told when the agent stops."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mcp.shared.errors import Unavailable
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class _Follower:
+    task: "asyncio.Task[object]"
+    waiting: bool = False
+
+
+class Followers:
+    """The streams under way. One costs no task of its own, since there may be a thousand of them."""
+
+    def __init__(self, stopping: asyncio.Event) -> None:
+        """`stopping` is set when the agent begins to stop."""
+        self._stopping = stopping
+        self._followers: set[_Follower] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def until_stopping(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """Pass on what comes until it ends; raises Unavailable when the agent stops first."""
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._end_all())
+        task = asyncio.current_task()
+        assert task is not None
+        follower = _Follower(task)
+        self._followers.add(follower)
+        try:
+            while not self._stopping.is_set():
+                follower.waiting = True
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                except asyncio.CancelledError:
+                    if not self._stopping.is_set():
+                        raise
+                    task.uncancel()
+                    break
+                finally:
+                    follower.waiting = False
+                yield item
+            raise Unavailable("the agent is stopping", "run the command again when it is back")
+        finally:
+            self._followers.discard(follower)
+            await items.aclose()
+
+    async def _end_all(self) -> None:
+        await self._stopping.wait()
+        for follower in self._followers:
+            if follower.waiting:  # one that is being written to sees it by itself, and a write must not be cut off
+                follower.task.cancel()

@@ -1,0 +1,141 @@
+"""The log of one component: that of its container, and with follow of its containers to come.
+
+Where an earlier call broke off, reading goes on in the container it had come to, or in what was kept of it.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from agent.kept_log_table import KeptLog
+from agent.logs.kept import KeptReader, kept_source
+from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
+from agent.logs.tracker import Removed, Run, Tracker
+from mcp.shared.errors import InvalidInput
+
+NOWHERE = Position("")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call wants of a component: `cursor` is where an earlier call broke off, or empty."""
+
+    window: Window
+    timed: bool
+    cursor: str = ""
+
+
+class ComponentLog:
+    """One component's log for one call."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        readers: Callable[[Reader | Source], Reader],
+        kept: Callable[[], Awaitable[KeptLog | None]],
+    ) -> None:
+        """`readers` gives the reader for a source, or wraps another one; `kept` what is left of a former container."""
+        self._wanted = wanted
+        self._readers = readers
+        self._kept = kept
+        self._reading = Reading(wanted.window, wanted.timed)
+
+    async def once(self, source: Source) -> AsyncGenerator[Piece]:
+        """What the container has logged up to now."""
+        async with aclosing(self._resume(source)) as pieces:
+            async for piece in pieces:
+                yield piece
+        async with aclosing(self._read(source, self._readers(source))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def previous(self, kept: KeptLog, service: str, component: str) -> AsyncGenerator[Piece]:
+        """What was kept of the container before the present one."""
+        source = kept_source(kept, service, component)
+        async with aclosing(self._read(source, self._readers(KeptReader(kept)))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def follow(self, tracker: Tracker, *, patient: bool) -> AsyncGenerator[Piece]:
+        """The log from container to container; a notice at each change. Ends where the component is removed.
+
+        Without a container it waits for one if it is `patient`, and else raises NotFound.
+        """
+        async with tracker.used():
+            run = await tracker.first(patient=patient)
+            source = run.seen.source
+            async with aclosing(self._resume(source)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            while True:
+                source = run.seen.source
+                self._reading = replace(self._reading, follow=run.over)
+                async with aclosing(self._read(source, self._readers(source))) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                if not run.seen.running:
+                    yield self._notice(source, f"exited with code {run.seen.exit_code}")
+                try:
+                    following = await tracker.run_after(run)
+                except Removed:
+                    yield self._notice(source, "removed")
+                    return
+                yield self._notice(following.seen.source, self._go_on(run, following))
+                run = following
+
+    def _go_on(self, run: Run, following: Run) -> str:
+        """Prepare for the next run, and say what it is."""
+        window = replace(self._wanted.window, since=None, tail=None)
+        if run.seen.source.identifier == following.seen.source.identifier:
+            if self._reading.after is not None:
+                self._reading = replace(self._reading, window=window)
+            return "started again"
+        self._reading = Reading(window, self._wanted.timed)
+        return f"replaced by {following.seen.version or following.seen.source.identifier[:12]}"
+
+    async def _read(self, source: Source, reader: Reader) -> AsyncGenerator[Piece]:
+        async with aclosing(reader.read(source, self._reading)) as batches:
+            async for batch in batches:
+                self._reading = replace(self._reading, after=batch.end)
+                yield Piece(source, batch)
+
+    async def _resume(self, source: Source) -> AsyncGenerator[Piece]:
+        """Make ready to go on at the cursor; what is left of its container, if it is not the present one, comes now."""
+        if not self._wanted.cursor:
+            return
+        identifier, after = parse_cursor(self._wanted.cursor)
+        rest = replace(
+            self._reading, window=replace(self._wanted.window, tail=None), after=after if after.place else None
+        )
+        if identifier == source.identifier:
+            self._reading = rest
+            return
+        kept = await self._kept()
+        if kept is None or kept.identifier != identifier:
+            yield self._notice(source, "lines may be missing: the container was replaced, and nothing of it was kept")
+        else:
+            self._reading = rest
+            old = kept_source(kept, source.service, source.component)
+            async with aclosing(self._read(old, self._readers(KeptReader(kept)))) as pieces:
+                async for piece in pieces:
+                    piece.batch.caught_up = False
+                    yield piece
+            yield self._notice(source, "replaced")
+        self._reading = Reading(replace(self._wanted.window, tail=None), self._wanted.timed)
+
+    def _notice(self, source: Source, what: str) -> Piece:
+        """Something that happened to the component, while there is nothing more for now."""
+        text = f"{source.service}/{source.component}: {what}"
+        place = self._reading.after or NOWHERE
+        return Piece(source, Batch(b"", [], place, place, notice=text, caught_up=True))
+
+
+def parse_cursor(text: str) -> tuple[str, Position]:
+    """A container's id and a place in its log, from a cursor; raises InvalidInput."""
+    identifier, _, place = text.partition("/")
+    try:
+        if not identifier or len(text) > 1000:
+            raise ValueError
+        return identifier, Position.parse(place)
+    except ValueError:
+        raise InvalidInput("cursors: one is not of this agent", "begin again without it") from None

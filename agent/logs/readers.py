@@ -1,0 +1,28 @@
+"""Which reader reads a container's log."""
+
+from collections.abc import Callable
+
+from agent.logs.journald import JournaldReader
+from agent.logs.k8s_file import K8sFile
+from agent.logs.model import Reader, Source
+from agent.logs.podman_logs import PodmanReader
+
+Wrap = Callable[[Reader | Source], Reader]
+
+
+class Readers:
+    """A reader for each log driver; `podman logs` for those that have none of their own."""
+
+    def __init__(self, files: K8sFile, journal: JournaldReader, other: PodmanReader) -> None:
+        """The readers."""
+        self._files = files
+        self._journal = journal
+        self._other = other
+
+    def pick(self, what: Reader | Source) -> Reader:
+        """The reader of a source; a reader is its own."""
+        if not isinstance(what, Source):
+            return what
+        if what.driver in ("k8s-file", "json-file") and what.path is not None:
+            return self._files
+        return self._journal if what.driver == "journald" else self._other

@@ -1,0 +1,86 @@
+"""Which container a component's logs come from now: what `podman inspect` says of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.inspected import parse_inspected
+from agent.logs.model import Source
+from agent.podman import Podman
+from agent.registry import ComponentRow
+from mcp.shared import proc
+from mcp.shared.errors import Unavailable
+from mcp.shared.image import image_version
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A component's container as it was when podman was asked; `conmon` is 0 where its monitor does not run."""
+
+    source: Source
+    running: bool
+    exit_code: int
+    started: str  # as podman writes it; tells one run of a container from the next
+    conmon: int
+    version: str
+
+    @property
+    def run(self) -> tuple[str, str]:
+        """What is the same as long as neither the container nor its main process was replaced."""
+        return self.source.identifier, self.started
+
+
+async def look(podman: Podman, rows: Sequence[ComponentRow]) -> dict[tuple[str, str], Seen]:
+    """The containers of components, by (service, component); those that have none are left out."""
+    found = await inspect(podman, [row.container for row in rows])
+    by_name = {str(each.get("Name")): each for each in found}
+    return {(row.service, row.name): seen(row, by_name[row.container]) for row in rows if row.container in by_name}
+
+
+async def inspect(podman: Podman, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What podman says of the containers among `names` that there are. Raises McpError."""
+    if not names:
+        return []
+    command = ["inspect", "--type=container"]
+    completed = await proc.run(podman.argv([*command, *names]), seconds=podman.timeout)
+    if completed.returncode != 0:  # one is missing, or podman has another trouble: the list of all tells which
+        there = await podman.find(*names)
+        if not there:
+            return []
+        argv = podman.argv([*command, *(each.identifier for each in there.values())])
+        return parse_inspected(await proc.check(argv, seconds=podman.timeout))
+    return parse_inspected(completed.stdout)
+
+
+def source_of(container: dict[str, Any], service: str = "", component: str = "") -> Source:
+    """Where the log of a container is, from an object of `podman inspect`; raises Unavailable."""
+    try:
+        log = (container.get("HostConfig") or {}).get("LogConfig") or {}
+        path = str(log.get("Path") or "")
+        return Source(
+            service=service,
+            component=component,
+            container=str(container["Name"]),
+            identifier=str(container.get("Id") or container["Name"]),
+            driver=str(log.get("Type") or ""),
+            path=Path(path) if path else None,
+        )
+    except (KeyError, AttributeError):
+        raise Unavailable("podman inspect answered with something that is not a container") from None
+
+
+def seen(row: ComponentRow, container: dict[str, Any]) -> Seen:
+    """A component's container from an object of `podman inspect`; raises Unavailable where it has another form."""
+    try:
+        state = container["State"]
+        return Seen(
+            source=source_of(container, row.service, row.name),
+            running=str(state["Status"]).lower() in ("running", "paused", "stopping"),
+            exit_code=int(state["ExitCode"]),
+            started=str(state.get("StartedAt", "")),
+            conmon=int(state.get("ConmonPid") or 0),
+            version=image_version(str(container.get("ImageName") or "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Unavailable("podman inspect answered with something that is not a container") from None

@@ -1,0 +1,170 @@
+"""Follows a component's container through its runs: ended, started again, replaced. Shared by all who follow it.
+
+podman is not asked while a container runs: the end of its conmon, which writes its log and ends after it, is seen
+through a pidfd. While none runs, podman is asked at growing intervals, and at once after an operation of this agent.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from agent.log import fields, logger
+from agent.logs.sources import Seen
+from mcp.shared.errors import McpError, NotFound
+
+POLLS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)  # seconds between two questions; the last one for ever
+
+Look = Callable[[], Awaitable[Seen | None]]
+
+
+class Run:
+    """One run of one container: from its start to its end. `over` is set when nothing more will be logged in it."""
+
+    def __init__(self, seen: Seen) -> None:
+        """As podman saw it."""
+        self.seen = seen
+        self.over = asyncio.Event()
+        if not seen.running:
+            self.over.set()
+
+
+class Removed(Exception):
+    """The component is no longer deployed."""
+
+
+class Tracker:
+    """The runs of one component."""
+
+    def __init__(self, container: str, look: Look) -> None:
+        """`look` says what the container of that name is now; it raises Removed where its component is gone."""
+        self._container = container
+        self._look = look
+        self._asked = False
+        self._run: Run | None = None
+        self._error: Exception | None = None
+        self._news = asyncio.Event()  # replaced by another one each time it is set
+        self._poke = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._users = 0
+
+    def poke(self) -> None:
+        """Look at once: something was done with the container."""
+        self._poke.set()
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator["Tracker"]:
+        """Track while anybody follows."""
+        self._users += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._track())
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if not self._users and self._task is not None:
+                self._task.cancel()
+                self._task = self._run = self._error = None
+                self._asked = False
+
+    async def first(self, *, patient: bool) -> Run:
+        """The present run. Where there is none, waits for one if `patient`, and else raises NotFound.
+
+        Raises also McpError where podman cannot be asked.
+        """
+        while self._run is None:
+            news = self._news
+            if isinstance(self._error, Removed):
+                raise NotFound(f"{self._container} is not deployed on this node any more")
+            if self._error is not None and not patient:
+                raise self._error
+            if self._asked and not patient:
+                raise NotFound(f"no container named {self._container}", "start or deploy the service first")
+            await news.wait()
+        return self._run
+
+    async def run_after(self, last: Run) -> Run:
+        """The present run, once it is another one than `last`; raises Removed."""
+        while True:
+            news = self._news
+            if isinstance(self._error, Removed):
+                raise self._error
+            if self._run is not None and self._run is not last:
+                return self._run
+            await news.wait()
+
+    async def _track(self) -> None:
+        quiet = 0
+        while True:
+            self._poke.clear()
+            await self._once()
+            if isinstance(self._error, Removed):
+                return
+            run = self._run
+            descriptor = conmon_descriptor(run.seen) if run is not None and not run.over.is_set() else None
+            if descriptor is not None:
+                quiet = 0
+                await self._wait(descriptor, None)
+            else:
+                await self._wait(None, POLLS[min(quiet, len(POLLS) - 1)])
+                quiet += 1
+
+    async def _once(self) -> None:
+        """Ask podman, and tell the followers what is new."""
+        try:
+            seen = await self._look()
+            self._error = None
+        except McpError as error:  # it may be busy; the log can be read all the same
+            self._error = error
+            logger.warning("a follower's container cannot be looked at", extra=fields(error=error))
+        except Removed as error:
+            self._error = error
+            self._take(None)
+        else:
+            self._take(seen)
+        self._asked = True
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _take(self, seen: Seen | None) -> None:
+        """Note what podman said; None: there is no container now, or it was put aside."""
+        run = self._run
+        if run is not None and seen is not None and run.seen.run == seen.run:
+            run.seen = seen
+            if not seen.running:
+                run.over.set()
+            return
+        if run is not None:
+            run.over.set()
+        if seen is not None:
+            self._run = Run(seen)
+
+    async def _wait(self, descriptor: int | None, seconds: float | None) -> None:
+        """Wait until a pidfd says that its process has ended, a poke, or `seconds`."""
+        loop = asyncio.get_running_loop()
+        if descriptor is not None:
+            loop.add_reader(descriptor, self._poke.set)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._poke.wait(), seconds)
+        finally:
+            if descriptor is not None:
+                loop.remove_reader(descriptor)
+                os.close(descriptor)
+
+
+def conmon_descriptor(seen: Seen) -> int | None:
+    """A pidfd of a container's conmon, or None where that cannot be told for sure."""
+    if not seen.conmon:
+        return None
+    try:
+        descriptor = os.pidfd_open(seen.conmon)
+    except OSError:
+        return None
+    # opened first, then looked at: a process that took over the number would not be called so
+    with suppress(OSError):
+        if Path(f"/proc/{seen.conmon}/comm").read_text().strip() == "conmon":
+            return descriptor
+    os.close(descriptor)
+    return None

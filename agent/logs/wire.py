@@ -1,0 +1,100 @@
+"""Requests and blocks of logs, to and from the wire."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from agent.logs import window
+from agent.logs.component import parse_cursor
+from agent.logs.merge import Block
+from agent.logs.service import Query
+from mcp.shared.errors import InvalidInput
+from mcp.shared.names import check_name
+from proto.mcp.v1 import mcp_pb2 as pb
+
+STREAMS = {False: pb.LOG_STREAM_STDOUT, True: pb.LOG_STREAM_STDERR}
+
+
+def query_of(request: pb.LogsRequest) -> Query:
+    """What a request asks for; raises InvalidInput."""
+    ways = (bool(request.service or request.component), bool(request.targets), request.all)
+    if sum(ways) > 1:
+        raise InvalidInput("service: name one, several as targets, or ask for all")
+    pairs = [(target.service, target.component) for target in request.targets]
+    targets = [] if request.all else pairs or [(request.service, request.component)]
+    for service, component in targets:
+        check_name("service", service)
+        if component:
+            check_name("component", component)
+    window.check("since", request.since)
+    window.check("until", request.until)
+    cursors = {(cursor.service, cursor.component): cursor.place for cursor in request.cursors}
+    for place in cursors.values():
+        parse_cursor(place)
+    return Query(
+        targets=targets,
+        every=request.all,
+        since=request.since,
+        until=request.until,
+        tail=request.tail,
+        follow=request.follow,
+        timed=request.timestamps,
+        grep=list(request.grep),
+        exclude=list(request.exclude),
+        ignore_case=request.ignore_case,
+        previous=request.previous,
+        cursors=cursors,
+    )
+
+
+def responses(block: Block, *, runs: bool, timed: bool) -> Iterator[pb.LogsResponse]:
+    """A block as messages: one where the client reads `runs`, else one for each part."""
+    if not block.parts or len(block.parts) == 1 or runs:
+        yield _response(block, timed)
+        return
+    offset = 0
+    for number, (source, is_stderr, length) in enumerate(block.parts, 1):
+        last = number == len(block.parts)
+        part = Block(block.data[offset : offset + length], [(source, is_stderr, length)])
+        if last:
+            part.cursors, part.caught_up = block.cursors, block.caught_up
+        if number == 1:
+            part.notice = block.notice
+        yield _response(part, timed)
+        offset += length
+
+
+def _response(block: Block, timed: bool) -> pb.LogsResponse:
+    response = pb.LogsResponse(data=block.data, notice=block.notice, caught_up=block.caught_up)
+    for (service, component), place in block.cursors.items():
+        response.cursors.add(service=service, component=component, place=place)
+    if block.parts:
+        source, is_stderr, _ = block.parts[0]
+        response.service, response.component, response.container = source.service, source.component, source.container
+        response.stream = STREAMS[is_stderr]
+        if timed:
+            _set_time(response)
+    if len(block.parts) > 1:
+        _set_runs(response, block)
+    return response
+
+
+def _set_time(response: pb.LogsResponse) -> None:
+    with suppress(ValueError):  # the rest of a line that began in an earlier block has no time of its own
+        response.time.FromJsonString(response.data[:30].decode("ascii"))
+
+
+def _set_runs(response: pb.LogsResponse, block: Block) -> None:
+    numbers: dict[tuple[int, bool], int] = {}  # by identity: the sources of a block are few, and its parts many
+    run_source: list[int] = []
+    for source, is_stderr, _ in block.parts:
+        number = numbers.setdefault((id(source), is_stderr), len(numbers))
+        if number == len(response.sources):
+            response.sources.add(
+                service=source.service,
+                component=source.component,
+                container=source.container,
+                stream=STREAMS[is_stderr],
+            )
+        run_source.append(number)
+    response.run_source.extend(run_source)
+    response.run_length.extend([length for _, _, length in block.parts])

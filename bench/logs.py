@@ -1,0 +1,327 @@
+"""How fast logs come: `python -m bench.logs`, also a part of `make bench`.
+
+The built zipapps against real rootless podman, each case beside its peer in the same run. Large logs are written into
+the container's k8s-file as conmon would write them, since a container needs minutes for a gigabyte. Prints medians,
+percentiles and ratios; judges nothing. What journald costs is measured on a node with systemd: bench/journald.py.
+"""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from bench.run import PYTHON, Setting, agent_pid, prepare, processor_ticks, resident, start_agent
+from proto.mcp.v1 import mcp_pb2 as pb
+from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
+from tools import images
+from tools.hostlib import private
+
+LINES = 1_000_000
+TEXT = "a line of a web server's access log, as long as those usually are, with a number at its end: "
+HUGE = 1_000_000_000  # bytes
+ROUNDS = 5
+SHORT_ROUNDS = 15
+LATENCIES = 400
+FOLLOWERS = 1000
+IDLE_SECONDS = 20
+
+DEFINITION = """\
+name = "{name}"
+node = "dev"
+[[components]]
+name = "main"
+image = "{image}"
+cmd = {cmd}
+volumes = {volumes}
+log_max_size = "0"
+"""
+
+
+def main() -> None:
+    """Measure everything."""
+    with private.create() as podman:
+        image = images.build(podman, "worker")
+        setting = prepare(podman)
+        agent = start_agent(setting)
+        try:
+            pipe = setting.folder / "pipe"
+            pipe.mkdir()
+            os.mkfifo(pipe / "fifo", 0o666)
+            podman.give(pipe)
+            sleep = ["busybox", "sleep", "1000000"]
+            for name in ("million", "huge", "empty"):
+                deploy(setting, name, image, sleep)
+            deploy(setting, "live", image, ["busybox", "sh", "-c", "exec cat <>/pipe/fifo"], [f"{pipe}:/pipe"])
+            write_log(setting, "million", LINES * (len(TEXT) + 8))
+            million(setting)
+            write_log(setting, "huge", HUGE)
+            windows(setting)
+            flat(setting)
+            latency(setting, pipe / "fifo")
+            asyncio.run(followers(setting, pipe / "fifo"))
+        finally:
+            agent.terminate()
+            agent.wait(30)
+
+
+def deploy(setting: Setting, name: str, image: str, cmd: Sequence[str], volumes: Sequence[str] = ()) -> None:
+    """Deploy a service with one component."""
+    services = setting.folder / "state/cli/services"
+    text = DEFINITION.format(name=name, image=image, cmd=list(cmd), volumes=list(volumes)).replace("'", '"')
+    (services / f"{name}.toml").write_text(text)
+    setting.podman.give(services)
+    run(setting, [PYTHON, "-I", "mcp.pyz", "deploy", name])
+
+
+def run(setting: Setting, command: Sequence[str]) -> bytes:
+    """What a command prints; raises where it fails."""
+    return subprocess.run(
+        setting.podman.argv(command), env=setting.env, cwd=setting.folder, check=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+def log_file(setting: Setting, name: str) -> Path:
+    """The k8s-file of a service's container."""
+    form = "{{.HostConfig.LogConfig.Path}}"
+    return Path(run(setting, ["podman", "inspect", "-f", form, f"{name}-main"]).decode().strip())
+
+
+def write_log(setting: Setting, name: str, size: int) -> None:
+    """Fill a log with about `size` bytes of text, a second for each thousand lines, up to now."""
+    count = size // (len(TEXT) + 8)
+    seconds = count // 1000
+    began = int(time.time()) - seconds
+    with log_file(setting, name).open("ab", buffering=1 << 20) as file:
+        for second in range(seconds):
+            stamp = datetime.fromtimestamp(began + second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            first = second * 1000
+            file.write(
+                "".join(f"{stamp}.{at:03}000000+00:00 stdout F {TEXT}{first + at:07}\n" for at in range(1000)).encode()
+            )
+
+
+def timed(setting: Setting, command: Sequence[str]) -> float:
+    """How many seconds a command takes that prints to /dev/null."""
+    began = time.perf_counter()
+    subprocess.run(
+        setting.podman.argv(command), env=setting.env, cwd=setting.folder, check=True, stdout=subprocess.DEVNULL
+    )
+    return time.perf_counter() - began
+
+
+def logs(*words: str) -> list[str]:
+    """A `mcp logs` command."""
+    return [PYTHON, "-I", "mcp.pyz", "logs", *words]
+
+
+def million(setting: Setting) -> None:
+    """All of a log, beside podman's own reader and beside cat of the file."""
+    text = len(run(setting, logs("million")))
+    raw = log_file(setting, "million")
+    rows = [
+        (
+            timed(setting, logs("million")),
+            timed(setting, ["podman", "logs", "million-main"]),
+            timed(setting, ["cat", str(raw)]),
+        )
+        for _ in range(ROUNDS)
+    ]
+    ours, podman, cat = (statistics.median(column) for column in zip(*rows, strict=True))
+    faster = statistics.median(row[1] / row[0] for row in rows)
+    print(
+        f"{LINES} lines, {text / 1e6:.0f} MB: mcp logs {ours:.2f} s, {text / ours / 1e6:.0f} MB/s; "
+        f"podman logs {podman:.2f} s; {faster:.1f} times as fast; cat of the file {cat:.2f} s"
+    )
+    for words in (["--timestamps"], ["--grep", "99$"]):
+        seconds = statistics.median(timed(setting, logs(*words, "million")) for _ in range(ROUNDS))
+        print(f"  with {' '.join(words)}: {seconds:.2f} s, {text / seconds / 1e6:.0f} MB/s")
+
+
+def windows(setting: Setting) -> None:
+    """The end of a large log beside the same call on an empty one."""
+    for words in (["--tail", "10"], ["--since", "1m"]):
+        if len(run(setting, logs(*words, "huge"))) < 10 * len(TEXT):
+            raise RuntimeError(f"{words}: too little was shown")
+        rows = [
+            (timed(setting, logs(*words, "huge")), timed(setting, logs(*words, "empty"))) for _ in range(SHORT_ROUNDS)
+        ]
+        ours, empty = (statistics.median(column) * 1000 for column in zip(*rows, strict=True))
+        print(f"{' '.join(words)} on 1 GB: {ours:.0f} ms; on an empty log {empty:.0f} ms; {ours - empty:+.0f} ms")
+
+
+def flat(setting: Setting) -> None:
+    """The memory of both programs while a gigabyte comes through."""
+    agent = agent_pid(setting)
+    before = resident(agent)
+    client = subprocess.Popen(
+        setting.podman.argv(logs("huge")), env=setting.env, cwd=setting.folder, stdout=subprocess.DEVNULL
+    )
+    samples: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    while client.poll() is None:
+        time.sleep(0.1)
+        try:
+            pid = next(each for each in descendants(client.pid) if b"mcp.pyz" in command_line(each))
+            samples.append((resident(agent), resident(pid)))
+        except (OSError, StopIteration):
+            continue
+    seconds = time.perf_counter() - began
+    halves = samples[len(samples) // 4 : len(samples) // 2], samples[len(samples) // 2 :]
+    first, second = ([max(column) for column in zip(*half, strict=True)] for half in halves)
+    print(
+        f"1 GB in {seconds:.1f} s, {HUGE / seconds / 1e6:.0f} MB/s: agent {before:.0f} MB before, "
+        f"{first[0]:.0f} MB in the second quarter, {second[0]:.0f} MB in the second half; "
+        f"CLI {first[1]:.0f} and {second[1]:.0f} MB"
+    )
+
+
+def command_line(pid: int) -> bytes:
+    """The words of a process's command line, separated by NUL."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """A process and all below it."""
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from descendants(int(child))
+
+
+@contextmanager
+def following(setting: Setting, name: str, seen: Callable[[bytes, float], None]) -> Iterator[int]:
+    """`mcp logs -f` of a service; `seen` gets each line and when it came. Gives the pid of the CLI."""
+    client = subprocess.Popen(
+        setting.podman.argv(logs("-f", "-n", "0", name)), env=setting.env, cwd=setting.folder, stdout=subprocess.PIPE
+    )
+    assert client.stdout is not None
+    stream = client.stdout
+
+    def read() -> None:
+        for line in stream:
+            seen(line, time.perf_counter())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    time.sleep(1.5)
+    try:
+        yield next(each for each in descendants(client.pid) if b"mcp.pyz" in command_line(each))
+    finally:
+        client.terminate()
+        client.wait()
+        reader.join()
+
+
+def latency(setting: Setting, fifo: Path) -> None:
+    """From a write in the container to the byte on the CLI's standard output, and what waiting costs."""
+    sent: dict[bytes, float] = {}
+    came: dict[bytes, float] = {}
+    with (
+        following(setting, "live", came.__setitem__) as cli,
+        fifo.open("wb", buffering=0) as pipe,
+    ):
+        for number in range(LATENCIES):
+            line = b"ping %d\n" % number
+            sent[line] = time.perf_counter()
+            pipe.write(line)
+            time.sleep(0.02)
+        time.sleep(0.5)
+        agent = agent_pid(setting)
+        ticks = [processor_ticks(pid) for pid in (cli, agent)]
+        time.sleep(IDLE_SECONDS)
+        idle = [processor_ticks(pid) - before for pid, before in zip((cli, agent), ticks, strict=True)]
+    if came.keys() != sent.keys():
+        raise RuntimeError(f"{len(sent) - len(came)} lines are missing")
+    times = sorted((came[line] - sent[line]) * 1000 for line in sent)
+    share = [100 * used / os.sysconf("SC_CLK_TCK") / IDLE_SECONDS for used in idle]
+    print(
+        f"follow: {statistics.median(times):.1f} ms from write to stdout, p99 {percentile(times, 99):.1f} ms "
+        f"({len(times)} lines); idle: CLI {share[0]:.2f} %, agent {share[1]:.2f} % of one processor"
+    )
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """A percentile of sorted values."""
+    return values[min(len(values) - 1, len(values) * share // 100)]
+
+
+async def followers(setting: Setting, fifo: Path) -> None:
+    """Many followers of one agent: what they cost others, and whether each gets everything."""
+    pid = agent_pid(setting)
+    toml = (setting.folder / "state/cli/mcp.toml").read_text()
+    address = toml.rpartition('address = "')[2].split('"')[0]
+    ca = grpc.ssl_channel_credentials((setting.folder / "state/ca.pem").read_bytes())
+    token = (setting.folder / "state/cli/token").read_text().strip()
+    metadata = (("authorization", f"Bearer {token}"),)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.secure_channel(address, ca, options) for _ in range(20)]
+    stubs: list[Any] = [pb_grpc.McpAgentServiceStub(channel) for channel in channels]  # type: ignore[no-untyped-call]
+    idle = await ps_times(stubs[0], metadata)
+    before = resident(pid)
+    request = pb.LogsRequest(service="live", follow=True, tail=-1, runs=True)
+    received: list[bytearray] = [bytearray() for _ in range(FOLLOWERS)]
+    ready = [asyncio.Event() for _ in range(FOLLOWERS)]
+
+    async def follow(number: int) -> None:
+        async for response in stubs[number % len(stubs)].Logs(request, metadata=metadata):
+            received[number] += response.data
+            ready[number].set()
+
+    tasks = [asyncio.create_task(follow(number)) for number in range(FOLLOWERS)]
+    await asyncio.gather(*(event.wait() for event in ready))
+    after = resident(pid)
+    stop = asyncio.Event()
+    writer = asyncio.create_task(write_lines(fifo, stop))
+    loaded = await ps_times(stubs[0], metadata)
+    stop.set()
+    expected = await writer
+    await asyncio.sleep(3)
+    complete = sum(bytes(each) == expected for each in received)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for channel in channels:
+        await channel.close()
+    await asyncio.sleep(2)
+    print(
+        f"{FOLLOWERS} followers: {complete} got all {expected.count(10)} lines; "
+        f"{(after - before) * 1000 / FOLLOWERS:.0f} KB each; "
+        f"agent {before:.0f} MB before, {resident(pid):.0f} MB after; "
+        f"ps p99 {percentile(idle, 99) * 1000:.0f} ms without them, {percentile(loaded, 99) * 1000:.0f} ms with them"
+    )
+
+
+async def write_lines(fifo: Path, stop: asyncio.Event) -> bytes:
+    """A line every second into the container until `stop`; returns them all."""
+    written = b""
+    with fifo.open("wb", buffering=0) as pipe:
+        while not stop.is_set():
+            line = b"for all %d\n" % len(written)
+            pipe.write(line)
+            written += line
+            await asyncio.sleep(1)
+    return written
+
+
+async def ps_times(stub: Any, metadata: tuple[tuple[str, str], ...]) -> list[float]:
+    """How long each of 100 calls takes that lists the containers, sorted."""
+    times = []
+    for _ in range(100):
+        began = time.perf_counter()
+        await stub.LiveCheck(pb.LiveCheckRequest(), metadata=metadata)
+        times.append(time.perf_counter() - began)
+        await asyncio.sleep(0.05)
+    return sorted(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""`mcp logs` from end to end: the built files, a real agent, real containers."""
+
+import json
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.agents import Agent
+from tests.component.fakes import wait_for
+from tests.component.processes import children, free_port
+from tests.stage import folder_of, start_agent
+from tools.hostlib.private import Private
+
+WORKER = "localhost/mcp-worker:1.0.0"
+LINES = 100_000
+# A pause after each thousand: what happens to the agent meanwhile shall happen in the middle.
+BURST = (
+    "trap 'exit 0' TERM; n=0; "
+    "while [ $n -lt 100000 ]; do n=$((n+1)); echo line $n; [ $((n % 1000)) -ne 0 ] || sleep 0.05; done; "
+    "while :; do sleep 0.2; done"
+)
+CHATTER = "echo out one; echo err one >&2; printf 'no\\000end\\r \\377'; exec sleep 100000"
+
+
+def define(agent: Agent, name: str, *scripts: str, more: str = "") -> None:
+    """A service with a component for each script: c0, c1, …"""
+    components = "".join(
+        f'[[components]]\nname = "c{number}"\nimage = "{WORKER}"\ncmd = ["sh", "-c", {json.dumps(script)}]\n{more}\n'
+        for number, script in enumerate(scripts)
+    )
+    agent.define(name, f'name = "{name}"\nnode = "dev"\n{components}')
+
+
+class Follower:
+    """A `mcp logs -f` whose output is read as it comes."""
+
+    def __init__(self, agent: Agent, *args: str) -> None:
+        self.process = agent.cli.popen("logs", "-f", *args)
+        self.out: list[str] = []
+        self.err: list[str] = []
+        pairs = ((self.process.stdout, self.out), (self.process.stderr, self.err))
+        self._threads = [threading.Thread(target=lambda s=s, t=t: t.extend(s), daemon=True) for s, t in pairs]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_out(self, text: str, seconds: float = 30.0) -> None:
+        wait_for(lambda: any(text in line for line in list(self.out)), seconds, f"{text!r} on stdout")
+
+    def wait_err(self, text: str, seconds: float = 30.0) -> None:
+        wait_for(lambda: any(text in line for line in list(self.err)), seconds, f"{text!r} on stderr: {self.err}")
+
+    def end(self) -> int:
+        self.process.send_signal(2)
+        code = self.process.wait(10)
+        for thread in self._threads:
+            thread.join(10)
+        return code
+
+
+@contextmanager
+def follower(agent: Agent, *args: str) -> Iterator[Follower]:
+    following = Follower(agent, *args)
+    try:
+        yield following
+    finally:
+        if following.process.poll() is None:
+            following.process.kill()
+            following.process.wait()
+
+
+def podman_logs(podman: Private, container: str) -> tuple[bytes, bytes]:
+    done = subprocess.run(
+        podman.argv(["podman", "logs", container]), env=dict(podman.env), capture_output=True, check=True
+    )
+    return done.stdout, done.stderr
+
+
+def mcp_logs(agent: Agent, *args: str) -> tuple[bytes, bytes]:
+    done = subprocess.run(
+        [*agent.cli.command, "logs", *args],
+        env=agent.cli.environment(),
+        cwd=agent.cli.cwd,
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout, done.stderr
+
+
+def test_what_comes_is_what_was_written_to_the_last_byte(agent: Agent, rootless: Private) -> None:
+    define(agent, "chat", CHATTER)
+    assert agent.cli.run("deploy", "chat").code == 0
+    assert mcp_logs(agent, "chat") == podman_logs(rootless, "chat-c0")
+    assert mcp_logs(agent, "chat")[0].endswith(b"no\0end\r \xff")
+    assert mcp_logs(agent, "chat")[1] == b"err one\n"
+    timed = mcp_logs(agent, "-t", "chat")[0].splitlines()
+    assert re.fullmatch(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z out one", timed[0])
+
+
+def test_components_and_services_are_merged_and_told_apart(agent: Agent) -> None:
+    define(agent, "pair", "echo first; sleep 1; echo third; exec sleep 1000", "sleep 0.5; echo second; exec sleep 1000")
+    define(agent, "solo", "sleep 1.5; echo last; exec sleep 1000")
+    assert agent.cli.run("deploy", "pair").code == 0
+    assert agent.cli.run("deploy", "solo").code == 0
+    wait_for(lambda: "last" in agent.cli.run("logs", "solo").stdout)
+    out = agent.cli.run("logs", "pair").stdout.splitlines()
+    assert out[0].split(" | ")[0].strip() == "c0"
+    assert sorted(line.split("| ")[1] for line in out) == ["first", "second", "third"]
+    assert agent.cli.run("logs", "pair/c1").stdout == "second\n"
+    both = agent.cli.run("logs", "pair", "solo").stdout.splitlines()
+    assert [line.split("| ")[1] for line in both][-1] == "last"
+    assert {line.split("|")[0].strip() for line in both} == {"pair/c0", "pair/c1", "solo/c0"}
+    assert agent.cli.run("logs", "--all").stdout.splitlines() == both
+    rows = [json.loads(line) for line in agent.cli.run("logs", "--json", "pair").stdout.splitlines()]
+    assert {row["message"] for row in rows} == {"first", "second", "third"}
+    assert {(row["node"], row["service"], row["stream"]) for row in rows} == {("dev", "pair", "stdout")}
+
+
+def test_windows_and_filters(agent: Agent) -> None:
+    define(
+        agent, "count", "for i in 1 2 3 4 5 6 7 8 9 10; do echo number $i; done; sleep 2; echo late; exec sleep 1000"
+    )
+    assert agent.cli.run("deploy", "count").code == 0
+    wait_for(lambda: "late" in agent.cli.run("logs", "count").stdout)
+    assert agent.cli.run("logs", "-n", "2", "count").stdout == "number 10\nlate\n"
+    assert agent.cli.run("logs", "-n", "0", "count").stdout == ""
+    assert agent.cli.run("logs", "--grep", "number [1-3]$", "count").stdout == "number 1\nnumber 2\nnumber 3\n"
+    assert agent.cli.run("logs", "--exclude", "NUMBER", "-i", "count").stdout == "late\n"
+    assert agent.cli.run("logs", "--grep", "number", "-n", "1", "count").stdout == "number 10\n"
+    for words in ("1h", "boot", "deploy", "@0", "2020-01-01", "2020-01-01T00:00:00+05:00"):
+        assert len(agent.cli.run("logs", "--since", words, "count").stdout.splitlines()) == 11, words
+    assert agent.cli.run("logs", "--until", "2020-01-01", "count").stdout == ""
+    timed = agent.cli.run("logs", "-t", "count").stdout.splitlines()
+    last = timed[-1].split()[0]
+    assert agent.cli.run("logs", "--since", last, "count").stdout == "late\n"
+    assert len(agent.cli.run("logs", "--until", last, "count").stdout.splitlines()) == 10
+    done = agent.cli.run("logs", "--grep", "(x+x+)+y", "count")
+    assert done.code == 0  # nothing here makes it slow
+    done = agent.cli.run("logs", "--grep", "(", "count")
+    assert (done.code, len(done.errors)) == (2, 1)
+
+
+def test_what_is_not_there_is_an_error_that_says_what_is(agent: Agent, rootless: Private) -> None:
+    define(agent, "web", CHATTER, CHATTER)
+    assert agent.cli.run("deploy", "web").code == 0
+    for args, word in (
+        (["nosuch"], "web"),
+        (["web/nosuch"], "c0, c1"),
+        (["--previous", "web"], "no previous container"),
+    ):
+        done = agent.cli.run("logs", *args)
+        assert (done.code, done.stdout, len(done.errors)) == (1, "", 1), done
+        assert word in done.stderr
+    rootless.run(["podman", "rm", "-f", "-t", "0", "web-c1"])
+    for args in (["web"], ["-f", "web"]):
+        done = agent.cli.run("logs", *args)
+        assert (done.code, done.stdout, len(done.errors)) == (1, "", 1), done
+        assert "c1" in done.stderr
+
+
+def test_a_follower_that_leaves_leaves_nothing_behind(agent: Agent) -> None:
+    define(agent, "chat", CHATTER, CHATTER)
+    assert agent.cli.run("deploy", "chat").code == 0
+    pid = agent.process.pid
+    files, processes = agent.open_files(), children(pid)
+    with follower(agent, "--grep", "o", "chat") as following:
+        following.wait_out("out one")
+        assert agent.open_files() > files
+        following.process.kill()
+        following.process.wait()
+    wait_for(lambda: agent.open_files() <= files and children(pid) == processes, 2.0, "nothing left")
+
+
+def test_a_follower_loses_nothing_in_a_redeploy_a_rotation_and_a_crash_of_the_agent(rootless: Private) -> None:
+    with folder_of(rootless) as folder:
+        agent = start_agent(rootless, folder, port=free_port())
+        try:
+            survive(agent, rootless, folder)
+        finally:
+            agent.kill()
+
+
+def survive(agent: Agent, rootless: Private, folder: Path) -> None:
+    define(agent, "burst", BURST, more='log_max_size = "1m"\nrestart = "no"')
+    assert agent.cli.run("deploy", "burst").code == 0
+    with follower(agent, "burst") as following:
+        following.wait_out("line 20000\n")
+        redeployed = subprocess.Popen(
+            [*agent.cli.command, "deploy", "--force", "burst"],
+            env=agent.cli.environment(),
+            cwd=agent.cli.cwd,
+            stdout=subprocess.DEVNULL,
+        )
+        following.wait_err("replaced by 1.0.0")
+        assert redeployed.wait(60) == 0
+        wait_for(lambda: following.out[-1:] and following.out[-1].startswith("line "))
+        agent.kill()
+        time.sleep(0.2)
+        again = start_agent(rootless, folder, port=agent.port)
+        try:
+            following.wait_err("reconnected")
+            last = f"line {LINES}\n"
+            wait_for(lambda: following.out.count("line 1\n") == 2 and following.out[-1] == last, 60, "the last line")
+            time.sleep(0.5)
+            assert following.end() == 130
+        finally:
+            agent.process = again.process
+    numbers = [int(line.split()[1]) for line in following.out if line.startswith("line ")]
+    first = numbers.index(1, 1)
+    assert numbers[:first] == [*range(1, first + 1)]
+    assert first >= 20000
+    assert numbers[first:] == [*range(1, LINES + 1)]
+    assert len(numbers) == len(following.out)
+    log = Path(rootless.run(["podman", "inspect", "-f", "{{.HostConfig.LogConfig.Path}}", "burst-c0"]).stdout.strip())
+    assert len([*log.parent.glob("ctr.log.mcp-*")]) > 1, "the log was rotated"
+
+
+def test_markers_tell_what_becomes_of_a_container(agent: Agent) -> None:
+    define(agent, "brief", "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done")
+    assert agent.cli.run("deploy", "brief").code == 0
+    with follower(agent, "brief") as following:
+        following.wait_out("up")
+        assert agent.cli.run("stop", "brief").code == 0
+        following.wait_err("brief/c0: exited with code 7")
+        assert agent.cli.run("start", "brief").code == 0
+        following.wait_err("brief/c0: started again")
+        wait_for(lambda: following.out == ["up\n", "up\n"])
+        assert agent.cli.run("undeploy", "brief").code == 0
+        following.wait_err("brief/c0: removed")
+        assert following.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_without_reconnecting_a_lost_agent_is_an_error(agent: Agent, how: str) -> None:
+    define(agent, "chat", CHATTER)
+    assert agent.cli.run("deploy", "chat").code == 0
+    with follower(agent, "--no-reconnect", "chat") as following:
+        following.wait_out("out one")
+        if how == "SIGKILL":
+            agent.kill()
+        else:
+            agent.stop()
+        assert following.process.wait(15) in (1, 4)
+        assert len([line for line in following.err if line.startswith("mcp: ")]) == 1

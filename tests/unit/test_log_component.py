@@ -1,0 +1,172 @@
+"""The log of a component: from run to run of its containers, and on from where an earlier call broke off."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from agent.kept_log_table import KeptLog
+from agent.logs.component import ComponentLog, Wanted, parse_cursor
+from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
+from agent.logs.tracker import Removed, Tracker
+from mcp.shared.errors import InvalidInput
+from tests.unit.test_log_tracker import World, seen
+
+RECORDS = b"".join(b"2026-11-22T10:00:0%d.000000000+00:00 stdout F old %d\n" % (n, n) for n in range(4))
+RECORD = len(RECORDS) // 4
+KEPT = KeptLog(
+    *("web", "api", "id0", "web-api", 3, "1.0.0", "k8s-file"),
+    *(None, 1, "replaced", RECORDS, "7.0.0"),
+)
+
+
+class Logged:
+    """A reader of what the test says that each container logged; its positions are line numbers."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[str]] = {}
+        self.readings: list[tuple[str, Reading]] = []
+
+    async def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
+        self.readings.append((source.identifier, reading))
+        at = int(reading.after.place) + reading.after.skip if reading.after else 0
+        while True:
+            over = reading.follow is None or reading.follow.is_set()
+            lines = self.lines.get(source.identifier, [])
+            if reading.after is None and reading.window.tail is not None and at == 0:
+                at = max(0, len(lines) - reading.window.tail)
+            data = "".join(f"{line}\n" for line in lines[at:]).encode()
+            runs = [(len(data), False)] if data else []
+            yield Batch(data, runs, Position(str(at)), Position(str(len(lines))), caught_up=True)
+            at = len(lines)
+            if over:
+                return
+            await asyncio.sleep(0.01)
+
+
+def log_of(logged: Logged, wanted: Wanted, kept: KeptLog | None = None) -> ComponentLog:
+    async def what_was_kept() -> KeptLog | None:
+        return kept
+
+    def pick(what: Reader | Source) -> Reader:
+        return logged if isinstance(what, Source) else what
+
+    return ComponentLog(wanted, pick, what_was_kept)
+
+
+Show = Callable[[str], Awaitable[None]]
+
+
+def followed(logged: Logged, world: World, wanted: Wanted, play: Callable[[Show], Awaitable[None]]) -> list[str]:
+    """What a follower is shown while `play` runs; play's argument waits until a text was shown."""
+    shown: list[str] = []
+    news = asyncio.Event()
+
+    async def wait_for(text: str) -> None:
+        async with asyncio.timeout(10):
+            while not any(text in each for each in shown):
+                news.clear()
+                await news.wait()
+
+    async def follow() -> None:
+        tracker = Tracker("web/api", world.look)
+        async for piece in log_of(logged, wanted, KEPT).follow(tracker, patient=False):
+            shown.extend(filter(None, [piece.batch.notice, piece.batch.data.decode()]))
+            news.set()
+
+    async def go() -> None:
+        task = asyncio.create_task(follow())
+        await play(wait_for)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(go())
+    return shown
+
+
+def test_a_follower_goes_on_through_an_end_a_start_and_a_replacement() -> None:
+    logged, world = Logged(), World(seen())
+    logged.lines = {"id1": ["one"]}
+
+    async def play(wait_for: Show) -> None:
+        await wait_for("one\n")
+        logged.lines["id1"].append("last words")
+        world.now = seen(running=False, code=3)
+        await wait_for("exited")
+        logged.lines["id1"].append("again")
+        world.now = seen(started="two")
+        await wait_for("again")
+        logged.lines["id2"] = ["new"]
+        world.now = replace(seen("id2", "three"), version="1.2.4")
+        await wait_for("new\n")
+
+    assert followed(logged, world, Wanted(Window(), False), play) == [
+        *("one\n", "last words\n", "web/api: exited with code 3"),
+        *("web/api: started again", "again\n"),
+        *("web/api: replaced by 1.2.4", "new\n"),
+    ]
+
+
+def test_following_ends_with_the_component() -> None:
+    logged, world = Logged(), World(seen())
+
+    async def play(wait_for: Show) -> None:
+        await asyncio.sleep(0.1)
+        world.now = Removed()
+        await wait_for("removed")
+
+    assert followed(logged, world, Wanted(Window(), False), play) == ["web/api: removed"]
+
+
+def test_the_tail_is_of_the_first_container_only() -> None:
+    logged, world = Logged(), World(seen())
+    logged.lines = {"id1": ["one", "two"], "id2": ["three", "four", "five"]}
+
+    async def play(wait_for: Show) -> None:
+        await wait_for("two")
+        world.now = seen("id2")
+        await wait_for("five")
+
+    shown = followed(logged, world, Wanted(Window(tail=1), False), play)
+    assert shown == ["two\n", "web/api: replaced by 1.0.0", "three\nfour\nfive\n"]
+
+
+def once(logged: Logged, wanted: Wanted, kept: KeptLog | None) -> list[str]:
+    async def go() -> list[Piece]:
+        return [piece async for piece in log_of(logged, wanted, kept).once(seen().source)]
+
+    return [text for piece in asyncio.run(go()) for text in (piece.batch.notice, piece.batch.data.decode()) if text]
+
+
+def test_a_cursor_goes_on_in_its_container() -> None:
+    logged = Logged()
+    logged.lines = {"id1": ["one", "two", "three"]}
+    assert once(logged, Wanted(Window(tail=1), False, "id1/1+1"), None) == ["three\n"]
+
+
+def test_a_cursor_before_any_line_begins_at_the_start_of_its_container() -> None:
+    logged = Logged()
+    logged.lines = {"id1": ["one", "two"]}
+    assert once(logged, Wanted(Window(), False, "id1/+0"), None) == ["one\ntwo\n"]
+
+
+def test_a_cursor_in_a_container_that_was_replaced_goes_on_in_what_was_kept() -> None:
+    logged = Logged()
+    logged.lines = {"id1": ["new"]}
+    cursor = f"id0/7.0.{2 * RECORD:x}+0"
+    shown = once(logged, Wanted(Window(tail=1), False, cursor), KEPT)
+    assert shown == ["old 2\nold 3\n", "web/api: replaced", "new\n"]
+
+
+def test_what_could_not_be_had_is_said() -> None:
+    logged = Logged()
+    logged.lines = {"id1": ["new"]}
+    shown = once(logged, Wanted(Window(), False, "gone/7.0.0+0"), KEPT)
+    assert shown == ["web/api: lines may be missing: the container was replaced, and nothing of it was kept", "new\n"]
+
+
+@pytest.mark.parametrize("text", ["", "x", "/0+0", "id/0", "id/0+x", "id/0+-1", "i" * 2000 + "/0+0"])
+def test_a_cursor_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="cursors"):
+        parse_cursor(text)
