@@ -1,0 +1,1 @@
+"""The NixOS module, evaluated by Debian's nix without nixpkgs and without a network."""
