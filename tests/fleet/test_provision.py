@@ -297,3 +297,13 @@ def test_an_agent_that_cannot_start_says_why(bare: Fleet, operator: Operator) ->
     node.run(["sed", "-i", "/nonsense/d", "/srv/mcp/mcp-agent.toml"])
     done = provision(operator, "thirteen")
     assert (done.code, states(done)) == (0, {"ok", "changed"}), done
+
+
+def test_where_there_is_mcias_the_agent_is_told_of_it(bare: Fleet, operator: Operator) -> None:
+    node = bare["thirteen"]
+    node.run(["rm", "/srv/mcp/mcp-agent.toml"])
+    operator.config.write_text(operator.config.read_text() + '\n[mcias]\nserver_url = "https://127.0.0.1:1"\n')
+    said = refused(provision(operator, "thirteen"), 1)
+    assert "who calls cannot be verified: MCIAS at 127.0.0.1:1 refuses" in said  # the agent answers, and cannot ask it
+    assert 'server_url = "https://127.0.0.1:1"' in node.run(["cat", "/srv/mcp/mcp-agent.toml"]).stdout
+    assert node.run(["systemctl", "is-active", "mcp-agent"]).stdout == "active\n"
