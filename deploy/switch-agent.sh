@@ -250,7 +250,10 @@ serves() {
 
 last_words() {
     journalctl --sync 2>/dev/null
-    words=$(journalctl --quiet --output=cat --since="@$began" --lines=1 "_SYSTEMD_UNIT=$unit" 2>/dev/null)
+    # By the name and not by the unit: of a process that is gone already, journald does not know the unit.
+    name=$(property SyslogIdentifier "$unit")
+    # Not with --lines=1: older ones would give the first line since then.
+    words=$(journalctl --quiet --output=cat --since="@$began" --identifier="${name:-python3}" 2>/dev/null | tail -n 1)
     printf '%s' "${words:-see journalctl -u $unit}" | tr '\n\r\t' '   ' | cut -c1-300
 }
 

@@ -141,3 +141,50 @@ def size_text(count: int) -> str:
     while value >= 999.95 and (larger := next(units, "")):
         value, unit = value / 1000, larger
     return f"{value:.1f} {unit}"
+
+
+class LiveLines(AbstractContextManager["LiveLines"]):
+    """What goes on in several places at once, on stderr: a line for each that is written over, or plain lines."""
+
+    def __init__(self, *, live: bool) -> None:
+        """`live` needs a terminal that knows how to move the cursor."""
+        self._live = live
+        self._texts: dict[str, str] = {}
+        self._shown = 0  # lines that are on the screen
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the screen to what comes next: the lines have done their part."""
+        self._clear()
+        self._texts = {}
+
+    def show(self, name: str, text: str, *, last: bool = False) -> None:
+        """Say how far `name` is; `last` for its end, which plain lines leave to what is printed then."""
+        if self._texts.get(name) == text:
+            return
+        self._texts[name] = text
+        if self._live:
+            self._draw()
+        elif not last:
+            note(f"{name}: {text}")
+
+    def _draw(self) -> None:
+        size = os.get_terminal_size(2)
+        columns, rows = size.columns or 80, size.lines or 24  # a serial line does not know its size
+        width = max(map(len, self._texts), default=0)
+        lines = [one_line(f"{name:<{width}}  {text}")[: columns - 1] for name, text in self._texts.items()]
+        self._clear()
+        shown = lines[: max(1, rows - 1)]  # what has left the screen cannot be written over
+        self._shown = len(shown)
+        print("\n".join(shown), file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._shown:
+            print(f"\x1b[{self._shown}A\x1b[J", end="", file=sys.stderr, flush=True)
+            self._shown = 0
+
+
+def live_lines() -> LiveLines:
+    """Lines of progress as stderr can show them."""
+    return LiveLines(live=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcp.node_account import UID
-from mcp.shared.pki import make_ca, make_server_certificate
+from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
 from tests.agents import Cli, Outcome
 from tests.zipapps import PYTHON, ROOT, built
 from tools.nodelib.node import Node
@@ -69,9 +69,12 @@ class Installed:
         return {f"{row['service']}/{row['component']}": row["state"] for row in rows}
 
 
-def install(node: Node, folder: Path, *, more: str = "") -> Installed:
-    """Install the agent, enabled but not started; `folder` is for the CLI, `more` for the end of mcp-agent.toml."""
-    ca = make_ca("MCP test CA")
+def install(node: Node, folder: Path, *, more: str = "", ca: KeyPair | None = None) -> Installed:
+    """Install the agent, enabled but not started; `folder` is for the CLI, `more` for the end of mcp-agent.toml.
+
+    `ca` is for fleets whose nodes have one in common.
+    """
+    ca = ca or make_ca("MCP test CA")
     pair = make_server_certificate(ca, [node.address])
     node.run(["install", "-d", "-m", "0700", "-o", "mcp", "-g", "mcp", "/srv/mcp/certs"])
     config = CONFIG.format(address=node.address, port=PORT, name=node.name, more=more)

@@ -1,0 +1,56 @@
+"""Many nodes: at once or in waves, each on its own; a wave with a failure is the last one."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from mcp.agent_file import AgentFile, find
+from mcp.config import Node
+from mcp.output import LiveLines
+from mcp.upgrade.course import Course, Result, Row
+
+AT_ONCE = 20  # connections, each of which sends some 12 MB
+
+
+class Files:
+    """The agent's files, each looked for (or built) once, however many nodes wait for it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` is what --from names."""
+        self._folder = folder
+        self._found: dict[str, asyncio.Task[AgentFile]] = {}
+
+    async def find(self, arch: str) -> AgentFile:
+        """The file for that architecture; raises NotFound."""
+        if arch not in self._found:
+            self._found[arch] = asyncio.create_task(find(arch, self._folder))
+        return await self._found[arch]
+
+
+async def run(course: Course, nodes: Sequence[Node], wave: int, lines: LiveLines) -> list[Row]:
+    """Bring all nodes through, `wave` at a time (0: all); the rows are in the nodes' order."""
+    rows: list[Row] = []
+    size = wave or len(nodes) or 1
+    for first in range(0, len(nodes), size):
+        if not all(row.is_good for row in rows):
+            rows += [_untouched(node) for node in nodes[first:]]
+            break
+        rows += await _at_once(course, nodes[first : first + size], lines)
+    return rows
+
+
+async def _at_once(course: Course, nodes: Sequence[Node], lines: LiveLines) -> list[Row]:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(node: Node) -> Row:
+        async with places:
+            row = await course.run(node, lambda text: lines.show(node.name, text))
+        lines.show(node.name, str(row.result), last=True)
+        return row
+
+    return list(await asyncio.gather(*(one(node) for node in nodes)))
+
+
+def _untouched(node: Node) -> Row:
+    why = "not begun, since a node before it failed; run it again for the rest"
+    return Row(node.name, "", "", Result.UNTOUCHED, why)

@@ -1,0 +1,128 @@
+"""Old and new together: the previous release's agent with this CLI, and its CLI with this agent."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mcp.shared.version import VERSION
+from tests.agents import AGENT, Agent, Cli, Home, Outcome, agent_env
+from tests.component.conftest import copy_home
+from tests.component.definitions import TWO
+from tests.component.fakes import FakePodman
+from tests.previous import Previous, previous
+from tests.zipapps import PYTHON
+
+
+@pytest.fixture(scope="session")
+def release() -> Previous:
+    """The previous release."""
+    return previous()
+
+
+@pytest.fixture
+def old_home(tmp_path: Path, template: Home, release: Previous) -> tuple[Home, dict[str, str]]:
+    """The files of an agent of the previous release, and its environment: a podman that knows what it asks for."""
+    fake = FakePodman.install(tmp_path / "bin")
+    shutil.copy(release.fake_podman, fake.folder / "podman")
+    home = replace(copy_home(template, tmp_path / "agent"), command=(PYTHON, "-I", str(release.agent)))
+    return home, agent_env(home.folder, fake.folder)
+
+
+@pytest.fixture
+def old_agent(old_home: tuple[Home, dict[str, str]]) -> Iterator[Agent]:
+    """An agent of the previous release."""
+    with Agent.start(old_home[0], env=old_home[1]) as agent:
+        yield agent
+
+
+@pytest.fixture
+def new_agent(tmp_path: Path, template: Home) -> Iterator[Agent]:
+    """This tree's agent."""
+    fake = FakePodman.install(tmp_path / "bin")
+    home = copy_home(template, tmp_path / "agent")
+    with Agent.start(home, env=agent_env(home.folder, fake.folder)) as agent:
+        yield agent
+
+
+def ok(outcome: Outcome) -> str:
+    assert (outcome.code, outcome.stderr) == (0, ""), outcome.stdout
+    return outcome.stdout
+
+
+def work(agent: Agent, cli: Cli, folder: Path) -> None:
+    """What operators do every day; every command must do it, and say what it says."""
+    agent.define("web", TWO)
+    assert "web/api" in ok(cli.run("deploy", "web")).replace("  ", "/")
+    rows = json.loads(ok(cli.run("ps", "--json")))
+    assert {(row["service"], row["component"], row["state"]) for row in rows} == {
+        ("web", "api", "running"),
+        ("web", "work", "running"),
+    }
+    assert ok(cli.run("logs", "web/work")) == "worker: starting\n"
+    assert ok(cli.run("logs", "web/work", "--tail", "1", "--since", "1h", "-t")).endswith("Z worker: starting\n")
+    assert "worker: starting\n" in ok(cli.run("logs", "web"))
+    assert "running" in ok(cli.run("status", "web"))
+    assert "web" in ok(cli.run("list"))
+    assert "api=1.0.0" in ok(cli.run("history", "web"))
+    assert cli.run("plan").code == 0
+    assert cli.run("sync").code == 0
+    assert cli.run("events", "web").code == 0
+    ok(cli.run("stop", "web/api"))
+    ok(cli.run("start", "web/api"))
+    ok(cli.run("restart", "web/work"))
+    (folder / "file").write_bytes(b"content")
+    assert cli.run("push", str(folder / "file"), "web/file").code == 0
+    assert cli.run("pull", "web/file", str(folder / "back")).code == 0
+    assert (folder / "back").read_bytes() == b"content"
+    assert "kyle" in ok(cli.run("whoami"))
+    assert "ready" in ok(cli.run("node", "list"))
+    assert "web" in ok(cli.run("service", "export", "web"))
+    ok(cli.run("undeploy", "web"))
+    assert json.loads(ok(cli.run("ps", "--json"))) == []
+
+
+def test_this_cli_works_with_the_agent_of_the_previous_release(old_agent: Agent, tmp_path: Path) -> None:
+    work(old_agent, old_agent.cli, tmp_path)
+
+
+def test_the_cli_of_the_previous_release_works_with_this_agent(
+    new_agent: Agent, release: Previous, tmp_path: Path
+) -> None:
+    work(new_agent, replace(new_agent.cli, command=(PYTHON, "-I", str(release.mcp))), tmp_path)
+
+
+def test_the_versions_are_shown_side_by_side(old_agent: Agent, release: Previous) -> None:
+    (row,) = json.loads(ok(old_agent.cli.run("agent", "status", "--json")))
+    assert (row["version"], row["reachable"], row["error"]) == (release.version, True, None)
+    assert row["skew"] != "current"
+
+
+@pytest.mark.parametrize("options", [["--grep", "x"], ["--until", "1h"], ["--previous"]])
+def test_what_the_agent_is_too_old_for_names_both_versions_and_the_way_out(
+    old_agent: Agent, release: Previous, options: list[str]
+) -> None:
+    old_agent.define("web", TWO)
+    ok(old_agent.cli.run("deploy", "web"))
+    done = old_agent.cli.run("logs", "web", *options)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.errors == [
+        f"mcp: the agent on rift ({release.version}) does not know {options[0]}; this is mcp {VERSION}; "
+        "upgrade the agent with `mcp agent upgrade rift`"
+    ]
+
+
+def test_an_upgrade_and_its_undo_keep_what_is_registered(old_home: tuple[Home, dict[str, str]]) -> None:
+    home, env = old_home
+    new = replace(home, command=AGENT)
+    with Agent.start(home, env=env) as agent:
+        agent.define("web", TWO)
+        ok(agent.cli.run("deploy", "web"))
+        before = ok(agent.cli.run("ps", "--json"))
+    for each in (new, home, new):
+        with Agent.start(each, env=env) as agent:
+            assert ok(agent.cli.run("ps", "--json")) == before
+            assert ok(agent.cli.run("list")).count("running") >= 2

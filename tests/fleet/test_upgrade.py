@@ -1,0 +1,275 @@
+"""`mcp agent upgrade`, `rollback` and `status` on real nodes: whatever goes wrong, an agent serves at the end."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.upgrades import (
+    AGENT,
+    CRASHING,
+    NEW,
+    OLD,
+    STATE,
+    WEB,
+    Upgrades,
+    agent_file,
+    eventually,
+    is_busy,
+    left_behind,
+    make,
+    page,
+)
+from tests.nodes import load_images
+from tools.hostlib.machine import HostError
+from tools.nodelib import fleet
+from tools.nodelib.fleet import Fleet
+from tools.nodelib.node import Node
+
+CRASH = "import sys\nsys.stderr.write('about to fall\\n')\nraise RuntimeError('no way to serve')\n"
+MB = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def own_nodes() -> Iterator[Fleet]:
+    """Ada, bob with a service each; cyd's disk can be filled up."""
+    try:
+        made = fleet.create({"ada": "12", "bob": "13", "cyd": "12"}, account=False)
+    except HostError as error:
+        pytest.fail(f"nodes cannot be booted: {error}", pytrace=False)
+    made["cyd"].run(["sh", "-euc", "mkdir /srv/mcp; mount -t tmpfs -o size=300m,mode=0755 tmpfs /srv/mcp"])
+    for node in made.nodes.values():
+        node.add_account()
+    for name in ("ada", "bob"):
+        load_images(made[name])
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def site(own_nodes: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Upgrades:
+    """The old agent everywhere, and web servers on two nodes."""
+    folder = tmp_path_factory.mktemp("operator")
+    made = make(own_nodes, folder)
+    for version, modules in ((OLD, {}), (NEW, {}), (CRASHING, {"agent/server": CRASH})):
+        made.agents[version] = agent_file(folder / version, version, **modules)
+    made.reset(*own_nodes.nodes)
+    for name in ("ada", "bob"):
+        (folder / f"services/web-{name}.toml").write_text(WEB.format(node=name))
+        done = made.mcp("deploy", f"web-{name}")
+        assert done.code == 0, done.stderr
+        eventually(lambda name=name: page(made.node(name)).startswith(b"mcp test image"))  # type: ignore[misc]
+    return made
+
+
+@pytest.fixture
+def old(site: Upgrades) -> Upgrades:
+    """The same, with the old agent everywhere again."""
+    site.reset(*(name for name, version in site.versions().items() if version != OLD or previous(site.node(name))))
+    assert set(site.versions().values()) == {OLD}
+    return site
+
+
+def previous(node: Node) -> str:
+    """The version of what is kept, if something is."""
+    script = f"test ! -e {AGENT}.prev || {AGENT}.prev version"
+    return node.run(["sh", "-c", script], user="mcp").stdout.strip().removeprefix("mcp-agent ")
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """Its rows by node."""
+    return {row[0]: row[1:] for row in (re.split(r"\s{2,}", line) for line in text.splitlines()[1:])}
+
+
+def renamed(node: Node) -> None:
+    """Wait until the agent's file is another one."""
+    path = node.srv / "mcp/mcp-agent"
+    before, deadline = path.stat().st_ino, time.monotonic() + 60
+    while path.stat().st_ino == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_the_good_are_new_and_the_bad_are_as_they_were(old: Upgrades) -> None:
+    ada, bob, cyd = (old.node(name) for name in ("ada", "bob", "cyd"))
+    bob.run(["mv", "/usr/bin/python3", "/usr/bin/python3.gone"])
+    cyd.run(
+        ["sh", "-c", "dd if=/dev/zero of=/srv/mcp/filler bs=1M count=1000 2>/dev/null; truncate -s -4M /srv/mcp/filler"]
+    )
+    try:
+        with old.watched("ada", "bob"):
+            done = old.upgrade(NEW)
+        assert done.code == 1
+        rows = table(done.stdout)
+        assert rows["ada"] == [OLD, NEW, "upgraded"]
+        assert rows["bob"] == [OLD, OLD, "failed"]
+        assert rows["cyd"] == [OLD, OLD, "failed"]
+        errors = [line for line in done.errors if line.startswith("mcp: ")]
+        assert len(errors) == 2
+        assert re.fullmatch(r"mcp: bob: the new agent does not start here: .*python3.*No such file.*", errors[0])
+        assert re.fullmatch(r"mcp: cyd: the copy failed: .*No space left on device", errors[1])
+        assert old.versions() == {"ada": NEW, "bob": OLD, "cyd": OLD}
+        assert [left_behind(node) for node in (ada, bob, cyd)] == [set()] * 3
+        assert (previous(ada), (bob.srv / "mcp/mcp-agent.prev").exists()) == (OLD, False)
+    finally:
+        bob.run(["mv", "/usr/bin/python3.gone", "/usr/bin/python3"])
+        cyd.run(["rm", "-f", "/srv/mcp/filler"])
+
+
+def test_an_agent_that_crashes_is_undone_by_the_node(old: Upgrades) -> None:
+    with old.watched("ada", "bob"):
+        done = old.upgrade(CRASHING, "ada", "bob", "--json")
+    assert done.code == 1
+    for row in json.loads(done.stdout):
+        assert (row["from"], row["to"], row["result"], row["done"]) == (OLD, OLD, "undone", False)
+        assert "did not start: RuntimeError: no way to serve; the old agent is back" in row["error"]
+    assert set(old.versions().values()) == {OLD}
+    for name in ("ada", "bob"):
+        assert left_behind(old.node(name)) == set()
+        assert previous(old.node(name)) == ""
+
+
+def test_a_wave_with_a_failure_is_the_last(old: Upgrades) -> None:
+    done = old.upgrade(CRASHING, "--wave", "1", "cyd", "ada", "bob")
+    assert done.code == 1
+    assert table(done.stdout) == {
+        "cyd": [OLD, OLD, "undone"],
+        "ada": ["-", "-", "untouched"],
+        "bob": ["-", "-", "untouched"],
+    }
+    assert set(old.versions().values()) == {OLD}
+    done = old.upgrade(NEW, "--wave", "2")
+    assert (done.code, set(old.versions().values())) == (0, {NEW}), done.stderr
+
+
+def test_current_nodes_are_skipped_and_rollback_goes_back(old: Upgrades) -> None:
+    assert table(old.upgrade(NEW, "ada").stdout) == {"ada": [OLD, NEW, "upgraded"]}
+    pid = old.node("ada").run(["systemctl", "show", "--property=MainPID", "mcp-agent"]).stdout
+    done = old.upgrade(NEW, "ada")
+    assert (done.code, table(done.stdout)) == (0, {"ada": [NEW, NEW, "current"]})
+    assert old.node("ada").run(["systemctl", "show", "--property=MainPID", "mcp-agent"]).stdout == pid
+    assert table(old.upgrade(NEW, "--force", "ada").stdout) == {"ada": [NEW, NEW, "upgraded"]}
+    assert old.upgrade(CRASHING, "ada").code == 1
+    assert previous(old.node("ada")) == NEW  # what was kept before is kept again
+    old.reset("ada")
+    assert old.upgrade(NEW, "ada").code == 0
+    for before, after in ((NEW, OLD), (OLD, NEW)):
+        done = old.mcp("agent", "rollback", "ada")
+        assert (done.code, table(done.stdout)) == (0, {"ada": [before, after, "rolled back"]})
+        assert (old.versions()["ada"], previous(old.node("ada"))) == (after, before)
+    done = old.mcp("agent", "rollback", "bob")
+    assert done.code == 1
+    assert "mcp: bob: there is no /srv/mcp/mcp-agent.prev to go back to" in done.stderr
+
+
+def test_status_shows_what_each_agent_is(old: Upgrades) -> None:
+    done = old.mcp("agent", "status", "ada", "bob", "--json")
+    rows = json.loads(done.stdout)
+    assert done.code == 0
+    assert [(row["node"], row["version"], row["architecture"]) for row in rows] == [
+        ("ada", OLD, "amd64"),
+        ("bob", OLD, "amd64"),
+    ]
+    assert rows[0]["python"].startswith("3.11.")
+    assert rows[1]["python"].startswith("3.13.")
+    assert rows[0]["build"] == "0" * 40
+    old.node("bob").run(["systemctl", "stop", "mcp-agent"])
+    done = old.mcp("agent", "status")
+    old.node("bob").run(["systemctl", "start", "mcp-agent"])
+    assert done.code == 4
+    assert table(done.stdout)["ada"][4] == "yes"
+    assert table(done.stdout)["bob"][4] == "no"
+    assert "mcp: bob: " in done.stderr
+
+
+def test_where_ssh_dies_after_the_rename_the_table_says_what_is_so(old: Upgrades) -> None:
+    ada = old.node("ada")
+    upgrade = start(old, NEW, "ada")
+    renamed(ada)
+    ada.run(["sh", "-c", "systemctl stop ssh.socket ssh.service; pkill -KILL -x sshd; true"])
+    try:
+        with old.watched("ada"):
+            out, err = upgrade.communicate(timeout=120)
+        assert (upgrade.returncode, table(out)) == (0, {"ada": [OLD, NEW, "upgraded"]}), err
+        assert "mcp: ada: its agent answers, but ssh: " in err
+        assert old.versions()["ada"] == NEW
+    finally:
+        ada.run(["systemctl", "start", "ssh.service"])
+    assert left_behind(ada) == set()
+
+
+def start(site: Upgrades, version: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Begin an upgrade."""
+    return site.cli.popen("agent", "upgrade", "--from", str(site.agents[version]), "--deadline", "10s", *arguments)
+
+
+@pytest.mark.parametrize("version", [NEW, CRASHING])
+@pytest.mark.parametrize("step", ["connecting", "copying", "switching", "renamed", "later"])
+def test_a_killed_cli_leaves_a_working_agent(old: Upgrades, step: str, version: str) -> None:
+    ada = old.node("ada")
+    with old.watched("ada"):
+        upgrade = start(old, version, "ada")
+        assert upgrade.stderr is not None
+        if step in ("renamed", "later"):
+            renamed(ada)
+            time.sleep(1 if step == "later" else 0)
+        else:
+            while step not in (line := upgrade.stderr.readline()):
+                assert line
+        upgrade.send_signal(signal.SIGKILL)
+        upgrade.communicate(timeout=20)
+        eventually(lambda: not left_behind(ada) and not is_busy(ada), 60)
+    began = step in ("switching", "renamed", "later")
+    expected = {NEW if version == NEW and began else OLD, *((NEW,) if step == "copying" and version == NEW else ())}
+    assert old.versions()["ada"] in expected
+    assert old.mcp("ps", "--json").code == 0
+
+
+@pytest.mark.parametrize(("version", "state"), [(NEW, "upgraded"), (CRASHING, "undone")])
+def test_a_power_cut_in_the_middle_is_brought_to_its_end(old: Upgrades, version: str, state: str) -> None:
+    bob = old.node("bob")
+    upgrade = start(old, version, "bob")
+    renamed(bob)
+    bob.reboot()
+    _, err = upgrade.communicate(timeout=120)
+    eventually(lambda: not left_behind(bob) and not is_busy(bob), 60)
+    assert f"state={state}\n" in bob.run(["cat", f"{STATE}/result"]).stdout
+    assert old.versions()["bob"] == (NEW if version == NEW else OLD)
+    assert upgrade.returncode == (0 if version == NEW else 1), err
+
+
+def test_a_second_upgrade_at_the_same_time_is_refused(old: Upgrades) -> None:
+    first = start(old, NEW, "ada")
+    renamed(old.node("ada"))
+    done = old.upgrade(NEW, "--force", "ada")
+    out, err = first.communicate(timeout=120)
+    assert (first.returncode, table(out)) == (0, {"ada": [OLD, NEW, "upgraded"]}), err
+    assert done.code == 1
+    assert "mcp: ada: another upgrade of this node is under way; wait for its end" in done.stderr
+    assert left_behind(old.node("ada")) == set()
+
+
+def test_the_architecture_is_the_nodes_own(old: Upgrades, tmp_path: Path) -> None:
+    ada = old.node("ada")
+    ada.write("/usr/local/bin/uname", "#!/bin/sh\necho aarch64\n", mode=0o755)
+    try:
+        done = old.upgrade(NEW, "ada")
+        assert done.code == 1
+        assert re.search(
+            r"mcp: ada: .* has no agent for arm64, only for amd64; put .*linux-arm64\.pyz there", done.stderr
+        )
+        wrong = tmp_path / "mcp.toml"
+        wrong.write_text(old.cli.config.read_text().replace('"ada"\n', '"ada"\narch = "amd64"\n'))
+        done = old.mcp("--config", str(wrong), "agent", "upgrade", "--from", str(old.agents[NEW]), "ada")
+        assert done.code == 1
+        assert (
+            'mcp: ada: it is arm64 (aarch64), and mcp.toml says amd64; put arch = "arm64" for ada there' in done.stderr
+        )
+        assert old.versions()["ada"] == OLD
+    finally:
+        ada.run(["rm", "/usr/local/bin/uname"])

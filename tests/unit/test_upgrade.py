@@ -1,0 +1,204 @@
+"""What of upgrades can be told without a node: waves, verdicts, skew, and the script's own soundness."""
+
+import argparse
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from mcp.agent_file import AgentFile
+from mcp.commands.agent import _deadline
+from mcp.config import Node
+from mcp.output import LiveLines
+from mcp.session import Session
+from mcp.shared.errors import InvalidInput, McpError, Unreachable
+from mcp.shared.version import skew
+from mcp.upgrade import course, waves
+from mcp.upgrade.course import Course, Result, Row, Say
+from mcp.upgrade.switch import SCRIPT, Facts, Verdict
+
+NODES = [Node(name, "10.0.0.1:9444") for name in ("ada", "bob", "cyd", "dan", "eve")]
+
+
+class Scripted(Course):
+    """A course that ends as told, without any node, and notes how many are on their way at a time."""
+
+    def __init__(self, results: dict[str, Result]) -> None:
+        """Nodes that are not named are upgraded."""
+        super().__init__(cast("Session", None), None, 10)
+        object.__setattr__(self, "results", results)
+        object.__setattr__(self, "began", [])
+
+    async def run(self, node: Node, say: Say) -> Row:
+        """End as told."""
+        say("copying")
+        cast("Any", self).began.append(node.name)
+        await asyncio.sleep(0)
+        return Row(node.name, "v1", "v2", cast("Any", self).results.get(node.name, Result.UPGRADED))
+
+
+def results(course: Course, wave: int) -> list[str]:
+    rows = asyncio.run(waves.run(course, NODES, wave, LiveLines(live=False)))
+    assert [row.node for row in rows] == [node.name for node in NODES]
+    return [str(row.result) for row in rows]
+
+
+def test_without_waves_every_node_is_brought_through_whatever_happens_to_others() -> None:
+    assert results(Scripted({"ada": Result.FAILED}), 0) == ["failed", *["upgraded"] * 4]
+
+
+@pytest.mark.parametrize(
+    ("wave", "bad", "expected"),
+    [
+        (1, "ada", ["undone", *["untouched"] * 4]),
+        (2, "bob", ["upgraded", "undone", *["untouched"] * 3]),
+        (2, "cyd", ["upgraded", "upgraded", "undone", "upgraded", "untouched"]),
+        (2, "eve", [*["upgraded"] * 4, "undone"]),
+        (9, "ada", ["undone", *["upgraded"] * 4]),
+    ],
+)
+def test_a_wave_with_a_failure_is_the_last(wave: int, bad: str, expected: list[str]) -> None:
+    each = Scripted({bad: Result.UNDONE})
+    assert results(each, wave) == expected
+    assert len(cast("Any", each).began) == 5 - expected.count("untouched")
+
+
+def test_current_nodes_stop_no_wave() -> None:
+    assert results(Scripted({"ada": Result.CURRENT}), 1) == ["current", *["upgraded"] * 4]
+
+
+def test_a_file_is_looked_for_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def find(arch: str, folder: Path | None) -> AgentFile:
+        asked.append(arch)
+        await asyncio.sleep(0)
+        return AgentFile(folder or Path("beside"), "v1", arch, "0" * 64)
+
+    monkeypatch.setattr(waves, "find", find)
+
+    async def all_of_them() -> list[AgentFile]:
+        files = waves.Files(Path("dist"))
+        return list(await asyncio.gather(*(files.find(arch) for arch in ("amd64", "arm64", "amd64", "amd64"))))
+
+    assert [file.arch for file in asyncio.run(all_of_them())] == ["amd64", "arm64", "amd64", "amd64"]
+    assert asked == ["amd64", "arm64"]
+
+
+@pytest.mark.parametrize(
+    ("other", "own", "expected"),
+    [
+        ("v1.2.3", "v1.2.3", "current"),
+        ("v1.2.2", "v1.2.3", "older"),
+        ("v1.10.0", "v1.9.9", "newer"),
+        ("v1.2.3", "v1.2.3-4-g0123456789ab", "older"),
+        ("v1.2.3-10-gabc", "v1.2.3-9-gdef-dirty", "newer"),
+        ("v1.2.3-4-gabc", "v1.2.3-4-gdef", "different"),
+        ("v1.2.3-dirty", "v1.2.3", "different"),
+        ("", "v1.2.3", "different"),
+        ("v0.0.0-source", "v1.2.3", "different"),
+    ],
+)
+def test_versions_are_put_in_order(other: str, own: str, expected: str) -> None:
+    assert skew(other, own) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "busy", "final"),
+    [
+        ("handed-over", True, False),
+        ("switching", True, False),
+        ("", True, False),  # the node may be about to take over
+        ("", False, True),
+        ("switching", False, True),  # it ended half-way
+        ("undone", True, True),
+        ("upgraded", False, True),
+    ],
+)
+def test_a_verdict_is_waited_for_as_long_as_there_can_be_one(state: str, busy: bool, final: bool) -> None:
+    assert Verdict(state, "v2", "", busy).is_final is final
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "after", "why"),
+    [
+        ("undone", Result.UNDONE, "v1", "it fell; the old agent is back; the agent's log says more: ssh ada "),
+        ("broken", Result.BROKEN, "", "it fell; the agent's log says more"),
+        ("failed", Result.FAILED, "v1", "it fell"),
+        ("", Result.FAILED, "v1", "the connection was lost before the node had taken over; try again"),
+        ("lost", Result.UNKNOWN, "", "the node is no longer reached by ssh; it goes on by itself"),
+        ("switching", Result.UNKNOWN, "v1", "the node was restarted, or its switch ended, half-way"),
+    ],
+)
+def test_each_bad_end_says_what_to_do(state: str, result: Result, after: str, why: str) -> None:
+    row = course._row_of(Row("ada", "v1", "v1", Result.FAILED), Verdict(state, "v2", "it fell", busy=False))
+    assert (row.result, row.after, row.is_good) == (result, after, False)
+    assert row.why.startswith(why)
+
+
+def test_an_agent_is_trusted_without_ssh_only_once_it_has_gone_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("mcp.upgrade.course.time.monotonic", lambda: now[0])
+    watch = course._Watch("v1", "v2")
+
+    def after(seconds: float, answer: str | McpError) -> bool:
+        now[0] += seconds
+        return watch.goes_on(answer)
+
+    assert not after(0, "v2")
+    assert not after(9, "v2")
+    assert not after(0.5, Unreachable("ada: is gone"))
+    assert not after(1, "v2")
+    assert not after(9.9, "v2")
+    assert after(0.2, "v2")
+    assert not after(60, "v1")
+    assert not course._Watch("v2", "v2").goes_on("v2")  # the same version says nothing
+    assert not course._Watch("v1", "").goes_on("")
+
+
+def test_another_architecture_than_that_of_the_configuration_is_refused() -> None:
+    facts = Facts("aarch64", "v1", "", "active", "")
+    assert course._architecture(NODES[0], facts) == "arm64"
+    assert course._architecture(Node("ada", "x:1", arch="arm64"), facts) == "arm64"
+    with pytest.raises(InvalidInput, match=r'it is arm64 \(aarch64\), and mcp.toml says amd64; put arch = "arm64"'):
+        course._architecture(Node("ada", "x:1", arch="amd64"), facts)
+    with pytest.raises(InvalidInput, match="there is no agent for riscv64"):
+        course._architecture(NODES[0], Facts("riscv64", "", "", "", ""))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5s", 5), ("1m30s", 90), ("10m", 600)])
+def test_a_deadline_is_a_duration(text: str, seconds: int) -> None:
+    assert _deadline(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["4s", "11m", "60", "soon", ""])
+def test_another_deadline_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        _deadline(text)
+
+
+def test_plain_lines_say_each_step_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveLines(live=False) as lines:
+        for text in ("copying", "copying", "switching"):
+            lines.show("ada", text)
+        lines.show("ada", "upgraded", last=True)
+    assert capsys.readouterr() == ("", "ada: copying\nada: switching\n")
+
+
+def test_live_lines_are_written_over_and_gone_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((20, 10)))
+    with LiveLines(live=True) as lines:
+        lines.show("ada", "copying")
+        lines.show("barbara", "\x1b[2J" + "x" * 30)
+    shown = capsys.readouterr().err
+    assert shown == ("ada  copying\n\x1b[1A\x1b[Jada      copying\nbarbara  \\x1b[2Jxxx\n\x1b[2A\x1b[J")
+
+
+def test_the_nodes_part_is_sound_posix_shell() -> None:
+    done = subprocess.run(["shellcheck", "--shell=sh", str(SCRIPT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
