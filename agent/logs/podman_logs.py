@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -155,14 +155,30 @@ class PodmanReader:
             ended = reading.follow.is_set()
 
 
+At = tuple[int, int]  # the time of a stream's last line, and how many of its lines had that time
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A line of a tail; its stream stands at `before` in front of it, and at `after` behind it."""
+
+    time: int
+    is_stderr: bool
+    line: bytes
+    before: At
+    after: At
+
+
 class _Progress:
     """How far each stream has been read."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         window = reading.window
-        self._tail = deque[tuple[int, bool, bytes]](maxlen=window.tail) if window.tail is not None else None
-        self._at = [(window.since or 0, 0), (window.since or 0, 0)]  # time of the last line, and lines of that time
+        count = window.tail
+        # podman's streams come side by side: which lines are the last ones shows when both have ended
+        self._tail = (deque[_Kept](maxlen=count), deque[_Kept](maxlen=count)) if count is not None else None
+        self._at: list[At] = [(window.since or 0, 0), (window.since or 0, 0)]
         self._known = [0, 0]  # lines of that time that podman says once more
         self._skip = [0, 0]
         self._stamp = [0, 0]
@@ -187,22 +203,41 @@ class _Progress:
     def take(self, is_stderr: bool, data: bytes) -> Batch | None:
         """The news in a block of whole lines of a stream."""
         begin, skip = self._place(is_stderr), self._skip[is_stderr]
-        lines = list(self._new(is_stderr, data))
+        lines = self._new(is_stderr, data)
         if self._tail is not None:
-            self._tail.extend((time, is_stderr, line) for time, line in lines)
+            self._tail[is_stderr].extend(lines)
             return None
-        return self._batch(lines, is_stderr, Position(begin, skip)) if lines else None
+        news = b"".join(each.line for each in lines)
+        return self._batch(news, is_stderr, Position(begin, skip)) if news else None
 
     def caught_up(self) -> Iterator[Batch]:
         """The tail, if it was waited for, and that there is nothing more for now."""
-        tail, self._tail = self._tail, None
+        if self._tail is not None:
+            both = sorted([*self._tail[0], *self._tail[1]], key=lambda each: each.time)
+            count, self._tail = self._reading.window.tail, None
+            yield from self._say_tail(both[-count:] if count else [])
         end = Position(self._place(False), self._skip[False])
-        for _, is_stderr, line in sorted(tail or (), key=lambda each: each[0]):
-            yield Batch(line, [(len(line), is_stderr)], end, end)
         yield Batch(b"", [], end, end, caught_up=True)
 
-    def _new(self, is_stderr: bool, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Lines that were not read before, with their times."""
+    def _say_tail(self, lines: Sequence[_Kept]) -> Iterator[Batch]:
+        """The lines of a tail in batches, each with its own positions: a client that is cut off goes on within it."""
+        ended = self._at.copy()
+        for each in reversed(lines):
+            self._at[each.is_stderr] = each.before
+        held, size, begin = list[bytes](), 0, Position("")
+        for number, each in enumerate(lines, 1):
+            begin = begin if held else Position(self._place(each.is_stderr))
+            held.append(each.line)
+            size += len(each.line)
+            self._at[each.is_stderr] = each.after
+            last = number == len(lines) or lines[number].is_stderr != each.is_stderr
+            if last or size > BLOCK:
+                yield self._batch(b"".join(held), each.is_stderr, begin)
+                held, size = [], 0
+        self._at = ended
+
+    def _new(self, is_stderr: bool, data: bytes) -> Iterator[_Kept]:
+        """Lines that were not read before."""
         window = self._reading.window
         for line in _lines(data):
             stamp = STAMP.match(line)
@@ -219,10 +254,10 @@ class _Progress:
                 self._skip[is_stderr] -= 1
             elif window.until is None or time < window.until:
                 text = line[stamp.end() :] if stamp else line
-                yield time, (_text(time).encode() + b" " + text if self._reading.timed and stamp else text)
+                shown = _text(time).encode() + b" " + text if self._reading.timed and stamp else text
+                yield _Kept(time, is_stderr, shown, (last, count), self._at[is_stderr])
 
-    def _batch(self, lines: list[tuple[int, bytes]], is_stderr: bool, begin: Position) -> Batch:
-        data = b"".join(line for _, line in lines)
+    def _batch(self, data: bytes, is_stderr: bool, begin: Position) -> Batch:
         return Batch(data, [(len(data), is_stderr)], begin, Position(self._place(is_stderr), self._skip[is_stderr]))
 
     def _place(self, is_stderr: bool) -> str:

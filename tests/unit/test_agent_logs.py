@@ -116,6 +116,23 @@ def test_podman_s_lines_go_on_after_a_place(podman: Path) -> None:
         shown(podman, after=Position("s=1"))
 
 
+@pytest.mark.parametrize("tail", [1, 2, 3, 4, 5, 100])
+def test_a_client_that_was_cut_off_within_podman_s_tail_gets_the_rest(podman: Path, tail: int) -> None:
+    def streams(batches: list[Batch]) -> tuple[bytes, ...]:
+        return tuple(b"".join(b.data for b in batches if b.runs and b.runs[0][1] == stream) for stream in (False, True))
+
+    batches = asyncio.run(collect(podman, Reading(Window(tail=tail))))
+    data = [batch for batch in batches if batch.data]
+    assert sum(batch.data.count(b"\n") for batch in data) == min(tail, len(OUT) + len(ERR))
+    for number, batch in enumerate(data):
+        lines = batch.data.splitlines(keepends=True)
+        for taken in range(len(lines) + 1):
+            after = Position(batch.begin.place, batch.begin.skip + taken)
+            rest = Batch(b"".join(lines[taken:]), batch.runs, after, batch.end)
+            assert shown(podman, after=after) == streams([rest, *data[number + 1 :]])
+        assert shown(podman, after=batch.end) == streams(data[number + 1 :])
+
+
 def test_following_podman_says_only_what_is_new(podman: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "AGAIN", 0.01)
 
