@@ -37,7 +37,7 @@ class JournaldReader:
         """See model.Reader. Raises also InvalidInput where `after` is no place in a journal."""
         request = json.dumps(self._request(source, reading))
         argv = [sys.executable, "-I", "-S", "-c", CHILD.format(tree=str(TREE)), request]
-        process = await proc.start(argv, pipe_stdin=True, dies_with_us=True)
+        process = await proc.start(argv, env=_environment(), pipe_stdin=True, dies_with_us=True)
         said = asyncio.create_task(_last_words(process))
         ending = asyncio.create_task(_end_when(reading.follow, process))
         try:
@@ -67,6 +67,12 @@ class JournaldReader:
             "user": self._user,
             "directory": str(self._directory) if self._directory else None,
         }
+
+
+def _environment() -> dict[str, str]:
+    """Where libraries lie in folders of their own (NixOS), the child finds libsystemd only as we find ours."""
+    folders = os.environ.get("LD_LIBRARY_PATH")
+    return proc.environment({"LD_LIBRARY_PATH": folders} if folders else None)
 
 
 def _microseconds(nanoseconds: int) -> int:

@@ -78,8 +78,9 @@ in
       path = [ "/run/wrappers" pkgs.podman pkgs.util-linux pkgs.systemd ];
       environment = {
         XDG_RUNTIME_DIR = "/run/user/${uid}";
-        # gRPC and protobuf bring their own native modules, which look for libstdc++ where Debian has it
-        LD_LIBRARY_PATH = lib.makeLibraryPath [ pkgs.stdenv.cc.cc.lib ];
+        # gRPC and protobuf bring their own native modules, which look for libstdc++ where Debian has it; journald's
+        # logs are read by libsystemd
+        LD_LIBRARY_PATH = lib.makeLibraryPath [ pkgs.stdenv.cc.cc.lib pkgs.systemd ];
       };
       serviceConfig = {
         Type = "notify";

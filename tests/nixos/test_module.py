@@ -64,7 +64,7 @@ def test_its_unit_is_that_of_debian() -> None:
 
 def test_native_modules_find_their_library_and_podman_its_wrappers() -> None:
     service = evaluated("enable = true;")["systemd"]["services"]["mcp-agent"]
-    assert service["environment"]["LD_LIBRARY_PATH"] == "/nix/store/gcc-lib/lib"
+    assert service["environment"]["LD_LIBRARY_PATH"] == "/nix/store/gcc-lib/lib:/nix/store/systemd/lib"
     assert service["path"][0] == "/run/wrappers"
     assert service["serviceConfig"]["ExecStart"].startswith("/nix/store/python3/bin/python3 -I ")
 

@@ -126,6 +126,15 @@ def test_both_streams_are_byte_for_byte_what_was_written(recorded: Recorded) -> 
     assert all(batch.data == b"" for batch in said)
 
 
+def test_the_process_looks_for_libsystemd_where_we_are_told_to(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "libsystemd.so.0").write_text("not a library")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    with pytest.raises(NotReady, match=rf"{tmp_path}/libsystemd.so.0: .*install libsystemd0"):
+        read(recorded)
+
+
 def test_a_small_batch_holds_whole_lines(recorded: Recorded) -> None:
     batches = in_process(recorded, 100, Reading())
     assert len(batches) > 5
