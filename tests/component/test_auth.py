@@ -173,7 +173,9 @@ def test_an_unknown_call_says_so(shared: Rig) -> None:
             with pytest.raises(grpc.RpcError) as caught:
                 call(b"", timeout=10, metadata=[("authorization", f"Bearer {shared.agent.token}")])
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-            assert ("x-mcp-version", VERSION) in [(item.key, str(item.value)) for item in caught.value.trailing_metadata()]
+            assert ("x-mcp-version", VERSION) in [
+                (item.key, str(item.value)) for item in caught.value.trailing_metadata()
+            ]
 
 
 def test_a_tokens_owner_is_who_the_operation_belongs_to(shared: Rig) -> None:
