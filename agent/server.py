@@ -5,6 +5,7 @@ for up to STOP_GRACE seconds, and ends. A second signal ends it at once. Contain
 """
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -57,6 +58,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
         monitor = asyncio.create_task(_monitor(config, podman, registry, servicer).run(boot))
         keeper = asyncio.create_task(servicer.logs.keep())
+        _tame_collector()
         ready(address)
         manager.ready()
         watch = asyncio.create_task(manager.watch())
@@ -80,6 +82,12 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         registry.close()
         os.close(lock)
         logger.info("stopped")
+
+
+def _tame_collector() -> None:
+    """What is there now stays for good, and need not be looked through again and again; a look is a pause for all."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servicer: Servicer) -> Monitor:

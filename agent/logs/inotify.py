@@ -16,6 +16,7 @@ IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_DELETE_SELF = 0x2, 0x80, 0x100,
 IN_Q_OVERFLOW, IN_IGNORED, IN_ONLYDIR = 0x4000, 0x8000, 0x1000000
 _MASK = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_ONLYDIR
 _EVENT = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, len; then the name, padded with NUL
+AT_ONCE = 8  # callbacks
 _BUFFER = 64 * 1024  # bytes read at once
 
 Callback = Callable[[int], None]  # is given the mask of an event; IN_IGNORED: the folder is gone, no more will come
@@ -117,11 +118,17 @@ class Inotify:
             place += _EVENT.size + length
             self._sort(number, mask, os.fsdecode(name), news)
         for (folder, file), masks in news.items():
-            for callback in list(self._callbacks.get(folder, {}).get(file, {}).values()):
-                for mask in masks:
-                    callback(mask)
+            self._call(list(self._callbacks.get(folder, {}).get(file, {}).values()), masks)
             if IN_IGNORED in masks:
                 self._callbacks.pop(folder, None)
+
+    def _call(self, callbacks: list[Callback], masks: list[int]) -> None:
+        """Call back a few, and the next ones when the event loop has come round: a thousand would hold it up."""
+        for callback in callbacks[:AT_ONCE]:
+            for mask in masks:
+                callback(mask)
+        if len(callbacks) > AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._call, callbacks[AT_ONCE:], masks)
 
     def _sort(self, number: int, mask: int, name: str, news: dict[tuple[Path, str], list[int]]) -> None:
         """Add an event to the news of the files that it is about; a thousand writes are one."""

@@ -246,6 +246,9 @@ async def _news(alarm: _Alarm, quiet: float | None, until: int | None) -> None:
         times.append(LOOK)
     if until is not None:
         times.append(max(until / 1e9 + LATE - time.time(), 0) + 0.01)
+    if not times:
+        await alarm.bell.wait()
+        return
     with suppress(TimeoutError):
-        async with asyncio.timeout(min(times, default=None)):
+        async with asyncio.timeout(min(times)):
             await alarm.bell.wait()
