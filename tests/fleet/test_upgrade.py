@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -26,6 +27,7 @@ from tests.fleet.upgrades import (
     page,
 )
 from tests.nodes import load_images
+from tests.roots import Arm64
 from tools.hostlib.machine import HostError
 from tools.nodelib import fleet
 from tools.nodelib.fleet import Fleet
@@ -273,3 +275,58 @@ def test_the_architecture_is_the_nodes_own(old: Upgrades, tmp_path: Path) -> Non
         assert old.versions()["ada"] == OLD
     finally:
         ada.run(["rm", "/usr/local/bin/uname"])
+
+
+def test_an_operator_who_becomes_root_by_sudo(old: Upgrades, tmp_path: Path) -> None:
+    bob = old.node("bob")
+    bob.run(["useradd", "--create-home", "--shell", "/bin/sh", "deploy"])
+    keys = "install -d -m 0700 -o deploy /home/deploy/.ssh && install -m 0600 -o deploy $1 /home/deploy/.ssh/"
+    bob.run(["sh", "-euc", keys, "sh", "/root/.ssh/authorized_keys"])
+    config = tmp_path / "mcp.toml"
+    text = old.cli.config.read_text()
+    config.write_text(text.replace('"bob"\n', '"bob"\nssh = "deploy@bob"\nsudo = "sudo"\n'))
+    argv = ["--config", str(config), "agent", "upgrade", "--from", str(old.agents[NEW]), "bob"]
+    done = old.mcp(*argv)
+    assert (done.code, table(done.stdout)) == (1, {"bob": ["-", "-", "failed"]})
+    assert re.search(r"mcp: bob: sudo: a password is required; .* allow deploy@bob .* without one", done.stderr)
+    bob.write("/etc/sudoers.d/deploy", "deploy ALL=(root) NOPASSWD: ALL\n", mode=0o440)
+    done = old.mcp(*argv)
+    assert (done.code, table(done.stdout)) == (0, {"bob": [OLD, NEW, "upgraded"]}), done.stderr
+    assert left_behind(bob) == set()
+
+
+@pytest.fixture
+def emulated(old: Upgrades, arm64: Arm64) -> Iterator[Node]:
+    """Cyd as an arm64 node, as far as user-mode emulation goes: what `uname` says, and the unit's Python."""
+    cyd = old.node("cyd")
+    cyd.run(["systemctl", "stop", "mcp-agent"])
+    (qemu, *words) = arm64.python([])[2:]
+    subprocess.run(["cp", "-a", str(arm64.path), f"{cyd.root}/opt/arm64"], check=True)
+    shutil.copy(qemu, cyd.root / "usr/local/bin/qemu-aarch64")
+    command = " ".join(word.replace(str(arm64.path), "/opt/arm64") for word in words if word != "-I")
+    script = f'#!/bin/sh\nexport {arm64.python([])[1]}\nexec /usr/local/bin/qemu-aarch64 {command} "$@"\n'
+    cyd.write("/usr/local/bin/python3-arm64", script, mode=0o755)
+    cyd.write("/usr/local/bin/uname", "#!/bin/sh\necho aarch64\n", mode=0o755)
+    start = f"/usr/local/bin/python3-arm64 -I {AGENT} server --config {AGENT}.toml"
+    cyd.run(["mkdir", "-p", "/etc/systemd/system/mcp-agent.service.d"])
+    cyd.write("/etc/systemd/system/mcp-agent.service.d/arm64.conf", f"[Service]\nExecStart=\nExecStart={start}\n")
+    cyd.run(["systemctl", "daemon-reload"])
+    yield cyd
+    cyd.run(["rm", "-r", "/usr/local/bin/uname", "/etc/systemd/system/mcp-agent.service.d"])
+    cyd.run(["systemctl", "daemon-reload"])
+    old.reset("cyd")
+
+
+@pytest.mark.timeout(300)
+def test_an_arm64_node_gets_the_arm64_agent(old: Upgrades, emulated: Node, tmp_path: Path) -> None:
+    first, second = (agent_file(tmp_path / version, version, "arm64") for version in (OLD, NEW))
+    shutil.copy(old.agents[NEW] / "mcp-agent.pyz", second / "mcp-agent-amd64.pyz")  # that of other nodes
+    emulated.write(AGENT, (first / "mcp-agent.pyz").read_bytes(), owner="mcp", mode=0o755)
+    emulated.run(["systemctl", "start", "mcp-agent"], timeout=120)
+    done = old.mcp("agent", "upgrade", "--from", str(second), "--json", "cyd", timeout=200)
+    assert done.code == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["from"], row["to"], row["result"]) == (OLD, NEW, "upgraded")
+    (row,) = json.loads(old.mcp("agent", "status", "cyd", "--json").stdout)
+    assert (row["version"], row["architecture"]) == (NEW, "arm64")
+    assert left_behind(emulated) == set()

@@ -12,7 +12,7 @@ from pathlib import Path
 from mcp.shared.pki import make_ca
 from tests.agents import SYSTEM_PATH, Cli, Outcome
 from tests.fleet.install import PORT, install
-from tests.zipapps import PYTHON, built, forged
+from tests.zipapps import OWN_ARCH, PYTHON, built, forged
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
@@ -30,12 +30,12 @@ ports = ["8080:8080"]
 WRAPPER = '#!/bin/sh\nexec /usr/bin/ssh -F {config} "$@"\n'
 
 
-def agent_file(folder: Path, version: str, **modules: str) -> Path:
+def agent_file(folder: Path, version: str, arch: str = OWN_ARCH, **modules: str) -> Path:
     """A folder with an agent that says it is that version; `modules` replace its own."""
     folder.mkdir()
     stamp = f'VERSION = "{version}"\nCOMMIT = "{"0" * 40}"\n'
     ident = hashlib.sha256(version.encode()).hexdigest()[:16]
-    forged(built("mcp-agent"), folder / "mcp-agent.pyz", ident, **{"mcp/shared/_stamp": stamp, **modules})
+    forged(built("mcp-agent", arch), folder / "mcp-agent.pyz", ident, **{"mcp/shared/_stamp": stamp, **modules})
     return folder
 
 
