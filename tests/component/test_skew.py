@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcp.shared.version import VERSION
+from tests import previous as history
 from tests.agents import AGENT, Agent, Cli, Home, Outcome, agent_env
 from tests.component.conftest import copy_home
 from tests.component.definitions import TWO
@@ -126,3 +127,13 @@ def test_an_upgrade_and_its_undo_keep_what_is_registered(old_home: tuple[Home, d
         with Agent.start(each, env=env) as agent:
             assert ok(agent.cli.run("ps", "--json")) == before
             assert ok(agent.cli.run("list")).count("running") >= 2
+
+
+def test_without_the_history_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = tmp_path / "previous_release.txt"
+    named.write_text("1" * 40 + "\n")
+    monkeypatch.setattr(history, "NAMED_IN", named)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(pytest.fail.Exception, match=r"there is no previous release to test with: .*a full clone has"):
+        previous.__wrapped__()
+    assert list((tmp_path / "cache/mcp-test/previous").iterdir()) == []
