@@ -40,10 +40,10 @@ class Settings:
     key: str
 
 
-def as_mcp(uid: int, *arguments: str) -> list[str]:
+def as_mcp(uid: int, *arguments: str, agent: str = AGENT) -> list[str]:
     """The argv of a command of the agent's, for root to run as the user mcp."""
     env = [f"HOME={HOME}", f"XDG_RUNTIME_DIR=/run/user/{uid}", "PYTHONDONTWRITEBYTECODE="]
-    return ["runuser", "-u", USER, "--", "env", f"--chdir={HOME}", *env, "/usr/bin/python3", "-I", AGENT, *arguments]
+    return ["runuser", "-u", USER, "--", "env", f"--chdir={HOME}", *env, "/usr/bin/python3", "-I", agent, *arguments]
 
 
 def unit_text(uid: int) -> str:
@@ -139,12 +139,17 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
         version = (await steps.ssh.check(as_mcp(uid, "version"), root=True)).split()[-1]
         steps.ok(f"agent: {version} serves; `mcp agent upgrade {name}` makes it {agent.version}")
         return version
-    content = await asyncio.to_thread(agent.content)
-    await steps.change(
-        f"agent: {agent.version} for {agent.arch} to {AGENT}, sha256 {agent.sha256[:12]}…",
-        File(AGENT, content, OWNER, 0o755),
-        Command(as_mcp(uid, "version")),  # it must run there at all
-    )
+    content, new = await asyncio.to_thread(agent.content), f"{AGENT}.new"
+    try:
+        await steps.change(
+            f"agent: {agent.version} for {agent.arch} to {AGENT}, sha256 {agent.sha256[:12]}…",
+            File(new, content, OWNER, 0o755),
+            Command(as_mcp(uid, "version", agent=new), name="the agent does not run there"),
+            Command(["mv", "-fT", new, AGENT]),
+        )
+    except McpError:
+        await steps.ssh.run(["rm", "-f", new], root=True)
+        raise
     return agent.version
 
 

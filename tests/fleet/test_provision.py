@@ -107,7 +107,7 @@ def test_a_dry_run_shows_every_step_and_changes_nothing(bare: Fleet, operator: O
     assert states(done) == {"ok", "would change"}
     for command in (f"groupadd --system --gid {UID} mcp", "loginctl enable-linger mcp", "systemctl daemon-reload"):
         assert f"  {command}\n" in done.stdout
-    assert done.stdout.index("enable-linger") < done.stdout.index("mcp-agent version")
+    assert done.stdout.index("enable-linger") < done.stdout.index("mcp-agent.new version")
     assert done.stdout.endswith("changes would be made, none was\n")
     assert snapshot(bare["twelve"]) == before
     assert sorted(operator.config.parent.iterdir()) == ours
@@ -186,6 +186,24 @@ def test_again_it_changes_nothing_and_says_so(bare: Fleet, operator: Operator) -
         assert (done.code, states(done)) == (0, {"ok"}), done
         assert done.stdout.endswith("nothing to change\n")
     assert bare["twelve"].run(["systemctl", "show", "--property=InvocationID", "mcp-agent"]).stdout == before
+
+
+def test_a_run_logs_in_once_also_behind_a_jump_host(bare: Fleet, operator: Operator) -> None:
+    host = f"Host inner\n  HostName {bare['twelve'].address}\n  ProxyJump thirteen\n\n"
+    operator.ssh_config.write_text(host + operator.ssh_config.read_text())
+    for name in ("twelve", "inner"):
+        operator.write_config({"name": "twelve", "address": f"{bare['twelve'].address}:{PORT}", "ssh": name})
+        before = logins(bare["twelve"])
+        assert states(provision(operator, "twelve", "--dry-run")) == {"ok"}
+        assert len(logins(bare["twelve"])) == len(before) + 1
+    assert f" from {bare['thirteen'].address} port " in logins(bare["twelve"])[-1]
+    operator.write_config(*tables(bare))
+
+
+def logins(node: Node) -> list[str]:
+    """What its sshd says of each: Accepted publickey for root from ADDRESS port PORT ssh2: ED25519 SHA256:..."""
+    said = node.run(["journalctl", "--quiet", "--output=cat", "--unit=ssh", "--grep=Accepted publickey"], check=False)
+    return said.stdout.splitlines()
 
 
 def test_a_deploy_works_at_once(bare: Fleet, operator: Operator) -> None:
@@ -307,3 +325,20 @@ def test_where_there_is_mcias_the_agent_is_told_of_it(bare: Fleet, operator: Ope
     assert "who calls cannot be verified: MCIAS at 127.0.0.1:1 refuses" in said  # the agent answers, and cannot ask it
     assert 'server_url = "https://127.0.0.1:1"' in node.run(["cat", "/srv/mcp/mcp-agent.toml"]).stdout
     assert node.run(["systemctl", "is-active", "mcp-agent"]).stdout == "active\n"
+
+
+def test_an_agent_that_does_not_run_there_is_not_installed(bare: Fleet, operator: Operator, tmp_path: Path) -> None:
+    node = bare["thirteen"]
+    node.run(["sh", "-c", "systemctl stop mcp-agent && rm /srv/mcp/mcp-agent"])
+    operator.write_config(*tables(bare))
+    node.write("/usr/local/bin/uname", "#!/bin/sh\necho aarch64\n", mode=0o755)
+    said = refused(provision(operator, "thirteen", "--from", str(tmp_path)), 1)
+    assert f"{tmp_path} has no agent for arm64; put mcp-agent-VERSION-linux-arm64.pyz there" in said
+    other = built("mcp-agent", "arm64")
+    for file in (other, built("mcp-agent")):
+        (tmp_path / file.name).symlink_to(file)
+    said = refused(provision(operator, "thirteen", "--from", str(tmp_path)), 1)
+    assert said.startswith("mcp: thirteen: the agent does not run there: "), said
+    assert "mcp-agent" not in node.run(["ls", "/srv/mcp"]).stdout.split("\n")
+    assert "mcp-agent.new" not in node.run(["ls", "/srv/mcp"]).stdout.split("\n")
+    node.run(["rm", "/usr/local/bin/uname"])
