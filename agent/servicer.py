@@ -231,6 +231,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             architecture=architecture,
         )
         response.uptime_since.FromDatetime(facts.up_since)
+        response.now.GetCurrentTime()
         return response
 
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:

@@ -52,6 +52,7 @@ COMMANDS = {
     "logs": ("logs", "show what containers wrote"),
     "node": ("node", "list, add, remove or set up nodes"),
     "agent": ("agent", "look after the agents of the nodes"),
+    "doctor": ("doctor", "look for what is wrong with nodes, and say what to do"),
     "push": ("push", "copy a file to a service's folder on its node"),
     "pull": ("pull", "copy a file from a service's folder on its node"),
     "service": ("service", "show, edit or export service definitions"),
@@ -64,7 +65,7 @@ GROUPS = {
     "Services": "deploy undeploy stop start restart sync plan history rollback",
     "What runs": "ps list status logs events",
     "Definitions and files": "service build push pull",
-    "Nodes": "node agent adopt purge route dns",
+    "Nodes": "node agent doctor adopt purge route dns",
     "Account": "login whoami logout",
     "This program": "completion help version",
 }

@@ -1,24 +1,26 @@
 """Why an agent cannot be reached. Asked only after a call has failed: gRPC's own words are for its authors."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 CONNECT_TIMEOUT = 5.0  # seconds
+# X509_V_ERR_… of OpenSSL's x509_vfy.h
+_NOT_YET_VALID, _EXPIRED = 9, 10
 
 
 def why_unreachable(address: str, ca: bytes | None) -> str:
     """Connect once more and say in one line what is in the way, or an empty string where nothing is now."""
     import ssl  # slow to import, and only needed here
 
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
+    host = _host(address)
     try:
-        context = ssl.create_default_context(cadata=ca.decode("ascii", "replace") if ca else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.set_alpn_protocols(["h2"])
-        with (
-            socket.create_connection((host, int(port)), CONNECT_TIMEOUT) as connection,
-            context.wrap_socket(connection, server_hostname=host),
-        ):
+        with _connected(address, ca):
             return ""
     except socket.gaierror as error:
         return f"{host} is not a known host name ({error.strerror}); check the node's address in mcp.toml"
@@ -27,7 +29,7 @@ def why_unreachable(address: str, ca: bytes | None) -> str:
     except ConnectionRefusedError:
         return f"{address} refuses the connection; check that mcp-agent runs there (systemctl status mcp-agent)"
     except ssl.SSLCertVerificationError as error:
-        return f"{address} shows a certificate that is not trusted: {error.verify_message}; check ca_cert in mcp.toml"
+        return f"{address} shows a certificate that is not trusted: {error.verify_message}; {_advice(error)}"
     except ssl.SSLError as error:
         if "WRONG_VERSION_NUMBER" in str(error) or "RECORD_LAYER" in str(error):
             return f"{address} does not speak TLS, so it is no mcp-agent; check the node's address in mcp.toml"
@@ -36,3 +38,42 @@ def why_unreachable(address: str, ca: bytes | None) -> str:
         return f"{address} closed the connection during the TLS handshake; is it an mcp-agent?"
     except OSError as error:
         return f"{address}: {error.strerror or error}"
+
+
+def certificate_end(address: str, ca: bytes | None) -> datetime | None:
+    """When the certificate ends that is shown there; None where it is not trusted, or nobody answers."""
+    import ssl
+
+    try:
+        with _connected(address, ca) as connection:
+            shown = connection.getpeercert() or {}
+            return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC)
+    except OSError:  # which ssl's errors are too
+        return None
+
+
+@contextlib.contextmanager
+def _connected(address: str, ca: bytes | None) -> "Iterator[ssl.SSLSocket]":
+    import ssl
+
+    host, port = _host(address), int(address.rpartition(":")[2])
+    context = ssl.create_default_context(cadata=ca.decode("ascii", "replace") if ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((host, port), CONNECT_TIMEOUT) as connection,
+        context.wrap_socket(connection, server_hostname=host) as secured,
+    ):
+        yield secured
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _advice(error: "ssl.SSLCertVerificationError") -> str:
+    if error.verify_code == _EXPIRED:
+        return "renew it, unless a clock is wrong: compare `date` there and here"
+    if error.verify_code == _NOT_YET_VALID:
+        return "a clock is wrong: compare `date` there and here"
+    return "check ca_cert in mcp.toml"

@@ -82,7 +82,7 @@ LINES = [
     ("mcp logs w", {"web", "worker"}),
     ("mcp logs web/", {"web/api", "web/db"}),
     ("mcp ps --node ", {"rift", "orion"}),
-    ("mcp --config mcp.toml node ", {"list", "add", "remove"}),
+    ("mcp --config mcp.toml node ", {"list", "add", "remove", "provision"}),
     ("mcp node add x y:1 --arch ", {"amd64", "arm64"}),
     ("mcp logs --fol", {"--follow"}),
     ("mcp logs web/api wor", {"worker"}),

@@ -1,0 +1,68 @@
+"""mcp doctor"""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mcp import output
+from mcp.commands import arguments
+from mcp.session import Session
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
+
+if TYPE_CHECKING:
+    from mcp.doctor.look import Report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.description = (
+        "Look for what is wrong with nodes, over ssh and through their agents, and say what to do. Changes nothing."
+    )
+    parser.add_argument("nodes", nargs="*", metavar="NODE", help="a node of mcp.toml (default: all)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also show what is fine")
+    arguments.add_json(parser)
+
+
+def run(session: Session, args: argparse.Namespace) -> int:
+    """Look at the nodes; 1 for errors, 4 where no node could be reached in any way."""
+    from mcp.doctor.look import examine  # gRPC and asyncio are slow to import
+
+    nodes = [session.config.node(name) for name in dict.fromkeys(args.nodes)] or list(session.config.nodes)
+    reports = examine(session, nodes)
+    if args.json:
+        output.print_json([_json(report) for report in reports])
+    else:
+        _print(reports, verbose=args.verbose)
+    if reports and not any(report.by_agent or report.by_ssh for report in reports):
+        return EXIT_UNREACHABLE
+    return EXIT_FAILED if any(_has_errors(report) for report in reports) else EXIT_DONE
+
+
+def _has_errors(report: "Report") -> bool:
+    return any(finding.level == "error" for finding in report.findings)
+
+
+def _json(report: "Report") -> dict[str, object]:
+    findings = [
+        {"level": str(each.level), "check": each.check, "what": each.what, "do": each.do or None}
+        for each in report.findings
+    ]
+    return {"node": report.node.name, "agent": report.by_agent, "ssh": report.by_ssh, "findings": findings}
+
+
+def _print(reports: "Sequence[Report]", *, verbose: bool) -> None:
+    counts = {"error": 0, "warning": 0, "ok": 0}
+    for report in reports:
+        for each in report.findings:
+            counts[each.level] += 1
+            if verbose or each.level != "ok":
+                do = f"; {each.do}" if each.do else ""
+                output.line(f"{each.level:<7}  {report.node.name}: {each.what}{do}")
+    output.line(
+        f"{_many(len(reports), 'node')}: {_many(counts['error'], 'error')}, {_many(counts['warning'], 'warning')}, "
+        f"{_many(counts['ok'], 'check')} fine"
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
