@@ -48,7 +48,7 @@ def test_commands(complete: Complete) -> None:
     assert complete("") == list(main.COMMANDS)
     assert complete("und") == ["undeploy"]
     assert complete("help", "und") == ["undeploy"]
-    assert complete("node", "") == ["list", "add", "remove"]
+    assert complete("node", "") == ["list", "add", "remove", "provision"]
     assert complete("--config", "x", "vers") == ["version"]
 
 
