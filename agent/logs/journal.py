@@ -120,7 +120,7 @@ class Journal:
         return ctypes.string_at((self._data.value or 0) + name, self._size.value - name)
 
     def fileno(self) -> int:
-        """Becomes readable when there may be news; call `process` then. It comes late: see POLL in journal_child.py."""
+        """Becomes readable when there may be news; call `process` then. It comes late: see journal_bell.py."""
         return _checked(self._library.sd_journal_get_fd(self._handle))
 
     def process(self) -> bool:

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.logs.journal import Journal, is_readable, load
+from agent.logs.journal_bell import Bell
 from agent.logs.journal_lines import Lines, Runs
 from agent.logs.journal_places import SUPPRESSED, Drops, Place, entry, find_tail
 
@@ -30,6 +31,8 @@ QUIET = 0.25  # seconds without news after which a part of a line is passed on
 DRAIN = 0.3  # seconds that journald may need yet for what was logged before we were asked to end
 ACTIVE = 2.0  # seconds after an entry in which more are expected soon
 POLL = 0.02, 0.1  # seconds between looks, while active and else: journald delays its inotify by up to 0.25 s
+RUNG = 0.03  # seconds after the bell in which an entry is expected
+SOON = 0.003  # seconds between looks then, and the least between any two: lines come in batches where there are many
 FOREVER = 1 << 62
 FORGOTTEN = "the journal no longer has the place where reading broke off: lines may be missing"
 
@@ -54,8 +57,11 @@ class Child:
         self._place, self._skip = self._begin(request)
         self._lines = Lines(timed=request["timed"], skip=self._skip, begun=self._place.begun)
         self._poll = select.poll()
-        for descriptor in (0, self._journal.fileno()) if self._follow else ():
-            self._poll.register(descriptor, select.POLLIN)
+        self._rang = 0.0  # when the bell rang last
+        if self._follow:
+            for descriptor in (0, self._journal.fileno()):
+                self._poll.register(descriptor, select.POLLIN)
+            self._bell = Bell(self._journal.fileno(), request["identifier"])
 
     def close(self) -> None:
         """Close all files."""
@@ -168,6 +174,8 @@ class Child:
                 self._say_drops(self._until)
             now = time.monotonic()
             changed = now if self._lines.size > held else changed
+            if first or changed == now:
+                self._bell.hang(self._journal.get(b"_PID"))
             ended = ended or bool(stopped and now - stopped > DRAIN)
             ripe = ended or not self._lines.unfinished or now - changed > QUIET
             if ripe and (first or self._lines.size):
@@ -175,7 +183,8 @@ class Child:
                 first = False
             if ended:
                 return
-            if self._wait(POLL[now - changed > ACTIVE], bool(stopped)):
+            pause = SOON if now - self._rang < RUNG else POLL[now - changed > ACTIVE]
+            if self._wait(pause, bool(stopped)):
                 stopped = stopped or now
 
     def _wait(self, seconds: float, stopped: bool) -> bool:
@@ -183,8 +192,11 @@ class Child:
         if stopped:
             time.sleep(seconds)
         ready = {descriptor for descriptor, _ in self._poll.poll(0 if stopped else seconds * 1000)}
-        if ready - {0} and self._journal.process():
-            self._drops.reopen()
+        if ready - {0}:
+            if self._journal.process():
+                self._drops.reopen()
+            self._rang = time.monotonic()
+            time.sleep(SOON)
         return 0 in ready
 
     def _say_drops(self, until: float) -> None:
