@@ -11,9 +11,9 @@ so that it ends with us, however we end: nothing is left in the background.
 import asyncio
 import hashlib
 import os
+import secrets
 import shlex
-import shutil
-import tempfile
+import stat
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
@@ -62,7 +62,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         """For a node of mcp.toml: its `ssh` destination, or its name."""
         self.node = node
         self.uid = -1  # who we are there; 0 is root
-        self._folder: Path | None = None
+        self._socket: Path | None = None
         self._master: asyncio.subprocess.Process | None = None
 
     @property
@@ -72,7 +72,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
 
     async def __aenter__(self) -> Self:
         """Connect, and find out who we are there."""
-        self._folder = _socket_folder()
+        self._socket = _socket_folder() / secrets.token_hex(4)
         try:
             # -S and ControlMaster on the command line count before the configuration's
             argv = self._argv(["-oControlMaster=yes"], _WHO)
@@ -94,9 +94,9 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         master, self._master = self._master, None
         if master is not None:
             await asyncio.shield(proc.end(master))
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)  # ssh removes it itself, also after our own violent end
+            self._socket = None
 
     async def run(
         self,
@@ -170,8 +170,8 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         return (self.node.sudo, "-n", "--")
 
     def _argv(self, options: Sequence[str], command: str) -> list[str]:
-        assert self._folder is not None, "not connected"
-        return ["ssh", *_OPTIONS, *options, "-S", str(self._folder / "s"), "--", self.destination, command]
+        assert self._socket is not None, "not connected"
+        return ["ssh", *_OPTIONS, *options, "-S", str(self._socket), "--", self.destination, command]
 
     async def _logged_in(self, master: asyncio.subprocess.Process) -> None:
         """Wait for the node's first words; what a login shell prints before them is passed over."""
@@ -228,10 +228,16 @@ def _environment() -> dict[str, str]:
 
 
 def _socket_folder() -> Path:
-    """A folder for our sockets that nobody else can look into."""
+    """The folder of our sockets, which nobody else can look into; raises McpError."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     usable = runtime.startswith("/") and len(runtime) + 20 <= _LONGEST_PATH and os.access(runtime, os.W_OK | os.X_OK)
-    return Path(tempfile.mkdtemp(prefix="mcp-ssh-", dir=runtime if usable else "/tmp"))  # noqa: S108 - TMPDIR may be long
+    folder = Path(runtime, "mcp-ssh") if usable else Path("/tmp", f"mcp-ssh-{os.geteuid()}")  # noqa: S108 - TMPDIR may be long
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise McpError(f"{folder}: is not a folder of ours alone", "remove it")
+    return folder
 
 
 def _brief(argv: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("XDG_RUNTIME_DIR", short)
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
         yield tmp_path
-        assert list(Path(short).iterdir()) == []
+        assert list(Path(short).glob("mcp-ssh/*")) == []
 
 
 def run(*argv: str, node: Node | None = None, stdin: bytes | None = None, root: bool = False) -> Completed:
@@ -93,7 +93,7 @@ def test_it_never_asks_and_shares_one_connection(far: Path) -> None:
     for line in (master, command):
         assert "-oBatchMode=yes" in line
         assert "StrictHostKeyChecking" not in line
-        assert f"-S {os.environ['XDG_RUNTIME_DIR']}/mcp-ssh-" in line
+        assert f"-S {os.environ['XDG_RUNTIME_DIR']}/mcp-ssh/" in line
     assert "-oControlMaster=yes" in master
     assert "-oControlMaster=no" in command
 
@@ -194,3 +194,17 @@ def test_a_file_is_written_whole_or_not_at_all(far: Path) -> None:
     with pytest.raises(McpError, match=r"^rift: .*/files/it: cannot be written: "):
         copy(b"x", target)
     assert [path.name for path in target.parent.iterdir()] == ["it"]
+
+
+def test_sockets_are_in_a_folder_of_ours_alone(far: Path) -> None:
+    folder = Path(os.environ["XDG_RUNTIME_DIR"], "mcp-ssh")
+    run("true")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o755)
+    with pytest.raises(McpError, match="is not a folder of ours alone; remove it"):
+        run("true")
+    folder.rmdir()
+    folder.symlink_to(far)
+    with pytest.raises(McpError, match="is not a folder of ours alone"):
+        run("true")
+    folder.unlink()
