@@ -44,6 +44,11 @@ class KeptLogTable(Database):
                 ),
             )
 
+    def kept_log_names(self) -> list[tuple[str, str]]:
+        """The (service, component) of every log that is kept, in order."""
+        rows = self._rows("SELECT service, component FROM kept_logs ORDER BY service, component")
+        return [(str(service), str(component)) for service, component in rows]
+
     def kept_log(self, service: str, component: str) -> KeptLog | None:
         """What was kept of a component's last container that is gone."""
         rows = self._rows(

@@ -3,6 +3,8 @@
 Where an earlier call broke off, reading goes on in the container it had come to, or in what was kept of it.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -40,6 +42,11 @@ class ComponentLog:
         self._kept = kept
         self._reading = Reading(wanted.window, wanted.timed)
 
+    def is_over(self, now: int) -> bool:
+        """Whether the window has ended: then there is nothing to follow."""
+        until = self._wanted.window.until
+        return until is not None and until <= now
+
     async def once(self, source: Source) -> AsyncGenerator[Piece]:
         """What the container has logged up to now."""
         async with aclosing(self._resume(source)) as pieces:
@@ -57,12 +64,15 @@ class ComponentLog:
                 yield piece
 
     async def follow(self, tracker: Tracker, *, patient: bool) -> AsyncGenerator[Piece]:
-        """The log from container to container; a notice at each change. Ends where the component is removed.
+        """The log from container to container; a notice at each change. Ends with the window, or where the component is
+        removed.
 
         Without a container it waits for one if it is `patient`, and else raises NotFound.
         """
         async with tracker.used():
-            run = await tracker.first(patient=patient)
+            run = await self._in_window(tracker.first(patient=patient))
+            if run is None:
+                return
             source = run.seen.source
             async with aclosing(self._resume(source)) as pieces:
                 async for piece in pieces:
@@ -76,12 +86,23 @@ class ComponentLog:
                 if not run.seen.running:
                     yield self._notice(source, f"exited with code {run.seen.exit_code}")
                 try:
-                    following = await tracker.run_after(run)
+                    following = await self._in_window(tracker.run_after(run))
                 except Removed:
                     yield self._notice(source, "removed")
                     return
+                if following is None:
+                    return
                 yield self._notice(following.seen.source, self._go_on(run, following))
                 run = following
+
+    async def _in_window(self, run: Awaitable[Run]) -> Run | None:
+        """A run that is waited for; None where the window ends first."""
+        until = self._wanted.window.until
+        try:
+            async with asyncio.timeout(None if until is None else max(until - time.time_ns(), 0) / 1e9):
+                return await run
+        except TimeoutError:
+            return None
 
     def _go_on(self, run: Run, following: Run) -> str:
         """Prepare for the next run, and say what it is."""
@@ -104,9 +125,9 @@ class ComponentLog:
         if not self._wanted.cursor:
             return
         identifier, after = parse_cursor(self._wanted.cursor)
-        rest = replace(
-            self._reading, window=replace(self._wanted.window, tail=None), after=after if after.place else None
-        )
+        # `since` had its effect when the cursor was given: a duration would now mean a later time
+        window = replace(self._wanted.window, since=None, tail=None)
+        rest = replace(self._reading, window=window, after=after if after.place else None)
         if identifier == source.identifier:
             self._reading = rest
             return
@@ -121,7 +142,7 @@ class ComponentLog:
                     piece.batch.caught_up = False
                     yield piece
             yield self._notice(source, "replaced")
-        self._reading = Reading(replace(self._wanted.window, tail=None), self._wanted.timed)
+        self._reading = Reading(window, self._wanted.timed)
 
     def _notice(self, source: Source, what: str) -> Piece:
         """Something that happened to the component, while there is nothing more for now."""

@@ -13,7 +13,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from agent.logs.model import TIME_WIDTH, Batch, Piece, Position, Source
+from agent.logs.model import TIME_WIDTH, Batch, LogsNowhere, Piece, Position, Source
+from mcp.shared.errors import NotReady, Unavailable
 
 PATIENCE = 1.0  # seconds
 GATHER = 0.005  # seconds
@@ -58,10 +59,15 @@ async def single(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Block]:
                 )
 
 
-async def merged(inputs: Sequence[AsyncGenerator[Piece]], *, timed: bool) -> AsyncGenerator[Block]:
-    """The logs of several components, whose readings must be timed; `timed`: keep the times in front of the lines."""
+async def merged(
+    inputs: Sequence[AsyncGenerator[Piece]], names: Sequence[str], *, timed: bool
+) -> AsyncGenerator[Block]:
+    """The logs of several components, whose readings must be timed; `timed`: keep the times in front of the lines.
+
+    One that cannot be read is a notice, with its name in front, and the others go on; at the end its error is raised.
+    """
     wake = asyncio.Event()
-    sources = [_Input(pieces, wake, timed=timed) for pieces in inputs]
+    sources = [_Input(name, pieces, wake, timed=timed) for name, pieces in zip(names, inputs, strict=True)]
     try:
         merge = _Merge(sources, wake)
         async for block in merge.blocks():
@@ -75,10 +81,11 @@ async def merged(inputs: Sequence[AsyncGenerator[Piece]], *, timed: bool) -> Asy
 class _Input:
     """One component's lines on their way into the merge."""
 
-    def __init__(self, pieces: AsyncGenerator[Piece], wake: asyncio.Event, *, timed: bool) -> None:
+    def __init__(self, name: str, pieces: AsyncGenerator[Piece], wake: asyncio.Event, *, timed: bool) -> None:
+        self.name = name
         self.done = False  # nothing more comes into the queue
         self.quiet = False  # nothing more for now
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.waited_since: float | None = None
         self.queue: deque[Piece] = deque()
         self.times: list[bytes] = []
@@ -204,6 +211,8 @@ class _Merge:
         self._wake = wake
         self._out = _Output()
         self._told = False
+        self._failures: list[Exception] = []
+        self._error: Exception | None = None  # ends it all
 
     async def blocks(self) -> AsyncGenerator[Block]:
         while True:
@@ -212,6 +221,10 @@ class _Merge:
                     if self._out.size:
                         yield self._out.flush()
                     yield notice
+            if self._error is not None:
+                if self._out.size:
+                    yield self._out.flush()
+                raise self._error
             heads = [each for each in self._inputs if each.has_lines]
             if heads and not self._awaited():
                 self._take(heads)
@@ -221,6 +234,8 @@ class _Merge:
             if self._out.size:
                 yield self._out.flush()
             if not heads and all(each.done and not each.queue for each in self._inputs):
+                if real := [error for error in self._failures if not isinstance(error, LogsNowhere)]:
+                    raise real[0]
                 return
             if not self._told and not heads and not self._awaited():
                 self._told = True
@@ -236,7 +251,12 @@ class _Merge:
             if piece.batch.notice:
                 notices.append(Block(notice=piece.batch.notice))
         if each.error is not None and not each.has_lines:
-            raise each.error
+            error, each.error = each.error, None
+            self._failures.append(error)
+            if isinstance(error, (NotReady, Unavailable)) and len(self._failures) < len(self._inputs):
+                notices.append(Block(notice=f"{each.name}: {error}"))
+            else:  # no trouble of this one alone
+                self._error = error
         return notices
 
     def _take(self, heads: "list[_Input]") -> None:

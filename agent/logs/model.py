@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from mcp.shared.errors import NotReady
+
 LINE_LIMIT = 1024 * 1024  # bytes; a longer line is passed on in parts, so that memory stays bounded
 TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.532885487Z `, UTC, always nine digits
 
@@ -93,6 +95,10 @@ class Reading:
     timed: bool = False
     after: Position | None = None
     follow: asyncio.Event | None = None
+
+
+class LogsNowhere(NotReady):
+    """A container that was told to log nowhere: beside others that is no error."""
 
 
 class Reader(Protocol):

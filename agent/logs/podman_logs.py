@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
@@ -152,7 +153,8 @@ class PodmanReader:
             with suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN):
                     await reading.follow.wait()
-            ended = reading.follow.is_set()
+            until = reading.window.until
+            ended = reading.follow.is_set() or (until is not None and until <= time.time_ns())
 
 
 At = tuple[int, int]  # the time of a stream's last line, and how many of its lines had that time

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from agent.logs.journald import JournaldReader
 from agent.logs.k8s_file import K8sFile
-from agent.logs.model import Reader, Source
+from agent.logs.model import LogsNowhere, Reader, Source
 from agent.logs.podman_logs import PodmanReader
 
 Wrap = Callable[[Reader | Source], Reader]
@@ -20,9 +20,12 @@ class Readers:
         self._other = other
 
     def pick(self, what: Reader | Source) -> Reader:
-        """The reader of a source; a reader is its own."""
+        """The reader of a source; a reader is its own. Raises LogsNowhere."""
         if not isinstance(what, Source):
             return what
+        if what.driver == "none":
+            hint = "set log_driver in its definition, and deploy it"
+            raise LogsNowhere(f"{what.container} logs nowhere: its log driver is none", hint)
         if what.driver in ("k8s-file", "json-file") and what.path is not None:
             return self._files
         return self._journal if what.driver == "journald" else self._other

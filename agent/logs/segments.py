@@ -83,7 +83,7 @@ class File:
 
     def __init__(self, path: Path) -> None:
         """Opens it."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is refused, not waited for
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)

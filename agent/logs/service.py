@@ -48,6 +48,25 @@ class Query:
     cursors: Mapping[Key, str] = field(default_factory=dict)
 
 
+@dataclass
+class _Found:
+    """What there is to read for a query that came at `now`: a stream for each of `names`, and what else is to be said.
+
+    Of `expected` components, more than one are read with the times of their lines, to be merged.
+    """
+
+    now: int = field(default_factory=time.time_ns)
+    expected: int = 0
+    names: list[str] = field(default_factory=list)
+    inputs: list[AsyncGenerator[Piece]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def add(self, key: Key, pieces: AsyncGenerator[Piece]) -> None:
+        """One more component."""
+        self.names.append("/".join(key))
+        self.inputs.append(pieces)
+
+
 class Logs:
     """The logs of this node's components."""
 
@@ -90,19 +109,20 @@ class Logs:
             raise NotReady(str(error)) from None
 
     async def _read(self, query: Query) -> AsyncGenerator[Block]:
-        rows = await self._rows(query)
         async with AsyncExitStack() as stack:
             wrap: Wrap = self._readers.pick
             if query.grep or query.exclude:
                 matching = Filter(query.grep, query.exclude, ignore_case=query.ignore_case)
                 wrap = partial(self._filtered, await stack.enter_async_context(matching))
-            inputs, notices = await self._inputs(query, rows, wrap)
-            for notice in notices:
+            found = _Found()
+            await (self._previous if query.previous else self._present)(query, wrap, found)
+            for notice in found.notices:
                 yield Block(notice=notice)
-            if not inputs:
+            if not found.inputs:
                 yield Block(caught_up=True)
                 return
-            blocks = single(inputs[0]) if len(inputs) == 1 else merged(inputs, timed=query.timed)
+            one = found.expected == 1
+            blocks = single(found.inputs[0]) if one else merged(found.inputs, found.names, timed=query.timed)
             async with aclosing(blocks):
                 async for block in blocks:
                     yield block
@@ -110,9 +130,59 @@ class Logs:
     def _filtered(self, matching: Filter, what: Reader | Source) -> Reader:
         return matching.over(self._readers.pick(what))
 
-    async def _rows(self, query: Query) -> list[ComponentRow]:
-        if query.follow and query.previous:
+    async def _previous(self, query: Query, wrap: Wrap, found: "_Found") -> None:
+        """What is kept of former containers, also of components whose first deploy failed."""
+        if query.follow:
             raise InvalidInput("previous: a container that is gone cannot be followed")
+        keys = await self._kept_keys(query)
+        found.expected = len(keys)
+        for key in keys:
+            kept = await self._registry.call(Registry.kept_log, *key)
+            if kept is None:
+                found.notices.append(f"{'/'.join(key)}: has no previous container")
+            elif (log := await self._log(query, key, wrap, found)) is not None:
+                found.add(key, log.previous(kept, *key))
+        if not found.inputs and keys:
+            what = "; ".join(found.notices)
+            raise NotFound(what, "one is kept when a container is replaced, or fails as it is deployed")
+
+    async def _kept_keys(self, query: Query) -> list[Key]:
+        """The components asked for: those deployed, and those of which only a log is kept."""
+        kept = await self._registry.call(Registry.kept_log_names)
+        if query.every:
+            rows = await self._registry.call(Registry.components)
+            return sorted({*((row.service, row.name) for row in rows), *kept})
+        keys: dict[Key, None] = {}
+        for service, component in query.targets:
+            only_kept = [key for key in kept if key[0] == service and component in ("", key[1])]
+            deployed = await self._registry.call(Registry.components, service, component)
+            if not deployed and not only_kept:
+                await self._lifecycle.rows(service, component)  # raises with what there is
+            keys |= dict.fromkeys([*((row.service, row.name) for row in deployed), *only_kept])
+        return list(keys)
+
+    async def _present(self, query: Query, wrap: Wrap, found: "_Found") -> None:
+        """The present containers, and with `follow` those to come."""
+        rows = await self._rows(query)
+        found.expected = len(rows)
+        present: Mapping[Key, Seen] | None = None
+        for row in rows:
+            key = row.service, row.name
+            if (log := await self._log(query, key, wrap, found)) is None:
+                continue
+            if query.follow and not log.is_over(found.now):
+                found.add(key, log.follow(self._tracker(row), patient=query.every or key in query.cursors))
+                continue
+            if present is None:
+                present = await look(self._podman, rows)
+                if not query.every:
+                    self._refuse_missing(rows, present)
+            if key in present:
+                found.add(key, log.once(present[key].source))
+            else:
+                found.notices.append(f"{'/'.join(key)}: has no container")
+
+    async def _rows(self, query: Query) -> list[ComponentRow]:
         if query.every:
             return await self._registry.call(Registry.components)
         found: dict[Key, ComponentRow] = {}
@@ -121,42 +191,18 @@ class Logs:
                 found[row.service, row.name] = row
         return list(found.values())
 
-    async def _inputs(
-        self, query: Query, rows: Sequence[ComponentRow], wrap: Wrap
-    ) -> tuple[list[AsyncGenerator[Piece]], list[str]]:
-        """A stream for each component, and what is to be said of those that have none."""
-        now = time.time_ns()
-        inputs: list[AsyncGenerator[Piece]] = []
-        notices: list[str] = []
-        present = {} if query.follow or query.previous else await look(self._podman, rows)
-        if not (query.follow or query.previous or query.every):
-            self._refuse_missing(rows, present)
-        for row in rows:
-            key = row.service, row.name
-            wanted = Wanted(
-                await window.resolve(
-                    self._registry, row.service, since=query.since, until=query.until, tail=query.tail, now=now
-                ),
-                query.timed or len(rows) > 1,
-                query.cursors.get(key, ""),
-            )
-            log = ComponentLog(wanted, wrap, partial(self._registry.call, Registry.kept_log, *key))
-            if query.previous:
-                kept = await self._registry.call(Registry.kept_log, *key)
-                if kept is not None:
-                    inputs.append(log.previous(kept, *key))
-                    continue
-            elif query.follow:
-                inputs.append(log.follow(self._tracker(row), patient=query.every or bool(wanted.cursor)))
-                continue
-            elif key in present:
-                inputs.append(log.once(present[key].source))
-                continue
-            what = "has no previous container" if query.previous else "has no container"
-            notices.append(f"{row.service}/{row.name}: {what}")
-        if query.previous and not inputs and rows:
-            raise NotFound("; ".join(notices), "one is kept when a container is replaced, or fails as it is deployed")
-        return inputs, notices
+    async def _log(self, query: Query, key: Key, wrap: Wrap, found: "_Found") -> ComponentLog | None:
+        """A component's log as it is asked for; None, and a notice, where everything is asked for but this has none."""
+        times = {"since": query.since, "until": query.until}
+        try:
+            bounds = await window.resolve(self._registry, key[0], **times, tail=query.tail, now=found.now)
+        except NotFound as error:  # no deploy to begin at, as with what was adopted
+            if not query.every:
+                raise
+            found.notices.append(f"{'/'.join(key)}: {error}")
+            return None
+        wanted = Wanted(bounds, query.timed or found.expected > 1, query.cursors.get(key, ""))
+        return ComponentLog(wanted, wrap, partial(self._registry.call, Registry.kept_log, *key))
 
     def _refuse_missing(self, rows: Sequence[ComponentRow], present: Mapping[Key, Seen]) -> None:
         missing = [row for row in rows if (row.service, row.name) not in present]

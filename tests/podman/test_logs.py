@@ -163,6 +163,46 @@ def test_what_is_not_there_is_an_error_that_says_what_is(agent: Agent, rootless:
         assert "c1" in done.stderr
 
 
+def test_the_previous_container_also_of_a_first_deploy_that_failed(agent: Agent) -> None:
+    define(agent, "web", CHATTER, CHATTER)
+    assert agent.cli.run("deploy", "web").code == 0
+    assert agent.cli.run("deploy", "--force", "web/c0").code == 0
+    done = agent.cli.run("logs", "--previous", "web")
+    assert done.stdout.startswith("c0 | out one\n")
+    assert done.stderr.splitlines() == ["--- web/c1: has no previous container ---", "c0 | err one"]
+    define(agent, "bad", "echo last words; exit 3", more='restart = "no"')
+    assert agent.cli.run("deploy", "bad").code == 1
+    assert agent.cli.run("logs", "bad").code == 1
+    assert agent.cli.run("logs", "bad", "-p").stdout == "last words\n"
+    assert "last words" in agent.cli.run("logs", "--all", "-p").stdout
+
+
+def test_following_ends_with_the_window(agent: Agent) -> None:
+    define(agent, "tick", "while :; do echo tick; sleep 0.2; done", "echo done")
+    assert agent.cli.run("deploy", "tick/c0").code == 0
+    assert agent.cli.run("logs", "-f", "--until", "1s", "tick/c0").code == 0
+    until = time.time() + 1.5
+    done = agent.cli.run("logs", "-f", "--until", f"@{until}", "tick/c0", timeout=10)
+    assert (done.code, done.stderr) == (0, "")
+    assert time.time() > until
+    assert len(done.stdout.splitlines()) > 5
+
+
+def test_one_component_without_a_log_holds_nobody_up(agent: Agent, rootless: Private) -> None:
+    for name, driver in (("old-api", "none"), ("old-web", "json-file")):
+        script = "echo hi; exec sleep 1000"
+        rootless.run(["podman", "run", "-d", "--name", name, "--log-driver", driver, WORKER, "sh", "-c", script])
+    assert agent.cli.run("adopt", "old").code == 0
+    for args in (["old", "--node", "dev"], ["--all"]):
+        done = agent.cli.run("logs", *args)
+        assert (done.code, done.stdout.split("| ")[1], len(done.errors)) == (0, "hi\n", 1)
+        assert "old/api: old-api logs nowhere" in done.stderr
+    done = agent.cli.run("logs", "old/api", "--node", "dev")
+    assert (done.code, done.stdout, len(done.errors)) == (1, "", 1)
+    done = agent.cli.run("logs", "--all", "--since", "deploy")
+    assert (done.code, done.stdout, len(done.errors)) == (0, "", 2)
+
+
 def test_a_follower_that_leaves_leaves_nothing_behind(agent: Agent) -> None:
     define(agent, "chat", CHATTER, CHATTER)
     assert agent.cli.run("deploy", "chat").code == 0

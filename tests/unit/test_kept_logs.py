@@ -38,8 +38,10 @@ def db(tmp_path: Path) -> Iterator[Registry]:
 
 def test_it_comes_back_as_it_was_and_the_last_one_counts(db: Registry) -> None:
     assert db.kept_log("web", "api") is None
+    assert db.kept_log_names() == []
     db.put_kept_log(KEPT)
     assert db.kept_log("web", "api") == KEPT
+    assert db.kept_log_names() == [("web", "api")]
     never_ended = replace(KEPT, ended_at=None, reason="replaced", data=b"")
     db.put_kept_log(never_ended)
     assert db.kept_log("web", "api") == never_ended

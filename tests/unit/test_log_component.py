@@ -1,6 +1,7 @@
 """The log of a component: from run to run of its containers, and on from where an earlier call broke off."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 
@@ -27,12 +28,14 @@ class Logged:
     def __init__(self) -> None:
         self.lines: dict[str, list[str]] = {}
         self.readings: list[tuple[str, Reading]] = []
+        self.until: int | None = None
 
     async def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
         self.readings.append((source.identifier, reading))
         at = int(reading.after.place) + reading.after.skip if reading.after else 0
         while True:
             over = reading.follow is None or reading.follow.is_set()
+            over = over or (self.until is not None and time.time_ns() > self.until)
             lines = self.lines.get(source.identifier, [])
             if reading.after is None and reading.window.tail is not None and at == 0:
                 at = max(0, len(lines) - reading.window.tail)
@@ -170,3 +173,33 @@ def test_what_could_not_be_had_is_said() -> None:
 def test_a_cursor_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="cursors"):
         parse_cursor(text)
+
+
+def test_a_cursor_keeps_its_place_where_a_duration_now_means_a_later_time() -> None:
+    logged = Logged()
+    logged.lines = {"id1": ["new"]}
+    once(logged, Wanted(Window(since=10**18, until=2 * 10**18), False, "gone/7.0.0+0"), None)
+    once(logged, Wanted(Window(since=10**18, until=2 * 10**18), False, "id1/+0"), None)
+    assert [reading.window for _, reading in logged.readings] == [Window(until=2 * 10**18)] * 2
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_follower_ends_with_its_window(running: bool) -> None:
+    logged, world = Logged(), World(seen(running=running))
+    logged.lines = {"id1": ["one"]}
+
+    async def go() -> list[str]:
+        wanted = Wanted(Window(until=time.time_ns() + 300_000_000), False)
+        if running:  # as a reader does that has come to the end of the window
+            logged.until = wanted.window.until
+        pieces = log_of(logged, wanted).follow(Tracker("web/api", world.look), patient=False)
+        async with asyncio.timeout(5):
+            return [text async for piece in pieces for text in (piece.batch.data.decode(), piece.batch.notice) if text]
+
+    assert asyncio.run(go()) == ["one\n"] + ([] if running else ["web/api: exited with code 0"])
+
+
+def test_a_window_that_has_ended_is_not_followed() -> None:
+    log = log_of(Logged(), Wanted(Window(until=5), False))
+    assert (log.is_over(4), log.is_over(5)) == (False, True)
+    assert not log_of(Logged(), Wanted(Window(), False)).is_over(5)
