@@ -16,6 +16,7 @@ from mcp.shared.errors import McpError, NotReady, Unavailable, one_line
 
 OUTPUT_LIMIT = 32 * 1024 * 1024  # bytes of each stream that a command may print before it is ended
 KILL_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+_DISK_FULL = "the disk is full: make room on the node"
 
 # What tools need of our own environment: where things are, and how to get out. Nothing else is passed on.
 _PASSED_ON = (
@@ -48,7 +49,9 @@ class CommandFailed(McpError):
     def __init__(self, completed: Completed) -> None:
         """The message is the command's own last line, and the command in a form to paste."""
         self.completed = completed
-        super().__init__(f"{shlex.join(completed.argv[:3])}: {completed.last_words()}")
+        words = completed.last_words()
+        hint = _DISK_FULL if "no space left on device" in words.lower() else ""
+        super().__init__(f"{shlex.join(completed.argv[:3])}: {words}", hint)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -137,6 +137,12 @@ def test_a_failure_shows_no_more_than_the_beginning_of_the_command() -> None:
     assert str(failed) == "podman run '--name=a b': no"
 
 
+def test_a_full_disk_is_called_that() -> None:
+    said = b"Error: mkdir /srv/mcp/x: no space left on device\n"
+    failed = CommandFailed(Completed(("podman", "run"), 125, b"", said))
+    assert str(failed).endswith("no space left on device; the disk is full: make room on the node")
+
+
 def test_work_in_a_child(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     proc.in_child(lambda: (tmp_path / "made").touch())
     assert (tmp_path / "made").exists()
