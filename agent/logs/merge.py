@@ -216,6 +216,7 @@ class _Merge:
 
     async def blocks(self) -> AsyncGenerator[Block]:
         while True:
+            self._wake.clear()  # before we look: also what happens while a client takes a block is to wake us
             for each in self._inputs:
                 for notice in self._loaded(each):
                     if self._out.size:
@@ -282,9 +283,6 @@ class _Merge:
     async def _sleep(self) -> None:
         """Wait for more; while all are quiet, gather what comes at about the same time."""
         waiting = self._awaited()
-        self._wake.clear()
-        if any(each.queue and not each.has_lines for each in self._inputs):
-            return
         try:
             async with asyncio.timeout(PATIENCE / 10 if waiting else None):
                 await self._wake.wait()

@@ -51,6 +51,23 @@ def test_one_alone_is_without_its_times_too() -> None:
     assert text(shown(component("a", 1, 2))[0]) == b"1\n2\n"
 
 
+def test_it_ends_when_its_last_input_ends_while_a_slow_client_takes_a_block() -> None:
+    async def caught_up(seconds: float) -> AsyncGenerator[Piece]:
+        place = Position("0")
+        yield Piece(Source("web", "a", "web-a", "id-a", "k8s-file"), Batch(b"", [], place, place, caught_up=True))
+        await asyncio.sleep(seconds)
+
+    async def go() -> list[bool]:
+        told = []
+        async with asyncio.timeout(2):
+            async for block in merged([caught_up(0), caught_up(0.05)], ["a", "b"], timed=False):
+                told.append(block.caught_up)
+                await asyncio.sleep(0.2)
+        return told
+
+    assert asyncio.run(go()) == [True]
+
+
 def test_one_that_cannot_be_read_is_named_and_the_others_are_shown_before_it_is_an_error() -> None:
     broken = NotReady("the file is not there")
     blocks, error = shown(component("a", 1, 4), component("b", 2, error=broken), component("c", 3))
