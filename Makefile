@@ -52,6 +52,7 @@ bench: host-demo $(VENV)/ready ## measure what the README says about speed and s
 	$(RUN) -m bench.deploy
 	$(RUN) -m bench.scale
 	$(RUN) -m bench.files
+	$(RUN) -m bench.fleet
 
 setup: host-test $(VENV)/ready ## install what the tests need (packages as root through apt; else it says which command to run)
 
