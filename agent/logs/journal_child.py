@@ -265,11 +265,20 @@ def send(header: dict[str, Any], data: bytes = b"") -> None:
         rest = rest[os.write(1, rest) :]
 
 
+def _readable(user: int) -> bool | None:
+    """Like is_readable, but while journald rotates its file there is none for a moment."""
+    for pause in (0.05, 0.2):
+        if is_readable(user):
+            return True
+        time.sleep(pause)
+    return is_readable(user)
+
+
 def main() -> None:
     """Read what the one argument asks for."""
     request = json.loads(sys.argv[1])
     try:
-        readable = True if request["directory"] else is_readable(request["user"])
+        readable = True if request["directory"] else _readable(request["user"])
         if not readable:
             send({"error": "denied" if readable is False else "missing", "text": ""})
             return

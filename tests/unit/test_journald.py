@@ -135,6 +135,14 @@ def test_the_process_looks_for_libsystemd_where_we_are_told_to(
         read(recorded)
 
 
+def test_a_journal_that_is_rotated_just_now_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [None, True]
+    monkeypatch.setattr(journal_child, "is_readable", lambda _user: found.pop(0))
+    assert journal_child._readable(USER) is True
+    monkeypatch.setattr(journal_child, "is_readable", lambda _user: False)
+    assert journal_child._readable(USER) is False
+
+
 def test_a_small_batch_holds_whole_lines(recorded: Recorded) -> None:
     batches = in_process(recorded, 100, Reading())
     assert len(batches) > 5
