@@ -52,7 +52,9 @@ bench: host-demo $(VENV)/ready ## measure what the README says about speed and s
 	$(RUN) -m bench.deploy
 	$(RUN) -m bench.scale
 	$(RUN) -m bench.files
+	$(RUN) -m bench.logs
 	$(RUN) -m bench.fleet
+	$(RUN) -m bench.journald
 
 setup: host-test $(VENV)/ready ## install what the tests need (packages as root through apt; else it says which command to run)
 
