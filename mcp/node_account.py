@@ -16,13 +16,14 @@ usermod --add-subuids "$first-$((first + 65535))" --add-subgids "$first-$((first
 """
 
 # Debian 12's podman would take vfs, which copies the whole image for each container. Its choice is for ever, so
-# storage that is there already is left alone, and so is what somebody has configured.
+# storage that is there already is left alone, and so is what somebody has configured. Written as the user: root
+# would follow whatever links there are in the user's home.
 _STORAGE_CHOSEN = (
     "for path in /etc/containers/storage.conf ~/.config/containers/storage.conf ~/.local/share/containers/storage; do "
     'test ! -e "$path" || exit 0; done; exit 1'
 ).replace("~", HOME)
 _CHOOSE_STORAGE = f"""\
-install -d -m 0750 -o "$1" -g "$1" {HOME}/.config {HOME}/.config/containers
+install -d -m 0750 {HOME}/.config {HOME}/.config/containers
 printf '[storage]\\ndriver = "overlay"\\n' >{HOME}/.config/containers/storage.conf
 """
 
@@ -60,7 +61,7 @@ def account_steps(uid: int = UID) -> list[Step]:
         Step(
             "podman's storage driver: overlay",
             ("sh", "-c", _STORAGE_CHOSEN),
-            ("sh", "-euc", _CHOOSE_STORAGE, "sh", USER),
+            ("runuser", "-u", USER, "--", "sh", "-euc", _CHOOSE_STORAGE),
         ),
         Step(
             "subordinate UIDs and GIDs",

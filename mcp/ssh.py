@@ -40,15 +40,14 @@ _OPTIONS = (
     *("-oControlPersist=no", "-oForkAfterAuthentication=no", "-oStdinNull=no", "-oSessionType=default"),
 )
 _WHO = "printf mcp-uid:; id -u; exec cat"  # means the same in every shell that somebody may have there
-# The new file is whole and checked before it has its name; $3 is empty where the owner is who writes.
+# The new file is whole and checked before it has its name.
 _WRITE = """\
 umask 077
 part=$(mktemp "$1.XXXXXX")
 trap 'rm -f "$part"' EXIT
 trap 'exit 1' HUP INT TERM
 cat >"$part"
-echo "$4  $part" | sha256sum --check --status || { echo "what arrived is not what was sent" >&2; exit 1; }
-if test -n "$3"; then chown "$3" "$part"; fi
+echo "$3  $part" | sha256sum --check --status || { echo "what arrived is not what was sent" >&2; exit 1; }
 chmod "$2" "$part"
 sync "$part"
 mv -fT "$part" "$1"
@@ -144,16 +143,17 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         remote: str,
         *,
         mode: int = 0o644,
-        owner: str = "",
+        user: str = "",
         root: bool = False,
         seconds: float = 600.0,
     ) -> None:
         """Write a file there, whole or not at all: beside its place, checked by sha256, then renamed.
 
-        `owner` is USER:GROUP and needs `root`; without it the file is the user's who writes it. Raises McpError.
+        It is the file of who writes it: with `root` root, or that `user`, who then needs no trust of root's. In a
+        folder of somebody else's root would write, and give away, whatever a link there leads to. Raises McpError.
         """
         digest = hashlib.sha256(content).hexdigest()
-        argv = ["sh", "-euc", _WRITE, "sh", remote, f"{mode:04o}", owner, digest]
+        argv = [*as_user(user), "sh", "-euc", _WRITE, "sh", remote, f"{mode:04o}", digest]
         done = await self.run(argv, stdin=content, root=root, seconds=seconds)
         if done.returncode != 0:
             raise McpError(f"{self.node.name}: {remote}: cannot be written: {done.last_words()}")
@@ -220,6 +220,11 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
                 f"{self.node.name}: {last}",
                 f"no password can be asked for here: allow {self.destination} there to run commands without one",
             )
+
+
+def as_user(user: str) -> tuple[str, ...]:
+    """What stands in front of a command that root runs as that user; nothing for root, or for no user."""
+    return ("runuser", "-u", user, "--") if user not in ("", "root") else ()
 
 
 def _environment() -> dict[str, str]:

@@ -14,6 +14,7 @@ from mcp.definition_writer import quoted
 from mcp.node_account import HOME, USER
 from mcp.provision.steps import Command, File, Steps
 from mcp.shared.errors import InvalidInput, McpError, NotReady
+from mcp.ssh import as_user
 
 AGENT = f"{HOME}/mcp-agent"
 CONFIG = f"{HOME}/mcp-agent.toml"
@@ -21,14 +22,13 @@ CERTS = f"{HOME}/certs"
 MCIAS_CA = f"{CERTS}/mcias-ca.pem"
 SERVICE = "mcp-agent.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
-OWNER = f"{USER}:{USER}"
 START_SECONDS = 120.0
 
 # Prints the files that are newer than the running agent: an earlier run may have been interrupted before its restart.
 _NEWER = """\
 unit=$1; shift
 since=$(systemctl show --timestamp=us+utc --property=ExecMainStartTimestamp --value "$unit")
-find "$@" -newermt "$since"
+find "$@" -maxdepth 0 -newermt "$since"
 """
 
 
@@ -43,7 +43,7 @@ class Settings:
 def as_mcp(uid: int, *arguments: str, agent: str = AGENT) -> list[str]:
     """The argv of a command of the agent's, for root to run as the user mcp."""
     env = [f"HOME={HOME}", f"XDG_RUNTIME_DIR=/run/user/{uid}", "PYTHONDONTWRITEBYTECODE="]
-    return ["runuser", "-u", USER, "--", "env", f"--chdir={HOME}", *env, "/usr/bin/python3", "-I", agent, *arguments]
+    return [*as_user(USER), "env", f"--chdir={HOME}", *env, "/usr/bin/python3", "-I", agent, *arguments]
 
 
 def unit_text(uid: int) -> str:
@@ -106,6 +106,8 @@ def settings_of(node: Node, text: str) -> Settings:
         settings = Settings(str(table["server"]["tls_cert"]), str(table["server"]["tls_key"]))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise NotReady(f"{node.name}: {CONFIG} is there and cannot be used: {error}", "mend or remove it") from None
+    if not (settings.cert.startswith("/") and settings.key.startswith("/")):
+        raise NotReady(f"{node.name}: {CONFIG} there: tls_cert and tls_key are no absolute paths", "mend or remove it")
     if name != node.name:
         raise NotReady(f"{node.name}: {CONFIG} there says node_name = {name}", "is this the right node?")
     port, wanted = str(address).rpartition(":")[2], node.address.rpartition(":")[2]
@@ -122,7 +124,7 @@ async def folders(steps: Steps) -> None:
     if await steps.holds(["sh", "-c", f'test "$(stat -c %U:%a {CERTS})" = {USER}:750']):
         steps.ok(f"folder {CERTS}")
     else:
-        await steps.change(f"folder {CERTS}", Command(["install", "-d", "-m", "0750", "-o", USER, "-g", USER, CERTS]))
+        await steps.change(f"folder {CERTS}", Command([*as_user(USER), "install", "-d", "-m", "0750", CERTS]))
 
 
 async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
@@ -143,7 +145,7 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
     try:
         await steps.change(
             f"agent: {agent.version} for {agent.arch} to {AGENT}, sha256 {agent.sha256[:12]}…",
-            File(new, content, OWNER, 0o755),
+            File(new, content, USER, 0o755),
             Command(as_mcp(uid, "version", agent=new), name="the agent does not run there"),
             Command(["mv", "-fT", new, AGENT]),
         )
@@ -164,7 +166,7 @@ async def configuration(steps: Steps, address: str, mcias: MciasConfig | None) -
         steps.ok(f"configuration: {CONFIG} is there")
         return settings
     new = config_text(node, address, mcias)
-    await steps.change(f"configuration: {CONFIG}, to listen on {address}", File(CONFIG, new.encode(), OWNER, 0o600))
+    await steps.change(f"configuration: {CONFIG}, to listen on {address}", File(CONFIG, new.encode(), USER, 0o600))
     return settings_of(node, new)
 
 
@@ -173,7 +175,7 @@ async def public_file(steps: Steps, path: str, content: bytes) -> None:
     if await steps.text(path) == content.decode():
         steps.ok(f"file {path}")
     else:
-        await steps.change(f"file {path}", File(path, content, OWNER, 0o644))
+        await steps.change(f"file {path}", File(path, content, USER, 0o644))
 
 
 async def unit(steps: Steps, uid: int) -> None:
@@ -182,7 +184,7 @@ async def unit(steps: Steps, uid: int) -> None:
     if await steps.text(UNIT) == text:
         steps.ok(f"unit {UNIT}")
     else:
-        await steps.change(f"unit {UNIT}", File(UNIT, text.encode(), "root:root", 0o644))
+        await steps.change(f"unit {UNIT}", File(UNIT, text.encode(), "root", 0o644))
     show = ["systemctl", "show", "--property=NeedDaemonReload", "--property=LoadState", "--value", SERVICE]
     said = (await steps.ssh.run(show)).stdout.split()
     if b"yes" in said or b"not-found" in said:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mcp import agent_file
 from mcp.config import CA_FILE, Config
-from mcp.provision.agent import CERTS, OWNER, Settings, as_mcp, public_file
+from mcp.node_account import USER
+from mcp.provision.agent import CERTS, Settings, as_mcp, public_file
 from mcp.provision.steps import File, Steps
 from mcp.shared import proc
 from mcp.shared.errors import InvalidInput, McpError, NotReady
@@ -94,7 +95,7 @@ async def have(steps: Steps, authority: Authority, settings: Settings, own: Own,
     request = await steps.ssh.check(as_mcp(uid, "cert", "request", "--key", settings.key, *names), root=True)
     ca = ("--ca", str(authority.cert), "--ca-key", str(authority.key))
     made = await authority.run("sign", *ca, *names, stdin=request.encode())
-    await steps.change(what, File(settings.cert, made, OWNER, 0o644))
+    await steps.change(what, File(settings.cert, made, USER, 0o644))
     why, good = await _judged(steps, settings, host, uid)
     if not good:
         raise McpError(f"{node.name}: the new certificate is not good: {why}")
@@ -124,8 +125,8 @@ async def _install_own(steps: Steps, authority: Authority, settings: Settings, c
         return
     await steps.change(
         f"certificate for {host}: {cert}, {until}",
-        File(settings.key, secret, OWNER, 0o600),
-        File(settings.cert, chain, OWNER, 0o644),
+        File(settings.key, secret, USER, 0o600),
+        File(settings.cert, chain, USER, 0o644),
     )
 
 

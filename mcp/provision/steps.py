@@ -44,7 +44,7 @@ class Command:
 
 @dataclass(frozen=True)
 class File:
-    """A file to be written; `owner` is USER:GROUP."""
+    """A file to be written, by the user whose it is to be."""
 
     path: str
     content: bytes = field(repr=False)
@@ -57,7 +57,7 @@ class File:
 
     async def do(self, ssh: Ssh) -> None:
         """Write it whole or not at all; raises McpError."""
-        await ssh.copy(self.content, self.path, mode=self.mode, owner=self.owner, root=True)
+        await ssh.copy(self.content, self.path, mode=self.mode, user=self.owner, root=True)
 
 
 Report = Callable[[str, str, Sequence[str]], None]  # OK, CHANGED or WOULD_CHANGE; what; lines of detail

@@ -22,6 +22,7 @@ from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
 PORT = 9444
+CONFIG = "/srv/mcp/mcp-agent.toml"
 # What a dry run might change: accounts, files, units, packages.
 LOOK = """\
 getent passwd; getent group; cat /etc/subuid /etc/subgid; dpkg-query -W
@@ -91,6 +92,11 @@ def states(outcome: Outcome) -> set[str]:
 def page(node: Node) -> bytes:
     body: bytes = urllib.request.urlopen(f"http://{node.address}:8080/", timeout=5).read()
     return body
+
+
+def look_at(node: Node, folder: str) -> str:
+    """Everything in a folder, with owners and modes."""
+    return node.run(["find", folder, "-printf", "%p %m %U %s %T@\\n"]).stdout
 
 
 def snapshot(node: Node) -> str:
@@ -186,6 +192,33 @@ def test_again_it_changes_nothing_and_says_so(bare: Fleet, operator: Operator) -
         assert (done.code, states(done)) == (0, {"ok"}), done
         assert done.stdout.endswith("nothing to change\n")
     assert bare["twelve"].run(["systemctl", "show", "--property=InvocationID", "mcp-agent"]).stdout == before
+
+
+def test_links_that_user_mcp_lays_lead_root_nowhere(bare: Fleet, operator: Operator) -> None:
+    node = bare["twelve"]
+    node.run(["install", "-d", "-m", "0755", "/etc/victim"])
+    before = look_at(node, "/etc/victim")
+    for path in ("certs", ".config"):
+        node.run(["sh", "-euc", 'cd; mv "$1" own; ln -s /etc/victim "$1"', "sh", path], user="mcp")
+        # as after the very first installation, where root would still choose the storage
+        node.run(["sh", "-euc", "cd ~/.local/share/containers; mv storage kept"], user="mcp")
+        assert "ermission" in refused(provision(operator, "twelve"), 1)
+        node.run(["sh", "-euc", 'cd; rm "$1"; mv own "$1"', "sh", path], user="mcp")
+        node.run(["sh", "-euc", "cd ~/.local/share/containers; mv kept storage"], user="mcp")
+        assert look_at(node, "/etc/victim") == before
+    assert states(provision(operator, "twelve")) == {"ok"}
+
+
+def test_a_configuration_of_the_node_s_names_no_file_of_root_s(bare: Fleet, operator: Operator) -> None:
+    node = bare["twelve"]
+    good = node.run(["cat", CONFIG]).stdout
+    for path, said in (("/etc/victim/cert.pem", "Permission denied"), ("-fprint", "are no absolute paths")):
+        node.write(CONFIG, good.replace("/srv/mcp/certs/cert.pem", path), owner="mcp", mode=0o600)
+        before = look_at(node, "/etc/victim")
+        assert said in refused(provision(operator, "twelve"), 1)
+        assert look_at(node, "/etc/victim") == before
+    node.write(CONFIG, good, owner="mcp", mode=0o600)
+    assert provision(operator, "twelve").code == 0
 
 
 def test_a_run_logs_in_once_also_behind_a_jump_host(bare: Fleet, operator: Operator) -> None:
