@@ -67,14 +67,13 @@ def _linger(there: There) -> Iterator[Finding]:
 
 
 def _runtime_folder(there: There, uid: int) -> Iterator[Finding]:
-    folder, lines = f"/run/user/{uid}", there.lines("runtime")
+    folder, owner = f"/run/user/{uid}", there.text("runtime")
     start = there.command("systemctl", "start", f"user@{uid}.service")
-    owner = lines[0].split()[0] if lines else ""
-    if not lines or lines[0] == "bus":
+    if not owner:
         yield error("runtime-dir", f"{folder} is not there: {USER} has no session", start)
     elif owner != str(uid):
         yield error("runtime-dir", f"{folder} belongs to UID {owner}, not to {USER}", start)
-    elif "bus" not in lines:
+    elif "bus" in there.said and not there.text("bus"):
         what = f"{folder}/bus is not there: podman cannot ask systemd for cgroups; dbus-user-session may be missing"
         yield error("runtime-dir", what, there.provision)
     else:

@@ -23,7 +23,7 @@ section linger; ls /var/lib/systemd/linger
 section subuid; cat /etc/subuid
 section subgid; cat /etc/subgid
 section programs; for each in podman newuidmap newgidmap python3; do command -v "$each"; done
-section runtime; stat -c '%u %a' "$runtime"; test ! -S "$runtime/bus" || echo bus
+section runtime; stat -c %u "$runtime"
 section cgroup; stat -f -c %T /sys/fs/cgroup
 section ports; cat /proc/sys/net/ipv4/ip_local_port_range
 section listening; cat /proc/net/tcp /proc/net/tcp6
@@ -41,6 +41,7 @@ section inodes; df -iP / /srv "$home" "$storage"
 me=$(id -u)
 test "$me" = 0 || test "$me" = "$uid" || exit 0
 test -n "$uid" || exit 0
+section bus; test ! -S "$runtime/bus" || echo yes
 section storage-owner; stat -c %u "$storage"
 section staged; ls -d "$home"/mcp-agent.new* "$home"/mcp-agent.prev.old "$home"/mcp-agent.prev.new
 section podman

@@ -165,6 +165,28 @@ def test_without_a_token_the_node_is_looked_at(site: Upgrades) -> None:
     assert row["ssh"]
 
 
+def test_as_another_user_with_and_without_sudo(site: Upgrades) -> None:
+    node, config = site.node("thirteen"), site.cli.config
+    node.run(["useradd", "--create-home", "deploy"])
+    node.run(["sh", "-c", "cp -r /root/.ssh /home/deploy/ && chown -R deploy: /home/deploy/.ssh"])
+    kept = config.read_text()
+    table = '\nname = "thirteen"\n'
+    try:
+        config.write_text(kept.replace(table, f'{table}ssh = "deploy@thirteen"\n'))
+        _, without = doctor(site, "thirteen")
+        config.write_text(kept.replace(table, f'{table}ssh = "deploy@thirteen"\nsudo = "sudo"\n'))
+        _, refused = doctor(site, "thirteen")
+        node.write("/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
+        _, allowed = doctor(site, "thirteen")
+    finally:
+        config.write_text(kept)
+        node.run(["rm", "-f", "/etc/sudoers.d/deploy"])
+    assert without["thirteen"].keys() == {"podman"}
+    assert 'sudo = "sudo" for thirteen in mcp.toml' in without["thirteen"]["podman"][1]
+    assert refused["thirteen"].keys() == {"podman", "sudo"}
+    assert allowed["thirteen"] == {}
+
+
 def test_a_node_that_is_off_is_unreachable(site: Upgrades) -> None:
     site.node("twelve").stop()
     try:

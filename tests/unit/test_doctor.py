@@ -37,7 +37,8 @@ GOOD = {
     "subuid": "kyle:100000:65536\nmcp:165536:65536\n",
     "subgid": "mcp:100000:65536\n",
     "programs": "/usr/bin/podman\n/usr/bin/newuidmap\n/usr/bin/newgidmap\n/usr/bin/python3\n",
-    "runtime": "850 700\nbus\n",
+    "runtime": "850\n",
+    "bus": "yes\n",
     "ports": "32768\t60999\n",
     "listening": "",
     "unit": f"LoadState=loaded\nActiveState=active\nResult=success\nUnitFileState=enabled\nFragmentPath={UNIT}\n"
@@ -90,8 +91,8 @@ def test_a_good_node() -> None:
         ({"linger": "kyle\n"}, "error", "linger", "`ssh root@rift sudo loginctl enable-linger mcp`"),
         ({"groups": "mcp\n"}, "warning", "journal-group", "usermod --append"),
         ({"runtime": ""}, "error", "runtime-dir", "/run/user/850 is not there"),
-        ({"runtime": "0 755\nbus\n"}, "error", "runtime-dir", "belongs to UID 0"),
-        ({"runtime": "850 700\n"}, "error", "runtime-dir", "dbus-user-session"),
+        ({"runtime": "0\n"}, "error", "runtime-dir", "belongs to UID 0"),
+        ({"bus": ""}, "error", "runtime-dir", "dbus-user-session"),
         ({"subuid": "kyle:100000:65536\n"}, "error", "subuid", "no range for mcp"),
         ({"subgid": "mcp:1:1000\n"}, "warning", "subgid", "only 1000 IDs"),
         ({"subuid": "kyle:100000:65536\nmcp:165535:65536\n"}, "error", "subuid", "overlaps kyle:100000:65536"),
@@ -194,14 +195,14 @@ class FakeAgent:
 
     def __init__(self, **answers: object) -> None:
         self.node = NODE
-        self.answers = {"who_am_i": account_until(None), "node_status": node_status(), "live_check": None, **answers}
+        self.answers = {"who_am_i": account_until(None), "node_status": {}, "live_check": None, **answers}
 
     def __getattr__(self, name: str) -> Callable[[], object]:
         def answer() -> object:
             said = self.answers[name]
             if isinstance(said, Exception):
                 raise said
-            return said
+            return node_status(**said) if isinstance(said, dict) else said  # it has the time of the answer
 
         return answer
 
@@ -240,12 +241,12 @@ def test_a_good_agent() -> None:
     ("answers", "level", "check", "what"),
     [
         ({"who_am_i": account_until(datetime.now(UTC) + timedelta(hours=3))}, "warning", "token", "`mcp login`"),
-        ({"node_status": node_status(ahead=7200)}, "error", "clock", "ahead of this machine's"),
-        ({"node_status": node_status(ahead=-10)}, "warning", "clock", "behind this machine's"),
-        ({"node_status": node_status(disk_free_bytes=1000)}, "error", "disk", "the disk is full"),
-        ({"node_status": node_status(agent_version="v0.0.1")}, "warning", "version", "`mcp agent upgrade rift`"),
+        ({"node_status": {"ahead": 7200}}, "error", "clock", "ahead of this machine's"),
+        ({"node_status": {"ahead": -10}}, "warning", "clock", "behind this machine's"),
+        ({"node_status": {"disk_free_bytes": 1000}}, "error", "disk", "the disk is full"),
+        ({"node_status": {"agent_version": "v0.0.1"}}, "warning", "version", "`mcp agent upgrade rift`"),
         (
-            {"node_status": node_status(runtime_version="unknown (podman version: did not end within 15 s)")},
+            {"node_status": {"runtime_version": "unknown (podman version: did not end within 15 s)"}},
             *("error", "agent-podman", "podman version: did not end within 15 s; see what"),
         ),
         ({"live_check": NotReady("rift: podman is broken")}, "error", "agent-podman", "podman is broken; see what"),
