@@ -46,8 +46,8 @@ def text(block: str) -> None:
 
 def ask(question: str) -> bool:
     """Ask on the terminal; Enter means yes, the end of input or Ctrl-C no."""
-    print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
     try:
+        print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
         print(file=sys.stderr)
