@@ -31,7 +31,8 @@ fail() {
 
 # --- small things ---
 
-# Run a command as mcp: it owns the folder, so root must not write there by a name that mcp could make a link.
+# Run a command as mcp: it owns the folder, so root must not write there by a name that mcp could make a link. Root
+# only renames, links and removes there, always with -T: into no folder, not even one that a link leads to.
 as_mcp() {
     setpriv --reuid=mcp --regid=mcp --init-groups -- env -i "HOME=$home" "PATH=$PATH" LC_ALL=C "$@"
 }
@@ -142,7 +143,7 @@ rollback() {
     prepare
     id=$1 sha=$(sum "$agent.prev") version='' deadline=$2
     rm -f "$agent.new"
-    as_mcp ln "$agent.prev" "$agent.new" || fail "$agent.new cannot be made"
+    as_mcp ln -T "$agent.prev" "$agent.new" || fail "$agent.new cannot be made"
     check
     hand_over
 }
@@ -186,21 +187,21 @@ switch() {
         finish failed "$home or $state cannot be written to: is the disk full?"
         return
     fi
-    mv -f "$agent.new" "$agent"
+    mv -fT "$agent.new" "$agent"
     sync "$home"
     judge restart
 }
 
 keep_old() {
     rm -f "$agent.prev.old" "$agent.prev.new"
-    [ ! -f "$agent.prev" ] || ln "$agent.prev" "$agent.prev.old" || return 1
-    ln "$agent" "$agent.prev.new" && mv -f "$agent.prev.new" "$agent.prev" && sync "$home"
+    [ ! -f "$agent.prev" ] || ln -T "$agent.prev" "$agent.prev.old" || return 1
+    ln -T "$agent" "$agent.prev.new" && mv -fT "$agent.prev.new" "$agent.prev" && sync "$home"
 }
 
 # What was .prev before the switch is .prev again after one that failed.
 restore_previous() {
     if [ -f "$agent.prev.old" ]; then
-        mv -f "$agent.prev.old" "$agent.prev"
+        mv -fT "$agent.prev.old" "$agent.prev"
     elif [ -f "$agent.prev" ] && [ "$(sum "$agent.prev")" = "$(sum "$agent")" ]; then
         rm -f "$agent.prev"
     fi
@@ -258,7 +259,7 @@ last_words() {
 }
 
 undo() {
-    mv -f "$agent.prev" "$agent"
+    mv -fT "$agent.prev" "$agent"
     restore_previous
     sync "$home"
     systemctl reset-failed "$unit" 2>/dev/null
