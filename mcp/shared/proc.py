@@ -202,3 +202,5 @@ async def _feed(process: asyncio.subprocess.Process, stdin: bytes | None) -> Non
         process.stdin.write(stdin or b"")
         await process.stdin.drain()
     process.stdin.close()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        await process.stdin.wait_closed()  # else Python 3.11 prints a traceback where the process did not read it all

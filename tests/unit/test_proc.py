@@ -1,6 +1,7 @@
 """Processes: a rebuilt environment, limits on time and output, and nothing left behind."""
 
 import asyncio
+import gc
 import os
 import time
 from pathlib import Path
@@ -32,6 +33,12 @@ def test_stdin_is_empty_unless_given() -> None:
     assert shell("cat").stdout == b""
     assert shell("cat", stdin=b"a" * 200_000).stdout == b"a" * 200_000
     assert shell("exit 0", stdin=b"a" * 2_000_000).returncode == 0  # it never reads
+
+
+def test_what_a_command_does_not_read_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    done = asyncio.run(proc.run(["sh", "-c", "sleep 0.2; exec >&- 2>&-; exit 3"], seconds=10, stdin=bytes(8_000_000)))
+    gc.collect()  # a future whose exception nobody asked for says so when it goes
+    assert (done.returncode, caplog.text) == (3, "")
 
 
 def test_arguments_are_no_shell_s() -> None:
