@@ -75,13 +75,15 @@ def config_path(option: Path | None) -> Path:
     return default_folder() / "mcp.toml"
 
 
-def load(option: Path | None = None) -> Config:
-    """Read the configuration; raises InvalidFile with every problem, or where there is none."""
+def load(option: Path | None = None, *, may_be_new: bool = False) -> Config:
+    """Read the configuration; raises InvalidFile with every problem, or where there is none, unless it may be new."""
     path = config_path(option)
     if "\0" in str(path):
         raise InvalidInput("--config: a path cannot contain NUL")
     if not path.exists():
-        hint = "write it (see the manual), or try `mcp-agent dev`, which writes one and says how to use it"
+        if may_be_new and not path.is_symlink():
+            return parse("", path)
+        hint = "`mcp node add` makes it for a node of yours; to try MCP here, `mcp-agent dev` writes one"
         raise InvalidFile(str(path), [f"there is no such file; {hint}"])
     return read_toml(path, lambda table: _build(table, path))
 

@@ -17,7 +17,7 @@ from mcp import config as configuration
 from mcp.config import Node
 from mcp.definition_writer import quoted
 from mcp.shared.errors import McpError, NotReady
-from mcp.shared.files import write_atomic
+from mcp.shared.files import private_folder, write_atomic
 from mcp.shared.toml import parse_toml
 
 # From where a statement starts or goes on: strings of four kinds, comments, brackets, line ends, and all else.
@@ -35,7 +35,12 @@ class _Statement:
 
 
 def add_node(path: Path, node: Node) -> None:
-    """Add a node; raises InvalidFile where the result would not be valid, NotReady where the text cannot be changed."""
+    """Add a node, to a new file where there is none.
+
+    Raises InvalidFile where the result would not be valid, NotReady where the text cannot be changed.
+    """
+    if not path.parent.exists():
+        private_folder(path.parent)
     with _locked(path):
         _rewrite(path, lambda text: with_node(text, node), lambda nodes: [*nodes, _as_toml(node)])
 
@@ -138,7 +143,7 @@ def _rewrite(
 ) -> None:
     target = path.resolve()  # a symbolic link stays one
     try:
-        content = target.read_bytes()
+        content = target.read_bytes() if target.exists() else b""
         text = content.decode()
     except OSError as error:
         raise McpError(f"{path}: cannot be read: {error.strerror}") from None
@@ -151,7 +156,7 @@ def _rewrite(
     if after != _with_nodes(before, expected(_nodes_of(before))):
         raise NotReady(f"{path}: its nodes are not plain [[nodes]] tables", "edit the file by hand")
     configuration.parse(new, path)
-    write_atomic(target, new.encode(), target.stat().st_mode & 0o7777)
+    write_atomic(target, new.encode(), target.stat().st_mode & 0o7777 if target.exists() else 0o600)
 
 
 def _with_nodes(document: dict[str, object], nodes: list[object]) -> dict[str, object]:

@@ -5,6 +5,7 @@ Imports nothing heavy before it must: `mcp version` and `mcp --help` never load 
 
 import argparse
 import importlib
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,13 @@ GROUPS = {
     "This program": "completion help version",
 }
 # what a node brings to its end, even if nobody waits for it
-GOES_ON = {"deploy", "undeploy", "sync", "rollback", "stop", "start", "restart", "recover", "upgrade"}
+GOES_ON = {"deploy", "undeploy", "sync", "rollback", "stop", "start", "restart", "recover"}
+_SWITCHES = "a node that has taken over goes on by itself, others keep their agent: see mcp agent status"
+INTERRUPTED_PAIRS = {
+    ("agent", "upgrade"): _SWITCHES,
+    ("agent", "rollback"): _SWITCHES,
+    ("node", "provision"): "run it again: it goes on from there",
+}
 WITHOUT_CONFIGURATION = ("completion",)
 COMPLETE = "__complete"  # what completion scripts call
 
@@ -95,13 +102,21 @@ def main(argv: list[str] | None = None) -> int:
         streams.give_up_stdout()
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        if GOES_ON & set(sys.argv[1:] if argv is None else argv):
-            output.note("mcp: interrupted; a change that a node has begun goes on there: see mcp status")
+        if said := _interrupted(sys.argv[1:] if argv is None else argv):
+            output.note(f"mcp: interrupted; {said}")
         return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")
         streams.give_up_stdout()  # where it is full, Python's own end would complain once more
         return EXIT_FAILED
+
+
+def _interrupted(argv: list[str]) -> str:
+    """What becomes of the work of a command that Ctrl-C has ended; empty where there is none."""
+    pair = next((pair for pair in itertools.pairwise(argv) if pair in INTERRUPTED_PAIRS), None)
+    if pair is not None:
+        return INTERRUPTED_PAIRS[pair]
+    return "a change that a node has begun goes on there: see mcp status" if GOES_ON & set(argv) else ""
 
 
 def _run(argv: list[str]) -> int:
@@ -125,7 +140,7 @@ def _run_in_session(module: Any, args: argparse.Namespace) -> Any:
     from mcp.session import Session
 
     try:
-        return module.run(Session(args.config), args)
+        return module.run(Session(args.config, may_be_new=getattr(args, "node_command", "") == "add"), args)
     except McpError as error:
         if not _answers_by_status(args):
             raise

@@ -31,9 +31,9 @@ class Target:
 class Session:
     """One run of the CLI."""
 
-    def __init__(self, config_option: Path | None) -> None:
-        """Reads the configuration that --config names; raises McpError."""
-        self.config: Config = configuration.load(config_option)
+    def __init__(self, config_option: Path | None, *, may_be_new: bool = False) -> None:
+        """Reads the configuration that --config names, or with `may_be_new` takes none for empty; raises McpError."""
+        self.config: Config = configuration.load(config_option, may_be_new=may_be_new)
 
     @cached_property
     def token(self) -> str:

@@ -3,14 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcp import fleet, output
 from mcp.commands import arguments
 from mcp.config import Node
 from mcp.session import Session
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
 from mcp.shared.times import parse_duration
 from mcp.shared.version import VERSION, skew
 
@@ -37,11 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     upgrade = arguments.add_command(commands, "upgrade", UPGRADE)
     upgrade.add_argument("nodes", nargs="*", metavar="NODE", help="a node of mcp.toml")
     upgrade.add_argument(
-        "--from", dest="folder", type=Path, metavar="DIR", help="where the agents' files are (default: beside mcp)"
+        "--from",
+        dest="folder",
+        type=arguments.folder,
+        metavar="DIR",
+        help="where the agents' files are (default: beside mcp)",
     )
     upgrade.add_argument(
         "--wave",
-        type=arguments.count,
+        type=_wave,
         default=0,
         metavar="N",
         help="N nodes at a time, and no more after one that fails",
@@ -73,6 +76,13 @@ def _add_deadline(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long the agent may take until it serves (default: 60s)",
     )
+
+
+def _wave(text: str) -> int:
+    """A number of nodes as an argparse type."""
+    if arguments.count(text) == 0:
+        raise argparse.ArgumentTypeError("expected 1 node or more; without --wave it is all at once")
+    return int(text)
 
 
 def _deadline(text: str) -> int:
@@ -127,7 +137,15 @@ def _bring_through(session: Session, course: "Course", nodes: Sequence[Node], ar
     for row in rows:
         if row.why:
             output.error(f"{row.node}: {row.why}")
-    return EXIT_DONE if all(row.is_good for row in rows) else EXIT_FAILED
+    return _exit_code(rows)
+
+
+def _exit_code(rows: Sequence["Row"]) -> int:
+    """0 where every node has its agent; where all that went wrong is that ssh did not get there, as for other calls."""
+    failed = [row for row in rows if not row.is_good and row.result != "untouched"]
+    if not failed:
+        return EXIT_DONE
+    return EXIT_UNREACHABLE if all(row.unreachable for row in failed) else EXIT_FAILED
 
 
 def _row_json(row: "Row") -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Arguments that several commands take."""
 
 import argparse
+from pathlib import Path
 
 from mcp.shared.errors import McpError
 from mcp.shared.names import parse_target
@@ -36,6 +37,13 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A sub-command; `summary` begins with a small letter, as in the list of all, and has no full stop."""
     return commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+
+
+def folder(text: str) -> Path:
+    """A folder that is there as an argparse type."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f'"{text}" is not a folder')
+    return Path(text)
 
 
 def count(text: str) -> int:

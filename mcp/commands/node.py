@@ -40,7 +40,7 @@ def _add_provision(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     making = arguments.add_command(commands, "provision", f"{summary}; can be repeated")
     making.add_argument("name", metavar="NODE", help="which one; it is in mcp.toml already")
     making.add_argument("--dry-run", action="store_true", help="show every step and its commands, and change nothing")
-    making.add_argument("--from", dest="folder", type=Path, metavar="DIR", help="where the agent files are")
+    making.add_argument("--from", dest="folder", type=arguments.folder, metavar="DIR", help="where the agent files are")
     making.add_argument("--uid", type=_uid, metavar="N", help="the UID of user mcp there (default: 850); for ever")
     making.add_argument("--listen", default="", metavar="IP", help="where its agent listens (default: its address)")
     making.add_argument("--cert", type=Path, metavar="FILE", help="a certificate, with its chain, of your own")

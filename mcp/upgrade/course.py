@@ -47,6 +47,7 @@ class Row:
     after: str
     result: Result
     why: str = ""
+    unreachable: bool = False  # ssh did not get there
 
     @property
     def is_good(self) -> bool:
@@ -76,7 +77,7 @@ class Course:
         except _Lost as lost:
             return await self._end(node, lost.switch, row, lost.version, say)
         except McpError as error:
-            return replace(row, why=_without(node, error))
+            return replace(row, why=_without(node, error), unreachable=isinstance(error, Unreachable))
         if target is None:
             return replace(row, result=Result.CURRENT)
         return await self._end(node, target[0], row, target[1], say)
@@ -108,7 +109,7 @@ class Course:
         if verdict.state == "answering":
             return replace(row, after=version, result=good, why=verdict.why)
         if verdict.state != "upgraded":
-            return _row_of(row, verdict)
+            return _row_of(row, verdict, node.ssh or node.name)
         say("asking the agent")
         why = await self._why_not(node, version)
         if why:
@@ -187,9 +188,9 @@ def _architecture(node: Node, facts: Facts) -> str:
     return arch
 
 
-def _row_of(row: Row, verdict: Verdict) -> Row:
-    """The row for a verdict that is not good."""
-    hint = f"the agent's log says more: ssh {row.node} journalctl -u mcp-agent"
+def _row_of(row: Row, verdict: Verdict, destination: str) -> Row:
+    """The row for a verdict that is not good; `destination` is ssh's."""
+    hint = f"the agent's log says more: ssh {destination} journalctl -u mcp-agent"
     match verdict.state:
         case "undone":
             return replace(row, result=Result.UNDONE, why=f"{verdict.why}; the old agent is back; {hint}")
@@ -201,7 +202,7 @@ def _row_of(row: Row, verdict: Verdict) -> Row:
             return replace(row, why="the connection was lost before the node had taken over; try again")
         case "lost":
             why = f"the node is no longer reached by ssh; it goes on by itself: see mcp agent status {row.node}"
-            return replace(row, after="", result=Result.UNKNOWN, why=why)
+            return replace(row, after="", result=Result.UNKNOWN, why=why, unreachable=True)
     why = "the node was restarted, or its switch ended, half-way; upgrade it again: that brings it to an end"
     return replace(row, result=Result.UNKNOWN, why=why)
 

@@ -107,7 +107,7 @@ def test_where_it_is_found(tmp_path: Path, home: Path, monkeypatch: pytest.Monke
 
 
 def test_no_file_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InvalidFile, match=r"none\.toml: there is no such file; write it .* `mcp-agent dev`"):
+    with pytest.raises(InvalidFile, match=r"none\.toml: there is no such file; `mcp node add` .* `mcp-agent dev`"):
         configuration.load(tmp_path / "none.toml")
     with pytest.raises(InvalidInput, match="--config: a path cannot contain NUL"):
         configuration.load(Path("a\0b"))

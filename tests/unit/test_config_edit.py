@@ -98,6 +98,13 @@ def test_what_was_added_can_be_removed(data: st.DataObject, fleet: list[str], ne
         assert [node["name"] for node in left.get("nodes", [])] == [other for other in fleet if other != name]
 
 
+def test_the_first_node_makes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config/mcp/mcp.toml"
+    config_edit.add_node(path, NEW)
+    assert path.read_text() == NEW_TEXT
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
 def test_the_file_keeps_its_mode_and_link(tmp_path: Path) -> None:
     real, link = tmp_path / "real.toml", tmp_path / "mcp.toml"
     real.write_text(RIFT)

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from mcp import main
 from mcp.agent_file import AgentFile
+from mcp.commands import agent as commands
 from mcp.commands.agent import _deadline
 from mcp.config import Node
 from mcp.output import LiveLines
@@ -125,7 +127,7 @@ def test_a_verdict_is_waited_for_as_long_as_there_can_be_one(state: str, busy: b
 @pytest.mark.parametrize(
     ("state", "result", "after", "why"),
     [
-        ("undone", Result.UNDONE, "v1", "it fell; the old agent is back; the agent's log says more: ssh ada "),
+        ("undone", Result.UNDONE, "v1", "it fell; the old agent is back; the agent's log says more: ssh op@ada "),
         ("broken", Result.BROKEN, "", "it fell; the agent's log says more"),
         ("failed", Result.FAILED, "v1", "it fell"),
         ("", Result.FAILED, "v1", "the connection was lost before the node had taken over; try again"),
@@ -134,9 +136,45 @@ def test_a_verdict_is_waited_for_as_long_as_there_can_be_one(state: str, busy: b
     ],
 )
 def test_each_bad_end_says_what_to_do(state: str, result: Result, after: str, why: str) -> None:
-    row = course._row_of(Row("ada", "v1", "v1", Result.FAILED), Verdict(state, "v2", "it fell", busy=False))
+    row = course._row_of(Row("ada", "v1", "v1", Result.FAILED), Verdict(state, "v2", "it fell", busy=False), "op@ada")
     assert (row.result, row.after, row.is_good) == (result, after, False)
+    assert row.unreachable == (state == "lost")
     assert row.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([Row("ada", "", "v2", Result.UPGRADED)], 0),
+        ([Row("ada", "", "v2", Result.UPGRADED), Row("bob", "", "", Result.FAILED, unreachable=True)], 4),
+        ([Row("ada", "", "", Result.FAILED, unreachable=True), Row("bob", "", "", Result.UNTOUCHED)], 4),
+        ([Row("ada", "", "", Result.FAILED, unreachable=True), Row("bob", "v1", "v1", Result.UNDONE)], 1),
+    ],
+)
+def test_the_exit_code_tells_whether_only_ssh_failed(rows: list[Row], code: int) -> None:
+    assert commands._exit_code(rows) == code
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--config", "a", "agent", "upgrade", "--wave", "1"], "see mcp agent status"),
+        (["agent", "rollback", "ada"], "see mcp agent status"),
+        (["node", "provision", "ada"], "run it again: it goes on from there"),
+        (["rollback", "agent"], "a change that a node has begun goes on there: see mcp status"),
+        (["ps"], ""),
+    ],
+)
+def test_after_ctrl_c_it_says_what_goes_on(argv: list[str], said: str) -> None:
+    assert main._interrupted(argv).endswith(said)
+    assert bool(main._interrupted(argv)) == bool(said)
+
+
+def test_a_wave_has_a_node() -> None:
+    assert commands._wave("1") == 1
+    for text in ("0", "-1", "x", ""):
+        with pytest.raises(argparse.ArgumentTypeError):
+            commands._wave(text)
 
 
 def test_an_agent_is_trusted_without_ssh_only_once_it_has_gone_on(monkeypatch: pytest.MonkeyPatch) -> None:
