@@ -11,6 +11,7 @@ so that it ends with us, however we end: nothing is left in the background.
 import asyncio
 import hashlib
 import os
+import re
 import secrets
 import shlex
 import stat
@@ -39,6 +40,8 @@ _OPTIONS = (
     *("-oRemoteCommand=none", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-oLogLevel=ERROR"),
     *("-oControlPersist=no", "-oForkAfterAuthentication=no", "-oStdinNull=no", "-oSessionType=default"),
 )
+_CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"  # ssh's words
+_UID = re.compile(rb"mcp-uid:([0-9]{1,10})\s*\Z")
 _WHO = "printf mcp-uid:; id -u; exec cat"  # means the same in every shell that somebody may have there
 # The new file is whole and checked before it has its name.
 _WRITE = """\
@@ -176,12 +179,12 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
     async def _logged_in(self, master: asyncio.subprocess.Process) -> None:
         """Wait for the node's first words; what a login shell prints before them is passed over."""
         assert master.stdout is not None
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, ValueError):  # ValueError: a line without end
             async with asyncio.timeout(LOGIN_SECONDS):
                 while line := await master.stdout.readline():
-                    _, found, uid = line.decode(errors="replace").strip().rpartition("mcp-uid:")
-                    if found and uid.isdigit():
-                        self.uid = int(uid)
+                    if uid := _UID.search(line):
+                        self.uid = int(uid[1])
+                        await self._check_host_key(master)
                         return
                 await self._refused(master)
         raise Unreachable(f"{self.node.name}: ssh: no answer to the login within {LOGIN_SECONDS:g} s", self._by_hand())
@@ -192,15 +195,24 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         said = await master.stderr.read(65536)  # not to its end: a jump host's ssh may hold it open
         raise self._unreachable(said.decode(errors="replace"))
 
+    async def _check_host_key(self, master: asyncio.subprocess.Process) -> None:
+        """Raise Unreachable where ssh let us in, and only warned of another key: StrictHostKeyChecking may say so."""
+        assert master.stderr is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):  # it was said before the login, so it is here, or nothing was
+                said = (await master.stderr.read(65536)).decode(errors="replace")
+                if _CHANGED in said:
+                    raise self._unreachable(said)
+
     def _unreachable(self, said: str) -> Unreachable:
         """The error for what ssh printed, with what to do about the failures that everybody meets."""
         lines = [line.strip() for line in said.splitlines() if line.strip()] or ["failed without a word"]
         # ssh's own last word on host keys comes before what it says of the end of the connection
         last = next((line for line in lines if line.startswith("Host key verification failed")), lines[-1])
         hint = self._by_hand()
-        if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
+        if _CHANGED in said:
             offending = next((line for line in lines if line.startswith("Offending")), "the known key is another one")
-            last = f"{last} Its host key has changed: {offending}"
+            last = f"Host key verification failed. Its host key has changed: {offending}"
             hint = "if the node was really installed anew, remove that line (ssh-keygen -R), then " + hint
         elif "Host key verification failed" in said:
             last = f"{last} Its host key is not known yet"

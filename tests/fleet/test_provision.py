@@ -151,8 +151,12 @@ def test_an_unknown_and_a_changed_host_key_are_refused(operator: Operator, bare:
     keys = {line.split()[0]: line.split()[2] for line in good.splitlines()}
     other = keys[bare["thirteen"].address]
     operator.known_hosts.write_text(f"{bare['twelve'].address} ssh-ed25519 {other}\n")
-    said = refused(provision(operator, "twelve"), 4)
-    assert f"Its host key has changed: Offending ED25519 key in {operator.known_hosts}:1; if the node was" in said
+    config = operator.ssh_config.read_text()
+    for checking in ("yes", "no"):  # with "no" ssh warns, and goes on with a key
+        operator.ssh_config.write_text(config.replace("HostKeyChecking yes", f"HostKeyChecking {checking}"))
+        said = refused(provision(operator, "twelve"), 4)
+        assert f"Its host key has changed: Offending ED25519 key in {operator.known_hosts}:1; if the node was" in said
+    operator.ssh_config.write_text(config)
     operator.known_hosts.write_text(good)
 
 

@@ -22,6 +22,7 @@ printf '%s\\n' "${SSH_AUTH_SOCK:-no agent}" >"$FAKE/agent"
 while test "$1" != --; do shift; done
 printf '%s\\n' "$2" >"$FAKE/destination"
 if test -e "$FAKE/refuse"; then cat "$FAKE/refuse" >&2; exit 255; fi
+if test -e "$FAKE/warn"; then cat "$FAKE/warn" >&2; fi
 if test -e "$FAKE/motd"; then cat "$FAKE/motd"; fi
 PATH="$FAKE/there:$PATH" exec sh -c "$3"
 """
@@ -159,6 +160,23 @@ def test_why_ssh_failed_and_what_to_do(far: Path, said: str, shown: str) -> None
     with pytest.raises(Unreachable, match=shown) as caught:
         run("true")
     assert "\n" not in str(caught.value)
+
+
+def test_a_changed_host_key_is_refused_even_where_ssh_only_warns(far: Path) -> None:
+    (far / "warn").write_text(CHANGED.replace("Host key verification failed.\n", ""))
+    with pytest.raises(Unreachable, match="Its host key has changed: Offending ED25519 key"):
+        run("true")
+    (far / "warn").write_text("Welcome\n")
+    assert run("true").returncode == 0
+
+
+@pytest.mark.parametrize("said", ["x" * 2_000_000, "mcp-uid:\u00b2\n", "mcp-uid:" + "9" * 5000 + "\n"])
+def test_what_is_no_login_is_one_line(far: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (far / "motd").write_text(said)
+    (far / "uid").write_text("no number\n")
+    monkeypatch.setattr("mcp.ssh.LOGIN_SECONDS", 0.5)
+    with pytest.raises(Unreachable, match=r"^rift: ssh: no answer to the login"):
+        run("true")
 
 
 def test_255_is_ssh_s_own(far: Path) -> None:
