@@ -41,13 +41,13 @@ def add_node(path: Path, node: Node) -> None:
     """
     if not path.parent.exists():
         private_folder(path.parent)
-    with _locked(path):
+    with locked(path):
         _rewrite(path, lambda text: with_node(text, node), lambda nodes: [*nodes, _as_toml(node)])
 
 
 def remove_node(path: Path, name: str) -> None:
     """Remove a node that is there; raises McpError as `add_node` does."""
-    with _locked(path):
+    with locked(path):
         _rewrite(path, lambda text: without_node(text, name), lambda nodes: [n for n in nodes if _name(n) != name])
 
 
@@ -179,8 +179,8 @@ def _as_toml(node: Node) -> dict[str, str]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One at a time: the second of two who add nodes must see the first one's. The lock is on the folder."""
+def locked(path: Path) -> Iterator[None]:
+    """One at a time: the second of two who change what is beside `path` must see what the first one did."""
     descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

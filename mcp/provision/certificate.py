@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mcp import agent_file
 from mcp.config import CA_FILE, Config
+from mcp.config_edit import locked
 from mcp.node_account import USER
 from mcp.provision.agent import CERTS, Settings, as_mcp, public_file
 from mcp.provision.steps import File, Steps
@@ -63,7 +64,9 @@ class Authority:
         if not steps.dry_run:
             if not self.cert.parent.exists():
                 private_folder(self.cert.parent)
-            await self.run("ca", "--cert", str(self.cert), "--key", str(self.key))
+            with locked(self.cert):
+                if not self.cert.exists():  # made meanwhile, by the first provisioning of another node
+                    await self.run("ca", "--cert", str(self.cert), "--key", str(self.key))
         steps.changed_here(what, f"mcp-agent cert ca --cert {self.cert} --key {self.key}")
 
 

@@ -9,10 +9,12 @@ from typing import TypeVar
 
 from mcp.client import Agent
 from mcp.config import read_ca
+from mcp.config_edit import locked
 from mcp.provision.agent import as_mcp
 from mcp.provision.steps import Command, Steps
 from mcp.session import Session
 from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
+from mcp.shared.files import private_folder
 
 T = TypeVar("T")
 
@@ -26,15 +28,11 @@ async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int
 
     With MCIAS accounts are not the node's business, and nothing is done.
     """
-    token = "" if not session.token_from_environment() and not session.config.token_path.exists() else session.token
     if session.config.mcias is not None:
-        return token
-    where = session.config.token_path
-    if not token:
-        token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-        if not steps.dry_run:
-            session.store_token(token)  # before the node knows it: what is registered is never lost
-        steps.changed_here(f"token: a new one, in {where}")
+        return _own_token(session)
+    token, is_new = _token(session, keep=not steps.dry_run)
+    if is_new:
+        steps.changed_here(f"token: a new one, in {session.config.token_path}")
     elif await asyncio.to_thread(_is_known, steps, session, ca, token):
         steps.ok("token: the agent knows it")
         return token
@@ -44,6 +42,28 @@ async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int
     except McpError as error:
         raise McpError(str(error), "--account NAME registers it under another name") from None
     return token
+
+
+def _own_token(session: Session) -> str:
+    """The operator's; "" where there is none."""
+    is_there = session.token_from_environment() or session.config.token_path.exists()
+    return session.token if is_there else ""
+
+
+def _token(session: Session, *, keep: bool) -> tuple[str, bool]:
+    """The operator's token, and whether it is a new one, which is kept before any node knows it."""
+    if token := _own_token(session):
+        return token, False
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    if not keep:
+        return token, True
+    if not session.config.token_path.parent.exists():
+        private_folder(session.config.token_path.parent)
+    with locked(session.config.token_path):
+        if made := _own_token(session):  # meanwhile, by the provisioning of another node
+            return made, False
+        session.store_token(token)
+    return token, True
 
 
 async def answers(steps: Steps, session: Session, ca: Path, token: str, version: str) -> None:

@@ -1,6 +1,10 @@
 """The parts of provisioning that need no node: addresses, the configuration it writes, and what it will not touch."""
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -8,10 +12,13 @@ from agent.auth import is_token
 from agent.config import load
 from mcp import config as configuration
 from mcp.config import MciasConfig, Node
-from mcp.provision import agent, check
+from mcp.provision import agent, certificate, check
 from mcp.provision.agent import config_text, listen_address, settings_of, unit_text
+from mcp.provision.steps import Steps
+from mcp.session import Session
 from mcp.shared.errors import InvalidInput, NotReady
 from mcp.shared.url import Endpoint
+from mcp.ssh import Ssh
 
 RIFT = Node("rift", "10.0.0.5:9444")
 
@@ -95,3 +102,41 @@ def test_the_fleet_s_own_ca_is_taken_where_no_other_is_named(tmp_path: Path) -> 
     assert configuration.load(path).ca_cert == tmp_path / "ca.pem"
     path.write_text('[auth]\nca_cert = "/etc/other.pem"\n')
     assert configuration.load(path).ca_cert == Path("/etc/other.pem")
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, module: object, other: Callable[[], object]) -> None:
+    """Have another provisioning do its part just before we get the lock."""
+
+    @contextmanager
+    def locked(_path: Path) -> Iterator[None]:
+        other()
+        yield
+
+    monkeypatch.setattr(module, "locked", locked)
+
+
+def test_two_first_provisionings_at_once_make_one_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MCP_TOKEN", raising=False)
+    path = tmp_path / "mcp.toml"
+    path.write_text("")
+    meanwhile(monkeypatch, check, lambda: Session(path).store_token("mcp_theirs"))
+    assert check._token(Session(path), keep=True) == ("mcp_theirs", False)
+    assert check._token(Session(path), keep=True) == ("mcp_theirs", False)
+
+
+def test_a_dry_run_keeps_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MCP_TOKEN", raising=False)
+    path = tmp_path / "mcp.toml"
+    path.write_text("")
+    token, is_new = check._token(Session(path), keep=False)
+    assert (is_token(token), is_new, [each.name for each in tmp_path.iterdir()]) == (True, True, ["mcp.toml"])
+
+
+def test_two_first_provisionings_at_once_make_one_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mcp.toml"
+    path.write_text("")
+    authority = certificate.Authority(configuration.load(path), None)
+    meanwhile(monkeypatch, certificate, lambda: authority.cert.write_text("theirs"))
+    steps = Steps(cast("Ssh", None), lambda _state, _what, _details: None, dry_run=False)
+    asyncio.run(authority.make(steps))
+    assert authority.cert.read_text() == "theirs"
