@@ -21,6 +21,7 @@ class View:
     """Logs as they are, byte for byte; the other views change how a piece is rendered."""
 
     one_stream = False  # whether what a container wrote to stderr goes to stdout as well
+    unfinished = False  # whether the last line shown has not ended yet
 
     def show(self, pieces: Iterable[Piece]) -> None:
         """Write pieces as they come, with as few writes as their streams allow."""
@@ -35,6 +36,7 @@ class View:
             parts.append(self.render(origin, data))
         if parts:
             output.write_bytes(b"".join(parts), to_stderr=stream)
+            self.unfinished = parts[-1][-1:] not in (b"", b"\n")
 
     def render(self, origin: Origin, data: bytes) -> bytes:  # noqa: ARG002 - what others need
         """What to write for a piece."""
@@ -42,6 +44,9 @@ class View:
 
     def marker(self, text: str) -> None:
         """Say on stderr, between the lines, what happened."""
+        if self.unfinished and output.is_one_terminal():
+            output.write_bytes(b"\n", to_stderr=True)
+            self.unfinished = False
         output.marker(text)
 
     def end(self) -> None:
@@ -114,6 +119,7 @@ class Prefixed(View):
         """Say what happened, on a line of its own."""
         if self._open.pop(not self._one_terminal, None) is not None:
             output.write_bytes(b"\n", to_stderr=True)
+            self.unfinished = False
         super().marker(text)
 
 

@@ -16,6 +16,7 @@ from agent.logs.tracker import Removed, Run, Tracker
 from mcp.shared.errors import InvalidInput
 
 NOWHERE = Position("")
+GONE = 3.0  # seconds after which a container whose end nobody saw is said to be gone
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,20 @@ class ComponentLog:
             async with aclosing(self._resume(source)) as pieces:
                 async for piece in pieces:
                     yield piece
+            news = "" if self._wanted.cursor else self._attached(run)
             while True:
                 source = run.seen.source
                 self._reading = replace(self._reading, follow=run.over)
                 async with aclosing(self._read(source, self._readers(source))) as pieces:
                     async for piece in pieces:
+                        if news:  # with the first batch, whose place is one to go on from
+                            piece.batch.notice = "; ".join(filter(None, [news, piece.batch.notice]))
+                            news = ""
                         yield piece
                 if not run.seen.running:
                     yield self._notice(source, f"exited with code {run.seen.exit_code}")
+                elif run.over.is_set() and await self._is_gone(tracker, run):
+                    yield self._notice(source, f"the container {source.container} is gone")
                 try:
                     following = await self._in_window(tracker.run_after(run))
                 except Removed:
@@ -104,13 +111,31 @@ class ComponentLog:
         except TimeoutError:
             return None
 
+    @staticmethod
+    def _attached(run: Run) -> str:
+        source = run.seen.source
+        version = f", {run.seen.version}" if run.seen.version else ""
+        return f"{source.service}/{source.component}: attached to {source.container}{version}"
+
+    @staticmethod
+    async def _is_gone(tracker: Tracker, run: Run) -> bool:
+        """Whether nothing follows a run of which nobody saw how it ended, as podman starts or a deploy replaces it."""
+        try:
+            async with asyncio.timeout(GONE):
+                await tracker.run_after(run)
+        except TimeoutError:
+            return True
+        except Removed:
+            return False
+        return False
+
     def _go_on(self, run: Run, following: Run) -> str:
         """Prepare for the next run, and say what it is."""
         window = replace(self._wanted.window, since=None, tail=None)
         if run.seen.source.identifier == following.seen.source.identifier:
             if self._reading.after is not None:
                 self._reading = replace(self._reading, window=window)
-            return "started again"
+            return "started again" if not run.seen.running else "ended, and was started again"
         self._reading = Reading(window, self._wanted.timed)
         return f"replaced by {following.seen.version or following.seen.source.identifier[:12]}"
 

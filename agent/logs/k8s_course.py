@@ -15,6 +15,7 @@ from agent.logs.model import Batch, Position, Window
 from agent.logs.segments import Mark, Segment
 
 BLOCK = 512 * 1024  # bytes of records for one batch: fits into a processor's cache, which is worth a third of the time
+GATHERED = 8 * BLOCK  # bytes at most between the beginning of a line and the place where reading goes on
 MISSING = "lines may be missing: the log was rotated faster than it was read"
 TRUNCATED = "the log file was truncated; lines may be missing"
 NOT_WATCHED = "lines may be missing: the log was rotated unseen, or several times at once"
@@ -91,7 +92,9 @@ class Course:
         self._offset = offset
 
     def _gather(self, view: View, stderr: bool, mark: Mark, start: int, end: int) -> None:
-        """Read the parts of a line that lie before the place where the reading begins."""
+        """Read the parts of a line that lie before the place where the reading begins. Raises ValueError."""
+        if end - start > GATHERED:
+            raise ValueError("not a place that a reading gave")
         records = view.pread(end - start, start).split(b"\n")
         wanted = [record for record in records if (kind_of(record) or (not stderr, True)) == (stderr, False)]
         if wanted:

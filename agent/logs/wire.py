@@ -19,7 +19,7 @@ def query_of(request: pb.LogsRequest) -> Query:
     ways = (bool(request.service or request.component), bool(request.targets), request.all)
     if sum(ways) > 1:
         raise InvalidInput("service: name one, several as targets, or ask for all")
-    pairs = [(target.service, target.component) for target in request.targets]
+    pairs = list(dict.fromkeys((target.service, target.component) for target in request.targets))
     targets = [] if request.all else pairs or [(request.service, request.component)]
     for service, component in targets:
         check_name("service", service)

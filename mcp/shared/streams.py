@@ -13,6 +13,13 @@ def replace_closed_streams() -> None:
 
 
 def give_up_stdout() -> None:
-    """After a broken pipe or a full disk: let nothing else be written, so that Python's own end is silent."""
+    """After a broken pipe or a full disk: let nothing else be written, so that Python's own end is silent.
+
+    Where stderr goes the same way (`2>&1 |`), it is given up as well.
+    """
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(devnull, sys.stderr.fileno())

@@ -14,6 +14,8 @@ from tests.component.fakes import WEB, wait_for
 from tests.component.processes import resident_bytes
 from tests.component.wire import connected, request_for
 
+ATTACHED = "--- web/api: attached to web-api, 1.0.0 ---\n"
+
 
 def deploy(rig: Rig, name: str = "web") -> None:
     """Deploy a service with one component."""
@@ -82,6 +84,8 @@ def test_followers_are_told(rig: Rig) -> None:
     for follower in followers:
         out, err = follower.communicate(timeout=5)
         assert "web: starting\n" in out
+        assert err.startswith(ATTACHED)
+        err = err.removeprefix(ATTACHED)
         assert re.fullmatch(
             "mcp: rift: the connection was lost after [0-9]+ B of logs; what followed is missing.*\n", err
         )
@@ -99,7 +103,8 @@ def test_following_goes_on_until_the_component_is_removed(rig: Rig) -> None:
     assert follower.poll() is None
     assert rig.agent.cli.run("undeploy", "web").code == 0
     out, err = follower.communicate(timeout=10)
-    assert (follower.returncode, err) == (0, "--- web/api: exited with code 0 ---\n--- web/api: removed ---\n")
+    said = ["attached to web-api, 1.0.0", "exited with code 0", "removed"]
+    assert (follower.returncode, err) == (0, "".join(f"--- web/api: {text} ---\n" for text in said))
     assert out.endswith("web: stopping\n")
 
 
@@ -111,7 +116,7 @@ def test_a_client_that_goes_away_leaves_no_podman(rig: Rig, number: int) -> None
     assert follower.stdout.readline() == "web: starting\n"
     follower.send_signal(number)
     _, err = follower.communicate(timeout=5)
-    assert err == ""
+    assert err == ATTACHED
     wait_for(lambda: not rig.fake.processes(), 1.5, "the end of podman")
 
 
@@ -140,7 +145,7 @@ def test_a_killed_agent_leaves_no_followers(rig: Rig) -> None:
     rig.agent.kill()
     _, err = follower.communicate(timeout=15)
     assert follower.returncode == 4
-    assert len(err.splitlines()) == 1
+    assert len(err.removeprefix(ATTACHED).splitlines()) == 1
     wait_for(lambda: not rig.fake.processes(), 1.5, "the end of podman")
     rig.restart()
 

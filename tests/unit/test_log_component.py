@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent.kept_log_table import KeptLog
+from agent.logs import component
 from agent.logs.component import ComponentLog, Wanted, parse_cursor
 from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
 from agent.logs.tracker import Removed, Tracker
@@ -105,10 +106,48 @@ def test_a_follower_goes_on_through_an_end_a_start_and_a_replacement() -> None:
         await wait_for("new\n")
 
     assert followed(logged, world, Wanted(Window(), False), play) == [
-        *("one\n", "last words\n", "web/api: exited with code 3"),
+        *("web/api: attached to web-api, 1.0.0", "one\n", "last words\n", "web/api: exited with code 3"),
         *("web/api: started again", "again\n"),
         *("web/api: replaced by 1.2.4", "new\n"),
     ]
+
+
+def test_an_end_that_nobody_saw_is_told_by_the_next_start() -> None:
+    logged, world = Logged(), World(seen())
+
+    async def play(wait_for: Show) -> None:
+        await wait_for("attached")
+        world.now = seen(started="two")
+        await wait_for("started")
+
+    assert followed(logged, world, Wanted(Window(), False), play)[1:] == ["web/api: ended, and was started again"]
+
+
+def test_a_container_that_somebody_removed_is_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(component, "GONE", 0.3)
+    logged, world = Logged(), World(seen())
+
+    async def play(wait_for: Show) -> None:
+        await wait_for("attached")
+        world.now = None
+        await wait_for("gone")
+        world.now = seen("id2")
+        await wait_for("replaced")
+
+    assert followed(logged, world, Wanted(Window(), False), play)[1:] == [
+        "web/api: the container web-api is gone",
+        "web/api: replaced by 1.0.0",
+    ]
+
+
+def test_a_follower_that_comes_back_is_not_told_once_more_what_it_is_attached_to() -> None:
+    logged, world = Logged(), World(seen())
+    logged.lines = {"id1": ["one", "two"]}
+
+    async def play(wait_for: Show) -> None:
+        await wait_for("two")
+
+    assert followed(logged, world, Wanted(Window(), False, "id1/1+0"), play) == ["two\n"]
 
 
 def test_following_ends_with_the_component() -> None:
@@ -119,7 +158,10 @@ def test_following_ends_with_the_component() -> None:
         world.now = Removed()
         await wait_for("removed")
 
-    assert followed(logged, world, Wanted(Window(), False), play) == ["web/api: removed"]
+    assert followed(logged, world, Wanted(Window(), False), play) == [
+        "web/api: attached to web-api, 1.0.0",
+        "web/api: removed",
+    ]
 
 
 def test_the_tail_is_of_the_first_container_only() -> None:
@@ -132,7 +174,12 @@ def test_the_tail_is_of_the_first_container_only() -> None:
         await wait_for("five")
 
     shown = followed(logged, world, Wanted(Window(tail=1), False), play)
-    assert shown == ["two\n", "web/api: replaced by 1.0.0", "three\nfour\nfive\n"]
+    assert shown == [
+        "web/api: attached to web-api, 1.0.0",
+        "two\n",
+        "web/api: replaced by 1.0.0",
+        "three\nfour\nfive\n",
+    ]
 
 
 def once(logged: Logged, wanted: Wanted, kept: KeptLog | None) -> list[str]:
@@ -196,7 +243,8 @@ def test_a_follower_ends_with_its_window(running: bool) -> None:
         async with asyncio.timeout(5):
             return [text async for piece in pieces for text in (piece.batch.data.decode(), piece.batch.notice) if text]
 
-    assert asyncio.run(go()) == ["one\n"] + ([] if running else ["web/api: exited with code 0"])
+    shown = ["one\n", "web/api: attached to web-api, 1.0.0"]  # a batch's text comes before its notice here
+    assert asyncio.run(go()) == shown + ([] if running else ["web/api: exited with code 0"])
 
 
 def test_a_window_that_has_ended_is_not_followed() -> None:
