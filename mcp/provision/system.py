@@ -1,12 +1,13 @@
 """The system below the agent: Debian, its packages, and the account that podman runs as."""
 
+import re
 from dataclasses import dataclass
 
 from mcp.agent_file import architecture
 from mcp.config import Node
 from mcp.node_account import HOME, UID, USER, account_steps
 from mcp.provision.steps import Command, Steps
-from mcp.shared.errors import McpError, NotReady
+from mcp.shared.errors import McpError, NotReady, shown
 from mcp.ssh import Ssh
 
 RELEASES = ("12", "13")
@@ -34,6 +35,8 @@ test ! -d /run/systemd/system || echo "systemd yes"
 echo "addresses $(hostname -I 2>/dev/null)"
 echo "account $(getent passwd "$1")"
 """
+_PASSWD = re.compile(rf"{USER}(:[^:]*)(:[0-9]{{1,10}}){{2}}(:[^:]*){{3}}")
+_NUMBER = re.compile("[0-9]{1,4}")
 _ASK_PYTHON = "import sys; print(*sys.version_info[:2])"
 
 
@@ -66,7 +69,15 @@ async def look(ssh: Ssh) -> Facts:
         raise NotReady(f"{node.name} does not run systemd", "the agent needs it: boot the node with systemd")
     arch = architecture(known.get("machine", ""))
     check_architecture(node, arch)
-    return Facts(known["release"], arch, tuple(known.get("addresses", "").split()), known.get("account", ""))
+    return Facts(known["release"], arch, tuple(known.get("addresses", "").split()), _account(node, known))
+
+
+def _account(node: Node, known: dict[str, str]) -> str:
+    """mcp's line as passwd(5) has it, or ""; raises McpError where it is anything else."""
+    line = known.get("account", "")
+    if line and not _PASSWD.fullmatch(line):
+        raise McpError(f"{node.name}: its entry of user {USER} in passwd is not understood: {shown(line)}")
+    return line
 
 
 def check_architecture(node: Node, arch: str) -> None:
@@ -108,7 +119,8 @@ async def packages(steps: Steps, release: str) -> None:
     if missing and steps.dry_run:
         return
     version = (await steps.ssh.check(["python3", "-I", "-c", _ASK_PYTHON])).split()
-    if tuple(map(int, version)) < PYTHON:
+    numbers = tuple(int(word) for word in version if _NUMBER.fullmatch(word))
+    if numbers < PYTHON:
         raise McpError(f"{steps.ssh.node.name}: python3 is {'.'.join(version)}, and the agent needs 3.11 or newer")
 
 

@@ -12,11 +12,11 @@ from agent.auth import is_token
 from agent.config import load
 from mcp import config as configuration
 from mcp.config import MciasConfig, Node
-from mcp.provision import agent, certificate, check
+from mcp.provision import agent, certificate, check, system
 from mcp.provision.agent import config_text, listen_address, settings_of, unit_text
 from mcp.provision.steps import Steps
 from mcp.session import Session
-from mcp.shared.errors import InvalidInput, NotReady
+from mcp.shared.errors import InvalidInput, McpError, NotReady
 from mcp.shared.url import Endpoint
 from mcp.ssh import Ssh
 
@@ -88,6 +88,17 @@ def test_the_unit_has_the_uid_everywhere() -> None:
     assert "Environment=XDG_RUNTIME_DIR=/run/user/4321\n" in text
     assert "After=network-online.target user@4321.service" in text
     assert f"ExecStart=/usr/bin/python3 -I {agent.AGENT} server --config {agent.CONFIG}\n" in text
+
+
+@pytest.mark.parametrize("line", ["mcp:x:\x1b[31mNaN", "mcp", "mcp:x:850", "other:x:850:850::/srv/mcp:/bin/sh"])
+def test_an_account_that_is_none_is_one_line(line: str) -> None:
+    with pytest.raises(McpError, match=r"^rift: its entry of user mcp in passwd is not understood: \"[ -~]+\"$"):
+        system._account(RIFT, {"account": line})
+
+
+def test_an_account_is_taken_as_it_is() -> None:
+    for line in ("mcp:x:850:850:MCP agent:/srv/mcp:/bin/bash", ""):
+        assert system._account(RIFT, {"account": line}) == line
 
 
 def test_tokens_made_here_are_those_of_agents() -> None:
