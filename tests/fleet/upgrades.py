@@ -12,6 +12,7 @@ from pathlib import Path
 from mcp.shared.pki import make_ca
 from tests.agents import SYSTEM_PATH, Cli, Outcome
 from tests.fleet.install import PORT, install
+from tests.fleet.operator import WRAPPER
 from tests.zipapps import OWN_ARCH, PYTHON, built, forged
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
@@ -27,7 +28,6 @@ name = "web"
 image = "localhost/mcp-web:1.0.0"
 ports = ["8080:8080"]
 """
-WRAPPER = '#!/bin/sh\nexec /usr/bin/ssh -F {config} "$@"\n'
 
 
 def agent_file(folder: Path, version: str, arch: str = OWN_ARCH, **modules: str) -> Path:
