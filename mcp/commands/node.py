@@ -43,6 +43,9 @@ def _add_provision(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     making.add_argument("--from", dest="folder", type=arguments.folder, metavar="DIR", help="where the agent files are")
     making.add_argument("--uid", type=_uid, metavar="N", help="the UID of user mcp there (default: 850); for ever")
     making.add_argument("--listen", default="", metavar="IP", help="where its agent listens (default: its address)")
+    making.add_argument(
+        "--replace-certificate", action="store_true", help="also where the node's is of another operator's authority"
+    )
     making.add_argument("--cert", type=Path, metavar="FILE", help="a certificate, with its chain, of your own")
     making.add_argument("--key", type=Path, metavar="FILE", help="its key")
     making.add_argument("--account", metavar="NAME", help="whose your token is there (default: your user name)")
@@ -88,7 +91,9 @@ def _provision(session: Session, args: argparse.Namespace) -> int:
 
     node = session.config.node(args.name)
     account = check_name("--account", args.account) if args.account else _user_name()
-    options = Options(args.dry_run, args.folder, args.uid, args.listen, Own(args.cert, args.key), account)
+    options = Options(
+        args.dry_run, args.folder, args.uid, args.listen, Own(args.cert, args.key, args.replace_certificate), account
+    )
     changes = provision(session, node, options, _report)
     if args.dry_run:
         would = f"{changes} changes would be made, none was" if changes else "nothing to change"

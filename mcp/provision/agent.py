@@ -139,7 +139,7 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
         return agent.version
     if there and await _active(steps):
         version = (await steps.ssh.check(as_mcp(uid, "version"), root=True)).split()[-1]
-        steps.ok(f"agent: {version} serves; `mcp agent upgrade {name}` makes it {agent.version}")
+        steps.ok(f"agent: {version} serves and stays; `mcp agent upgrade {name}` puts {agent.version} in its place")
         return version
     content, new = await asyncio.to_thread(agent.content), f"{AGENT}.new"
     try:

@@ -24,10 +24,14 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Own:
-    """A certificate (with its chain) and key that the operator has; both or neither."""
+    """A certificate (with its chain) and key that the operator has; both or neither.
+
+    `replace`: a certificate of another authority may be replaced by one of the fleet's.
+    """
 
     cert: Path | None = None
     key: Path | None = None
+    replace: bool = False
 
 
 class Authority:
@@ -81,6 +85,8 @@ async def have(steps: Steps, authority: Authority, settings: Settings, own: Own,
     if own.cert is not None and own.key is not None:
         await _install_own(steps, authority, settings, own.cert, own.key)
         return
+    if not own.replace:
+        await _refuse_foreign(steps, authority)
     await authority.make(steps)
     if authority.cert.exists():  # not so in a first dry run
         await public_file(steps, NODE_CA, authority.cert.read_bytes())
@@ -102,6 +108,17 @@ async def have(steps: Steps, authority: Authority, settings: Settings, own: Own,
     why, good = await _judged(steps, settings, host, uid)
     if not good:
         raise McpError(f"{node.name}: the new certificate is not good: {why}")
+
+
+async def _refuse_foreign(steps: Steps, authority: Authority) -> None:
+    """Raise NotReady where the node's certificate is another authority's: whoever trusts that would be locked out."""
+    there = await steps.sha256(NODE_CA)
+    ours = sha256(authority.cert.read_bytes()).hexdigest() if authority.cert.exists() else ""
+    if there not in ("", ours):
+        raise NotReady(
+            f"{steps.ssh.node.name}: its certificate is of another authority than {authority.cert}",
+            "take over ca.pem and ca.key of whoever set the node up, or give --replace-certificate",
+        )
 
 
 async def _judged(steps: Steps, settings: Settings, host: str, uid: int) -> tuple[str, bool]:

@@ -292,6 +292,21 @@ def test_a_certificate_of_ones_own_must_be_for_the_node(bare: Fleet, operator: O
     assert refused(provision(operator, "twelve", "--cert", str(cert)), 2) == "mcp: --cert and --key belong together"
 
 
+def test_another_operator_s_certificate_is_not_replaced_unasked(
+    bare: Fleet, operator: Operator, tmp_path: Path
+) -> None:
+    other = Operator(tmp_path, bare)
+    other.write_config(*tables(bare))
+    before = bare["twelve"].run(["sh", "-c", "sha256sum /srv/mcp/certs/*"]).stdout
+    assert "is of another authority" in refused(provision(other, "twelve"), 1)
+    assert bare["twelve"].run(["sh", "-c", "sha256sum /srv/mcp/certs/*"]).stdout == before
+    assert not [*other.config.parent.glob("ca.*")]
+    assert provision(other, "twelve", "--replace-certificate", "--account", "other").code == 0
+    assert refused(provision(operator, "twelve"), 1)
+    assert provision(operator, "twelve", "--replace-certificate").code == 0
+    assert states(provision(operator, "twelve")) == {"ok"}
+
+
 # --- Debian 13, through sudo, with a package from a mirror, and interrupted all the time ---
 
 
