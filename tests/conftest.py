@@ -1,6 +1,7 @@
 """What every test run starts from: the shared fixtures, a clean environment, and no skipped test in CI."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -14,6 +15,10 @@ _NOISE = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH", "PIP_FIND
 for _name in _NOISE:
     os.environ.pop(_name, None)
 
+
+# A shell lets what it starts in the background ignore ^C, and children inherit that; ours are sent ^C in tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a machine that does other things as well.
 settings.register_profile("mcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -42,7 +42,7 @@ async def inspect(podman: Podman, names: Sequence[str]) -> list[dict[str, Any]]:
     """What podman says of the containers among `names` that there are. Raises McpError."""
     if not names:
         return []
-    command = ["inspect", "--type=container"]
+    command = ["container", "inspect"]
     completed = await proc.run(podman.argv([*command, *names]), seconds=podman.timeout)
     if completed.returncode != 0:  # one is missing, or podman has another trouble: the list of all tells which
         there = await podman.find(*names)

@@ -36,6 +36,7 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "version": ({"--format=json"}, set(), set(), 0),
     "ps": ({"--all", "--no-trunc", "--format=json"}, set(), set(), 0),
     "inspect": ({"--type=container"}, set(), set(), -1),
+    "container inspect": (set(), set(), set(), -1),
     "image inspect": (set(), set(), set(), -1),
     "images": ({"--format=json"}, set(), set(), 0),
     "healthcheck run": (set(), set(), set(), 1),
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
-    words = 2 if argv[:1] in (["image"], ["network"], ["healthcheck"]) else 1
+    words = 2 if argv[:1] in (["container"], ["image"], ["network"], ["healthcheck"]) else 1
     command, rest = " ".join(argv[:words]), argv[words:]
     if command not in FORMS:
         refuse(argv, f"unrecognized command `podman {command}`")
@@ -313,6 +314,9 @@ def do_inspect(options: Options, arguments: list[str]) -> None:
     for name, container in found.items():
         if container is None:
             fail(f"inspecting object: no such container {name}")
+
+
+do_container_inspect = do_inspect
 
 
 def _inspected(container: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     (new("x", WEB, cmd=("nosuch",)), "OCI runtime attempted to invoke a command that was not found"),
     ([*INSPECT, "x"], ""),
     ([*INSPECT, "x", "w"], ""),
+    (["container", "inspect", "x", "w"], ""),
+    (["container", "inspect", "nosuch"], "no such container"),
     (["start", "x"], "executable file not found in $PATH"),
     ([*RM, "x"], ""),
     (new("x", WEB, network="testnet", user="0:0", volumes=("/tmp:/tmp:ro",), cmd=("worker",)), ""),
@@ -150,7 +152,7 @@ def summary(argv: Sequence[str], done: Done, message: str) -> object:
 def _read(command: str, out: str) -> object:
     if command == "ps":
         return sorted((str(row["Names"]), *_row(row)) for row in json.loads(out))
-    if command == "inspect":
+    if command in ("inspect", "container"):
         return [(row["State"]["Status"], row["RestartCount"], _detail(details)) for row, details in _inspected(out)]
     if command == "image":
         return [(len(row["Id"]), len(row["Digest"]), row["Architecture"]) for row in json.loads(out)]

@@ -97,7 +97,7 @@ def test_podman_that_hangs(site: Upgrades) -> None:
     finally:
         node.run(["rm", "/usr/local/bin/podman"])
     assert shown(site, 0)[1] == {"twelve": "running", "thirteen": "running"}
-    eventually(lambda: node.run(["pgrep", "-u", "mcp", "-x", "sleep"], check=False).returncode == 1)
+    eventually(lambda: node.run(["pgrep", "-u", "mcp", "-f", "^sleep 600$"], check=False).returncode == 1)
 
 
 # --- nodes and agents that are not there ---

@@ -150,6 +150,7 @@ def test_an_agent_that_hangs_is_restarted(site: Installed) -> None:
     site.node.run(["mkdir", "-p", f"{UNIT}.d"])
     site.node.write(f"{UNIT}.d/test.conf", "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=100ms\n")
     site.systemctl("daemon-reload")
+    site.systemctl("reset-failed", "mcp-agent.service")  # the tests before have started it often enough
     site.systemctl("restart", "mcp-agent.service")
     try:
         before, pid = containers(site.node), site.pid
@@ -170,6 +171,7 @@ def test_an_agent_that_hangs_is_restarted(site: Installed) -> None:
 def test_a_wrong_configuration_is_not_tried_again(site: Installed) -> None:
     right = site.node.run(["cat", "/srv/mcp/mcp-agent.toml"]).stdout
     site.node.write("/srv/mcp/mcp-agent.toml", right + "colour = 1\n", owner="mcp", mode=0o600)
+    site.systemctl("reset-failed", "mcp-agent.service")
     try:
         assert site.node.run(["systemctl", "restart", "mcp-agent.service"], check=False).returncode == 1
         eventually(lambda: site.show("ActiveState") == "failed")
