@@ -201,7 +201,7 @@ class _Output:
 
     def flush(self) -> Block:
         block = Block(b"".join(self._texts), self._parts, self.cursors)
-        self.__init__()  # type: ignore[misc]
+        self.size, self.cursors, self._texts, self._parts = 0, {}, [], []
         return block
 
 

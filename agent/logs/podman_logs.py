@@ -1,4 +1,4 @@
-"""Container logs, read through `podman logs`: blocks of whole lines, standard output and standard error told apart."""
+"""The reader of logs that have no reader of their own: through `podman logs`, in blocks of whole lines."""
 
 import asyncio
 import re
@@ -9,13 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.logs.model import Batch, Position, Reading, Source
+from agent.logs.model import LINE_LIMIT, Batch, Position, Reading, Source
 from agent.podman import Podman, logs_argv
 from mcp.shared import proc
 from mcp.shared.errors import InvalidInput, NotReady
 
 BLOCK = 256 * 1024  # bytes read at once; gRPC's own limit for a message is 4 MiB
-LINE_LIMIT = 1024 * 1024  # a longer line is passed on in parts, so that memory stays bounded
 AGAIN = 1.0  # seconds between two looks of a follower: podman's own --follow is known to miss lines
 STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d) ")  # what --timestamps puts in front
 PLACE = re.compile(r"(\d+),(\d+);(\d+),(\d+);([01])", re.A)
@@ -23,67 +22,37 @@ QUEUE = 4  # blocks that wait for a slow client; then podman waits too
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to show; `tail` None shows all, `since` is an RFC 3339 time or empty."""
-
-    tail: int | None
-    follow: bool
-    timestamps: bool
-    since: str
-
-
-@dataclass(frozen=True)
 class Block:
-    """Whole lines of one component, or a part of a very long one."""
+    """Whole lines of one stream, or a part of a very long one."""
 
-    component: str
     is_stderr: bool
     data: bytes
 
 
-async def read(podman: Podman, containers: dict[str, str], request: Request) -> AsyncGenerator[Block]:
-    """The logs of several components (component -> container), each in its own order.
+Queue = asyncio.Queue[Block | BaseException | None]
 
-    Raises NotReady with podman's last words where podman fails. Closing the iterator ends every process it started.
+
+async def read(podman: Podman, container: str, since: str) -> AsyncGenerator[Block]:
+    """What podman says that a container logged since an RFC 3339 time (or ever, where empty), with times.
+
+    Each stream is in its own order. Raises NotReady with podman's last words where it fails. Closing the iterator
+    ends its process.
     """
-    queue: asyncio.Queue[Block | BaseException | None] = asyncio.Queue(QUEUE)
-    tasks = [
-        asyncio.create_task(_follow(podman, component, container, request, queue))
-        for component, container in containers.items()
-    ]
+    queue: Queue = asyncio.Queue(QUEUE)
+    task = asyncio.create_task(_run(podman, container, since, queue))
     try:
-        left = len(tasks)
-        while left:
-            item = await queue.get()
+        while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            if item is None:
-                left -= 1
-            else:
-                yield item
+            yield item
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-async def _follow(
-    podman: Podman,
-    component: str,
-    container: str,
-    request: Request,
-    queue: "asyncio.Queue[Block | BaseException | None]",
-) -> None:
-    """Put everything that one container logged into the queue, then None, or the error that ended it."""
-    argv = podman.argv(
-        logs_argv(
-            container,
-            tail=request.tail,
-            follow=request.follow,
-            timestamps=request.timestamps,
-            since=request.since,
-        )
-    )
+async def _run(podman: Podman, container: str, since: str, queue: Queue) -> None:
+    """Put everything that the container logged into the queue, then None, or the error that ended it."""
+    argv = podman.argv(logs_argv(container, tail=None, follow=False, timestamps=True, since=since))
     try:
         process = await proc.start(argv, dies_with_us=True)
     except Exception as error:  # noqa: BLE001 - handed to the reader of the queue, which raises it
@@ -92,9 +61,7 @@ async def _follow(
     try:
         assert process.stdout is not None
         assert process.stderr is not None
-        _, last = await asyncio.gather(
-            _pump(process.stdout, component, False, queue), _pump(process.stderr, component, True, queue)
-        )
+        _, last = await asyncio.gather(_pump(process.stdout, False, queue), _pump(process.stderr, True, queue))
         status = await process.wait()
         if status != 0:
             words = last.decode(errors="replace").strip().splitlines()
@@ -106,9 +73,7 @@ async def _follow(
                 await asyncio.shield(proc.end(process))
 
 
-async def _pump(
-    stream: asyncio.StreamReader, component: str, is_stderr: bool, queue: "asyncio.Queue[Block | BaseException | None]"
-) -> bytes:
+async def _pump(stream: asyncio.StreamReader, is_stderr: bool, queue: Queue) -> bytes:
     """Pass a stream on in blocks of whole lines; returns the last block, for an error message."""
     rest, last = b"", b""
     while data := await stream.read(BLOCK):
@@ -117,10 +82,10 @@ async def _pump(
             block, rest = rest, b""
         if block or newline:
             last = block + newline
-            await queue.put(Block(component, is_stderr, last))
+            await queue.put(Block(is_stderr, last))
     if rest:
         last = rest
-        await queue.put(Block(component, is_stderr, rest))
+        await queue.put(Block(is_stderr, rest))
     return last
 
 
@@ -141,9 +106,9 @@ class PodmanReader:
         progress = _Progress(reading)
         ended = False
         while True:
-            request = Request(None, False, True, progress.since())
+            since = progress.since()
             progress.again()
-            async for block in read(self._podman, {"": source.identifier}, request):
+            async for block in read(self._podman, source.identifier, since):
                 if batch := progress.take(block.is_stderr, block.data):
                     yield batch
             for batch in progress.caught_up():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.logs import podman_logs as logs
-from agent.logs.model import Batch, Position, Reading, Source, Window
+from agent.logs.model import LINE_LIMIT, Batch, Position, Reading, Source, Window
 from agent.logs.podman_logs import Block, PodmanReader
 from agent.podman import Podman
 from mcp.shared.errors import InvalidInput, NotReady
@@ -27,12 +27,12 @@ async def pump(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
                 await asyncio.sleep(0)
         stream.feed_eof()
 
-    _, last = await asyncio.gather(feed(), logs._pump(stream, "api", True, queue))
+    _, last = await asyncio.gather(feed(), logs._pump(stream, True, queue))
     blocks = []
     while not queue.empty():
         block = queue.get_nowait()
         assert isinstance(block, Block)
-        assert (block.component, block.is_stderr) == ("api", True)
+        assert block.is_stderr
         blocks.append(block.data)
     return blocks, last
 
@@ -47,10 +47,10 @@ def test_blocks_are_whole_lines_and_nothing_is_lost(pieces: list[bytes]) -> None
 
 
 def test_a_very_long_line_comes_in_parts() -> None:
-    piece = b"x" * (logs.LINE_LIMIT // 2 + 1)
+    piece = b"x" * (LINE_LIMIT // 2 + 1)
     blocks, _ = asyncio.run(pump([piece, piece, piece, b"\nnext\n"]))
     assert len(blocks) == 2
-    assert len(blocks[0]) > logs.LINE_LIMIT
+    assert len(blocks[0]) > LINE_LIMIT
     assert b"".join(blocks) == piece * 3 + b"\nnext\n"
 
 
