@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from agent.inspected import parse_inspected
 from agent.kept_log_table import KeptLog
@@ -18,6 +17,7 @@ from agent.log import fields, logger
 from agent.logs.k8s_file import read_raw, tail_raw
 from agent.logs.model import Batch, Reading, Source
 from agent.logs.segments import Mark
+from agent.logs.sources import source_of
 from agent.podman import Container, Podman, logs_argv
 from agent.registry import AsyncRegistry, Registry
 from mcp.shared import proc
@@ -27,7 +27,6 @@ from mcp.shared.image import image_version
 LIMIT = 64 * 1024  # bytes of records
 LINES = 1000  # that are asked for where podman reads them
 SECONDS = 2.0
-FILES = ("k8s-file", "json-file")
 # As `podman logs --timestamps` writes them: RFC 3339 with up to nine digits; the zeros at their end are left out.
 _STAMPED = re.compile(rb"([0-9-]{10}T[0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2}) (.*)", re.DOTALL)
 
@@ -36,8 +35,7 @@ _STAMPED = re.compile(rb"([0-9-]{10}T[0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2
 class _Ended:
     """What `podman inspect` says of a container."""
 
-    driver: str
-    path: Path | None
+    source: Source
     exit_code: int
     at: datetime | None
 
@@ -55,11 +53,11 @@ async def capture(
                 podman.argv(["inspect", "--type=container", container.identifier]), seconds=podman.timeout
             )
             ended = _parse(inspected)
-            data, place = await _end_of_log(podman, container, ended)
+            data, place = await _end_of_log(podman, ended.source)
             kept = KeptLog(
                 *(service, component, container.identifier, container.name, container.deploy),
                 version=image_version(container.image),
-                driver=ended.driver,
+                driver=ended.source.driver,
                 ended_at=ended.at,
                 exit_code=ended.exit_code,
                 reason=reason,
@@ -79,11 +77,10 @@ def _parse(output: bytes) -> _Ended:
     """Raises Unavailable where it is something else than a container."""
     rows = parse_inspected(output)
     try:
-        state, log = rows[0]["State"], rows[0]["HostConfig"].get("LogConfig") or {}
+        state = rows[0]["State"]
         at = datetime.fromisoformat(str(state.get("FinishedAt") or "0001-01-01T00:00:00Z"))
         return _Ended(
-            driver=str(log.get("Type") or ""),
-            path=Path(log["Path"]) if log.get("Path") else None,
+            source=source_of(rows[0]),
             exit_code=int(state["ExitCode"]),
             at=at.astimezone(UTC) if at.year > 1 and at.tzinfo else None,  # the year 1: it has not ended
         )
@@ -91,13 +88,13 @@ def _parse(output: bytes) -> _Ended:
         raise Unavailable("podman inspect answered with something that is not a container") from None
 
 
-async def _end_of_log(podman: Podman, container: Container, ended: _Ended) -> tuple[bytes, str]:
-    if ended.driver in FILES and ended.path is not None:
-        return await tail_raw(Source("", "", container.name, container.identifier, ended.driver, ended.path), LIMIT)
+async def _end_of_log(podman: Podman, source: Source) -> tuple[bytes, str]:
+    if source.has_file:
+        return await tail_raw(source, LIMIT)
     nowhere = str(Mark(0, 0, 0))
-    if ended.driver == "none":
+    if source.driver == "none":
         return b"", nowhere
-    argv = logs_argv(container.identifier, tail=LINES, follow=False, timestamps=True, since="")
+    argv = logs_argv(source.identifier, tail=LINES, follow=False, timestamps=True, since="")
     completed = await proc.run(podman.argv(argv), seconds=podman.timeout)
     if completed.returncode != 0:
         raise proc.CommandFailed(completed)

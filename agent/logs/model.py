@@ -35,6 +35,11 @@ class Source:
     driver: str
     path: Path | None = None
 
+    @property
+    def has_file(self) -> bool:
+        """Whether its log is a file that can be read without podman."""
+        return self.driver in ("k8s-file", "json-file") and self.path is not None
+
 
 @dataclass(frozen=True)
 class Position:

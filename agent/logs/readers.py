@@ -26,6 +26,6 @@ class Readers:
         if what.driver == "none":
             hint = "set log_driver in its definition, and deploy it"
             raise LogsNowhere(f"{what.container} logs nowhere: its log driver is none", hint)
-        if what.driver in ("k8s-file", "json-file") and what.path is not None:
+        if what.has_file:
             return self._files
         return self._journal if what.driver == "journald" else self._other

@@ -102,12 +102,6 @@ def nanoseconds(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def parse_since(text: str, now: datetime) -> datetime:
-    """A time in UTC from what `moment` takes, to the microsecond; raises ValueError."""
-    found = moment(text, nanoseconds(now))
-    return _EPOCH + timedelta(microseconds=found // 1000)
-
-
 def parse_time(text: str) -> datetime:
     """A time in UTC from RFC 3339, to the microsecond; raises ValueError."""
     if not _RFC3339.fullmatch(text):

@@ -16,13 +16,18 @@ from mcp.shared.times import (
     absolute,
     ago,
     moment,
+    nanoseconds,
     parse_duration,
-    parse_since,
     parse_time,
     rfc3339,
 )
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """What `moment` makes of a text, as a datetime."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment(text, nanoseconds(now)) // 1000)
 
 
 @pytest.mark.parametrize(
