@@ -13,6 +13,7 @@ from agent.observe import observe
 from agent.operations import Operations
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
+from agent.tasks import wanted
 from agent.watch import Watch
 from mcp.shared.errors import McpError
 
@@ -50,7 +51,7 @@ class Monitor:
         """A round each interval, until cancelled. What `boot` is still bringing up is not missed yet."""
         try:
             await asyncio.wait({boot}, timeout=BOOT_PATIENCE)
-            while True:
+            while wanted():
                 await asyncio.sleep(self._rules.interval)
                 await self._safe_round()
         finally:

@@ -147,7 +147,8 @@ class Tracker:
             loop.add_reader(descriptor, self._poke.set)
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._poke.wait(), seconds)
+                async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may lose a cancellation
+                    await self._poke.wait()
         finally:
             if descriptor is not None:
                 loop.remove_reader(descriptor)

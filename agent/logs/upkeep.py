@@ -1,12 +1,14 @@
 """Has the rotated files of every container's log kept, from its start on."""
 
 import asyncio
+import itertools
 
 from agent.log import fields, logger
 from agent.logs.segments import Keeper
 from agent.logs.sources import inspect, source_of
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
+from agent.tasks import wanted
 from mcp.shared.errors import McpError
 
 RESCAN = 30.0  # seconds between two looks at the files that are watched
@@ -32,11 +34,13 @@ class Upkeep:
     async def run(self) -> None:
         """Watch what is there, and look again every now and then, until cancelled."""
         try:
-            while True:
-                await self.watch()
-                for _ in range(RELOOK):
-                    await asyncio.sleep(RESCAN)
-                    await self._keeper.rescan()
+            for look in itertools.count():
+                if look % RELOOK == 0:
+                    await self.watch()
+                if not wanted():
+                    return
+                await asyncio.sleep(RESCAN)
+                await self._keeper.rescan()
         finally:
             for task in self._tasks:
                 task.cancel()

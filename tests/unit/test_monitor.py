@@ -90,3 +90,30 @@ def test_events_that_cannot_be_written_are_written_later(tmp_path: Path) -> None
 def test_a_bug_in_a_round_does_not_end_the_monitor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken: Any = RuntimeError  # not even an McpError
     assert rounds(tmp_path, [web("running"), broken, web("exited")])[-1] == ("running", "exited")
+
+
+def test_a_round_that_fails_in_the_moment_of_the_cancellation_does_not_keep_the_monitor_alive(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "mcp.db")
+    shared = AsyncRegistry(registry)
+
+    class Hangs(Podman):
+        async def containers(self) -> list[Container]:
+            await asyncio.sleep(0)
+            raise Unavailable("podman hangs")
+
+    async def cancelled_after(ticks: int) -> bool:
+        rules: Any = MonitorConfig(interval=0)
+        monitor = Monitor("rift", rules, Hangs(), shared, Operations(), EventLog(shared))  # type: ignore[arg-type]
+        task = asyncio.create_task(monitor.run(asyncio.create_task(asyncio.sleep(0))))
+        await asyncio.sleep(0.02)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        return bool(done)
+
+    async def play() -> list[int]:
+        return [ticks for ticks in range(40) if not await cancelled_after(ticks)]
+
+    assert asyncio.run(play()) == []
+    shared.close()
