@@ -213,7 +213,7 @@ class Logs:
         tracker = self._trackers.get(row.container)
         if tracker is None:
             look_again = partial(self._look, row.service, row.name)
-            tracker = self._trackers[row.container] = Tracker(row.container, look_again)
+            tracker = self._trackers[row.container] = Tracker(row.container, look_again, self._news)
         return tracker
 
     async def _look(self, service: str, component: str) -> Seen | None:

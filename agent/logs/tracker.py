@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from agent.log import fields, logger
+from agent.logs import exits
+from agent.logs.inotify import Inotify
 from agent.logs.sources import Seen
 from mcp.shared.errors import McpError, NotFound
 
@@ -26,8 +28,20 @@ class Run:
         """As podman saw it."""
         self.seen = seen
         self.over = asyncio.Event()
+        self.exit_code: int | None = None  # as far as anybody knows
+        self.update(seen)
+
+    def update(self, seen: Seen) -> None:
+        """As podman sees it now."""
+        self.seen = seen
         if not seen.running:
+            self.ended(seen.exit_code)
             self.over.set()
+
+    def ended(self, code: int) -> None:
+        """Its main process has ended; there may be more in its log."""
+        if self.exit_code is None:
+            self.exit_code = code
 
 
 class Removed(Exception):
@@ -37,10 +51,12 @@ class Removed(Exception):
 class Tracker:
     """The runs of one component."""
 
-    def __init__(self, container: str, look: Look) -> None:
+    def __init__(self, container: str, look: Look, news: Inotify) -> None:
         """`look` says what the container of that name is now; it raises Removed where its component is gone."""
         self._container = container
         self._look = look
+        self._exits = news
+        self._unwatch: Callable[[], None] | None = None
         self._asked = False
         self._run: Run | None = None
         self._error: Exception | None = None
@@ -65,7 +81,8 @@ class Tracker:
             self._users -= 1
             if not self._users and self._task is not None:
                 self._task.cancel()
-                self._task = self._run = self._error = None
+                self._leave()
+                self._task = self._error = None
                 self._asked = False
 
     async def first(self, *, patient: bool) -> Run:
@@ -131,14 +148,20 @@ class Tracker:
         """Note what podman said; None: there is no container now, or it was put aside."""
         run = self._run
         if run is not None and seen is not None and run.seen.run == seen.run:
-            run.seen = seen
-            if not seen.running:
-                run.over.set()
+            run.update(seen)
             return
         if run is not None:
             run.over.set()
         if seen is not None:
+            self._leave()
             self._run = Run(seen)
+            self._unwatch = exits.watch(self._exits, seen, self._run.ended)
+
+    def _leave(self) -> None:
+        """Take no more interest in the present run."""
+        if self._unwatch is not None:
+            self._unwatch()
+        self._unwatch = self._run = None
 
     async def _wait(self, descriptor: int | None, seconds: float | None) -> None:
         """Wait until a pidfd says that its process has ended, a poke, or `seconds`."""

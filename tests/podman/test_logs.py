@@ -178,6 +178,24 @@ def test_the_previous_container_also_of_a_first_deploy_that_failed(agent: Agent)
     assert "last words" in agent.cli.run("logs", "--all", "-p").stdout
 
 
+def test_a_follower_is_told_with_which_code_each_run_of_a_crash_loop_ended(agent: Agent) -> None:
+    script = (
+        "n=$(cat /tmp/n 2>/dev/null || echo 3); echo $((n+1)) > /tmp/n; "
+        "[ $n -ne 3 ] || sleep 8; sleep 0.5; exit $n"  # the first run outlives the deploy
+    )
+    define(agent, "loop", script, more='restart = "always"')
+    assert agent.cli.run("deploy", "loop").code == 0
+    with follower(agent, "loop") as following:
+        following.wait_err("code 7")
+        assert following.end() == 130
+    said = [line.strip("- \n") for line in following.err if "attached" not in line]
+    codes = [int(line.rpartition(" ")[2]) for line in said if "exited" in line]
+    assert codes == [*range(codes[0], codes[-1] + 1)]
+    assert len(codes) >= 3
+    again = "loop/c0: started again"
+    assert said[: 2 * len(codes)] == [text for code in codes for text in (f"loop/c0: exited with code {code}", again)]
+
+
 def test_following_ends_with_the_window(agent: Agent) -> None:
     define(agent, "tick", "while :; do echo tick; sleep 0.2; done", "echo done")
     assert agent.cli.run("deploy", "tick/c0").code == 0

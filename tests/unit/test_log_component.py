@@ -10,6 +10,7 @@ import pytest
 from agent.kept_log_table import KeptLog
 from agent.logs import component
 from agent.logs.component import ComponentLog, Wanted, parse_cursor
+from agent.logs.inotify import Inotify
 from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
 from agent.logs.tracker import Removed, Tracker
 from mcp.shared.errors import InvalidInput
@@ -74,7 +75,7 @@ def followed(logged: Logged, world: World, wanted: Wanted, play: Callable[[Show]
                 await news.wait()
 
     async def follow() -> None:
-        tracker = Tracker("web/api", world.look)
+        tracker = Tracker("web/api", world.look, Inotify())
         async for piece in log_of(logged, wanted, KEPT).follow(tracker, patient=False):
             shown.extend(filter(None, [piece.batch.notice, piece.batch.data.decode()]))
             news.set()
@@ -239,7 +240,7 @@ def test_a_follower_ends_with_its_window(running: bool) -> None:
         wanted = Wanted(Window(until=time.time_ns() + 300_000_000), False)
         if running:  # as a reader does that has come to the end of the window
             logged.until = wanted.window.until
-        pieces = log_of(logged, wanted).follow(Tracker("web/api", world.look), patient=False)
+        pieces = log_of(logged, wanted).follow(Tracker("web/api", world.look, Inotify()), patient=False)
         async with asyncio.timeout(5):
             return [text async for piece in pieces for text in (piece.batch.data.decode(), piece.batch.notice) if text]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.logs.inotify import Inotify
 from agent.logs.model import Source
 from agent.logs.sources import Seen
 from agent.logs.tracker import Removed, Tracker, conmon_descriptor
@@ -37,7 +38,7 @@ class World:
 
 def tracked(world: World, work: Callable[[Tracker], Awaitable[None]]) -> None:
     async def go() -> None:
-        tracker = Tracker("web-api", world.look)
+        tracker = Tracker("web-api", world.look, Inotify())
         async with asyncio.timeout(10), tracker.used():
             await work(tracker)
 
@@ -161,7 +162,7 @@ def test_tracking_ends_with_the_last_follower() -> None:
     world = World(None)
 
     async def go() -> None:
-        tracker = Tracker("web-api", world.look)
+        tracker = Tracker("web-api", world.look, Inotify())
         async with tracker.used():
             await asyncio.sleep(0.2)
         looks = world.looks

@@ -1,0 +1,43 @@
+"""With which code a container ended, in conmon's own words.
+
+conmon leaves the code in a file named after the container's id and then becomes `podman container cleanup`, which
+removes it 30 to 60 ms later. Where a restart policy has the container started again at once, podman itself does not
+know the code any more by the time it is asked.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from agent.logs.inotify import IN_MOVED_TO, Inotify
+from agent.logs.sources import Seen
+
+OPTION = "--exit-dir"  # of conmon(8): a folder that all containers of a user share
+
+
+def watch(news: Inotify, seen: Seen, tell: Callable[[int], None]) -> Callable[[], None] | None:
+    """Have `tell` called with the code each time the container ends, until what is returned is called.
+
+    None where its end cannot be watched: it does not run, or the kernel refuses.
+    """
+    path = _file(seen)
+    if path is None:
+        return None
+
+    def read(mask: int) -> None:
+        if mask & IN_MOVED_TO:
+            with suppress(OSError, ValueError):  # removed already, or not what conmon writes
+                tell(int(path.read_text()))
+
+    return news.watch(path, read)
+
+
+def _file(seen: Seen) -> Path | None:
+    """Where conmon will leave the code; its command line says so."""
+    if not seen.conmon:
+        return None
+    with suppress(OSError, ValueError, IndexError):
+        argv = Path(f"/proc/{seen.conmon}/cmdline").read_text(errors="surrogateescape").split("\0")
+        folder = Path(argv[argv.index(OPTION) + 1])
+        return folder / seen.source.identifier if folder.is_absolute() else None
+    return None

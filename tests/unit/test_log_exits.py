@@ -1,0 +1,107 @@
+"""The exit code that conmon leaves for a moment; a process with conmon's command line takes its place."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.logs import exits
+from agent.logs.inotify import Inotify
+from agent.logs.model import Source
+from agent.logs.sources import Seen
+from agent.logs.tracker import Tracker
+
+
+def seen(conmon: int, started: str = "one", *, code: int | None = None) -> Seen:
+    source = Source("web", "api", "web-api", "id1", "k8s-file")
+    return Seen(source, code is None, code or 0, started, conmon, "1.0.0")
+
+
+@contextmanager
+def conmon(*options: str) -> Iterator[int]:
+    """The number of a process with these options; it is no conmon, and leaves nothing by itself."""
+    argv = [sys.executable, "-Ic", "input()", "-c", "id1", *options]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        while not Path(f"/proc/{child.pid}/cmdline").read_text():  # it comes a moment after the start
+            time.sleep(0.01)
+        try:
+            yield child.pid
+        finally:
+            child.kill()
+
+
+def leave(folder: Path, identifier: str, text: str) -> None:
+    """What conmon does: a file is written beside, renamed, and soon removed by podman."""
+    (folder / ".new").write_text(text)
+    (folder / ".new").rename(folder / identifier)
+
+
+def told(folder: Path, *left: tuple[str, str]) -> list[int]:
+    codes: list[int] = []
+
+    async def go() -> None:
+        news = Inotify()
+        with conmon("--exit-dir", str(folder)) as pid:
+            unwatch = exits.watch(news, seen(pid), codes.append)
+            assert unwatch is not None
+            for identifier, text in left:
+                leave(folder, identifier, text)
+                await asyncio.sleep(0.05)
+                (folder / identifier).unlink()
+            unwatch()
+            leave(folder, "id1", "99")
+            await asyncio.sleep(0.05)
+        news.close()
+
+    asyncio.run(go())
+    return codes
+
+
+def test_each_code_is_told_until_nobody_wants_to_know(tmp_path: Path) -> None:
+    assert told(tmp_path, ("id1", "7"), ("id1", "137")) == [7, 137]
+
+
+def test_other_containers_and_what_is_no_number_are_not_told(tmp_path: Path) -> None:
+    assert told(tmp_path, ("id2", "7"), ("id1", ""), ("id1", "seven"), ("id1", "0")) == [0]
+
+
+def test_what_cannot_be_watched(tmp_path: Path) -> None:
+    async def go() -> None:
+        news = Inotify()
+        assert exits.watch(news, seen(0), print) is None
+        assert exits.watch(news, seen(2**22 + 1), print) is None  # no process has this number
+        for options in ([], ["--exit-dir"], ["--exit-dir", str(tmp_path / "nosuch")]):
+            with conmon(*options) as pid:
+                assert exits.watch(news, seen(pid), print) is None, options
+        news.close()
+
+    asyncio.run(go())
+
+
+def test_a_run_that_podman_started_again_at_once_still_has_its_code(tmp_path: Path) -> None:
+    async def go() -> None:
+        news = Inotify()
+        with conmon("--exit-dir", str(tmp_path)) as pid:
+            now = seen(pid)
+
+            async def look() -> Seen:
+                return now
+
+            tracker = Tracker("web-api", look, news)
+            async with asyncio.timeout(10), tracker.used():
+                run = await tracker.first(patient=False)
+                leave(tmp_path, "id1", "7")
+                await asyncio.sleep(0.05)
+                leave(tmp_path, "id1", "8")  # of a run that nobody saw
+                now = seen(pid, "two")
+                following = await tracker.run_after(run)
+                assert (run.exit_code, following.exit_code) == (7, None)
+                now = seen(pid, "two", code=3)
+                await following.over.wait()
+                assert following.exit_code == 3
+        news.close()
+
+    asyncio.run(go())
