@@ -14,6 +14,7 @@ from agent.log import fields, logger
 from agent.operations import Operations
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, ComponentRow, DeployRow, OperationRow, Registry
+from agent.rollout import discard, log_keeper
 from mcp.shared.errors import McpError, NotFound, NotReady
 from mcp.shared.names import aside_name, container_name
 from mcp.shared.spec import ComponentSpec
@@ -65,11 +66,14 @@ class Healer:
         service, name = deploy.definition.name, container_name(deploy.definition.name, component.name)
         found = await self._podman.find(name, aside_name(name))
         current, aside = found.get(name), found.get(aside_name(name))
+        keep_log = log_keeper(self._podman, self._registry, service, component.name)
         if row is not None and row.deploy == deploy.number:
-            await self._podman.remove(aside_name(name))
+            if aside is not None:
+                await keep_log(aside, "replaced")
+                await self._podman.remove_container(aside)
             return
         if current is not None and current.deploy == deploy.number:
-            await self._podman.remove(name)
+            await discard(self._podman, current, keep_log)
             current = None
         if aside is not None and current is None:
             await self._podman.rename(aside.name, name)

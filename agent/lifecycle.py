@@ -62,18 +62,18 @@ class Lifecycle:
 
     async def _stop(self, row: ComponentRow) -> None:
         await self._registry.call(Registry.set_desired, row.service, row.name, "stopped")
-        current = await tidy(self._podman, row.container, row.deploy)
+        current = await tidy(self._podman, self._registry, row)
         if current is not None and current.running:
             await self._podman.stop(row.container)
 
     async def _start(self, row: ComponentRow) -> None:
-        current = await tidy(self._podman, row.container, row.deploy)
+        current = await tidy(self._podman, self._registry, row)
         if current is None or not current.running:
             await bring_up(self._podman, self._registry, row, current)
         await self._registry.call(Registry.set_desired, row.service, row.name, "running")
 
     async def _restart(self, row: ComponentRow) -> None:
-        current = await tidy(self._podman, row.container, row.deploy)
+        current = await tidy(self._podman, self._registry, row)
         if current is not None and current.running:
             await self._podman.stop(row.container)
         await self._start(row)

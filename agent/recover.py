@@ -175,7 +175,7 @@ class Recovery:
     async def _component(self, row: ComponentRow) -> Recovered:
         what = NONE
         try:
-            current = await tidy(self._podman, row.container, row.deploy)
+            current = await tidy(self._podman, self._registry, row)
             what = action(row, current, boot_time())
             if what == NONE:
                 return Recovered(row.service, row.name, what)

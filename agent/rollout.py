@@ -8,6 +8,7 @@ import asyncio
 import platform
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from agent import ports
@@ -24,6 +25,8 @@ ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no cont
 POLL = 0.25  # seconds between two looks at a container that settles
 HEALTH_POLL = 0.5  # the same, where each look runs its health check
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # of uname(2), as images name them
+
+KeepLog = Callable[[Container, str], Awaitable[None]]  # given a container, and why it goes: failed or replaced
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,18 @@ def new_container(service: str, component: ComponentSpec, host_ports: dict[str, 
     )
 
 
-async def tidy(podman: Podman, name: str, kept: int) -> Container | None:
-    """Undo what an interrupted deploy left of a container, and return the container that now has its name.
+def log_keeper(podman: Podman, registry: AsyncRegistry, service: str, component: str) -> KeepLog:
+    """What keeps the end of the log of a component's container, before that one is removed."""
+    return partial(kept_logs.capture, podman, registry, service, component)
+
+
+async def tidy(podman: Podman, registry: AsyncRegistry, row: ComponentRow) -> Container | None:
+    """Undo what an interrupted deploy left of a component; returns the container that now has its name."""
+    return await tidy_name(podman, row.container, row.deploy, log_keeper(podman, registry, row.service, row.name))
+
+
+async def tidy_name(podman: Podman, name: str, kept: int, keep_log: KeepLog) -> Container | None:
+    """The same of a container.
 
     With both there, the new one stays if it is the one that the registry knows (made by the deploy `kept`), running or
     not. Else the old one gets its name back.
@@ -81,19 +94,32 @@ async def tidy(podman: Podman, name: str, kept: int) -> Container | None:
     if aside is None:
         return current
     if current is not None and current.deploy == kept:
-        await remove_old(podman, aside)
+        await remove_old(podman, aside, keep_log)
         return current
-    await podman.remove(name)
+    if current is not None:
+        await discard(podman, current, keep_log)
     await podman.rename(aside.name, name)
     return (await podman.find(name)).get(name)
 
 
-async def remove_old(podman: Podman, old: Container) -> None:
+async def remove_old(podman: Podman, old: Container, keep_log: KeepLog) -> None:
     """Remove a container whose successor is kept; one that cannot be removed now is tidied away later."""
+    await keep_log(old, "replaced")
     try:
         await podman.remove_container(old)
     except McpError as error:
         logger.warning("the old container is left", extra=fields(container=old.name, error=error))
+
+
+async def discard(podman: Podman, new: Container, keep_log: KeepLog) -> None:
+    """Remove a container that did not become a component's; the end of its log is kept."""
+    if new.running:
+        try:
+            await podman.stop(new.name)
+        except McpError as error:  # it is removed all the same, by force
+            logger.warning("the new container is not stopped", extra=fields(container=new.name, error=error))
+    await keep_log(new, "failed")
+    await podman.remove_container(new)
 
 
 class Rollout:
@@ -114,6 +140,7 @@ class Rollout:
         self._service = settings.service
         self._position = position
         self._name = container_name(settings.service, component.name)
+        self._keep_log = log_keeper(podman, registry, settings.service, component.name)
         self._row: ComponentRow | None = None
         self._found: dict[str, Container] = {}  # nobody else changes them: the service is locked
         self._new: NewContainer | None = None
@@ -161,7 +188,8 @@ class Rollout:
         assert self._new is not None, "prepare comes first"
         self._old = self._found.get(self._name)
         if aside_name(self._name) in self._found:
-            self._old = await tidy(self._podman, self._name, self._row.deploy if self._row else 0)
+            kept = self._row.deploy if self._row else 0
+            self._old = await tidy_name(self._podman, self._name, kept, self._keep_log)
         self._old_should_run = self._old is not None and (self._old.running or self._was_interrupted())
         self._replacing = True
         if self._old is not None:
@@ -204,8 +232,7 @@ class Rollout:
             self._settings.deploy,
         )
         if self._old is not None:
-            await self._keep_log(self._old, "replaced")
-            await remove_old(self._podman, self._old)
+            await remove_old(self._podman, self._old, self._keep_log)
 
     async def undo(self) -> None:
         """Put things back as they were before; what cannot be put back is added to the error."""
@@ -249,30 +276,19 @@ class Rollout:
 
     async def _restore(self) -> None:
         if self._old is None:
-            await self._discard()
+            await self._discard_new()
             return
         if aside_name(self._name) in await self._podman.find(aside_name(self._name)):
-            await self._discard()
+            await self._discard_new()
             await self._podman.rename(aside_name(self._name), self._name)
         if self._old_should_run:
             await self._podman.start(self._name)
             self.error = NotReady(f"{self.error}; the old container runs again")
 
-    async def _discard(self) -> None:
-        """Remove the new container, if there is one; the end of its log is kept."""
+    async def _discard_new(self) -> None:
         new = (await self._podman.find(self._name)).get(self._name)
-        if new is None:
-            return
-        if new.running:
-            try:
-                await self._podman.stop(self._name)
-            except McpError as error:  # it is removed all the same, by force
-                logger.warning("the new container is not stopped", extra=fields(container=self._name, error=error))
-        await self._keep_log(new, "failed")
-        await self._podman.remove_container(new)
-
-    async def _keep_log(self, container: Container, reason: str) -> None:
-        await kept_logs.capture(self._podman, self._registry, self._service, self.component.name, container, reason)
+        if new is not None:
+            await discard(self._podman, new, self._keep_log)
 
     async def _fail(self, what: str) -> NoReturn:
         self.last_lines = await self._podman.last_lines(self._name, LAST_LINES)

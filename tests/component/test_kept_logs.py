@@ -6,7 +6,8 @@ from agent.kept_log_table import KeptLog
 from agent.registry import Registry
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
-from tests.component.fakes import FAIL, WEB, WEB2
+from tests.component.fakes import FAIL, WEB, WEB2, wait_for
+from tests.component.test_interrupted import crash_at
 
 
 def kept(rig: Rig, name: str = "api") -> KeptLog | None:
@@ -56,6 +57,27 @@ def test_a_first_deploy_that_failed(rig: Rig) -> None:
     assert log is not None
     assert (log.deploy, log.reason) == (1, "failed")
     assert b" stdout F fail: starting\n" in log.data
+
+
+def test_a_container_that_an_interrupted_deploy_left_is_not_removed_without_its_log(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component(image=WEB)))
+    assert rig.agent.cli.run("deploy", "web").code == 0
+    rig.agent.define("web", service("web", component(image=WEB2)))
+    crash_at(rig, ["run"], "after", "deploy", "web")  # the new one runs, and nobody has said that it is good
+    rig.restart()
+    wait_for(lambda: rig.fake.running() == {"web-api": WEB})
+    log = kept(rig)
+    assert log is not None
+    assert (log.deploy, log.reason, log.container) == (2, "failed", "web-api")
+    assert log.data.splitlines()[-1].endswith(b" stdout F web: stopping"), "it was stopped before"
+
+    old = rig.fake.containers()["web-api"]["id"]
+    crash_at(rig, ["inspect", "--type=container", old], "before", "deploy", "web")  # the new one is kept already
+    rig.restart()
+    wait_for(lambda: rig.fake.running() == {"web-api": WEB2} and len(rig.fake.containers()) == 1)
+    log = kept(rig)
+    assert log is not None
+    assert (log.identifier, log.deploy, log.reason) == (old, 1, "replaced")
 
 
 def test_a_log_that_cannot_be_had_holds_no_deploy_up(rig: Rig) -> None:

@@ -117,12 +117,15 @@ class Shelf(Podman):
         self.states[new_name] = self.states.pop(name)
         self.done.append(f"rename {name} {new_name}")
 
-    async def remove(self, name: str) -> None:
-        self.states.pop(name, None)
-        self.done.append(f"remove {name}")
+    async def stop(self, name: str) -> None:
+        self.done.append(f"stop {name}")
 
     async def remove_container(self, container: Container) -> None:
-        await self.remove(container.name)
+        self.states.pop(container.name, None)
+        self.done.append(f"remove {container.name}")
+
+    async def keep_log(self, container: Container, reason: str) -> None:
+        self.done.append(f"keep {container.name} {reason}")
 
 
 @pytest.mark.parametrize(
@@ -131,18 +134,30 @@ class Shelf(Podman):
         (Shelf(), [], {}),
         (Shelf(web="running 1"), [], {"web": "running 1"}),
         (Shelf(web="exited 2"), [], {"web": "exited 2"}),
-        (Shelf(web="running 2", web_old="exited 1"), ["remove web.old"], {"web": "running 2"}),
+        (
+            Shelf(web="running 2", web_old="exited 1"),
+            ["keep web.old replaced", "remove web.old"],
+            {"web": "running 2"},
+        ),
         # a new one that is kept and was stopped since then is kept all the same
-        (Shelf(web="exited 2", web_old="exited 1"), ["remove web.old"], {"web": "exited 2"}),
-        (Shelf(web="running 3", web_old="exited 2"), ["remove web", "rename web.old web"], {"web": "exited 2"}),
-        (Shelf(web_old="exited 2"), ["remove web", "rename web.old web"], {"web": "exited 2"}),
+        (
+            Shelf(web="exited 2", web_old="exited 1"),
+            ["keep web.old replaced", "remove web.old"],
+            {"web": "exited 2"},
+        ),
+        (
+            Shelf(web="running 3", web_old="exited 2"),
+            ["stop web", "keep web failed", "remove web", "rename web.old web"],
+            {"web": "exited 2"},
+        ),
+        (Shelf(web_old="exited 2"), ["rename web.old web"], {"web": "exited 2"}),
         (Shelf(other="running"), [], {"other": "running"}),
     ],
 )
 def test_tidy(shelf: Shelf, done: list[str], left: dict[str, str]) -> None:
-    found = asyncio.run(rollout.tidy(shelf, "web", 2))
+    found = asyncio.run(rollout.tidy_name(shelf, "web", 2, shelf.keep_log))
     assert (shelf.done, shelf.states) == (done, left)
     assert (found.identifier if found else None) == left.get("web")
     shelf.done.clear()
-    again = asyncio.run(rollout.tidy(shelf, "web", 2))
+    again = asyncio.run(rollout.tidy_name(shelf, "web", 2, shelf.keep_log))
     assert (again, shelf.done) == (found, [])
