@@ -8,6 +8,7 @@ nothing is missing. Exit codes: 0 ready, 1 not ready (the one line on stderr say
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036 (this is the one file that an older Python may be given)
@@ -82,23 +83,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _sweep(user: str | None) -> None:
+    for name in private.sweep(user):
+        _say(f"removed {name}")
+
+
 def main() -> int:
     """Run one command; every expected failure is one line."""
-    arguments = _arguments()
-    try:
-        if arguments.command == "ensure":
-            ensure(arguments.purpose, arguments.user)
-        elif arguments.command == "check":
-            check(arguments.user)
-        else:
-            for name in private.sweep(arguments.user):
-                _say(f"removed {name}")
-    except HostError as error:
-        print(f"host: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    given = _arguments()
+    commands = {"check": partial(check, given.user), "sweep": partial(_sweep, given.user)}
+    if given.command == "ensure":
+        commands["ensure"] = partial(ensure, given.purpose, given.user)
+    return machine.exit_code("host", commands[given.command])
 
 
 if __name__ == "__main__":

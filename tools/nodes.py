@@ -50,19 +50,16 @@ def main() -> int:
     start.add_argument("--bare", action="store_true", help="without the user mcp, as provisioning finds a node")
     commands.add_parser("down", help="end the nodes that were left up")
     arguments = parser.parse_args()
-    try:
-        if not machine.is_root():
-            raise HostError("only root can boot nodes")
-        if arguments.command == "up":
-            up(dict(arguments.nodes or map(_node, NODES)), account=not arguments.bare)
-        else:
-            down()
-    except HostError as error:
-        print(f"nodes: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return machine.exit_code("nodes", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if not machine.is_root():
+        raise HostError("only root can boot nodes")
+    if arguments.command == "up":
+        up(dict(arguments.nodes or map(_node, NODES)), account=not arguments.bare)
+    else:
+        down()
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def watched(rig: Rig, tmp_path: Path) -> Watched:
     rig.agent.define("web", TWO)
     assert rig.agent.cli.run("deploy", "web").code == 0
     wait_for(lambda: one.changes("work") == [(None, "running")])
+    one.wait_rounds()  # what is seen from now on is nobody's doing
     return one
 
 

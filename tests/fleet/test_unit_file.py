@@ -2,16 +2,17 @@
 
 import re
 import signal
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mcp.node_account import UID
+from tests.fleet.client import asking
 from tests.fleet.install import UNIT, Installed, install
 from tests.zipapps import ROOT
 from tools.nodelib.fleet import Fleet
@@ -57,29 +58,9 @@ def containers(node: Node) -> str:
     return node.run(["podman", "ps", "--no-trunc", "--format", form], user="mcp").stdout
 
 
-@contextmanager
-def asked_throughout(node: Node) -> Iterator[None]:
+def asked_throughout(node: Node) -> AbstractContextManager[None]:
     """A client keeps requesting every page; each request must be answered."""
-    done, failures, count = threading.Event(), [], [0]
-
-    def ask() -> None:
-        while not done.wait(0.01):
-            for port in PORTS:
-                try:
-                    page(node, port)
-                    count[0] += 1
-                except OSError as error:
-                    failures.append(f"port {port} after {count[0]} answers: {error}")
-
-    client = threading.Thread(target=ask)
-    client.start()
-    try:
-        yield
-    finally:
-        done.set()
-        client.join()
-    assert not failures, failures[:3]
-    assert count[0] > 20
+    return asking({f"port {port}": partial(page, node, port) for port in PORTS}, least=10)
 
 
 @pytest.fixture(scope="module", params=["twelve", "thirteen"])

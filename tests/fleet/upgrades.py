@@ -1,16 +1,17 @@
 """A fleet to upgrade: nodes with an agent each, two services that a client watches, and files of several agents."""
 
 import hashlib
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mcp.shared.pki import make_ca
 from tests.agents import SYSTEM_PATH, Cli, Outcome
+from tests.fleet.client import asking
 from tests.fleet.install import PORT, install
 from tests.fleet.operator import WRAPPER
 from tests.zipapps import OWN_ARCH, PYTHON, built, forged
@@ -89,30 +90,9 @@ class Upgrades:
             node.write(AGENT, old, owner="mcp", mode=0o755)
             node.run(["sh", "-c", "systemctl reset-failed mcp-agent; systemctl start mcp-agent"])
 
-    @contextmanager
-    def watched(self, *names: str) -> Iterator[None]:
+    def watched(self, *names: str) -> AbstractContextManager[None]:
         """A client asks these nodes' containers all the time; each request must be answered."""
-        done, failures = threading.Event(), []
-        count = dict.fromkeys(names, 0)
-
-        def ask() -> None:
-            while not done.wait(0.02):
-                for name in names:
-                    try:
-                        page(self.node(name))
-                        count[name] += 1
-                    except OSError as error:
-                        failures.append(f"{name}: {error}")
-
-        client = threading.Thread(target=ask)
-        client.start()
-        try:
-            yield
-        finally:
-            done.set()
-            client.join()
-        assert not failures, failures[:3]
-        assert all(count.values())
+        return asking({name: partial(page, self.node(name)) for name in names})
 
 
 def is_busy(node: Node) -> bool:

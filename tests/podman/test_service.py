@@ -169,7 +169,7 @@ def test_a_deploy_that_fails_leaves_the_old_version_serving(
     done = agent.cli.run("deploy", "site/web")
     assert done.code == 1
     assert done.errors[0].startswith("mcp: site/web: ")
-    assert all(word in done.stderr for word in words)
+    assert [word for word in words if word not in done.stderr] == [], done.stderr
     assert fetch(port) == "mcp test image 1.0.0\n"
     assert ps(agent) == {"site/web": "running", "site/worker": "running"}
     assert containers(rootless) == {"site-web", "site-worker"}

@@ -1,12 +1,26 @@
-"""Facts about the machine we run on; all of them read from files, none changed."""
+"""Facts about the machine we run on, all of them read from files; and how a tool that it does not suit ends."""
 
 import os
 import platform
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
 class HostError(Exception):
     """The machine cannot be made ready; the text is one line that says what is wrong and what to do."""
+
+
+def exit_code(program: str, work: Callable[[], None]) -> int:
+    """Run a program's command; every expected failure is one line on stderr. Returns what the program exits with."""
+    try:
+        work()
+    except HostError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 def is_root() -> bool:
