@@ -8,7 +8,6 @@ import pwd
 import struct
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +48,7 @@ class JournaldReader:
         finally:
             for task in (ending, said):
                 task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(proc.end(process))
+            await asyncio.shield(proc.end(process))
             await asyncio.gather(ending, said, return_exceptions=True)
 
     def _request(self, source: Source, reading: Reading) -> dict[str, Any]:

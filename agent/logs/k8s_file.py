@@ -149,9 +149,20 @@ def _path(source: Source) -> Path:
 
 
 async def _open(path: Path, source: Source, reading: Reading) -> Course:
-    with _explained(source, path):
-        parts = await asyncio.to_thread(segments.open_all, path)
+    opening = asyncio.ensure_future(asyncio.to_thread(segments.open_all, path))
+    try:
+        with _explained(source, path):
+            parts = await asyncio.shield(opening)
+    except asyncio.CancelledError:  # the thread goes on all the same, and nobody would close what it opens
+        opening.add_done_callback(_close_opened)
+        raise
     return _course(parts, reading)
+
+
+def _close_opened(opening: "asyncio.Future[list[Segment]]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        for part in opening.result():
+            part.close()
 
 
 def _course(parts: list[Segment], reading: Reading) -> Course:

@@ -5,7 +5,7 @@ import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -108,9 +108,10 @@ class PodmanReader:
         while True:
             since = progress.since()
             progress.again()
-            async for block in read(self._podman, source.identifier, since):
-                if batch := progress.take(block.is_stderr, block.data):
-                    yield batch
+            async with aclosing(read(self._podman, source.identifier, since)) as blocks:
+                async for block in blocks:
+                    if batch := progress.take(block.is_stderr, block.data):
+                        yield batch
             for batch in progress.caught_up():
                 yield batch
             if ended or reading.follow is None:
