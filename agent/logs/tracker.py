@@ -73,7 +73,8 @@ class Tracker:
     async def used(self) -> AsyncIterator["Tracker"]:
         """Track while anybody follows."""
         self._users += 1
-        if self._task is None:
+        if self._task is None or self._task.done():  # done: it was removed, which somebody slow has yet to hear of
+            self._forget()
             self._task = asyncio.create_task(self._track())
         try:
             yield self
@@ -81,9 +82,8 @@ class Tracker:
             self._users -= 1
             if not self._users and self._task is not None:
                 self._task.cancel()
-                self._leave()
-                self._task = self._error = None
-                self._asked = False
+                self._task = None
+                self._forget()
 
     async def first(self, *, patient: bool) -> Run:
         """The present run. Where there is none, waits for one if `patient`, and else raises NotFound.
@@ -156,6 +156,11 @@ class Tracker:
             self._leave()
             self._run = Run(seen)
             self._unwatch = exits.watch(self._exits, seen, self._run.ended)
+
+    def _forget(self) -> None:
+        """Know nothing, as at first."""
+        self._leave()
+        self._error, self._asked = None, False
 
     def _leave(self) -> None:
         """Take no more interest in the present run."""

@@ -170,3 +170,21 @@ def test_tracking_ends_with_the_last_follower() -> None:
         assert world.looks == looks
 
     asyncio.run(go())
+
+
+def test_a_component_that_is_deployed_anew_is_followed_also_where_a_slow_one_has_yet_to_hear_that_it_was_removed() -> (
+    None
+):
+    world = World(seen())
+
+    async def work(slow: Tracker) -> None:
+        first = await slow.first(patient=False)
+        world.now = Removed()
+        await first.over.wait()
+        world.now = seen("id2", "two")
+        async with slow.used() as tracker:
+            run = await tracker.first(patient=False)
+            assert run.seen.source.identifier == "id2"
+            assert await slow.run_after(first) is run
+
+    tracked(world, work)
