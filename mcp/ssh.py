@@ -196,10 +196,16 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         raise self._unreachable(said.decode(errors="replace"))
 
     async def _check_host_key(self, master: asyncio.subprocess.Process) -> None:
-        """Raise Unreachable where ssh let us in, and only warned of another key: StrictHostKeyChecking may say so."""
+        """Raise Unreachable where ssh let us in, and only warned of another key: StrictHostKeyChecking may say so.
+
+        It was said before the login, so it is in the pipe, or nothing was; but the loop may have taken the login from
+        its pipe before it looked into this one. It looks into all of them in each round, and hands on in the next.
+        """
         assert master.stderr is not None
+        for _ in range(3):
+            await asyncio.sleep(0)
         with suppress(TimeoutError):
-            async with asyncio.timeout(0):  # it was said before the login, so it is here, or nothing was
+            async with asyncio.timeout(0):
                 said = (await master.stderr.read(65536)).decode(errors="replace")
                 if _CHANGED in said:
                     raise self._unreachable(said)

@@ -4,8 +4,10 @@ import asyncio
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +134,31 @@ def test_sudo_that_wants_a_password_is_one_line(far: Path) -> None:
         run("true", root=True, node=Node("rift", "h:1", sudo="sudo"))
 
 
+@pytest.mark.parametrize("tool", ["sudo", "doas"])
+def test_where_there_is_no_sudo_that_is_said(far: Path, tool: str) -> None:
+    (far / "uid").write_text("1000\n")
+    (far / "there" / tool).unlink(missing_ok=True)
+    there = f"PATH={far}/there:/nowhere exec /bin/sh"
+    (far / "ssh").write_text(FAKE.replace("$FAKE", str(far)).replace('PATH="', "HERE=").replace("exec sh", there))
+    with pytest.raises(NotReady, match=f"^rift: there is no {tool} there; install it, or say how else"):
+        run("true", root=True, node=Node("rift", "h:1", sudo=tool))
+
+
+def test_a_command_that_is_missing_is_not_sudo(far: Path) -> None:
+    (far / "uid").write_text("1000\n")
+    assert run("no-such-command", root=True, node=Node("rift", "h:1", sudo="sudo")).returncode == 127
+
+
+def test_doas_finds_root_s_programs(far: Path) -> None:
+    """It gives a command the PATH of who logs in."""
+    (far / "uid").write_text("1000\n")
+    doas = far / "there/doas"
+    doas.write_text('#!/bin/sh\ntest "$1 $2" = "-n --" || exit 9\nshift 2\nPATH=/usr/bin:/bin exec "$@"\n')
+    doas.chmod(0o755)
+    done = run("sh", "-c", 'echo "$PATH" "$1"', "sh", "a b", root=True, node=Node("rift", "h:1", sudo="doas"))
+    assert done.stdout == b"/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin a b\n"
+
+
 def test_a_command_that_fails_is_not_sudo_s_failure(far: Path) -> None:
     (far / "uid").write_text("1000\n")
     done = run("sh", "-c", "echo no >&2; exit 1", root=True, node=Node("rift", "h:1", sudo="sudo"))
@@ -154,6 +181,12 @@ REFUSALS = [
 ]
 
 
+def test_a_port_in_the_destination_is_said_to_be_written_otherwise(far: Path) -> None:
+    (far / "refuse").write_text("ssh: Could not resolve hostname rift:2222: Name or service not known\n")
+    with pytest.raises(Unreachable, match=r"not known; ssh takes a port as in ssh://op@rift:2222$"):
+        run("true", node=Node("rift", "h:1", ssh="op@rift:2222"))
+
+
 @pytest.mark.parametrize(("said", "shown"), REFUSALS)
 def test_why_ssh_failed_and_what_to_do(far: Path, said: str, shown: str) -> None:
     (far / "refuse").write_text(said)
@@ -168,6 +201,22 @@ def test_a_changed_host_key_is_refused_even_where_ssh_only_warns(far: Path) -> N
         run("true")
     (far / "warn").write_text("Welcome\n")
     assert run("true").returncode == 0
+
+
+def test_a_changed_host_key_is_refused_also_where_all_was_said_before_we_listen(
+    far: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the login is read from its pipe before the pipe of the warning is even looked at."""
+    connect = asyncio.SelectorEventLoop.connect_read_pipe
+
+    async def slowly(loop: asyncio.SelectorEventLoop, factory: Any, pipe: Any) -> Any:
+        time.sleep(0.5)  # nothing else is done meanwhile, and ssh says all that it has to say
+        return await connect(loop, factory, pipe)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "connect_read_pipe", slowly)
+    (far / "warn").write_text(CHANGED.replace("Host key verification failed.\n", ""))
+    with pytest.raises(Unreachable, match="Its host key has changed: Offending ED25519 key"):
+        run("true")
 
 
 @pytest.mark.parametrize("said", ["x" * 2_000_000, "mcp-uid:\u00b2\n", "mcp-uid:" + "9" * 5000 + "\n"])
