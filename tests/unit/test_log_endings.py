@@ -86,7 +86,7 @@ def test_a_cancellation_that_comes_while_the_journal_s_process_is_ended_is_not_l
         await asyncio.sleep(0.1)
         await real(process)
 
-    monkeypatch.setattr(journald.proc, "end", slow)
+    monkeypatch.setattr(proc, "end", slow)
     monkeypatch.setattr(journald, "CHILD", "pass  # {tree}")
 
     async def go() -> None:
