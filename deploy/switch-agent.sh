@@ -139,8 +139,8 @@ stage() {
 }
 
 rollback() {
-    [ -f "$agent.prev" ] || fail "there is no $agent.prev to go back to; mcp agent upgrade keeps it"
     prepare
+    [ -f "$agent.prev" ] || fail "there is no $agent.prev to go back to; mcp agent upgrade keeps it"
     id=$1 sha=$(sum "$agent.prev") version='' deadline=$2
     rm -f "$agent.new"
     as_mcp ln -T "$agent.prev" "$agent.new" || fail "$agent.new cannot be made"

@@ -11,6 +11,7 @@ UID = 850  # below 1000 as a system account's, and not where Debian's tools look
 
 # Past the end of every range that is there: newuidmap refuses ranges that overlap. useradd gives system users none.
 _SUBIDS = """\
+for each in /etc/subuid /etc/subgid; do test -e "$each" || install -m 0644 /dev/null "$each"; done
 first=$(awk -F: 'BEGIN { end = 100000 } $2 + $3 > end { end = $2 + $3 } END { print end }' /etc/subuid /etc/subgid)
 usermod --add-subuids "$first-$((first + 65535))" --add-subgids "$first-$((first + 65535))" "$1"
 """

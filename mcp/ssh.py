@@ -29,6 +29,7 @@ from mcp.shared.proc import Completed
 CONNECT_SECONDS = 10  # for TCP and the first words; a login may take longer
 LOGIN_SECONDS = 60.0  # until the node says who we are there
 COMMAND_SECONDS = 60.0
+_NOT_FOUND = 127  # sh(1), and every shell that somebody may have there
 _FAILED = 255  # ssh's own exit status where it failed itself
 _LONGEST_PATH = 80  # of a socket: 108 bytes are the most, and ssh adds 17 while it makes it
 # What of the environment ssh needs beyond what every child gets: agents and tickets. Never a window to ask in.
@@ -41,7 +42,12 @@ _OPTIONS = (
     *("-oControlPersist=no", "-oForkAfterAuthentication=no", "-oStdinNull=no", "-oSessionType=default"),
 )
 _CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"  # ssh's words
+_MISSING = r"\b{tool}: (command )?not found|(not found|Unknown command): {tool}\b"  # dash and bash, zsh and fish
+_NOT_ABOUT_US = ("command not found", "unable to resolve host")  # what sudo says of the command, and of the node's name
+_WITH_PORT = re.compile("[^:/]+:[0-9]{1,5}")  # as other programs have it, and ssh only in a URL
 _UID = re.compile(rb"mcp-uid:([0-9]{1,10})\s*\Z")
+# doas leaves a command the PATH of who logs in, in which Debian has none of root's programs; sudo has its own.
+_WITH_SBIN = 'PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH; exec "$@"'
 _WHO = "printf mcp-uid:; id -u; exec cat"  # means the same in every shell that somebody may have there
 # The new file is whole and checked before it has its name.
 _WRITE = """\
@@ -122,7 +128,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
             raise Unavailable(f"{self.node.name}: {_brief(argv)}: did not end within {seconds:g} s") from None
         if done.returncode == _FAILED:
             raise self._unreachable(done.stderr.decode(errors="replace"))
-        if root and done.returncode == 1 and self.uid != 0:
+        if root and done.returncode in (1, _NOT_FOUND) and self.uid != 0:
             self._check_root(done)
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
 
@@ -170,7 +176,8 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
                 f"{self.node.name}: ssh {self.destination} logs in as another user than root",
                 f'say how to become root there: sudo = "sudo" for {self.node.name} in mcp.toml',
             )
-        return (self.node.sudo, "-n", "--")
+        become = (self.node.sudo, "-n", "--")
+        return (*become, "sh", "-c", _WITH_SBIN, "sh") if self.node.sudo == "doas" else become
 
     def _argv(self, options: Sequence[str], command: str) -> list[str]:
         assert self._socket is not None, "not connected"
@@ -225,6 +232,8 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
             hint = f"log in once by hand and compare the key: ssh {self.destination}"
         elif "Permission denied" in last:
             hint = f"a key must let you in, since no password can be asked for here: ssh-copy-id {self.destination}"
+        elif "Could not resolve hostname" in last and _WITH_PORT.fullmatch(self.destination):
+            hint = f"ssh takes a port as in ssh://{self.destination}"
         return Unreachable(f"{self.node.name}: ssh: {last.removeprefix('ssh: ')}", hint)
 
     def _by_hand(self) -> str:
@@ -232,8 +241,14 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
 
     def _check_root(self, done: Completed) -> None:
         """Raise NotReady where it was sudo or doas that failed, and not the command."""
-        last = done.last_words()
-        if last.startswith(f"{self.node.sudo}: ") and "unable to resolve host" not in last:
+        last, tool = done.last_words(), self.node.sudo
+        if done.returncode == _NOT_FOUND:
+            if re.search(_MISSING.format(tool=tool), last):
+                raise NotReady(
+                    f"{self.node.name}: there is no {tool} there",
+                    f"install it, or say how else to become root there: sudo for {self.node.name} in mcp.toml",
+                )
+        elif last.startswith(f"{tool}: ") and not any(words in last for words in _NOT_ABOUT_US):
             raise NotReady(
                 f"{self.node.name}: {last}",
                 f"no password can be asked for here: allow {self.destination} there to run commands without one",

@@ -131,7 +131,9 @@ def _journal(there: There) -> Iterator[Finding]:
         yield ok("journal-group", f"{USER} is in the group systemd-journal")
     else:
         what = f"{USER} is not in the group systemd-journal: logs of containers that log to the journal cannot be read"
-        yield warning("journal-group", what, there.command("usermod", "--append", "--groups", "systemd-journal", USER))
+        yield warning(
+            "journal-group", what, there.command("/usr/sbin/usermod", "--append", "--groups", "systemd-journal", USER)
+        )
 
 
 def _owner(there: There, uid: int) -> Iterator[Finding]:

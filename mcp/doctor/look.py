@@ -98,7 +98,10 @@ async def _run_script(ssh: Ssh) -> tuple[There, list[Finding]]:
         found = agent.failure("sudo", ssh.node, failed)
         refused.append(warning("sudo", found.what, found.do))
         done = await ssh.run(argv, stdin=stdin, seconds=SECONDS)
-    return There(ssh.node, script.sections(done.stdout.decode(errors="replace"), mark)), refused
+    said = script.sections(done.stdout.decode(errors="replace"), mark)
+    if not said:
+        raise McpError(f"{ssh.node.name}: no command can be run there: {done.last_words()}")
+    return There(ssh.node, said), refused
 
 
 async def _clock(ssh: Ssh, there: There) -> Finding:

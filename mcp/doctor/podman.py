@@ -20,10 +20,11 @@ def check(there: There) -> Iterator[Finding]:
     if missing:
         yield error("podman", f"not installed: {', '.join(missing)}", there.provision)
         return
+    if there.uid is None:
+        return  # there is nobody yet whose podman could be asked
     status, said = there.text("podman-status"), there.text("podman")
     if "podman" not in there.said:
-        what = f"podman was not looked at: only root and {USER} can"
-        yield warning("podman", what, f'say how to become root there: sudo = "sudo" for {there.node.name} in mcp.toml')
+        yield warning("podman", f"podman was not looked at: only root and {USER} can", _become_root(there))
     elif said == "not since boot":
         yield warning(
             "podman",
@@ -39,6 +40,12 @@ def check(there: There) -> Iterator[Finding]:
         yield error("podman", f"`podman info` as {USER} fails: {last[:300]}", "see what it says there by hand")
     else:
         yield from _answered(there, said)
+
+
+def _become_root(there: There) -> str:
+    if there.node.sudo:
+        return f"let {there.node.ssh or there.node.name} there run {there.node.sudo} without a password"
+    return f'say how to become root there: sudo = "sudo" for {there.node.name} in mcp.toml'
 
 
 def _answered(there: There, said: str) -> Iterator[Finding]:

@@ -99,7 +99,7 @@ def test_a_good_node() -> None:
         ({"subuid": "mcp:100000:65536\nmcp:100000:65536\n"}, "error", "subuid", "overlaps mcp:100000:65536"),
         ({"storage_owner": "999\n"}, "error", "storage-owner", "belongs to UID 999, and mcp is 850 now"),
         ({"programs": "/usr/bin/podman\n"}, "error", "podman", "not installed: newuidmap, newgidmap"),
-        ({"podman": None, "podman_status": None}, "warning", "podman", 'sudo = "sudo" for rift'),
+        ({"podman": None, "podman_status": None}, "warning", "podman", "let root@rift there run sudo"),
         ({"podman": "not since boot\n", "podman_status": None}, "warning", "podman", "was not asked"),
         ({"podman": "", "podman_status": "124"}, "error", "podman", "did not end within 15 s"),
         ({"podman": "Error: no\n", "podman_status": "125"}, "error", "podman", "fails: Error: no"),
@@ -131,6 +131,11 @@ def test_what_is_wrong_is_the_only_thing_named(
     assert [each[:2] for each in found][:1] == [(level, check)]
     assert what in found[0][2]
     assert len(found) == 1 or changes == {"account": ""}
+
+
+def test_where_there_is_no_account_nothing_is_said_of_its_podman() -> None:
+    found = bad(account="", podman=None, podman_status=None)
+    assert {each[1] for each in found} == {"account"}
 
 
 def test_a_unit_that_provisioning_did_not_write_is_left_alone() -> None:

@@ -134,19 +134,29 @@ def test_sudo_that_wants_a_password_is_one_line(far: Path) -> None:
         run("true", root=True, node=Node("rift", "h:1", sudo="sudo"))
 
 
-@pytest.mark.parametrize("tool", ["sudo", "doas"])
-def test_where_there_is_no_sudo_that_is_said(far: Path, tool: str) -> None:
+@pytest.mark.parametrize(
+    "said", ["sh: 1: sudo: not found", "bash: line 1: sudo: command not found", "zsh:1: command not found: sudo"]
+)
+def test_where_there_is_no_sudo_that_is_said(far: Path, said: str) -> None:
     (far / "uid").write_text("1000\n")
-    (far / "there" / tool).unlink(missing_ok=True)
-    there = f"PATH={far}/there:/nowhere exec /bin/sh"
-    (far / "ssh").write_text(FAKE.replace("$FAKE", str(far)).replace('PATH="', "HERE=").replace("exec sh", there))
-    with pytest.raises(NotReady, match=f"^rift: there is no {tool} there; install it, or say how else"):
-        run("true", root=True, node=Node("rift", "h:1", sudo=tool))
+    (far / "there/sudo").write_text(f"#!/bin/sh\necho '{said}' >&2; exit 127\n")
+    with pytest.raises(NotReady, match=r"^rift: there is no sudo there; install it, or say how else"):
+        run("true", root=True, node=Node("rift", "h:1", sudo="sudo"))
 
 
-def test_a_command_that_is_missing_is_not_sudo(far: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("sudo: podman: command not found", 1),
+        ("podman: not found", 127),
+        ("sudo: unable to resolve host rift: Name or service not known", 1),
+    ],
+)
+def test_a_command_that_is_missing_is_not_sudo_s_failure(far: Path, said: str, status: int) -> None:
     (far / "uid").write_text("1000\n")
-    assert run("no-such-command", root=True, node=Node("rift", "h:1", sudo="sudo")).returncode == 127
+    (far / "there/sudo").write_text(f"#!/bin/sh\necho '{said}' >&2; exit {status}\n")
+    done = run("podman", root=True, node=Node("rift", "h:1", sudo="sudo"))
+    assert (done.returncode, done.last_words()) == (status, said)
 
 
 def test_doas_finds_root_s_programs(far: Path) -> None:

@@ -18,7 +18,7 @@ SUITES = {"12": "bookworm", "13": "trixie"}
 COMMON = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "python3"),
     *("podman", "crun", "uidmap", "netavark", "aardvark-dns", "catatonit"),
-    *("iproute2", "iptables", "sudo", "ca-certificates", "procps", "libstdc++6"),
+    *("iproute2", "iptables", "sudo", "opendoas", "ca-certificates", "procps", "libstdc++6"),
 )
 PACKAGES = {"12": (*COMMON, "slirp4netns"), "13": (*COMMON, "passt", "nftables")}
 # Root's own podman, and the timers that would wake up in the middle of a test.
