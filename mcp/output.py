@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
 from mcp.shared.errors import one_line
@@ -31,6 +31,7 @@ def line(text: str) -> None:
 
 def note(text: str) -> None:
     """Say what is going on, on stderr, so that stdout stays clean."""
+    _stdout_first()
     print(one_line(text), file=sys.stderr, flush=True)
 
 
@@ -62,8 +63,15 @@ def is_interactive() -> bool:
 
 def error(text: str) -> None:
     """Print an error, one line for each of its lines, as `mcp: WHAT`."""
+    _stdout_first()
     for part in text.splitlines() or [""]:
         print(f"mcp: {one_line(part)}", file=sys.stderr)
+
+
+def _stdout_first() -> None:
+    """What was printed before stands before it, also where both go into one file or pipe."""
+    with suppress(OSError):  # a pipe that nobody reads is for the end of the program to see
+        sys.stdout.flush()
 
 
 def wants_colour() -> bool:

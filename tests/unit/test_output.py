@@ -1,6 +1,8 @@
 """What is printed."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +39,13 @@ def test_json_lines_notes_and_errors(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(document + "]") == [{"a": "ä\n"}]
     assert rest == "one\\nline\n"
     assert err == "to\\rstderr\nmcp: first: wrong\nmcp: second: \\x1b wrong\nmcp: \n"
+
+
+def test_an_error_stands_below_what_was_printed_before_it_also_in_a_pipe() -> None:
+    code = "from mcp import output; output.table(('A',), [['b']]); output.error('c'); output.table(('D',), []); "
+    code += "output.note('e')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    assert done.stdout == b"A\nb\nmcp: c\nD\ne\n"
 
 
 @pytest.mark.parametrize(
