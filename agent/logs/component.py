@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from agent.kept_log_table import KeptLog
-from agent.logs.kept import KeptReader, kept_source
+from agent.logs.kept import KeptReader, kept_source, what_is_left
 from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
 from agent.logs.tracker import Removed, Run, Tracker
 from mcp.shared.errors import InvalidInput
@@ -157,12 +157,13 @@ class ComponentLog:
             self._reading = rest
             return
         kept = await self._kept()
-        if kept is None or kept.identifier != identifier:
+        left = what_is_left(kept) if kept is not None and kept.identifier == identifier else None
+        if kept is None or left is None:
             yield self._notice(source, "lines may be missing: the container was replaced, and nothing of it was kept")
         else:
             self._reading = rest
             old = kept_source(kept, source.service, source.component)
-            async with aclosing(self._read(old, self._readers(KeptReader(kept)))) as pieces:
+            async with aclosing(self._read(old, self._readers(left))) as pieces:
                 async for piece in pieces:
                     piece.batch.caught_up = False
                     yield piece

@@ -15,7 +15,7 @@ from agent.inspected import parse_inspected
 from agent.kept_log_table import KeptLog
 from agent.log import fields, logger
 from agent.logs.k8s_file import read_raw, tail_raw
-from agent.logs.model import Batch, Reading, Source
+from agent.logs.model import FILE_DRIVERS, Batch, Reading, Source
 from agent.logs.segments import Mark
 from agent.logs.sources import source_of
 from agent.podman import Container, Podman, logs_argv
@@ -49,10 +49,7 @@ async def capture(
     """
     try:
         async with asyncio.timeout(SECONDS):
-            inspected = await proc.check(
-                podman.argv(["inspect", "--type=container", container.identifier]), seconds=podman.timeout
-            )
-            ended = _parse(inspected)
+            ended = _parse(await podman.inspect(container.identifier))
             data, place = await _end_of_log(podman, ended.source)
             kept = KeptLog(
                 *(service, component, container.identifier, container.name, container.deploy),
@@ -127,6 +124,16 @@ def _records(text: bytes, stream: bytes) -> Iterator[bytes]:
 def kept_source(kept: KeptLog, service: str, component: str) -> Source:
     """The container that the log was kept of, as a source for KeptReader."""
     return Source(service, component, kept.container, kept.identifier, kept.driver)
+
+
+def what_is_left(kept: KeptLog) -> "KeptReader | Source | None":
+    """What to read on from a place in the log of a container that is gone, by reader or source; None: nothing can be.
+
+    The journal has it all still, and its places mean nothing in what was kept; nor do those of `podman logs`.
+    """
+    if kept.driver == "journald":
+        return kept_source(kept, kept.service, kept.component)
+    return KeptReader(kept) if kept.driver in FILE_DRIVERS else None
 
 
 class KeptReader:

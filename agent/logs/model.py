@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mcp.shared.errors import NotReady
 
+FILE_DRIVERS = ("k8s-file", "json-file")  # podman takes the second for the first
 LINE_LIMIT = 1024 * 1024  # bytes; a longer line is passed on in parts, so that memory stays bounded
 TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.532885487Z `, UTC, always nine digits
 
@@ -38,7 +39,7 @@ class Source:
     @property
     def has_file(self) -> bool:
         """Whether its log is a file that can be read without podman."""
-        return self.driver in ("k8s-file", "json-file") and self.path is not None
+        return self.driver in FILE_DRIVERS and self.path is not None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def followed(logged: Logged, world: World, wanted: Wanted, play: Callable[[Show]
     news = asyncio.Event()
 
     async def wait_for(text: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(text in each for each in shown):
                 news.clear()
                 await news.wait()
@@ -210,6 +210,21 @@ def test_a_cursor_in_a_container_that_was_replaced_goes_on_in_what_was_kept() ->
     assert shown == ["old 2\nold 3\n", "web/api: replaced", "new\n"]
 
 
+def test_a_cursor_in_the_journal_goes_on_there_after_its_container_was_replaced() -> None:
+    logged = Logged()
+    logged.lines = {"id0": ["old 0", "old 1", "old 2"], "id1": ["new"]}
+    shown = once(logged, Wanted(Window(), False, "id0/1+1"), replace(KEPT, driver="journald", place="0.0.0"))
+    assert shown == ["old 2\n", "web/api: replaced", "new\n"]
+
+
+def test_a_cursor_that_means_nothing_in_what_was_kept_is_no_error() -> None:
+    logged = Logged()
+    logged.lines = {"id1": ["new"]}
+    cursor = "id0/1795342766000000001,1;0,0;0+0"  # of podman logs
+    shown = once(logged, Wanted(Window(), False, cursor), replace(KEPT, driver="passthrough", place="0.0.0"))
+    assert shown == ["web/api: lines may be missing: the container was replaced, and nothing of it was kept", "new\n"]
+
+
 def test_what_could_not_be_had_is_said() -> None:
     logged = Logged()
     logged.lines = {"id1": ["new"]}
@@ -241,7 +256,7 @@ def test_a_follower_ends_with_its_window(running: bool) -> None:
         if running:  # as a reader does that has come to the end of the window
             logged.until = wanted.window.until
         pieces = log_of(logged, wanted).follow(Tracker("web/api", world.look, Inotify()), patient=False)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return [text async for piece in pieces for text in (piece.batch.data.decode(), piece.batch.notice) if text]
 
     shown = ["one\n", "web/api: attached to web-api, 1.0.0"]  # a batch's text comes before its notice here
