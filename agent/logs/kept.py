@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from agent.inspected import parse_inspected
 from agent.kept_log_table import KeptLog
 from agent.log import fields, logger
+from agent.logs.cri import HEADER
 from agent.logs.k8s_file import read_raw, tail_raw
 from agent.logs.model import FILE_DRIVERS, Batch, Reading, Source
 from agent.logs.segments import Mark
@@ -106,6 +107,8 @@ def as_records(stdout: bytes, stderr: bytes) -> bytes:
     for record in reversed(list(heapq.merge(*streams, key=lambda record: record[:29]))):
         size += len(record)
         if size > LIMIT:
+            if not kept:  # a last line longer than all that is kept, as a trace on one line may be
+                kept.append(record[:HEADER] + record[HEADER - LIMIT :])
             break
         kept.append(record)
     return b"".join(reversed(kept))

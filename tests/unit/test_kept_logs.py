@@ -78,6 +78,14 @@ def test_of_much_the_last_whole_records_are_kept() -> None:
     assert {len(record) for record in records} == {len(records[-1])}
 
 
+def test_of_a_last_line_that_is_longer_than_what_is_kept_the_end_is() -> None:
+    head = b"2026-11-22T10:19:27.000000000"
+    records = as_records(b"2026-11-22T10:19:26Z first\n", head + b"Z " + b"x" * LIMIT + b" the cause\n")
+    assert records.startswith(head + b"+00:00 stderr F x")
+    assert records.endswith(b"x the cause\n")
+    assert len(records) == LIMIT
+
+
 def read(kept: KeptLog, reading: Reading) -> list[Batch]:
     async def work() -> list[Batch]:
         source = kept_source(kept, "web", "api")
