@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     adding = arguments.add_command(commands, "add", "add a node to mcp.toml, which is otherwise left as it is")
     adding.add_argument("name", metavar="NAME", help="lower-case letters, digits and -")
     adding.add_argument("address", metavar="ADDRESS", help="where its agent listens: HOST:PORT, as in 10.0.0.5:9444")
-    adding.add_argument("--ssh", default="", metavar="DEST", help="its ssh destination, for upgrading the agent")
+    adding.add_argument("--ssh", default="", metavar="DEST", help="its ssh destination (default: its name)")
     adding.add_argument("--arch", default="", choices=ARCHITECTURES, help="its architecture")
     adding.add_argument("--sudo", default="", choices=SUDO[1:], help="how to become root there (default: not needed)")
     removing = arguments.add_command(commands, "remove", "remove a node from mcp.toml; nothing on the node changes")
