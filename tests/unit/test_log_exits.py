@@ -91,7 +91,7 @@ def test_a_run_that_podman_started_again_at_once_still_has_its_code(tmp_path: Pa
                 return now
 
             tracker = Tracker("web-api", look, news)
-            async with asyncio.timeout(10), tracker.used():
+            async with asyncio.timeout(60), tracker.used():
                 run = await tracker.first(patient=False)
                 leave(tmp_path, "id1", "7")
                 await asyncio.sleep(0.05)

@@ -62,7 +62,7 @@ def test_since_the_node_was_booted(registry: AsyncRegistry) -> None:
     since = window(registry, "boot").since
     assert since is not None
     uptime = float(Path("/proc/uptime").read_text().split()[0])
-    assert abs(time.time() - since / SECOND - uptime) < 2
+    assert abs(time.time() - since / SECOND - uptime) < 10
 
 
 def test_a_kernel_that_does_not_say_when_it_started(tmp_path: Path) -> None:

@@ -59,11 +59,10 @@ def test_the_environment_is_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
     started = time.monotonic()
-    with pytest.raises(Unavailable, match=r"^sh -c .*: did not end within 0\.3 s$"):
-        shell(f"sleep 60 & echo $! >{tmp_path}/pid; wait", seconds=0.3)
-    assert time.monotonic() - started < 5
-    child = int((tmp_path / "pid").read_text())
-    assert not alive(child)
+    with pytest.raises(Unavailable, match=r"^sh -c .*: did not end within 2 s$"):
+        shell(f"sleep 60 & echo $! >{tmp_path}/pid; wait", seconds=2)
+    assert time.monotonic() - started < 30
+    assert ends(int((tmp_path / "pid").read_text()))
 
 
 def test_children_that_outlive_a_command_and_hold_its_output_are_killed_and_no_descriptor_is_lost(
@@ -71,7 +70,7 @@ def test_children_that_outlive_a_command_and_hold_its_output_are_killed_and_no_d
 ) -> None:
     async def descriptors() -> int:
         with pytest.raises(Unavailable, match="did not end within"):
-            await proc.run(["sh", "-c", f"sleep 60 & echo $! >{tmp_path}/pid"], seconds=0.3)
+            await proc.run(["sh", "-c", f"sleep 60 & echo $! >{tmp_path}/pid"], seconds=2)
         await asyncio.sleep(0.1)
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
@@ -80,7 +79,15 @@ def test_children_that_outlive_a_command_and_hold_its_output_are_killed_and_no_d
 
     first, second = asyncio.run(twice())
     assert second == first
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert ends(int((tmp_path / "pid").read_text()))
+
+
+def ends(pid: int) -> bool:
+    """Whether a process that was sent a signal ends of it; that takes a moment."""
+    end = time.monotonic() + 30
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not alive(pid)
 
 
 def alive(pid: int) -> bool:
@@ -96,7 +103,7 @@ def test_what_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None
     started = time.monotonic()
     with pytest.raises(Unavailable, match="did not end within"):
         shell("trap '' TERM; while :; do sleep 0.05; done", seconds=0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_what_prints_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

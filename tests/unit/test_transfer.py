@@ -23,13 +23,13 @@ def test_blocking_work_is_never_left_behind() -> None:
 
     def work() -> None:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
         done.set()
         raise OSError("nobody hears of it")
 
     async def scene() -> None:
         task = asyncio.create_task(transfer.to_its_end(work))
-        await asyncio.to_thread(began.wait, 10)
+        await asyncio.to_thread(began.wait, 60)
         for _ in range(2):
             task.cancel()
             await asyncio.sleep(0.02)
