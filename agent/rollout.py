@@ -23,6 +23,7 @@ from mcp.shared.spec import ComponentSpec, fixed_port
 LAST_LINES = 20
 ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container ends for good by itself
 POLL = 0.25  # seconds between two looks at a container that settles
+REMOVE_AGAIN = (0.5, 2.0)  # seconds before each further try to remove what keeps the old container from coming back
 HEALTH_POLL = 0.5  # the same, where each look runs its health check
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # of uname(2), as images name them
 
@@ -119,6 +120,13 @@ async def discard(podman: Podman, new: Container, keep_log: KeepLog) -> None:
         except McpError as error:  # it is removed all the same, by force
             logger.warning("the new container is not stopped", extra=fields(container=new.name, error=error))
     await keep_log(new, "failed")
+    for pause in REMOVE_AGAIN:
+        try:
+            await podman.remove_container(new)
+            return
+        except McpError as error:  # it may have ended, or been started again, in that very moment
+            logger.warning("the new container is not removed yet", extra=fields(container=new.name, error=error))
+        await asyncio.sleep(pause)
     await podman.remove_container(new)
 
 
@@ -291,7 +299,10 @@ class Rollout:
             await discard(self._podman, new, self._keep_log)
 
     async def _fail(self, what: str) -> NoReturn:
-        self.last_lines = await self._podman.last_lines(self._name, LAST_LINES)
+        try:
+            self.last_lines = await self._podman.last_lines(self._name, LAST_LINES)
+        except McpError as error:  # what has happened is worth more than what was written
+            logger.warning("the last lines cannot be read", extra=fields(container=self._name, error=error))
         raise NotReady(what)
 
 

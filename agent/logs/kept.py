@@ -27,7 +27,7 @@ from mcp.shared.image import image_version
 
 LIMIT = 64 * 1024  # bytes of records
 LINES = 1000  # that are asked for where podman reads them
-SECONDS = 2.0
+SECONDS = 5.0
 # As `podman logs --timestamps` writes them: RFC 3339 with up to nine digits; the zeros at their end are left out.
 _STAMPED = re.compile(rb"([0-9-]{10}T[0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2}) (.*)", re.DOTALL)
 

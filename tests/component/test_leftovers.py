@@ -2,7 +2,7 @@
 
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
-from tests.component.fakes import WEB, WEB2, wait_for
+from tests.component.fakes import FAIL, WEB, WEB2, wait_for
 from tests.component.test_interrupted import crash_at, ok, results, settled
 
 
@@ -33,7 +33,7 @@ def test_an_undeploy_that_cannot_be_finished_at_the_start_is_finished_later(rig:
     crash_at(rig, ["rm"], "after", "undeploy", "web")
     rig.fake.misbehave("fail", ["rm"], times=1, message="device or resource busy")
     rig.restart()
-    wait_for(lambda: not rig.fake.containers(), 15, "the end of the undeploy")
+    wait_for(lambda: not rig.fake.containers(), 60, "the end of the undeploy")
 
 
 def test_a_deploy_that_cannot_be_undone_at_the_start_is_undone_later(rig: Rig) -> None:
@@ -44,7 +44,7 @@ def test_a_deploy_that_cannot_be_undone_at_the_start_is_undone_later(rig: Rig) -
     crash_at(rig, ["run"], "after", "deploy", "web")
     rig.fake.misbehave("fail", ["ps"], times=3, message="the storage is not there yet")
     rig.restart()
-    wait_for(lambda: results(rig)[0] == "interrupted", 20, "the end of the healing")
+    wait_for(lambda: results(rig)[0] == "interrupted", 60, "the end of the healing")
     assert settled(rig, old)
     assert rig.fake.running() == {"web-api": WEB}
 
@@ -55,3 +55,29 @@ def test_two_components_in_a_network_that_is_not_there_yet(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more=more), component("worker", more=more)))
     ok(rig.agent.cli.run("deploy", "web"))
     assert rig.fake.state["networks"] == ["mcpnet"]
+
+
+def test_a_new_container_that_cannot_be_removed_at_once_does_not_keep_the_old_one_from_coming_back(rig: Rig) -> None:
+    """One that is started again and again can end in the very moment in which podman removes it."""
+    rig.agent.define("web", service("web", component("api")))
+    ok(rig.agent.cli.run("deploy", "web"))
+    rig.agent.define("web", service("web", component("api", FAIL)))
+    rig.fake.misbehave("fail", ["rm"], times=2, message="cannot be stopped")
+    done = rig.agent.cli.run("deploy", "web")
+    assert (done.code, done.errors[0].endswith("; the old container runs again")) == (1, True), done
+    assert rig.fake.running() == {"web-api": WEB}
+    assert list(rig.fake.containers()) == ["web-api"]
+    assert rig.agent.log().count("the new container is not removed yet") == 2
+
+
+def test_why_a_deploy_failed_is_said_also_where_its_last_lines_cannot_be_read(rig: Rig) -> None:
+    rig.agent.stop()
+    rig.agent.home.write_config(settle="50ms", runtime_timeout="2s")
+    rig.restart()
+    rig.agent.define("web", service("web", component("api", FAIL, 'restart = "no"')))
+    rig.fake.misbehave("hang", ["logs"])
+    done = rig.agent.cli.run("deploy", "web")
+    assert done.errors == ["mcp: web/api: the new container ended with exit code 3 soon after its start"]
+    assert done.code == 1
+    assert "the last lines cannot be read" in rig.agent.log()
+    assert rig.fake.containers() == {}
