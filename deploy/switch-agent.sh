@@ -4,6 +4,7 @@
 #   facts                               what there is, as NAME=VALUE lines
 #   stage ID SHA256 VERSION DEADLINE    take the agent file from stdin, check it, and hand over to `switch`
 #   rollback ID DEADLINE                the same with what is kept as .prev
+#   tidy                                bring to its end what was interrupted, and remove what it left
 #   result ID SECONDS                   wait for the end of a switch, and say how it went
 #   switch ID SHA256 VERSION DEADLINE   keep the old agent as .prev, put the new one in its place, restart; undo what fails
 #   resume                              bring to its end what a power cut interrupted
@@ -90,6 +91,27 @@ facts() {
     printf 'machine=%s\nsha256=%s\n' "$(uname -m)" "$(sum "$agent")"
     printf 'active=%s\nstatus=%s\n' "$(property ActiveState "$unit")" "$(property StatusText "$unit")"
     printf 'version=%s\nprevious=%s\n' "$(run_agent "$agent" version 2>/dev/null)" "$(sum "$agent.prev")"
+    printf 'unfinished=%s\n' "$(unfinished)"
+}
+
+# Says yes where something was interrupted, or left something behind.
+unfinished() {
+    for each in "$agent".new* "$agent.prev.old" "$agent.prev.new"; do
+        [ ! -e "$each" ] || { echo yes && return; }
+    done
+    case $(recorded state) in
+    handed-over | switching) echo yes ;;
+    esac
+}
+
+tidy() {
+    prepare
+    remove_leftovers
+}
+
+# Also what a copy left whose connection and node ended at once.
+remove_leftovers() {
+    rm -f "$agent".new* "$agent.prev.old" "$agent.prev.new"
 }
 
 # What must be so before anything is changed; holds the folder's lock until we end.
@@ -272,7 +294,7 @@ undo() {
 
 # finish STATE WHY: nothing is left but the result. What cannot be recorded is asked again by `resume`.
 finish() {
-    rm -f "$agent.new" "$agent.prev.old" "$agent.prev.new"
+    remove_leftovers
     record "$1" "$2" || return 1
     rm -f "$wants/$resume_unit" "$resume_file" "$state/switch.sh"
     systemctl daemon-reload 9<&-
@@ -338,7 +360,7 @@ is_decided() {
 mode=$1
 shift
 case $mode in
-facts | stage | rollback | result | switch) "$mode" "$@" ;;
+facts | stage | rollback | tidy | result | switch) "$mode" "$@" ;;
 resume) lock && resume ;;
 *) fail "unknown mode $mode" ;;
 esac

@@ -91,7 +91,7 @@ class Course:
             except (Unreachable, Unavailable) as error:
                 raise _Lost(switch, "") from error
         file = await self.find(_architecture(switch.ssh.node, facts))
-        if facts.sha256 == file.sha256 and facts.active == "active" and not self.force:
+        if await self._is_current(switch, facts, file, say):
             return None
         content = await asyncio.to_thread(file.content)
         say(f"copying {file.version}")
@@ -100,6 +100,14 @@ class Course:
         except (Unreachable, Unavailable) as error:
             raise _Lost(switch, file.version) from error
         return switch, file.version
+
+    async def _is_current(self, switch: Switch, facts: Facts, file: AgentFile, say: Say) -> bool:
+        """Whether there is nothing to do; what an interrupted upgrade has left is seen to first."""
+        if not self.force and facts.unfinished and facts.has(file):
+            say("clearing up after an interrupted upgrade")
+            await switch.tidy()
+            facts = await switch.facts()  # it may have gone back
+        return not self.force and facts.has(file)
 
     async def _end(self, node: Node, switch: Switch, row: Row, version: str, say: Say) -> Row:
         say("switching")

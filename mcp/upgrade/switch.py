@@ -25,6 +25,11 @@ class Facts:
     sha256: str
     active: str  # systemd's ActiveState of the unit
     previous: str  # sha256 of .prev
+    unfinished: bool = False  # something was interrupted, or has left something behind
+
+    def has(self, file: AgentFile) -> bool:
+        """Whether it is this very file that serves."""
+        return self.sha256 == file.sha256 and self.active == "active"
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,12 @@ class Switch:
         said = _fields(await self._ask("facts"))
         # one that serves says so even where no Python starts it again
         version = said.get("version", "").removeprefix("mcp-agent ") or said.get("status", "").removeprefix("serving ")
-        return Facts(
-            said.get("machine", ""), version, said.get("sha256", ""), said.get("active", ""), said.get("previous", "")
-        )
+        machine, sha256, active = (said.get(name, "") for name in ("machine", "sha256", "active"))
+        return Facts(machine, version, sha256, active, said.get("previous", ""), said.get("unfinished") == "yes")
+
+    async def tidy(self) -> None:
+        """Bring to its end what was interrupted, and remove what it left; refused while a switch is under way."""
+        await self._ask("tidy", seconds=COPY_SECONDS)
 
     async def stage(self, file: AgentFile, content: bytes) -> None:
         """Copy the file there, have it checked, and hand over: from then on the node goes on by itself."""

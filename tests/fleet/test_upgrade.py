@@ -169,6 +169,20 @@ def test_current_nodes_are_skipped_and_rollback_goes_back(old: Upgrades) -> None
     assert "mcp: bob: there is no /srv/mcp/mcp-agent.prev to go back to" in done.stderr
 
 
+def test_what_was_left_is_cleared_also_where_there_is_nothing_to_do(old: Upgrades) -> None:
+    ada = old.node("ada")
+    assert old.upgrade(NEW, "ada").code == 0
+    ada.run(["touch", f"{AGENT}.new", f"{AGENT}.new.x1Y2z3", f"{AGENT}.prev.old"])
+    for _ in range(2):
+        done = old.upgrade(NEW, "ada")
+        assert (done.code, table(done.stdout)) == (0, {"ada": [NEW, NEW, "current"]}), done
+        assert (left_behind(ada), previous(ada)) == (set(), OLD)
+        # as a power cut leaves it where nothing can be resumed at boot
+        ada.run(["sed", "-i", "s/^state=.*/state=switching/", f"{STATE}/result"])
+    assert old.upgrade(NEW, "ada").code == 0
+    assert "state=upgraded\n" in ada.run(["cat", f"{STATE}/result"]).stdout
+
+
 def test_status_shows_what_each_agent_is(old: Upgrades) -> None:
     done = old.mcp("agent", "status", "ada", "bob", "--json")
     rows = json.loads(done.stdout)
@@ -224,8 +238,8 @@ def test_a_killed_cli_leaves_a_working_agent(old: Upgrades, step: str, version: 
             while step not in (line := upgrade.stderr.readline()):
                 assert line
         upgrade.send_signal(signal.SIGKILL)
-        upgrade.communicate(timeout=20)
-        eventually(lambda: not left_behind(ada) and not is_busy(ada), 60)
+        upgrade.communicate(timeout=60)
+        eventually(lambda: not left_behind(ada) and not is_busy(ada), 180)
     began = step in ("switching", "renamed", "later")
     expected = {NEW if version == NEW and began else OLD, *((NEW,) if step == "copying" and version == NEW else ())}
     assert old.versions()["ada"] in expected
