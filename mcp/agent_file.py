@@ -93,14 +93,17 @@ def _best(arch: str, folder: Path | None) -> AgentFile:
         folder = Path(sys.argv[0]).resolve().parent
     elif not folder.is_dir():
         raise NotFound(f"--from: {folder} is not a folder")
-    found = {made.sha256: made for path in sorted(folder.glob("mcp-agent*.pyz")) if (made := read(path))}
-    fitting = [made for made in found.values() if made.arch == arch]
+    paths = sorted(folder.glob("mcp-agent*.pyz"))
+    found = [made for path in paths if (made := read(path))]
+    fitting = list({made.sha256: made for made in found if made.arch == arch}.values())
     ours = [made for made in fitting if made.version == VERSION]
     if len(ours or fitting) == 1:
         return (ours or fitting)[0]
     if not fitting:
-        others = ", ".join(sorted({made.arch for made in found.values()}))
+        others = ", ".join(sorted({made.arch for made in found}))
         what = f"{folder} has no agent for {arch}" + (f", only for {others}" if others else "")
+        if unknown := sorted({path.name for path in paths} - {made.path.name for made in found}):
+            what += f"; damaged, or no agent: {', '.join(unknown)}"
         raise NotFound(what, f"put mcp-agent-VERSION-linux-{arch}.pyz there, or name its folder with --from DIR")
     versions = ", ".join(sorted({made.version for made in fitting}))
     raise NotFound(f"{folder} has several agents for {arch}: {versions}", "leave only one there")

@@ -124,7 +124,7 @@ def _list(session: Session, args: argparse.Namespace) -> int:
             {
                 "node": answer.node.name,
                 "address": answer.node.address,
-                "arch": answer.node.arch or None,
+                "arch": (status.architecture if status else "") or answer.node.arch or None,
                 "state": answer.state,
                 "agent": status.agent_version if status else None,
                 "podman": status.runtime_version if status else None,

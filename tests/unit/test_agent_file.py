@@ -63,6 +63,15 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         find("arm64", tmp_path / "none")
 
 
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    whole = make(tmp_path / "mcp-agent-1.pyz", "arm64").read_bytes()
+    (tmp_path / "mcp-agent-2.pyz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        NotFound, match=r"no agent for amd64, only for arm64; damaged, or no agent: mcp-agent-2\.pyz; put"
+    ):
+        find("amd64", tmp_path)
+
+
 def test_without_a_source_tree_it_is_beside_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_file, "__file__", str(tmp_path / "site-packages/mcp/agent_file.py"))
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "mcp.pyz")])
