@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from heapq import heapify, heapreplace
 from itertools import accumulate
 
 from agent.logs.model import TIME_WIDTH, Batch, LogsNowhere, Piece, Position, Source
@@ -179,7 +180,7 @@ class _Input:
             place = Position(batch.begin.place, batch.begin.skip + self._taken)
         else:
             self.times, self._texts, self._errs, self._at, self._piece = [], [], [], 0, None
-        out.cursors[(source.service, source.component)] = cursor(source, place)
+        out.places[(source.service, source.component)] = source, place
 
 
 class _Output:
@@ -187,7 +188,7 @@ class _Output:
 
     def __init__(self) -> None:
         self.size = 0
-        self.cursors: dict[tuple[str, str], str] = {}
+        self.places: dict[tuple[str, str], tuple[Source, Position]] = {}
         self._texts: list[bytes] = []
         self._parts: list[tuple[Source, bool, int]] = []
 
@@ -200,8 +201,9 @@ class _Output:
             self._parts.append((source, is_stderr, len(text)))
 
     def flush(self) -> Block:
-        block = Block(b"".join(self._texts), self._parts, self.cursors)
-        self.size, self.cursors, self._texts, self._parts = 0, {}, [], []
+        cursors = {key: cursor(*place) for key, place in self.places.items()}
+        block = Block(b"".join(self._texts), self._parts, cursors)
+        self.size, self.places, self._texts, self._parts = 0, {}, [], []
         return block
 
 
@@ -261,9 +263,17 @@ class _Merge:
         return notices
 
     def _take(self, heads: "list[_Input]") -> None:
-        first = min(heads, key=lambda each: each.head)
-        bound = min((each.head for each in heads if each is not first), default=None)
-        first.take(bound, self._out)
+        """Move lines to the output until it is full, or one of these inputs has to be loaded again."""
+        heap = [(each.head, number, each) for number, each in enumerate(heads)]
+        heapify(heap)
+        while self._out.size < BLOCK:
+            _, number, first = heap[0]
+            # the second is one of the two below the first: looking at all would make it slow where there are many
+            bound = min(heap[1:3])[0] if len(heap) > 1 else None
+            first.take(bound, self._out)
+            if not first.has_lines:
+                return
+            heapreplace(heap, (first.head, number, first))
 
     def _awaited(self) -> bool:
         """Whether an input may yet show an earlier line; one that takes too long counts as quiet from then on."""

@@ -1,6 +1,7 @@
 """The agent's merge of several components' logs."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -49,6 +50,23 @@ def test_lines_come_by_time_without_their_times() -> None:
 
 def test_one_alone_is_without_its_times_too() -> None:
     assert text(shown(component("a", 1, 2))[0]) == b"1\n2\n"
+
+
+async def in_turns(number: int, of: int, lines: int) -> AsyncGenerator[Piece]:
+    """One of several components that take turns, line by line: its whole log in one batch."""
+    source = Source("web", f"c{number}", f"web-c{number}", f"id-{number}", "k8s-file")
+    data = b"".join(b"2026-11-22T10:00:00.%09dZ %d\n" % (at, at) for at in range(number, lines, of))
+    yield Piece(source, Batch(data, [(len(data), False)], Position("0"), Position("1")))
+
+
+def test_a_line_costs_the_same_among_many_components_as_among_two() -> None:
+    lines, spent = 20_000, {}
+    for count in (2, 200):
+        began = time.process_time()
+        blocks, error = shown(*(in_turns(number, count, lines) for number in range(count)))
+        spent[count] = time.process_time() - began
+        assert (text(blocks), error) == (b"".join(b"%d\n" % at for at in range(lines)), None)
+    assert spent[200] < 8 * spent[2]
 
 
 def test_it_ends_when_its_last_input_ends_while_a_slow_client_takes_a_block() -> None:
