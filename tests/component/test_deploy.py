@@ -336,7 +336,7 @@ def test_node_list_says_what_the_agent_is(rig: Rig) -> None:
     with connected(rig.agent) as wire:
         status = wire.call("NodeStatus").responses[0]
     assert row == {
-        "node": "rift", "address": rig.agent.address, "arch": None, "state": "ready",
+        "node": "rift", "address": rig.agent.address, "arch": status.architecture, "state": "ready",
         "agent": status.agent_version, "podman": "4.3.1", "services": 1,
     }  # fmt: skip
     assert (status.node_name, status.service_count, status.component_count) == ("rift", 1, 1)
