@@ -88,8 +88,8 @@ class ComponentLog:
                             piece.batch.notice = "; ".join(filter(None, [news, piece.batch.notice]))
                             news = ""
                         yield piece
-                if run.exit_code is not None:
-                    yield self._notice(source, f"exited with code {run.exit_code}")
+                if run.end:
+                    yield self._notice(source, run.end)
                 elif run.over.is_set() and await self._is_gone(tracker, run):
                     yield self._notice(source, f"the container {source.container} is gone")
                 try:
@@ -135,7 +135,7 @@ class ComponentLog:
         if run.seen.source.identifier == following.seen.source.identifier:
             if self._reading.after is not None:
                 self._reading = replace(self._reading, window=window)
-            return "started again" if run.exit_code is not None else "ended, and was started again"
+            return "started again" if run.end else "ended, and was started again"
         self._reading = Reading(window, self._wanted.timed)
         return f"replaced by {following.seen.version or following.seen.source.identifier[:12]}"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class Seen:
 
     source: Source
     running: bool
-    exit_code: int
+    exit_code: int | None  # None where podman does not know it
     started: str  # as podman writes it; tells one run of a container from the next
     conmon: int
     version: str
@@ -77,10 +78,22 @@ def seen(row: ComponentRow, container: dict[str, Any]) -> Seen:
         return Seen(
             source=source_of(container, row.service, row.name),
             running=str(state["Status"]).lower() in ("running", "paused", "stopping"),
-            exit_code=int(state["ExitCode"]),
+            exit_code=_exit_code(state),
             started=str(state.get("StartedAt", "")),
             conmon=int(state.get("ConmonPid") or 0),
             version=image_version(str(container.get("ImageName") or "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Unavailable("podman inspect answered with something that is not a container") from None
+
+
+def _exit_code(state: dict[str, Any]) -> int | None:
+    """The code of its last run; None where podman knows of no end of that.
+
+    After a power cut podman has the 0 that the run began with, and an end in the year 1, or that of the run before.
+    """
+    code = int(state["ExitCode"])
+    began, ended = str(state.get("StartedAt") or ""), str(state.get("FinishedAt") or "")
+    if code or not (began and ended):
+        return code
+    return code if datetime.fromisoformat(ended) > datetime.fromisoformat(began) else None

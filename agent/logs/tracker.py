@@ -38,7 +38,14 @@ class Run:
             self.ended(seen.exit_code)
             self.over.set()
 
-    def ended(self, code: int) -> None:
+    @property
+    def end(self) -> str:
+        """What is known of its end, for people; empty where nobody saw one."""
+        if self.exit_code is not None:
+            return f"exited with code {self.exit_code}"
+        return "" if self.seen.running else "ended, its exit code is not known"  # as after a power cut
+
+    def ended(self, code: int | None) -> None:
         """Its main process has ended; there may be more in its log."""
         if self.exit_code is None:
             self.exit_code = code

@@ -124,6 +124,20 @@ def test_an_end_that_nobody_saw_is_told_by_the_next_start() -> None:
     assert followed(logged, world, Wanted(Window(), False), play)[1:] == ["web/api: ended, and was started again"]
 
 
+def test_an_end_of_which_podman_knows_no_code_is_told_without_one() -> None:
+    logged, world = Logged(), World(seen(running=False, code=None))
+
+    async def play(wait_for: Show) -> None:
+        await wait_for("ended")
+        world.now = seen(started="two")
+        await wait_for("started")
+
+    assert followed(logged, world, Wanted(Window(), False), play)[1:] == [
+        "web/api: ended, its exit code is not known",
+        "web/api: started again",
+    ]
+
+
 def test_a_container_that_somebody_removed_is_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(component, "GONE", 0.3)
     logged, world = Logged(), World(seen())
