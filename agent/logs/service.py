@@ -29,6 +29,11 @@ from mcp.shared.errors import InvalidInput, NotFound, NotReady, Unavailable
 
 Key = tuple[str, str]
 
+NO_PREVIOUS = (
+    "one is kept when a container is replaced, or fails as it is deployed; "
+    "a container that was started again has what it wrote before in its log: leave out --previous"
+)
+
 
 @dataclass(frozen=True)
 class Query:
@@ -139,12 +144,13 @@ class Logs:
         for key in keys:
             kept = await self._registry.call(Registry.kept_log, *key)
             if kept is None:
-                found.notices.append(f"{'/'.join(key)}: has no previous container")
+                if not query.every:  # of a whole fleet that is most
+                    found.notices.append(f"{'/'.join(key)}: has no previous container")
             elif (log := await self._log(query, key, wrap, found)) is not None:
                 found.add(key, log.previous(kept, *key))
         if not found.inputs and keys:
-            what = "; ".join(found.notices)
-            raise NotFound(what, "one is kept when a container is replaced, or fails as it is deployed")
+            what = "; ".join(found.notices) or "no component on this node has a previous container"
+            raise NotFound(what, NO_PREVIOUS)
 
     async def _kept_keys(self, query: Query) -> list[Key]:
         """The components asked for: those deployed, and those of which only a log is kept."""
@@ -187,9 +193,21 @@ class Logs:
             return await self._registry.call(Registry.components)
         found: dict[Key, ComponentRow] = {}
         for service, component in query.targets:
-            for row in await self._lifecycle.rows(service, component):
+            for row in await self._deployed(service, component):
                 found[row.service, row.name] = row
         return list(found.values())
+
+    async def _deployed(self, service: str, component: str) -> list[ComponentRow]:
+        """The components asked for; NotFound says what there is, and whether a failed deploy has left its words."""
+        try:
+            return await self._lifecycle.rows(service, component)
+        except NotFound:
+            kept = await self._registry.call(Registry.kept_log_names)
+            if not any(key[0] == service and component in ("", key[1]) for key in kept):
+                raise
+            name = f"{service}/{component}" if component else service
+            hint = "what its container wrote before its deploy failed is kept: give --previous"
+            raise NotFound(f"{name} is not deployed on this node", hint) from None
 
     async def _log(self, query: Query, key: Key, wrap: Wrap, found: "_Found") -> ComponentLog | None:
         """A component's log as it is asked for; None, and a notice, where everything is asked for but this has none."""

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-n", "--tail", type=arguments.count, metavar="N", help="only the last N lines of each component"
+        "-n", "--tail", type=_tail, metavar="N", help="only the last N lines of each component (default: all)"
     )
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with what is logged from now on; Ctrl-C ends"
@@ -213,6 +213,11 @@ def _components(target: Target) -> Sequence[str]:
     if target.component or target.definition is None:
         return [target.component]
     return target.definition.service.component_names()
+
+
+def _tail(text: str) -> int | None:
+    """A number of lines as an argparse type; None is all of them, as other tools have it, too."""
+    return None if text == "all" else arguments.count(text)
 
 
 def _moment(text: str) -> str:

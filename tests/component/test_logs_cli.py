@@ -88,7 +88,7 @@ def test_what_is_asked(home: Home) -> None:
         ]
         assert cli.run("logs", "web", "web/api", "web", "-n", "0").code == 0
         assert served[0].agent.requests[1] == pb.LogsRequest(service="web", tail=-1, runs=True)
-        assert cli.run("logs", "--all", "--node", "rift", "--since", "deploy").code == 0
+        assert cli.run("logs", "--all", "--node", "rift", "--since", "deploy", "-n", "all").code == 0
         assert served[0].agent.requests[2] == pb.LogsRequest(all=True, since="deploy", runs=True)
 
 

@@ -173,9 +173,13 @@ def test_the_previous_container_also_of_a_first_deploy_that_failed(agent: Agent)
     assert done.stderr.splitlines() == ["--- web/c1: has no previous container ---", "c0 | err one"]
     define(agent, "bad", "echo last words; exit 3", more='restart = "no"')
     assert agent.cli.run("deploy", "bad").code == 1
-    assert agent.cli.run("logs", "bad").code == 1
+    done = agent.cli.run("logs", "bad")
+    assert (done.code, len(done.errors)) == (1, 1)
+    assert "bad is not deployed on this node; what its container wrote before its deploy failed is kept" in done.stderr
     assert agent.cli.run("logs", "bad", "-p").stdout == "last words\n"
-    assert "last words" in agent.cli.run("logs", "--all", "-p").stdout
+    done = agent.cli.run("logs", "--all", "-p")
+    assert "last words" in done.stdout
+    assert done.stderr == "web/c0 | err one\n"
 
 
 def test_a_follower_is_told_with_which_code_each_run_of_a_crash_loop_ended(agent: Agent) -> None:
