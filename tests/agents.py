@@ -29,8 +29,8 @@ AGENT = (sys.executable, "-m", "agent.main")
 CLI = (sys.executable, "-m", "mcp.main")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NODE = "rift"
-START_SECONDS = 20.0
-STOP_SECONDS = 12.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0  # more than an agent has that is stopped in good order, also on a busy machine
 
 Wrap = Callable[[Sequence[str]], list[str]]
 

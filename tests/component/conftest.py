@@ -52,7 +52,7 @@ def copy_home(template: Home, folder: Path) -> Home:
     """A copy of an agent's files, with a configuration of its own."""
     shutil.copytree(template.folder, folder)
     home = Home(folder)
-    home.write_config(settle="50ms", runtime_timeout="4s")
+    home.write_config(settle="50ms", runtime_timeout="8s")
     return home
 
 

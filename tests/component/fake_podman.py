@@ -135,6 +135,9 @@ def misbehave(order: dict[str, Any], when: str) -> None:
     match order["do"]:
         case "sleep":
             time.sleep(order["seconds"])
+        case "hold":
+            while os.path.exists(f"{STATE}/orders.json"):
+                time.sleep(0.02)
         case "hang":
             if order["stubborn"]:
                 import signal

@@ -19,7 +19,7 @@ MISSING = "localhost/mcp-missing:1.0.0"
 IMAGES = {WEB: "web", WEB2: "web", WORKER: "worker", FAIL: "fail", BRIEF: "brief"}
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "the condition") -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 30.0, what: str = "the condition") -> None:
     """Poll until `condition` holds; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
@@ -108,8 +108,9 @@ class FakePodman:
     ) -> None:
         """Misbehave for each command line that contains all of `argv`, at most `times` times (-1: always).
 
-        `do` is hang (a stubborn one ignores SIGTERM), sleep (`seconds`, then goes on), garbage, print (`message`, and
-        exit with `code`), endless, or fail (`message` and `code`); `when` is before or after its real effect.
+        `do` is hang (a stubborn one ignores SIGTERM), hold (goes on at `behave`), sleep (`seconds`, then goes on),
+        garbage, print (`message`, and exit with `code`), endless, or fail (`message` and `code`); `when` is before or
+        after its real effect.
         """
         order = {"do": do, "argv": list(argv), "when": when, "times": times, "seconds": seconds}
         order |= {"message": message, "code": code, "stubborn": stubborn}
@@ -119,7 +120,7 @@ class FakePodman:
         path.with_suffix(".edit").rename(path)
 
     def behave(self) -> None:
-        """Forget every order, and end what hangs."""
+        """Forget every order, end what hangs, and let what is held go on."""
         (self.folder / "state" / "orders.json").unlink(missing_ok=True)
         for pid in self.hanging():
             os.kill(pid, signal.SIGKILL)
@@ -131,7 +132,7 @@ class FakePodman:
 
     def wait_hanging(self) -> None:
         """Wait until a process hangs."""
-        wait_for(self.hanging, 10, "a podman that hangs")
+        wait_for(self.hanging, what="a podman that hangs")
 
     def processes(self) -> list[int]:
         """Every process of this fake that runs now."""

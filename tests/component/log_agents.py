@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,21 @@ def sends(*what: pb.LogsResponse | float | tuple[Any, str]) -> Call:
                 time.sleep(each)
 
     return call
+
+
+def together(*nodes: Sequence[pb.LogsResponse | float]) -> list[list[Call]]:
+    """A call for each node that sends nothing before all have been asked: a client that is slow to connect on a busy
+    machine is not a node that is quiet.
+    """
+    asked = threading.Barrier(len(nodes))
+
+    def call(
+        what: Sequence[pb.LogsResponse | float], request: pb.LogsRequest, context: Any
+    ) -> Iterator[pb.LogsResponse]:
+        asked.wait(60)
+        yield from sends(*what)(request, context)
+
+    return [[partial(call, what)] for what in nodes]
 
 
 def stays(*what: pb.LogsResponse | float) -> Call:

@@ -23,7 +23,7 @@ SHOP_WORK = ["--restart=on-failure", "--network=mcpnet", "--user=0:0", WORKER, "
 def by_hand(rig: Rig, name: str, *words: str, env: str = "") -> None:
     """Run a container without MCP."""
     argv = [str(rig.fake.folder / "podman"), "run", "--detach", "--pull=never", "--log-driver=k8s-file"]
-    subprocess.run([*argv, f"--name={name}", *words], input=env.encode(), check=True, capture_output=True, timeout=20)
+    subprocess.run([*argv, f"--name={name}", *words], input=env.encode(), check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_the_way_a_container_logs_is_adopted(rig: Rig) -> None:
         ("log-small", ["--log-driver=k8s-file", "--log-opt=max-size=5000000"]),
         ("log-endless", ["--log-driver=k8s-file"]),
     ):
-        subprocess.run([*argv, *options, f"--name={name}", WEB], input=b"", check=True, capture_output=True, timeout=20)
+        subprocess.run([*argv, *options, f"--name={name}", WEB], input=b"", check=True, capture_output=True, timeout=60)
     before = lives(rig)
     exported = rig.agent.cli.run("adopt", "log", "--dry-run")
     assert exported.code == 0, exported.stderr

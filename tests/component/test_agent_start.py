@@ -43,7 +43,7 @@ def test_output_that_cannot_be_written_is_one_line(home: Home) -> None:
 def start(home: Home) -> Outcome:
     """Start an agent that is expected to end at once."""
     argv = [*home.command, "server", "--config", str(home.config)]
-    return run_program(argv, env=agent_env(home.folder), timeout=20)
+    return run_program(argv, env=agent_env(home.folder), timeout=60)
 
 
 def check(done: Outcome, code: int, *words: str) -> None:

@@ -136,11 +136,15 @@ def test_revoked_and_expired_tokens_are_refused(shared: Rig) -> None:
 
 
 def test_a_token_that_expires_while_the_agent_runs(shared: Rig) -> None:
-    token = shared.agent.home.new_token("soon", "--expires", "1500ms")
-    with connected(shared.agent, token) as wire:
-        assert wire.call("NodeStatus").code is grpc.StatusCode.OK
-        time.sleep(1.6)
-        assert wire.call("NodeStatus").code is UNAUTHENTICATED
+    for number, seconds in enumerate((2, 8, 32)):  # a slow machine needs longer for its first call
+        token = shared.agent.home.new_token(f"soon{number}", "--expires", f"{seconds}s")
+        with connected(shared.agent, token) as wire:
+            first = wire.call("NodeStatus").code
+            time.sleep(seconds)
+            assert wire.call("NodeStatus").code is UNAUTHENTICATED
+        if first is grpc.StatusCode.OK:
+            return
+    pytest.fail(f"no token works:\n{shared.agent.log()}")
 
 
 def test_headers_that_no_grpc_client_sends(shared: Rig) -> None:

@@ -332,12 +332,12 @@ def _path_without_podman(rig: Rig) -> str:
 
 
 def test_podman_hangs(rig: Rig) -> None:
-    rig.agent.stop()
-    rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
-    rig.restart()
     rig.agent.define("web", service())
     assert rig.agent.cli.run("deploy", "web").code == DONE
     before = rig.fake.containers()
+    rig.agent.stop()
+    rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
+    rig.restart()
     rig.fake.misbehave("hang")
     check(rig.agent.cli.run("ps"), FAILED, "rift: podman ps --all: did not end within 0.5 s")
     check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: podman ps --all: did not end within 0.5 s")
@@ -356,7 +356,7 @@ def test_the_agent_dies_in_the_middle_of_a_deploy(rig: Rig) -> None:
     cli = rig.agent.cli.popen("deploy", "web")
     wait_for(lambda: "running" in rig.agent.cli.run("history", "web").stdout, what="a deploy under way")
     rig.agent.kill()
-    _, said = cli.communicate(timeout=20)
+    _, said = cli.communicate(timeout=30)
     assert (cli.returncode, len(said.splitlines())) == (UNREACHABLE, 1), said
     assert said.startswith(f"mcp: rift: the connection to {rig.agent.address} was lost before the answer came; ")
     assert said.endswith("a change may have been made all the same: see mcp status\n")
@@ -364,7 +364,7 @@ def test_the_agent_dies_in_the_middle_of_a_deploy(rig: Rig) -> None:
 
 def test_podman_hangs_in_the_middle_of_a_deploy(rig: Rig) -> None:
     rig.agent.stop()
-    rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
+    rig.agent.home.write_config(settle="100ms", runtime_timeout="2s")
     rig.restart()
     rig.agent.define("web", service())
     assert rig.agent.cli.run("deploy", "web").code == DONE

@@ -232,7 +232,7 @@ def test_many_deploys_at_once_get_different_ports(rig: Rig) -> None:
 def test_a_second_deploy_of_the_same_service_is_refused(rig: Rig) -> None:
     rig.agent.define("web", service())
     rig.agent.define("other", service("other"))
-    rig.fake.misbehave("sleep", ["run", "--name=web-api"], seconds=2.5, times=1)
+    rig.fake.misbehave("hold", ["run", "--name=web-api"])
     first: list[Outcome] = []
     thread = threading.Thread(target=lambda: first.append(rig.agent.cli.run("deploy", "web")))
     thread.start()
@@ -240,10 +240,11 @@ def test_a_second_deploy_of_the_same_service_is_refused(rig: Rig) -> None:
     for verb in ("deploy", "stop", "undeploy", "start"):
         line = failed(rig.agent.cli.run(verb, "web"))
         assert re.fullmatch(
-            r"mcp: rift: web: deploy by kyle has been under way for [0-9]s; try again when it is done", line
+            r"mcp: rift: web: deploy by kyle has been under way for [0-9]+s; try again when it is done", line
         )
     ok(rig.agent.cli.run("deploy", "other"))
     assert states(rig)["other/api"] == "running"
+    rig.fake.behave()
     thread.join()
     ok(first[0])
     ok(rig.agent.cli.run("deploy", "web"))

@@ -180,7 +180,7 @@ def test_on_a_terminal_one_may_edit_again(cli: Cli, answer: str, code: int) -> N
         # Python may miss a ^C between a prompt and the reading of its answer; people press it again
         while answer == "\x03" and _still_runs(process, 2.0):
             os.write(master, answer.encode())
-        assert process.wait(20) == code
+        assert process.wait(60) == code
         said += read_until(master, "")
     os.close(master)
     assert "nope: unknown key" in said
@@ -199,7 +199,7 @@ def _still_runs(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
 
 def read_until(terminal: int, words: str) -> str:
     """What is written to the terminal until these words; to its end where there are none."""
-    said, end = "", time.monotonic() + 20
+    said, end = "", time.monotonic() + 60
     while time.monotonic() < end and not (words and words in said):
         if not select.select([terminal], [], [], 0.1)[0]:
             continue

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proto.mcp.v1 import mcp_pb2 as pb
-from tests.agents import STOP_SECONDS, Agent, Home, Outcome, Wrap, agent_env
+from tests.agents import Agent, Home, Outcome, Wrap, agent_env
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import service
 from tests.component.fakes import FakePodman, wait_for
@@ -351,7 +351,7 @@ def test_a_push_that_is_interrupted_leaves_nothing(rig: Rig, tmp_path: Path) -> 
         process.stdin.flush()
         wait_for(lambda: held(agent))
         process.send_signal(number)
-        assert process.wait(10) != 0
+        assert process.wait(30) != 0
         _, errors = process.communicate()
         assert errors == b""
         wait_for(lambda: not held(agent))
@@ -397,9 +397,9 @@ def test_an_agent_that_is_stopped_does_not_wait_for_ever(rig: Rig) -> None:
     process.stdin.write("never more than this")
     process.stdin.flush()
     wait_for(lambda: held(agent))
-    assert agent.stop() < STOP_SECONDS
+    assert agent.stop() < 20, "systemd waits so long for it"
     process.stdin.close()
-    assert process.wait(10) in (1, 4)
+    assert process.wait(30) in (1, 4)
     assert process.stderr is not None
     assert process.stderr.read().startswith("mcp: rift: ")
     assert everything(web(agent)) == set()
@@ -426,7 +426,7 @@ def test_a_pull_that_is_interrupted_leaves_nothing(rig: Rig, tmp_path: Path) -> 
         process = agent.cli.popen("pull", "web/large", str(tmp_path / "back"))
         wait_for(lambda: held(agent))
         process.send_signal(number)
-        assert process.wait(10) != 0
+        assert process.wait(30) != 0
         assert process.communicate()[1] == ""
         assert (tmp_path / "back").read_text() == "old"
         assert not list(tmp_path.glob(".*"))

@@ -34,7 +34,7 @@ def crash_at(rig: Rig, argv: list[str], when: str, *command: str) -> None:
     rig.fake.wait_hanging()
     rig.agent.kill()  # what podman does by itself goes on, or ends with the machine
     rig.fake.behave()
-    out, err = cli.communicate(timeout=15)
+    out, err = cli.communicate(timeout=30)
     assert cli.returncode == 4, (out, err)
     assert len(err.splitlines()) == 1
     assert err.startswith("mcp: rift: ")

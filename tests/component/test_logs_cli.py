@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from tests.component.log_agents import (
     stamp,
     stays,
     timed,
+    together,
 )
 
 TWO = service("web", component("api"), component("worker"))
@@ -56,7 +58,7 @@ def fleet(home: Home, *calls: list[Call]) -> Iterator[tuple[Cli, list[Served]]]:
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     """Wait for the end; status, stdout, stderr."""
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 
@@ -311,7 +313,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(home: Home) -> None:
         assert follower.stdout is not None
         follower.stdout.readline()
         follower.stdout.close()
-        assert follower.wait(10) == 141
+        assert follower.wait(30) == 141
         assert follower.stderr is not None
         assert follower.stderr.read() == ""
         follower.stderr.close()
@@ -323,11 +325,11 @@ def test_a_reader_that_goes_away_ends_it_quietly(home: Home) -> None:
 def test_lines_of_several_nodes_come_by_time(home: Home) -> None:
     one = [block(timed((1, "a"), (4, "d"))), block(timed((5, "e")), "worker"), caught_up()]
     two: list[pb.LogsResponse | float] = [
-        0.3,
+        0.1,
         block(timed((2, "b"), (3, "c"), (6, "f")), "job", service="more"),
         caught_up(),
     ]
-    with fleet(home, [sends(*one)], [sends(*two)]) as (cli, served):
+    with fleet(home, *together(one, two)) as (cli, served):
         done = cli.run("logs", "web", "more")
         assert (done.code, done.stderr) == (0, "")
         assert done.stdout.splitlines() == [
@@ -349,7 +351,7 @@ def test_lines_of_several_nodes_come_by_time(home: Home) -> None:
 
 
 def test_the_whole_fleet_is_asked(home: Home) -> None:
-    with fleet(home, *[[sends(block(timed((node, "x"))), caught_up())] for node in range(5)]) as (cli, served):
+    with fleet(home, *together(*([block(timed((node, "x"))), caught_up()] for node in range(5)))) as (cli, served):
         done = cli.run("logs", "--all")
         nodes = [f"rift{number or ''}" for number in (0, 2, 3, 4, 5)]
         assert [line.split()[0] for line in done.stdout.splitlines()] == nodes
@@ -359,20 +361,26 @@ def test_the_whole_fleet_is_asked(home: Home) -> None:
 def test_a_quiet_node_holds_nobody_back(home: Home) -> None:
     live: list[pb.LogsResponse | float] = [block(timed((1, "a"))), caught_up(), 2.0, block(timed((2, "b")))]
     with fleet(home, [stays(*live)], [stays()]) as (cli, _):
-        began = time.monotonic()
         follower = cli.popen("logs", "--all", "-f")
+        began = time.monotonic()
         assert follower.stdout is not None
         assert follower.stdout.readline() == "rift web/api | a\n"
         assert follower.stdout.readline() == "rift web/api | b\n"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25, "the quiet one goes after 30 s"
         follower.send_signal(signal.SIGINT)
         assert finish(follower) == (130, "", "")
 
 
 def test_a_node_that_is_lost_holds_nobody_back_and_comes_back(home: Home) -> None:
-    here = stays(
-        block(timed((1, "a")), place="a"), caught_up(), 1.0, block(timed((3, "c"))), 3.0, block(timed((5, "e")))
-    )
+    gone, came_back = threading.Event(), threading.Event()
+
+    def here(request: pb.LogsRequest, context: grpc.ServicerContext) -> Iterator[pb.LogsResponse]:
+        yield from (block(timed((1, "a")), place="a"), caught_up())
+        assert gone.wait(60)
+        yield block(timed((3, "c")))
+        assert came_back.wait(60)
+        yield from stays(block(timed((5, "e"))))(request, context)
+
     there = [
         stays(block(timed((2, "b")), "job", service="more", place="x"), caught_up()),
         stays(caught_up(), block(timed((4, "d")), "job", service="more", place="y")),
@@ -382,9 +390,12 @@ def test_a_node_that_is_lost_holds_nobody_back_and_comes_back(home: Home) -> Non
         assert follower.stdout is not None
         assert [follower.stdout.readline() for _ in "ab"] == ["a\n", "b\n"]
         served[1].stop()
+        gone.set()
         assert follower.stdout.readline() == "c\n"
         served[1].start()
-        assert [follower.stdout.readline() for _ in "de"] == ["d\n", "e\n"]
+        assert follower.stdout.readline() == "d\n"
+        came_back.set()
+        assert follower.stdout.readline() == "e\n"
         follower.send_signal(signal.SIGINT)
         code, _, err = finish(follower)
         assert code == 130
@@ -423,7 +434,7 @@ def test_an_old_agent_among_several(home: Home) -> None:
 def test_a_node_far_ahead_waits_for_one_that_is_slow(home: Home) -> None:
     ahead = [block(timed(*((100 + i / 1000, "x" * 1000) for i in range(1000)))) for _ in range(30)]
     slow = [*(each for i in range(10) for each in (0.1, block(timed((i, f"slow {i}")), "job", service="more")))]
-    with fleet(home, [sends(*ahead, caught_up())], [sends(*slow, caught_up())]) as (cli, _):
+    with fleet(home, *together([*ahead, caught_up()], [*slow, caught_up()])) as (cli, _):
         lines = cli.run("logs", "--all", "--no-prefix").stdout.splitlines()
         assert lines[:10] == [f"slow {i}" for i in range(10)]
         assert len(lines) == 30_010
@@ -436,9 +447,9 @@ def test_nothing_is_left_when_it_ends(home: Home) -> None:
         context.add_callback(lambda: gone.append("gone"))
         yield from stays(caught_up())(_, context)
 
-    with fleet(home, [call], [call]) as (cli, _):
+    with fleet(home, [call], [call]) as (cli, served):
         follower = cli.popen("logs", "--all", "-f")
-        time.sleep(1)
+        wait_for(lambda: all(each.agent.requests for each in served))
         follower.send_signal(signal.SIGINT)
         assert finish(follower)[0] == 130
-        wait_for(lambda: len(gone) == 2, 2)
+        wait_for(lambda: len(gone) == 2)

@@ -38,7 +38,7 @@ class Watched:
         if self.rig.agent.process.poll() is None:
             self.rig.agent.stop()
         settings = f'interval = "200ms"\nalert_command = ["{self.script}", "an argument"]\nflap_window = "1h"\n'
-        self.rig.agent.home.write_config(settle="100ms", runtime_timeout="4s", more=f"[monitor]\n{settings}{more}")
+        self.rig.agent.home.write_config(settle="100ms", runtime_timeout="8s", more=f"[monitor]\n{settings}{more}")
         self.rig.restart()
 
     def alerts(self) -> list[dict[str, str]]:
@@ -178,7 +178,7 @@ def test_an_alert_command_that_hangs_holds_up_nothing(watched: Watched) -> None:
     watched.set_state("web-work", state="exited")
     wait_for(lambda: ("running", "exited") in watched.changes("work"))
     pid = int((watched.folder / "pid").read_text())
-    assert watched.rig.agent.stop() < 5
+    assert watched.rig.agent.stop() < 10, "that much is given to what is under way"
     assert not Path(f"/proc/{pid}").exists()
 
 
@@ -227,7 +227,7 @@ def test_events_are_followed_until_the_agent_stops(watched: Watched) -> None:
     watched.set_state("web-api", state="exited", exit_code=3)
     assert follower.stdout.readline().endswith("  rift  web/api: running -> exited  (exit code 3)\n")
     watched.rig.agent.stop()
-    out, err = follower.communicate(timeout=5)
+    out, err = follower.communicate(timeout=30)
     assert (follower.returncode, out) == (1, "")
     assert err == "mcp: rift: the agent is stopping; run the command again when it is back\n"
 
@@ -238,7 +238,7 @@ def test_a_follower_ends_quietly(watched: Watched, number: int) -> None:
     assert follower.stdout is not None
     assert json.loads(follower.stdout.readline())["component"] == "work"
     follower.send_signal(number)
-    out, err = follower.communicate(timeout=5)
+    out, err = follower.communicate(timeout=30)
     assert (out, err) == ("", "")
     assert follower.returncode == (130 if number == signal.SIGINT else -number)
 

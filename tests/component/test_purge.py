@@ -121,12 +121,13 @@ def test_a_service_that_is_worked_on_is_refused(rig: Rig) -> None:
     deploy(rig, "web")
     rig.agent.define("other", service("other"))
     (rig.agent.services / "web.toml").unlink()
-    rig.fake.misbehave("sleep", ["stop"], seconds=2.0)
+    rig.fake.misbehave("hold", ["stop"])
     stopping = rig.agent.cli.popen("stop", "web", "--node", "rift")
     wait_for(lambda: rig.fake.busy_with("stop"))
     done = rig.agent.cli.run("purge", "web", "--json")
     assert done.code == 1
     assert "web: stop by kyle has been under way for" in verdicts(done)["web/api"][1]
-    assert stopping.wait(20) == 0
-    stopping.communicate()
+    rig.fake.behave()
+    _, err = stopping.communicate(timeout=30)
+    assert (stopping.returncode, err) == (0, "")
     assert registered(rig) == ["web/api"]

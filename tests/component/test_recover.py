@@ -78,7 +78,7 @@ def test_services_come_up_in_boot_order(rig: Rig) -> None:
     for name in ("alpha", "mc-proxy", "mcias", "mcns"):
         deploy(rig, name)
     rig.agent.home.write_config(
-        settle="300ms", runtime_timeout="4s", more='boot_order = [["mcns", "mcias"], ["mc-proxy", "elsewhere"]]\n'
+        settle="300ms", runtime_timeout="8s", more='boot_order = [["mcns", "mcias"], ["mc-proxy", "elsewhere"]]\n'
     )
     reboot(rig)
     wait_for(lambda: len(rig.fake.running()) == 4)
@@ -151,7 +151,7 @@ def test_a_container_that_does_not_stay_up_is_reported(rig: Rig) -> None:
 
 def test_a_job_that_ended_by_itself_is_not_run_again(rig: Rig) -> None:
     rig.fake.add_image("example.net/job:v1", lifetime=0.5)
-    rig.agent.home.write_config(settle="10ms", runtime_timeout="4s")
+    rig.agent.home.write_config(settle="10ms", runtime_timeout="8s")
     rig.agent.stop()
     rig.restart()
     deploy(rig, "job", component("api", "example.net/job:v1", 'restart = "on-failure"'))
@@ -167,14 +167,15 @@ def test_a_service_that_somebody_works_on_is_left_to_them(rig: Rig) -> None:
     deploy(rig, "web")
     deploy(rig, "other")
     rig.fake.change(containers=[])
-    rig.fake.misbehave("sleep", ["run", "--name=web-api"], seconds=2.0)
+    rig.fake.misbehave("hold", ["run", "--name=web-api"])
     starting = rig.agent.cli.popen("start", "web")
     wait_for(lambda: rig.fake.busy_with("--name=web-api"))
     found = {name: (action, error) for name, action, error in recover(rig)}
     assert found["other/api"] == ("create", "")
     assert found["web/api"][1].startswith("web: start by kyle has been under way for")
-    assert starting.wait(20) == 0
-    starting.communicate()
+    rig.fake.behave()
+    _, err = starting.communicate(timeout=30)
+    assert (starting.returncode, err) == (0, "")
     assert set(rig.fake.running()) == {"web-api", "other-api"}
 
 
@@ -184,13 +185,15 @@ def test_commands_wait_for_a_service_that_is_being_brought_up(rig: Rig) -> None:
     containers = rig.fake.state["containers"]
     containers[0]["state"] = "exited"
     rig.fake.change(containers=containers)
-    rig.fake.misbehave("sleep", ["start"], seconds=1.0, times=1)
+    rig.fake.misbehave("hold", ["start"])
     rig.restart()
     wait_for(lambda: rig.fake.busy_with("start"))
-    began = time.monotonic()
-    done = rig.agent.cli.run("stop", "web")
-    assert (done.code, done.stdout) == (0, "web/api: stopped on rift\n")
-    assert time.monotonic() - began < 5
+    stopping = rig.agent.cli.popen("stop", "web")
+    time.sleep(1.0)
+    assert stopping.poll() is None
+    rig.fake.behave()
+    out, err = stopping.communicate(timeout=30)
+    assert (stopping.returncode, out, err) == (0, "web/api: stopped on rift\n", "")
     assert rig.fake.running() == {}
 
 

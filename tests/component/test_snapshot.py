@@ -17,7 +17,7 @@ from tests.component.wire import connected
 def snapshot(home: Home, *args: str) -> Outcome:
     """Run `mcp-agent snapshot`."""
     argv = [*home.command, "snapshot", "--config", str(home.config), *args]
-    return run_program(argv, env=agent_env(home.folder), timeout=20)
+    return run_program(argv, env=agent_env(home.folder), timeout=60)
 
 
 def test_an_agent_starts_from_a_copy_made_while_another_ran(rig: Rig, tmp_path: Path) -> None:

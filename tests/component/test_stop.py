@@ -14,6 +14,7 @@ from tests.component.fakes import WEB, wait_for
 from tests.component.processes import resident_bytes
 from tests.component.wire import connected, request_for
 
+GRACE = 10  # seconds that an agent gives to what is under way; what ends sooner was not waited for
 ATTACHED = "--- web/api: attached to web-api, 1.0.0 ---\n"
 
 
@@ -26,20 +27,23 @@ def deploy(rig: Rig, name: str = "web") -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_agent_ends_at_once(rig: Rig, number: int) -> None:
     deploy(rig)
-    assert rig.agent.stop(number) < 2
+    assert rig.agent.stop(number) < GRACE
     assert rig.agent.log().splitlines()[-1].endswith("level=info msg=stopped")
     assert rig.fake.running() == {"web-api": WEB}
 
 
 def test_a_deploy_under_way_finishes(rig: Rig) -> None:
     rig.agent.define("web", service())
-    rig.fake.misbehave("sleep", ["run"], seconds=2.0)
+    rig.fake.misbehave("hold", ["run"])
     cli = rig.agent.cli.popen("deploy", "web")
     wait_for(lambda: rig.fake.busy_with("run"))
-    took = rig.agent.stop()
-    out, err = cli.communicate(timeout=5)
+    began = time.monotonic()
+    rig.agent.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "msg=stopping" in rig.agent.log())
+    rig.fake.behave()
+    assert rig.agent.wait_stopped(began) < GRACE
+    out, err = cli.communicate(timeout=30)
     assert (cli.returncode, out, err) == (0, "web/api: deployed on rift\n", "")
-    assert 1 < took < 6
     rig.restart()
     assert rig.agent.cli.run("ps").stdout.splitlines()[1].split()[:4] == ["web", "api", "rift", "running"]
 
@@ -50,8 +54,8 @@ def test_a_deploy_that_takes_too_long_is_left_for_the_next_one(rig: Rig) -> None
     cli = rig.agent.cli.popen("deploy", "web")
     rig.fake.wait_hanging()
     took = rig.agent.stop()
-    _, err = cli.communicate(timeout=5)
-    assert 9 < took < 12
+    _, err = cli.communicate(timeout=30)
+    assert GRACE - 1 < took < 2 * GRACE, "systemd waits so long for it"
     assert cli.returncode in (1, 4)
     assert len(err.splitlines()) == 1
     assert rig.fake.processes() == []
@@ -62,7 +66,7 @@ def test_a_deploy_that_takes_too_long_is_left_for_the_next_one(rig: Rig) -> None
 
 def test_no_new_calls_are_taken_while_it_ends(rig: Rig) -> None:
     deploy(rig)
-    rig.fake.misbehave("sleep", ["stop"], seconds=2.0)
+    rig.fake.misbehave("hold", ["stop"])
     cli = rig.agent.cli.popen("stop", "web")
     wait_for(lambda: rig.fake.busy_with("stop"))
     began = time.monotonic()
@@ -71,19 +75,21 @@ def test_no_new_calls_are_taken_while_it_ends(rig: Rig) -> None:
     done = rig.agent.cli.run("ps")
     assert done.code in (1, 4)
     assert len(done.errors) == 1
-    assert cli.wait(10) == 0
-    cli.communicate()
+    rig.fake.behave()
+    _, err = cli.communicate(timeout=30)
+    assert (cli.returncode, err) == (0, "")
     rig.agent.wait_stopped(began)
 
 
 def test_followers_are_told(rig: Rig) -> None:
     deploy(rig)
     followers = [rig.agent.cli.popen("logs", "web", "-f", "--no-reconnect") for _ in range(2)]
-    time.sleep(1.5)
-    assert rig.agent.stop() < 5
     for follower in followers:
-        out, err = follower.communicate(timeout=5)
-        assert "web: starting\n" in out
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == "web: starting\n"
+    assert rig.agent.stop() < GRACE
+    for follower in followers:
+        _, err = follower.communicate(timeout=30)
         assert err.startswith(ATTACHED)
         err = err.removeprefix(ATTACHED)
         assert re.fullmatch(
@@ -102,7 +108,7 @@ def test_following_goes_on_until_the_component_is_removed(rig: Rig) -> None:
     time.sleep(1)
     assert follower.poll() is None
     assert rig.agent.cli.run("undeploy", "web").code == 0
-    out, err = follower.communicate(timeout=10)
+    out, err = follower.communicate(timeout=30)
     said = ["attached to web-api, 1.0.0", "exited with code 0", "removed"]
     assert (follower.returncode, err) == (0, "".join(f"--- web/api: {text} ---\n" for text in said))
     assert out.endswith("web: stopping\n")
@@ -115,9 +121,9 @@ def test_a_client_that_goes_away_leaves_no_podman(rig: Rig, number: int) -> None
     assert follower.stdout is not None
     assert follower.stdout.readline() == "web: starting\n"
     follower.send_signal(number)
-    _, err = follower.communicate(timeout=5)
+    _, err = follower.communicate(timeout=30)
     assert err == ATTACHED
-    wait_for(lambda: not rig.fake.processes(), 1.5, "the end of podman")
+    wait_for(lambda: not rig.fake.processes(), what="the end of podman")
 
 
 def test_a_client_that_reads_nothing_is_no_burden(rig: Rig) -> None:
@@ -127,14 +133,23 @@ def test_a_client_that_reads_nothing_is_no_burden(rig: Rig) -> None:
     follower = rig.agent.cli.popen("logs", "web", "-f")
     assert follower.stdout is not None
     follower.stdout.read(1000)
-    time.sleep(1.0)
-    before = resident_bytes(rig.agent.process.pid)
+    before = settled_memory(rig.agent.process.pid)
     time.sleep(1.0)
     assert rig.agent.cli.run("ps").code == 0
     assert resident_bytes(rig.agent.process.pid) - before < 20_000_000
     follower.kill()
     follower.communicate()
-    wait_for(lambda: not rig.fake.processes(), 3, "the end of podman")
+    wait_for(lambda: not rig.fake.processes(), what="the end of podman")
+
+
+def settled_memory(pid: int) -> int:
+    """The memory of a process once it has grown to what it needs: less than 1 MB more in half a second, twice."""
+    seen = [0]
+    while len(seen) < 3 or seen[-1] - seen[-3] > 1_000_000:
+        time.sleep(0.5)
+        seen.append(resident_bytes(pid))
+        assert len(seen) < 30, f"it grows and grows: {seen}"
+    return seen[-1]
 
 
 def test_a_killed_agent_leaves_no_followers(rig: Rig) -> None:
@@ -143,19 +158,20 @@ def test_a_killed_agent_leaves_no_followers(rig: Rig) -> None:
     assert follower.stdout is not None
     assert follower.stdout.readline() == "web: starting\n"
     rig.agent.kill()
-    _, err = follower.communicate(timeout=15)
+    _, err = follower.communicate(timeout=30)
     assert follower.returncode == 4
     assert len(err.removeprefix(ATTACHED).splitlines()) == 1
-    wait_for(lambda: not rig.fake.processes(), 1.5, "the end of podman")
+    wait_for(lambda: not rig.fake.processes(), what="the end of podman")
     rig.restart()
 
 
 def test_a_podman_that_hangs_does_not_hold_up_start_or_end(rig: Rig) -> None:
     rig.agent.stop()
+    rig.agent.home.write_config(settle="50ms", runtime_timeout="60s")
     rig.fake.misbehave("hang", ["version"])
     rig.restart()
     assert rig.agent.cli.run("ps").code == 0
-    assert rig.agent.stop() < 1.5
+    assert rig.agent.stop() < GRACE
     assert rig.fake.processes() == []
 
 
@@ -167,13 +183,13 @@ def test_a_second_signal_ends_it_at_once(rig: Rig) -> None:
     rig.agent.process.send_signal(signal.SIGTERM)
     wait_for(lambda: "msg=stopping" in rig.agent.log())
     rig.agent.process.send_signal(signal.SIGTERM)
-    assert rig.agent.process.wait(1) == 1
-    cli.communicate(timeout=5)
+    assert rig.agent.process.wait(GRACE - 1) == 1
+    cli.communicate(timeout=30)
 
 
 def test_a_second_agent_on_the_same_state_is_refused(rig: Rig) -> None:
     home = rig.agent.home
-    done = run_program([*home.command, "server", "--config", str(home.config)], env=rig.agent.env, timeout=15)
+    done = run_program([*home.command, "server", "--config", str(home.config)], env=rig.agent.env, timeout=60)
     assert (done.code, done.stdout) == (1, "")
     assert done.stderr == f"mcp-agent: another mcp-agent uses {home.database}; stop it first\n"
     assert rig.agent.cli.run("ps").code == 0
@@ -182,7 +198,7 @@ def test_a_second_agent_on_the_same_state_is_refused(rig: Rig) -> None:
 def test_a_port_that_is_taken(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> None:
     home = make_home(tmp_path_factory.mktemp("second"))
     home.write_config(address=rig.agent.address)
-    done = run_program([*home.command, "server", "--config", str(home.config)], env=agent_env(home.folder), timeout=15)
+    done = run_program([*home.command, "server", "--config", str(home.config)], env=agent_env(home.folder), timeout=60)
     assert (done.code, done.stdout) == (1, "")
     errors = [line for line in done.errors if line.startswith("mcp-agent: ")]
     assert errors == [
@@ -237,13 +253,13 @@ def test_ctrl_c_says_that_the_node_goes_on(rig: Rig) -> None:
     rig.agent.mcp_toml.write_text(f'{config}[[nodes]]\nname = "silent"\naddress = "127.0.0.1:{port}"\n')
     rig.agent.define("web", service())
     for command in (("deploy", "web"), ("sync",)):
-        rig.fake.misbehave("sleep", ["run"], seconds=2.0, times=1)
+        rig.fake.misbehave("hold", ["run"])
         cli = rig.agent.cli.popen(*command)
         wait_for(lambda: rig.fake.busy_with("run"))
-        began = time.monotonic()
         cli.send_signal(signal.SIGINT)
-        _, said = cli.communicate(timeout=10)
-        assert time.monotonic() - began < 1.9
+        _, said = cli.communicate(timeout=30)
+        assert rig.fake.busy_with("run"), "it was not waited for"
+        rig.fake.behave()
         assert cli.returncode == 130
         assert said == "mcp: interrupted; a change that a node has begun goes on there: see mcp status\n"
         wait_for(lambda: rig.fake.running() == {"web-api": WEB})

@@ -22,7 +22,7 @@ def s_client(rig: Rig, *options: str) -> "subprocess.CompletedProcess[bytes]":
     argv = ["openssl", "s_client", "-connect", rig.agent.address, "-CAfile", ca_file, "-alpn", "h2"]
     return subprocess.run(
         [*argv, "-verify_return_error", "-verify_ip", "127.0.0.1", *options],
-        input=b"", capture_output=True, check=False, timeout=20,
+        input=b"", capture_output=True, check=False, timeout=60,
     )  # fmt: skip
 
 
