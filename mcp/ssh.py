@@ -270,8 +270,12 @@ def _socket_folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     usable = runtime.startswith("/") and len(runtime) + 20 <= _LONGEST_PATH and os.access(runtime, os.W_OK | os.X_OK)
     folder = Path(runtime, "mcp-ssh") if usable else Path("/tmp", f"mcp-ssh-{os.geteuid()}")  # noqa: S108 - TMPDIR may be long
-    with suppress(FileExistsError):
+    try:
         folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise McpError(f"{folder}: cannot be made: {error.strerror}") from None
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise McpError(f"{folder}: is not a folder of ours alone", "remove it")

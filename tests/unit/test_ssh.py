@@ -1,6 +1,7 @@
 """ssh as the CLI uses it, with a stand-in for `ssh` that runs the command here; nodes are in tests/fleet."""
 
 import asyncio
+import errno
 import os
 import stat
 import tempfile
@@ -285,3 +286,12 @@ def test_sockets_are_in_a_folder_of_ours_alone(far: Path) -> None:
     with pytest.raises(McpError, match="is not a folder of ours alone"):
         run("true")
     folder.unlink()
+
+
+def test_a_disk_without_room_for_the_socket_is_one_line(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, mode: int = 0o777) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(McpError, match=r"/mcp-ssh: cannot be made: No space left on device$"):
+        run("true")
