@@ -6,7 +6,6 @@ import pty
 import stat
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -158,9 +157,8 @@ def test_a_silent_mcias_holds_up_nobody_else_and_not_the_end(fleet: Fleet) -> No
         waiting = threading.Thread(target=lambda: wire.call("WhoAmI", metadata=bearer(unknown)))
         waiting.start()
         wait_for(lambda: unknown in fleet.mcias.validations())
-        began = time.monotonic()
         assert wire.call("WhoAmI").code is grpc.StatusCode.OK
-        assert time.monotonic() - began < 1
+        assert waiting.is_alive(), "it was not waited for"
         fleet.agent.stop()
         waiting.join()
 
@@ -168,7 +166,7 @@ def test_a_silent_mcias_holds_up_nobody_else_and_not_the_end(fleet: Fleet) -> No
 def test_an_agent_does_not_start_with_a_ca_that_it_cannot_use(home: Home, stand_in: MciasStandIn) -> None:
     home.write_config(more=f'[mcias]\nserver_url = "{stand_in.url}"\nca_cert = "{home.config}"\n')
     argv = [*home.command, "server", "--config", str(home.config)]
-    done = run_program(argv, env=agent_env(home.folder), timeout=20)
+    done = run_program(argv, env=agent_env(home.folder), timeout=60)
     assert done.code == USAGE
     assert done.errors == [f"mcp-agent: {home.config}: mcias.ca_cert: {home.config} holds no certificate in PEM"]
 
@@ -279,9 +277,12 @@ def test_a_token_that_cannot_be_stored(fleet: Fleet) -> None:
 
 
 def test_an_expired_token_says_to_log_in_again(fleet: Fleet) -> None:
-    fleet.mcias.lifetime = timedelta(seconds=2)
-    assert fleet.log_in("-u", "ann").code == DONE
-    assert fleet.cli.run("whoami").code == DONE
+    for seconds in (2, 8, 32):  # a slow machine needs longer for its first command
+        fleet.mcias.lifetime = timedelta(seconds=seconds)
+        assert fleet.log_in("-u", "ann").code == DONE
+        if (first := fleet.cli.run("whoami")).code == DONE:
+            break
+    assert first.code == DONE, first
     end = max(end for _, end in fleet.mcias.tokens.values())
     wait_for(lambda: datetime.now(UTC) > end)
     fleet.agent.define("web", 'name = "web"\nnode = "rift"\n[[components]]\nname = "web"\nimage = "a.example/b:v1"\n')
@@ -379,7 +380,7 @@ class Terminal:
 
     def end(self) -> tuple[int, str, str]:
         """Wait for its end; exit code, stdout, stderr."""
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=60)
         with suppress(OSError):  # nothing was left on it
             self.screen += os.read(self._master, 4096).decode()
         os.close(self._master)

@@ -222,9 +222,10 @@ BREAKS: dict[str, tuple[stand_ins.Misbehaviour, str]] = {
 def test_a_transfer_that_goes_wrong(stand_in: MciasStandIn, authority: Authority, what: str) -> None:
     stand_in.misbehaviour, words = BREAKS[what]
     began = time.monotonic()
-    said = why_unavailable(client(stand_in.address, authority.file, 0.5), OutOfReach)
+    patience = 0.5 if "within 0.5 s" in words else 20  # one that answers is not to be slow only since we are
+    said = why_unavailable(client(stand_in.address, authority.file, patience), OutOfReach)
     assert words in said
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_an_answer_in_chunks(stand_in: MciasStandIn, authority: Authority) -> None:
@@ -296,7 +297,7 @@ def test_a_handshake_that_hangs(authority: Authority) -> None:
     with server_that(None) as address:
         began = time.monotonic()
         assert "did not answer within 0.3 s" in why_unavailable(client(address, authority.file, 0.3), OutOfReach)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
 
 
 def test_nobody_listens(authority: Authority) -> None:

@@ -40,7 +40,7 @@ class Answering:
             self.asked.append(token)
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
-        self.gate.wait(10)
+        self.gate.wait(60)
         with self._lock:
             self.at_once -= 1
         return self.answer(token) if self.answer else self.account(token)
