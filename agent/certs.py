@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         {"ca": _ca, "request": _request, "sign": _sign, "check": _check}[args.cert_command](args)
     except ValueError as error:  # what cryptography raises for all that is not what it should be
-        raise InvalidInput(f"this is not a certificate, key or request in PEM: {error}") from None
+        raise InvalidInput(f"a certificate, key or request cannot be used: {error}") from None
     return 0
 
 

@@ -1,6 +1,7 @@
 """Making a small certificate authority and certificates below it (cryptography is imported only here).
 
-Keys are ECDSA P-256. All times are UTC; a certificate is valid from an hour ago, for clocks that go wrong a little.
+Keys made here are ECDSA P-256; an authority of somebody else's may have an RSA one. All times are UTC; a certificate is
+valid from an hour ago, for clocks that go wrong a little.
 """
 
 import ipaddress
@@ -9,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
@@ -90,7 +91,7 @@ def examine(chain: bytes, *, key: bytes | None, ca: bytes | None, names: list[st
     leaf = certificates[0]
     missing = [name for name in names if not _is_for(leaf, name)]
     problem = ""
-    if key is not None and _public(serialization.load_pem_private_key(key, None).public_key()) != _leaf_key(leaf):
+    if key is not None and _public(_loaded(key).public_key()) != _leaf_key(leaf):
         problem = "is not of that key"
     elif missing:
         problem = f"is not for {', '.join(missing)}"
@@ -138,17 +139,28 @@ def _public(key: PublicKeyTypes) -> bytes:
 
 
 def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(pem, password=None)
+    key = _loaded(pem)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("the key is not an elliptic curve key")
     return key
 
 
+def _loaded(pem: bytes) -> PrivateKeyTypes:
+    try:
+        return serialization.load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise ValueError("the key is encrypted, and nobody can be asked for its passphrase") from None
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"the key is of a kind that is not known: {error}") from None
+
+
 def _signed(ca: KeyPair, key: ec.EllipticCurvePublicKey, names: list[str], days: int) -> bytes:
     issuer = x509.load_pem_x509_certificate(ca.certificate)
-    issuer_key = serialization.load_pem_private_key(ca.key, password=None)
-    if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
-        raise TypeError("the CA's key is not an elliptic curve key")
+    issuer_key = _loaded(ca.key)
+    if not isinstance(issuer_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise ValueError("the CA's key is neither an elliptic curve key nor RSA")
+    if _public(issuer_key.public_key()) != _leaf_key(issuer):
+        raise ValueError("the CA's key is not that of its certificate")
     certificate = (
         _builder(_subject(names[0]), issuer.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

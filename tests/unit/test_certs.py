@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from agent import main as program
 from mcp.shared import pki
+
+PKCS8 = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
 
 
 class Stdin:
@@ -110,8 +114,40 @@ def test_what_is_no_request_is_one_line(
     assert cert("sign", *ca, "rift") == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("mcp-agent: this is not a certificate, key or request in PEM: ")
+    assert said.err.startswith("mcp-agent: a certificate, key or request cannot be used: ")
     assert said.err.count("\n") == 1
+
+
+def private(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    path.chmod(0o600)
+    return path
+
+
+def test_a_ca_of_one_s_own_may_have_an_rsa_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, ca = tmp_path / "own.key", tmp_path / "own.pem"
+    made_by = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=own"]
+    subprocess.run([*made_by, "-keyout", str(key), "-out", str(ca)], check=True, capture_output=True)
+    key.chmod(0o600)
+    asked = request(tmp_path, capsys, "rift")
+    made = tmp_path / "cert.pem"
+    made.write_text(sign(["--ca", str(ca), "--ca-key", str(key)], asked, capsys, monkeypatch, "rift"))
+    assert cert("check", "--cert", made, "--key", tmp_path / "key.pem", "--ca", ca, "rift") == 0
+
+
+@pytest.mark.parametrize("what", ["encrypted", "ed25519"])
+def test_a_key_that_cannot_be_used_is_one_line(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if what == "encrypted":
+        protection: serialization.KeySerializationEncryption = serialization.BestAvailableEncryption(b"secret")
+        content = ec.generate_private_key(ec.SECP256R1()).private_bytes(*PKCS8, protection)
+    else:
+        content = ed25519.Ed25519PrivateKey.generate().private_bytes(*PKCS8, serialization.NoEncryption())
+    assert cert("request", "--key", private(tmp_path / "key.pem", content), "rift") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mcp-agent: a certificate, key or request cannot be used: the key is ")
+    assert said.count("\n") == 1
 
 
 def test_a_key_that_others_can_read_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,7 +102,14 @@ def test_the_end_of_a_certificate(ca: KeyPair) -> None:
     assert abs(end - datetime.now(UTC) - timedelta(days=90)) < timedelta(minutes=1)
 
 
-def test_only_elliptic_curves_sign(ca: KeyPair) -> None:
-    rsa = openssl("genrsa", "2048").stdout.encode()
-    with pytest.raises(TypeError, match="not an elliptic curve key"):
-        pki.make_server_certificate(KeyPair(ca.certificate, rsa), ["localhost"])
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["genrsa", "2048"], "not that of its certificate"),
+        (["genpkey", "-algorithm", "ed25519"], "neither an elliptic curve key nor RSA"),
+    ],
+)
+def test_a_key_that_is_not_the_authority_s_does_not_sign(ca: KeyPair, argv: list[str], why: str) -> None:
+    key = openssl(*argv).stdout.encode()
+    with pytest.raises(ValueError, match=why):
+        pki.make_server_certificate(KeyPair(ca.certificate, key), ["localhost"])
