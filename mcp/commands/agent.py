@@ -187,7 +187,7 @@ def _status_row(answer: "Answer[pb.NodeStatusResponse]") -> dict[str, object]:
         "build": (status.agent_commit or None) if status else None,
         "architecture": (status.architecture if status else "") or answer.node.arch or None,
         "python": (status.agent_python or None) if status else None,
-        "reachable": answer.error is None,
+        "reachable": answer.state != "unreachable",  # one that refuses us is there
         "error": str(answer.error) if answer.error is not None else None,
         "skew": skew(status.agent_version) if status else None,
     }

@@ -7,6 +7,7 @@ import pytest
 
 from mcp import fleet, main
 from mcp.commands import arguments
+from mcp.commands.agent import _status_row
 from mcp.commands.ps import _uptime
 from mcp.config import Node
 from mcp.fleet import Answer
@@ -119,3 +120,11 @@ def test_the_exit_code_of_many_nodes() -> None:
 def test_uptime() -> None:
     assert _uptime(None) == ""
     assert _uptime(datetime.now(UTC).isoformat()) in ("0s", "1s")
+
+
+@pytest.mark.parametrize(
+    ("error", "reachable"), [(Unreachable("rift: h:1 does not answer"), False), (Unauthenticated("not valid"), True)]
+)
+def test_an_agent_that_refuses_us_is_reachable(error: Unreachable | Unauthenticated, reachable: bool) -> None:
+    row = _status_row(Answer(Node("rift", "h:1"), None, error))
+    assert (row["reachable"], row["version"], row["error"]) == (reachable, None, str(error))
