@@ -197,10 +197,9 @@ async def unit(steps: Steps, uid: int) -> None:
 
 async def start(steps: Steps, settings: Settings) -> None:
     """Have it run, with what is in its files now; raises McpError with its last words where it does not."""
-    before = steps.changes
     if not await _active(steps):
         verb, what = "start", "the agent is started"
-    elif await _is_stale(steps, settings) or (steps.dry_run and before):
+    elif await _is_stale(steps, settings):
         verb, what = "restart", "the agent is restarted; containers run on"
     else:
         steps.ok("the agent runs")
@@ -217,6 +216,8 @@ async def _active(steps: Steps) -> bool:
 
 async def _is_stale(steps: Steps, settings: Settings) -> bool:
     files = [AGENT, CONFIG, UNIT, settings.cert, settings.key]
+    if steps.written & set(files):
+        return True
     done = await steps.ssh.run(["sh", "-euc", _NEWER, "sh", SERVICE, *files], root=True)
     return done.stdout.strip() != b""
 

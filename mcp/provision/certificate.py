@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mcp import agent_file
-from mcp.config import CA_FILE, Config
+from mcp.config import CA_FILE, Config, Node
 from mcp.config_edit import locked
 from mcp.node_account import USER
 from mcp.provision.agent import CERTS, Settings, as_mcp, public_file
@@ -54,16 +54,20 @@ class Authority:
             raise McpError(done.last_words().removeprefix("mcp-agent: "))
         return done.stdout
 
-    async def make(self, steps: Steps) -> None:
-        """Have it, where the fleet's certificates come from it; raises NotReady where its key is not here."""
-        if self.cert.exists() and self.key.exists():
-            steps.ok(f"certificate authority: {self.cert}, key {self.key}")
-            return
-        if self.cert.exists():
+    def check(self) -> None:
+        """Raise NotReady where its certificate is here, but not its key."""
+        if self.cert.exists() and not self.key.exists():
             raise NotReady(
                 f"{self.cert} is there, but not its key {self.key}",
                 "give a certificate of that CA with --cert and --key, or name another file in [auth] ca_cert",
             )
+
+    async def make(self, steps: Steps) -> None:
+        """Have it, where the fleet's certificates come from it; raises NotReady where its key is not here."""
+        self.check()
+        if self.cert.exists():
+            steps.ok(f"certificate authority: {self.cert}, key {self.key}")
+            return
         what = f"certificate authority of the fleet: {self.cert}, key {self.key}: keep a copy of both"
         if not steps.dry_run:
             if not self.cert.parent.exists():
@@ -80,27 +84,37 @@ def check_own(own: Own) -> None:
         raise InvalidInput("--cert and --key belong together")
 
 
+async def refuse(steps: Steps, authority: Authority, own: Own) -> None:
+    """Raise McpError where the node could have no certificate in the end; changes nothing."""
+    if own.cert is not None and own.key is not None:
+        await _own_until(steps.ssh.node, authority, own.cert, own.key)
+        return
+    authority.check()
+    if not own.replace:
+        await _refuse_foreign(steps, authority)
+
+
 async def have(steps: Steps, authority: Authority, settings: Settings, own: Own, uid: int) -> None:
-    """Have a certificate that is good for the node's address for a month at least."""
+    """Have a certificate that is good for the node's address for a month at least; refuse() comes first."""
     if own.cert is not None and own.key is not None:
         await _install_own(steps, authority, settings, own.cert, own.key)
         return
-    if not own.replace:
-        await _refuse_foreign(steps, authority)
     await authority.make(steps)
     if authority.cert.exists():  # not so in a first dry run
         await public_file(steps, NODE_CA, authority.cert.read_bytes())
     node = steps.ssh.node
-    host = node.address.rpartition(":")[0].strip("[]")
+    host = _host(node)
     why, good = await _judged(steps, settings, host, uid)
     if good:
         steps.ok(f"certificate for {host}: {why}")
         return
     what = f"certificate for {host}: {why}"
-    if steps.dry_run:
-        steps.changed_here(what, f"mcp-agent cert request --key {settings.key} {host}, on {node.name}; signed here")
-        return
     names = list(dict.fromkeys([host, node.name]))
+    if steps.dry_run:
+        request = f"mcp-agent cert request --key {settings.key} {' '.join(names)}"
+        steps.written.add(settings.cert)
+        steps.changed_here(what, f"{request}, on {node.name}; signed here")
+        return
     request = await steps.ssh.check(as_mcp(uid, "cert", "request", "--key", settings.key, *names), root=True)
     ca = ("--ca", str(authority.cert), "--ca-key", str(authority.key))
     made = await authority.run("sign", *ca, *names, stdin=request.encode())
@@ -134,11 +148,9 @@ async def _judged(steps: Steps, settings: Settings, host: str, uid: int) -> tupl
 
 async def _install_own(steps: Steps, authority: Authority, settings: Settings, cert: Path, key: Path) -> None:
     """Take over a certificate of the operator's, if it is good for the node's address."""
-    host = steps.ssh.node.address.rpartition(":")[0].strip("[]")
-    ca = ("--ca", str(authority.cert)) if authority.cert.exists() else ()
-    said = await authority.run("check", "--cert", str(cert), "--key", str(key), *ca, "--days", "1", host)
+    until = await _own_until(steps.ssh.node, authority, cert, key)
+    host = _host(steps.ssh.node)
     chain, secret = _files(cert, key)
-    until = said.decode().strip()
     there = (await steps.sha256(settings.cert), await steps.sha256(settings.key))
     if there == (sha256(chain).hexdigest(), sha256(secret).hexdigest()):
         steps.ok(f"certificate for {host}: {cert}, {until}")
@@ -148,6 +160,17 @@ async def _install_own(steps: Steps, authority: Authority, settings: Settings, c
         File(settings.key, secret, USER, 0o600),
         File(settings.cert, chain, USER, 0o644),
     )
+
+
+async def _own_until(node: Node, authority: Authority, cert: Path, key: Path) -> str:
+    """Until when a certificate of the operator's is valid, in words; raises McpError where it is not good for us."""
+    ca = ("--ca", str(authority.cert)) if authority.cert.exists() else ()
+    check = ("check", "--cert", str(cert), "--key", str(key), *ca, "--days", "1", _host(node))
+    return (await authority.run(*check)).decode().strip()
+
+
+def _host(node: Node) -> str:
+    return node.address.rpartition(":")[0].strip("[]")
 
 
 def _files(cert: Path, key: Path) -> tuple[bytes, bytes]:

@@ -40,6 +40,7 @@ async def _provision(session: Session, node: Node, options: Options, report: Rep
         uid = await system.choose_uid(ssh, facts, options.uid)
         found = await agent_file.find(facts.arch, options.folder)
         authority = Authority(session.config, options.folder)
+        await certificate.refuse(steps, authority, options.own)
         steps.ok(f"{node.name}: Debian {facts.release}, {facts.arch}, reached as UID {ssh.uid}")
 
         await system.packages(steps, facts.release)

@@ -23,12 +23,15 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Command:
-    """A command; `stdin` is never shown, `seconds` is how long it may take, `name` is what errors call a script."""
+    """A command; `stdin` is never shown, `seconds` is how long it may take, `name` is what errors call a script, and
+    `hint` what they say to do.
+    """
 
     argv: Sequence[str]
     stdin: bytes | None = field(default=None, repr=False)
     seconds: float = 120.0
     name: str = ""
+    hint: str = ""
 
     def shown(self) -> list[str]:
         """As it would be typed."""
@@ -39,7 +42,7 @@ class Command:
         done = await ssh.run(self.argv, stdin=self.stdin, root=True, seconds=self.seconds)
         if done.returncode != 0:
             name = self.name or shlex.join(self.argv[:3])
-            raise McpError(f"{ssh.node.name}: {name}: {done.last_words()}")
+            raise McpError(f"{ssh.node.name}: {name}: {done.last_words()}", self.hint)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Steps:
         """`report` is told of each step when it is done."""
         self.ssh, self.dry_run = ssh, dry_run
         self.changes = 0
+        self.written: set[str] = set()  # files that were changed, or with `dry_run` would be
         self._report = report
 
     def ok(self, what: str) -> None:
@@ -79,6 +83,7 @@ class Steps:
     async def change(self, what: str, *actions: Action) -> None:
         """A step that has something to do."""
         self.changes += 1
+        self.written |= {action.path for action in actions if isinstance(action, File)}
         if self.dry_run:
             self._report(WOULD_CHANGE, what, [line for action in actions for line in action.shown()])
             return

@@ -115,7 +115,8 @@ async def packages(steps: Steps, release: str) -> None:
     else:
         what = f"packages: {' '.join(missing)}"
         install = ["sh", "-euc", _INSTALL, "sh", *missing]
-        await steps.change(what, Command(install, seconds=INSTALL_SECONDS, name="apt-get"))
+        do = f"see what `apt-get install {' '.join(missing)}` says there, and whether its mirror can be reached"
+        await steps.change(what, Command(install, seconds=INSTALL_SECONDS, name="apt-get", hint=do))
     if missing and steps.dry_run:
         return
     version = (await steps.ssh.check(["python3", "-I", "-c", _ASK_PYTHON])).split()

@@ -1,10 +1,11 @@
-"""A node that is set up, looked at and upgraded by a user who becomes root by doas, by the built program.
+"""A node that is set up, looked at, upgraded and removed by a user who becomes root by doas, by the built program.
 
 The tests build on each other, as an operator's work does.
 """
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,8 +69,23 @@ def test_without_the_right_to_it_nothing_is_done(operator: Operator, bare: Fleet
     assert bare["rift"].run(["getent", "passwd", "mcp"], check=False).returncode != 0
 
 
-def test_it_is_set_up_and_nothing_is_wrong_with_it(operator: Operator, bare: Fleet) -> None:
+def test_what_cannot_have_a_certificate_is_refused_before_anything_is_done(
+    operator: Operator, bare: Fleet, tmp_path: Path
+) -> None:
     bare["rift"].write("/etc/doas.conf", "permit nopass deploy as root\n", mode=0o600)
+    own = ("--cert", str(tmp_path / "own.pem"), "--key", str(tmp_path / "own.key"))
+    authority = operator.config.parent / "ca.pem"
+    authority.touch()
+    try:
+        for options, words in (((), "but not its key"), (own, "own.pem: No such file or directory")):
+            done = operator.cli.run("node", "provision", "rift", *options, timeout=180)
+            assert (done.code, done.stdout, words in done.stderr) == (1, "", True), done
+    finally:
+        authority.unlink()
+    assert bare["rift"].run(["getent", "passwd", "mcp"], check=False).returncode != 0
+
+
+def test_it_is_set_up_and_nothing_is_wrong_with_it(operator: Operator, bare: Fleet) -> None:
     done = operator.cli.run("node", "provision", "rift", timeout=180)
     assert done.code == 0, done
     assert bare["rift"].run(["sh", "-c", "cat /etc/subuid /etc/subgid"]).stdout == "mcp:100000:65536\n" * 2
@@ -85,3 +101,16 @@ def test_it_is_upgraded_and_rolled_back(operator: Operator) -> None:
     assert (done.code, "there is no /srv/mcp/mcp-agent.prev to go back to" in done.stderr) == (1, True)
     assert " upgraded\n" in operator.cli.run("agent", "upgrade", "--force", timeout=120).stdout
     assert " rolled back\n" in operator.cli.run("agent", "rollback", "rift", timeout=120).stdout
+
+
+def test_nothing_is_left_of_it_after_what_the_documentation_says(bare: Fleet) -> None:
+    text = (Path(__file__).parents[2] / "docs/provisioning.md").read_text()
+    block = text.partition("## Removing a node")[2].partition("```console\n")[2].partition("```")[0]
+    node = bare["rift"]
+    assert len(block.splitlines()) == 5
+    for line in block.splitlines():
+        node.run(["sh", "-c", line.removeprefix("# ")])
+    look = "getent passwd mcp; getent group mcp; grep mcp: /etc/subuid /etc/subgid; ps -u 850 -o args="
+    assert node.run(["sh", "-c", look], check=False).stdout == ""
+    left = "find /srv /etc /var/lib -path '*mcp*' ! -path '*/dpkg/*' ! -path '/etc/*doas*'; ls -d /run/user/850"
+    assert node.run(["sh", "-c", left], check=False).stdout == ""

@@ -165,7 +165,7 @@ def test_a_dead_host_and_a_login_by_password_only_are_refused(bare: Fleet, opera
     operator.write_config(*tables(bare), dead)
     began = time.monotonic()
     assert "connect to host" in refused(provision(operator, "dead"), 4)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     # not on Debian 13, whose sshd refuses everybody from here for a while after that
     locked = {"name": "locked", "address": f"{bare['twelve'].address}:{PORT}", "ssh": "nobody@twelve"}
     operator.write_config(*tables(bare), locked)
@@ -316,7 +316,10 @@ def test_a_missing_package_comes_from_the_node_s_own_mirror(bare: Fleet, operato
     node.run(["sh", "-euc", MIRROR])
     assert "would change  packages: catatonit\n" in provision(operator, "thirteen", "--dry-run").stdout
     said = refused(provision(operator, "thirteen"), 1)
-    assert said == "mcp: thirteen: apt-get: E: Package 'catatonit' has no installation candidate", said
+    assert said.startswith(
+        "mcp: thirteen: apt-get: E: Package 'catatonit' has no installation candidate; "
+        "see what `apt-get install catatonit` says there"
+    ), said
     assert node.run(["id", "mcp"], check=False).returncode == 1
     node.write("/etc/apt/sources.list", "deb [trusted=yes] file:/var/mirror ./\n")
 
@@ -329,7 +332,7 @@ def test_killed_again_and_again_it_ends_as_a_node(bare: Fleet, operator: Operato
         for _ in range(lines):
             run.stdout.readline()
         run.kill()
-        run.communicate(timeout=20)
+        run.communicate(timeout=60)
     done = provision(operator, *arguments[2:])
     assert done.code == 0, done
     node = bare["thirteen"]
