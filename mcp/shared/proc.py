@@ -200,7 +200,11 @@ async def _feed(process: asyncio.subprocess.Process, stdin: bytes | None) -> Non
         return
     with suppress(BrokenPipeError, ConnectionResetError):  # it may end without reading; its status says the rest
         process.stdin.write(stdin or b"")
-        await process.stdin.drain()
+        try:
+            await process.stdin.drain()
+        except asyncio.CancelledError:
+            process.stdin.transport.abort()  # else the rest is lost with a complaint once the process is killed
+            raise
     process.stdin.close()
     with suppress(BrokenPipeError, ConnectionResetError):
         await process.stdin.wait_closed()  # else Python 3.11 prints a traceback where the process did not read it all

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,21 @@ def test_work_in_a_child(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     with pytest.raises(McpError, match=r"^a child process failed$"):
         proc.in_child(lambda: fail(ValueError("bug")))
     assert "ValueError: bug" in capfd.readouterr().err
+
+
+def test_an_interrupted_command_that_reads_nothing_is_ended_without_a_word() -> None:
+    complaints: list[object] = []
+
+    async def interrupted() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+        task = asyncio.create_task(proc.run(["sleep", "600"], seconds=60, stdin=b"x" * 10_000_000))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        del task
+        gc.collect()
+
+    asyncio.run(interrupted())
+    gc.collect()
+    assert complaints == []
