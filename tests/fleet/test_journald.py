@@ -1,7 +1,6 @@
 """The journald reader on real nodes, whose podman logs to journald by default: `podman logs` is the oracle."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def logged(node: Node, script: str) -> str:
     argv = ["podman", "run", "--detach", "--network", "none", "localhost/mcp-web:1.0.0", "sh", "-c", script]
     identifier = node.run(argv, user="mcp").stdout.strip()
     node.run(["podman", "wait", identifier], user="mcp")
-    time.sleep(0.5)  # journald may be behind
+    node.run(["journalctl", "--sync"])  # journald may be behind
     return identifier
 
 

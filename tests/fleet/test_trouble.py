@@ -63,7 +63,7 @@ def troubles(site: Upgrades, node: str, *, code: int = 1) -> dict[str, tuple[str
     }
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
@@ -79,7 +79,7 @@ def test_podman_that_hangs(site: Upgrades) -> None:
     try:
         began = time.monotonic()
         done, states = shown(site, 1)
-        assert time.monotonic() - began < PODMAN_SECONDS + 5
+        assert time.monotonic() - began < PODMAN_SECONDS + 30
         assert states == {"twelve": "error", "thirteen": "running"}
         assert len(done.stderr.splitlines()) == 1
         assert done.stderr.startswith("mcp: twelve: podman ps")

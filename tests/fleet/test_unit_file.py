@@ -33,7 +33,7 @@ cmd = ["web"]
 PORTS = (8080, 8081)  # one of podman's default network, one of a bridge network
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
@@ -129,13 +129,13 @@ def test_a_killed_agent_comes_back_and_touches_nothing(site: Installed) -> None:
 
 def test_an_agent_that_hangs_is_restarted(site: Installed) -> None:
     site.node.run(["mkdir", "-p", f"{UNIT}.d"])
-    site.node.write(f"{UNIT}.d/test.conf", "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=100ms\n")
+    site.node.write(f"{UNIT}.d/test.conf", "[Service]\nWatchdogSec=6\nTimeoutAbortSec=1\nRestartSec=100ms\n")
     site.systemctl("daemon-reload")
     site.systemctl("reset-failed", "mcp-agent.service")  # the tests before have started it often enough
     site.systemctl("restart", "mcp-agent.service")
     try:
         before, pid = containers(site.node), site.pid
-        time.sleep(3)
+        time.sleep(7)
         assert site.pid == pid  # one that does not hang is left alone
         with asked_throughout(site.node):
             site.node.run(["kill", f"-{signal.SIGSTOP.name}", str(pid)])
@@ -174,7 +174,7 @@ def test_podman_from_a_login_sees_the_same_containers(site: Installed) -> None:
 def test_after_a_reboot_the_services_are_up_again(site: Installed, graceful: bool) -> None:
     began = time.monotonic()
     site.node.reboot(graceful=graceful)
-    assert time.monotonic() - began < 45  # systemd waits 90 s for what does not end
+    assert time.monotonic() - began < 80  # systemd waits 90 s for what does not end
     eventually(lambda: answers(site.node))
     assert site.states() == {"site/web": "running", "site/peer": "running"}
 

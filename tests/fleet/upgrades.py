@@ -45,7 +45,7 @@ def page(node: Node) -> bytes:
     return body
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 90) -> None:
     """Wait for it."""
     deadline = time.monotonic() + seconds
     while not condition():
