@@ -21,7 +21,7 @@ from tools.hostlib.private import Private
 TREE = Path(__file__).parents[2]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Poll until it holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -65,7 +65,7 @@ def running(podman: Private) -> set[str]:
     return {name for name, (_, state, _) in lives(podman).items() if state == "running"}
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
