@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def inspect(podman: Private, name: str) -> dict[str, object]:
 
 def fetch(port: int) -> str:
     """What answers on loopback; tries for a moment, since a server that starts is not there at once."""
-    for _ in range(50):
+    for _ in range(300):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
                 return str(response.read().decode())
@@ -75,7 +76,7 @@ def variables(podman: Private, name: str) -> dict[str, str]:
 
 def failed(done: Outcome, *words: str) -> None:
     assert done.code == 1, done
-    assert all(line.startswith("mcp: ") for line in done.errors)
+    assert [line for line in done.errors if not line.startswith("mcp: ")] == []
     for word in words:
         assert word in done.stderr
 
@@ -225,7 +226,7 @@ def test_an_explicit_mapping_is_not_overridden_by_a_route(agent: Agent, rootless
 def test_logs_keep_streams_apart_and_name_components(agent: Agent) -> None:
     agent.define("site", TWO)
     assert agent.cli.run("deploy", "site").code == 0
-    time.sleep(4)
+    wait_for(lambda: "web: warning 5" in agent.cli.run("logs", "site").stderr)
     done = agent.cli.run("logs", "site")
     assert done.code == 0
     assert re.search(r"^web    \| web: tick 1$", done.stdout, re.M)
@@ -252,7 +253,7 @@ def test_following_ends_with_ctrl_c_and_leaves_nothing_on_the_node(agent: Agent)
     assert all(line.startswith("worker: line ") for line in lines)
     assert open_logs(agent)
     follower.send_signal(signal.SIGINT)
-    assert follower.wait(10) == 130
+    assert follower.wait(60) == 130
     assert follower.stderr is not None
     assert follower.stderr.read() == "--- solo/job: attached to solo-job, 1.0.0 ---\n"
     wait_for(lambda: not open_logs(agent))
@@ -260,11 +261,14 @@ def test_following_ends_with_ctrl_c_and_leaves_nothing_on_the_node(agent: Agent)
 
 def open_logs(agent: Agent) -> list[str]:
     """The log files of containers that the agent has open."""
-    files = [str(file.readlink()) for file in Path(f"/proc/{agent.process.pid}/fd").iterdir()]
-    return [file for file in files if "/ctr.log" in file]
+    found = []
+    for file in Path(f"/proc/{agent.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.append(str(file.readlink()))
+    return [file for file in found if "/ctr.log" in file]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 3.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
