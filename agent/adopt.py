@@ -67,11 +67,9 @@ class Adopter:
             for name, place in found.items()
             if name not in named
         ]
-        details = await self._inspect(["inspect", "--type=container"], sorted(named))
+        details = inspected.parse_inspected(await self._podman.inspect(*sorted(named))) if named else []
         deploys = {each.name: each.deploy for each in containers}
-        images = {
-            str(row.get("Id")): row for row in await self._inspect(["image", "inspect"], sorted(_image_ids(details)))
-        }
+        images = {str(row.get("Id")): row for row in await self._images(sorted(_image_ids(details)))}
         judged = [
             replace(judge(row, images.get(str(row.get("Image")), {}), *named[name]), deploy=deploys[name])
             for row in details
@@ -79,10 +77,10 @@ class Adopter:
         ]
         return sorted(judged + misnamed, key=lambda each: (each.service, each.container))
 
-    async def _inspect(self, command: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
-        if not names:
+    async def _images(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+        if not identifiers:
             return []
-        argv = self._podman.argv([*command, *names])
+        argv = self._podman.argv(["image", "inspect", *identifiers])
         return inspected.parse_inspected(await proc.check(argv, seconds=self._podman.timeout * 2))
 
     async def _register(self, judged: list[Adopted], user: str) -> list[Adopted]:

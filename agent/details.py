@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.podman import Podman
-from mcp.shared import proc
 from mcp.shared.errors import Unavailable
 
 
@@ -19,11 +18,6 @@ class Details:
     ports: tuple[str, ...]
     exit_code: int
     health: str
-
-
-def inspect_argv(names: Sequence[str]) -> list[str]:
-    """The arguments of `podman inspect`."""
-    return ["inspect", "--type=container", *names]
 
 
 def parse_details(output: bytes) -> dict[str, Details]:
@@ -58,8 +52,4 @@ async def read_details(podman: Podman, names: Sequence[str]) -> dict[str, Detail
     """The containers with these names that there are; raises McpError where podman does not answer."""
     if not names:
         return {}
-    # One that was removed a moment ago makes podman fail, but only after it has shown the others.
-    done = await proc.run(podman.argv(inspect_argv(names)), seconds=podman.timeout)
-    if done.returncode != 0 and not done.stdout.strip().startswith(b"["):
-        raise proc.CommandFailed(done)
-    return parse_details(done.stdout)
+    return parse_details(await podman.inspect(*names))

@@ -63,7 +63,7 @@ class Lifecycle:
     async def _stop(self, row: ComponentRow) -> None:
         await self._registry.call(Registry.set_desired, row.service, row.name, "stopped")
         current = await tidy(self._podman, self._registry, row)
-        if current is not None and current.running:
+        if current is not None:  # what does not run may be between two runs of a crash loop
             await self._podman.stop(row.container)
 
     async def _start(self, row: ComponentRow) -> None:
@@ -74,7 +74,7 @@ class Lifecycle:
 
     async def _restart(self, row: ComponentRow) -> None:
         current = await tidy(self._podman, self._registry, row)
-        if current is not None and current.running:
+        if current is not None:  # what does not run may be between two runs of a crash loop
             await self._podman.stop(row.container)
         await self._start(row)
 

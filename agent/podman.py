@@ -1,19 +1,26 @@
-"""Podman: the commands are built and their output is parsed by pure functions; `Podman` joins them through proc."""
+"""Podman: its output is parsed by pure functions; `Podman` runs its commands (see podman_argv.py) through proc."""
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from agent.podman_argv import NewContainer, logs_argv, run_argv
 from mcp.shared import proc
 from mcp.shared.errors import NotReady, Unavailable
-from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
-from mcp.shared.spec import HealthSpec
-from mcp.shared.times import parse_duration
+from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE
 
 STOP_GRACE = 10  # seconds that a container has to end after SIGTERM; podman's own default
+STOP_PATIENCE = 30.0  # seconds after which it is given up; in a crash loop one attempt in three gets hold of it
+STOP_FAILURES = 3  # the same; in a crash loop podman may fail for many reasons
+STEADY = 10.0  # seconds; what ran longer is in no crash loop
+AGAIN = 0.05  # seconds between two attempts or looks
+ENDED_JUST_NOW = "no such process"
 PULL_TIMEOUT = 900.0
 
 # What a parser meets in JSON of another form than podman's (OSError: a time that the C library cannot tell).
@@ -45,74 +52,6 @@ class Container:
     def running(self) -> bool:
         """Whether its main process runs."""
         return self.state == "running"
-
-
-@dataclass(frozen=True)
-class NewContainer:
-    """All that `podman run` needs; environment entries are kept off the command line."""
-
-    name: str
-    image: str
-    service: str
-    component: str
-    restart: str
-    network: str = ""
-    user: str = ""
-    ports: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    deploy: int = 0
-    health: HealthSpec | None = None
-    log_driver: str = "k8s-file"
-    log_max_bytes: int = 0  # at which a k8s-file is begun anew; 0: never
-
-
-def run_argv(new: NewContainer) -> list[str]:
-    """The arguments of `podman run` that make and start a container.
-
-    The environment comes through stdin: argv can be read by every user of the node. The log driver is always said:
-    journald, podman's default, drops lines of every container when one is loud.
-    """
-    argv = ["run", "--detach", f"--name={new.name}", "--pull=never", f"--log-driver={new.log_driver}"]
-    argv += [f"--log-opt=max-size={new.log_max_bytes}"] if new.log_max_bytes else []
-    argv += [f"--label={LABEL_SERVICE}={new.service}", f"--label={LABEL_COMPONENT}={new.component}"]
-    argv += [f"--label={LABEL_DEPLOY}={new.deploy}"] if new.deploy else []
-    argv += [f"--restart={new.restart}"]
-    argv += [f"--network={new.network}"] if new.network else []
-    argv += [f"--user={new.user}"] if new.user else []
-    argv += [f"--publish={port}" for port in new.ports]
-    argv += [f"--volume={volume}" for volume in new.volumes]
-    argv += health_options(new.health) if new.health else []
-    argv += ["--env-file=/dev/stdin"] if new.env else []
-    return [*argv, new.image, *new.cmd]
-
-
-def health_options(health: HealthSpec) -> list[str]:
-    """The options of `podman run` for a health check.
-
-    podman takes a JSON list of several words as an argv, but a list of one as a shell's command line; the
-    compatible form `CMD WORD` is an argv again. Its durations know no days.
-    """
-    one_word = len(health.cmd) == 1 and not any(c.isspace() for c in health.cmd[0])
-    options = [f"--health-cmd={f'CMD {health.cmd[0]}' if one_word else json.dumps(health.cmd, ensure_ascii=False)}"]
-    for option, text in (
-        ("interval", health.interval),
-        ("timeout", health.timeout),
-        ("start-period", health.start_period),
-    ):
-        options += [f"--health-{option}={parse_duration(text).total_seconds():g}s"] if text else []
-    return [*options, *([f"--health-retries={health.retries}"] if health.retries else [])]
-
-
-def logs_argv(name: str, *, tail: int | None, follow: bool, timestamps: bool, since: str) -> list[str]:
-    """The arguments of `podman logs`; `tail` None shows all, `since` is an RFC 3339 time or empty."""
-    argv = ["logs"]
-    argv += [f"--tail={tail}"] if tail is not None else []
-    argv += ["--follow"] if follow else []
-    argv += ["--timestamps"] if timestamps else []
-    argv += [f"--since={since}"] if since else []
-    return [*argv, name]
 
 
 def parse_containers(output: bytes) -> list[Container]:
@@ -162,6 +101,9 @@ class Health:
     exit_code: int
     restarts: int
     patience: float = 0.0
+    identifier: str = ""
+    ended: float = 0.0  # Unix time
+    ran: float = 0.0  # seconds, if it has ended
 
 
 def parse_health(output: bytes) -> Health:
@@ -169,14 +111,23 @@ def parse_health(output: bytes) -> Health:
     rows = _json(output, list)
     try:
         state, check = rows[0]["State"], rows[0].get("Config", {}).get("Healthcheck")
+        started, ended = (_unix_time(state.get(f"{what}At")) for what in ("Started", "Finished"))
         return Health(
             state=str(state["Status"]).lower(),
             exit_code=int(state["ExitCode"]),
             restarts=int(rows[0].get("RestartCount") or 0),
             patience=_patience(check) if check else 0.0,
+            identifier=str(rows[0].get("Id", "")),
+            ended=ended,
+            ran=ended - started,
         )
     except _MISFITS:
         raise Unavailable("podman inspect answered with something that is not a container") from None
+
+
+def _unix_time(text: str | None) -> float:
+    """Of a time as podman writes it; where it never was, that is the year 1 or nothing."""
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def _patience(check: dict[str, Any]) -> float:
@@ -262,8 +213,27 @@ class Podman:
         return {container.name: container for container in await self.containers() if container.name in names}
 
     async def health(self, name: str) -> Health:
-        """How a container is doing."""
-        return parse_health(await self._check(["inspect", "--type=container", name]))
+        """How a container is doing; raises NotReady where there is none."""
+        output = await self.inspect(name)
+        if not _json(output, list):
+            raise NotReady(f"the container {name} is gone")
+        return parse_health(output)
+
+    async def inspect(self, *names: str) -> bytes:
+        """What podman says of those of these containers that there are, as JSON; raises CommandFailed.
+
+        One that is missing makes podman fail only after it has shown the others. It fails as well where a container's
+        process ends while podman reads its cgroup, as in a crash loop: then it is asked again.
+        """
+        for pause in (AGAIN, AGAIN, 0):
+            done = await proc.run(self.argv(["inspect", "--type=container", *names]), seconds=self.timeout)
+            if ended := done.returncode != 0 and ENDED_JUST_NOW in done.last_words():
+                await asyncio.sleep(pause)
+            else:
+                break
+        if ended or (done.returncode != 0 and not done.stdout.strip().startswith(b"[")):
+            raise proc.CommandFailed(done)
+        return done.stdout
 
     async def version(self) -> str:
         """Podman's version."""
@@ -316,8 +286,47 @@ class Podman:
             self.on_start(name)
 
     async def stop(self, name: str) -> None:
-        """Stop a container; one that ignores SIGTERM is killed after STOP_GRACE seconds."""
-        await self._check(["stop", f"--time={STOP_GRACE}", name], STOP_GRACE + self.timeout * 2)
+        """Stop a container for good; one that ignores SIGTERM is killed after STOP_GRACE seconds.
+
+        A container of a crash loop may be between two runs: podman then takes it for stopped, and its restart policy
+        starts it again all the same; or podman fails. Therefore this looks, and does it again.
+        """
+        began, failures = time.time(), 0
+        while True:
+            error = await self._stop(name)
+            health = await self.health(name)
+            if error is None and await self._stays_down(name, health, began):
+                return
+            failures += int(error is not None)
+            if failures == STOP_FAILURES or time.time() - began > STOP_PATIENCE:
+                raise error or NotReady(f"podman stops {name}, and it is started again each time")
+            await asyncio.sleep(AGAIN)
+
+    async def _stays_down(self, name: str, health: Health, began: float) -> bool:
+        """Whether a container that podman says it has stopped, at `began` or later, is not started again."""
+        if health.state == "running":
+            return False
+        if health.ended >= began and health.ran > STEADY:
+            return True  # it is podman who ended it
+        before = await asyncio.to_thread(keepers, health.identifier)
+        left = before
+        while left:
+            await asyncio.sleep(AGAIN)
+            left = await asyncio.to_thread(keepers, health.identifier)
+            if any(pid not in before for pid, is_conmon in left.items() if is_conmon):
+                return False
+            if time.time() - began > STOP_PATIENCE:
+                break
+        after = await self.health(name)
+        return after.state != "running" and after.restarts == health.restarts
+
+    async def _stop(self, name: str) -> proc.CommandFailed | None:
+        """Stop a container once; returns the error where podman has one."""
+        try:
+            await self._check(["stop", f"--time={STOP_GRACE}", name], STOP_GRACE + self.timeout * 2)
+        except proc.CommandFailed as error:
+            return error
+        return None
 
     async def rename(self, name: str, new_name: str) -> None:
         """Rename a container."""
@@ -351,6 +360,21 @@ class Podman:
 
     async def _check(self, arguments: Sequence[str], seconds: float | None = None, stdin: bytes | None = None) -> bytes:
         return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)
+
+
+def keepers(identifier: str) -> dict[int, bool]:
+    """The processes that could start a container again, by number; whether each is conmon, and so a run of its own.
+
+    They are its conmon and the `podman container cleanup` that conmon starts: both have these words in their arguments.
+    """
+    found, wanted = {}, {b"cleanup", identifier.encode()}
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):  # gone just now
+                argv = (process / "cmdline").read_bytes().split(b"\0")
+                if wanted <= set(argv):
+                    found[int(process.name)] = argv[0].endswith(b"conmon")
+    return found
 
 
 def labelled(containers: Sequence[Container], service: str) -> Iterator[Container]:

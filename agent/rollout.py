@@ -14,7 +14,8 @@ from typing import NoReturn
 from agent import ports
 from agent.log import fields, logger
 from agent.logs import kept as kept_logs
-from agent.podman import Container, Image, NewContainer, Podman
+from agent.podman import Container, Image, Podman
+from agent.podman_argv import NewContainer
 from agent.registry import AsyncRegistry, ComponentRow, Registry
 from mcp.shared.errors import McpError, NotReady
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name, port_variable
@@ -201,8 +202,7 @@ class Rollout:
         self._old_should_run = self._old is not None and (self._old.running or self._was_interrupted())
         self._replacing = True
         if self._old is not None:
-            if self._old.running:
-                await self._podman.stop(self._name)
+            await self._podman.stop(self._name)  # what does not run may be between two runs of a crash loop
             await self._podman.rename(self._name, aside_name(self._name))
         await self._podman.run(self._new)
 

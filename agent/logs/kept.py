@@ -19,7 +19,8 @@ from agent.logs.k8s_file import read_raw, tail_raw
 from agent.logs.model import FILE_DRIVERS, Batch, Reading, Source
 from agent.logs.segments import Mark
 from agent.logs.sources import source_of
-from agent.podman import Container, Podman, logs_argv
+from agent.podman import Container, Podman
+from agent.podman_argv import logs_argv
 from agent.registry import AsyncRegistry, Registry
 from mcp.shared import proc
 from mcp.shared.errors import McpError, Unavailable

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.logs.model import LINE_LIMIT, Batch, Position, Reading, Source
-from agent.podman import Podman, logs_argv
+from agent.podman import Podman
+from agent.podman_argv import logs_argv
 from mcp.shared import proc
 from mcp.shared.errors import InvalidInput, NotReady
 

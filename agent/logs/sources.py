@@ -10,7 +10,6 @@ from agent.inspected import parse_inspected
 from agent.logs.model import Source
 from agent.podman import Podman
 from agent.registry import ComponentRow
-from mcp.shared import proc
 from mcp.shared.errors import Unavailable
 from mcp.shared.image import image_version
 
@@ -43,15 +42,7 @@ async def inspect(podman: Podman, names: Sequence[str]) -> list[dict[str, Any]]:
     """What podman says of the containers among `names` that there are. Raises McpError."""
     if not names:
         return []
-    command = ["container", "inspect"]
-    completed = await proc.run(podman.argv([*command, *names]), seconds=podman.timeout)
-    if completed.returncode != 0:  # one is missing, or podman has another trouble: the list of all tells which
-        there = await podman.find(*names)
-        if not there:
-            return []
-        argv = podman.argv([*command, *(each.identifier for each in there.values())])
-        return parse_inspected(await proc.check(argv, seconds=podman.timeout))
-    return parse_inspected(completed.stdout)
+    return parse_inspected(await podman.inspect(*names))
 
 
 def source_of(container: dict[str, Any], service: str = "", component: str = "") -> Source:

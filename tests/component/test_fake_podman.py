@@ -13,7 +13,7 @@ import pytest
 
 from agent import inspected
 from agent.details import Details, parse_details
-from agent.podman import NewContainer, logs_argv, run_argv
+from agent.podman_argv import NewContainer, logs_argv, run_argv
 from mcp.shared.spec import ComponentSpec, HealthSpec, log_size_text
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tools.hostlib.private import Private

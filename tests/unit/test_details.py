@@ -5,16 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.details import Details, inspect_argv, parse_details
+from agent.details import Details, parse_details
 from agent.observe import observed_state
 from agent.podman import parse_containers
 from mcp.shared.errors import Unavailable
 
 DATA = Path(__file__).parent / "data"
-
-
-def test_argv() -> None:
-    assert inspect_argv(["web", "web-api"]) == ["inspect", "--type=container", "web", "web-api"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import podman
-from agent.podman import Container, Health, NewContainer, Podman
+from agent.podman import Container, Health, Podman
+from agent.podman_argv import NewContainer, logs_argv, run_argv
 from mcp.shared.errors import Unavailable
 
 DATA = Path(__file__).parent / "data"  # files podman-VERSION-COMMAND.json
@@ -36,7 +37,7 @@ def printed(version: str, command: str) -> bytes:
 
 
 def test_run_argv_whole() -> None:
-    assert podman.run_argv(WHOLE) == [
+    assert run_argv(WHOLE) == [
         *("run", "--detach", "--name=web-api", "--pull=never", "--log-driver=k8s-file", "--log-opt=max-size=32000000"),
         *("--label=mcp.service=web", "--label=mcp.component=api", "--restart=on-failure:3"),
         *("--network=mcpnet", "--user=0:0"),
@@ -48,14 +49,14 @@ def test_run_argv_whole() -> None:
 
 def test_run_argv_smallest() -> None:
     new = NewContainer(name="web", image="localhost/web:1", service="web", component="web", restart="no")
-    assert podman.run_argv(new) == [
+    assert run_argv(new) == [
         *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
         *("--label=mcp.service=web", "--label=mcp.component=web", "--restart=no", "localhost/web:1"),
     ]
 
 
 def test_no_environment_value_is_in_argv() -> None:
-    assert "hunter2" not in " ".join(podman.run_argv(WHOLE))
+    assert "hunter2" not in " ".join(run_argv(WHOLE))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_no_environment_value_is_in_argv() -> None:
     ],
 )
 def test_logs_argv(tail: int | None, follow: bool, timestamps: bool, since: str, argv: list[str]) -> None:
-    assert podman.logs_argv("web", tail=tail, follow=follow, timestamps=timestamps, since=since) == argv
+    assert logs_argv("web", tail=tail, follow=follow, timestamps=timestamps, since=since) == argv
 
 
 def test_the_runtime_comes_first() -> None:
@@ -106,9 +107,12 @@ def test_the_containers_of_podman_5() -> None:
     assert (fail.name, fail.state, fail.exit_code) == ("fail", "exited", 1)
 
 
-@pytest.mark.parametrize(("version", "health"), [("4.3.1", Health("exited", 3, 0)), ("5.4.2", Health("exited", 1, 2))])
-def test_health(version: str, health: Health) -> None:
-    assert podman.parse_health(printed(version, "inspect")) == health
+@pytest.mark.parametrize(("version", "code", "restarts"), [("4.3.1", 3, 0), ("5.4.2", 1, 2)])
+def test_health(version: str, code: int, restarts: int) -> None:
+    health = podman.parse_health(printed(version, "inspect"))
+    assert (health.state, health.exit_code, health.restarts, health.patience) == ("exited", code, restarts, 0.0)
+    assert datetime.fromtimestamp(health.ended, UTC).strftime("%Y-%m-%d") == "2026-11-22"
+    assert 0 < health.ran < 3
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from agent import rollout
-from agent.podman import Container, NewContainer, Podman
+from agent.podman import Container, Podman
+from agent.podman_argv import NewContainer
 from agent.rollout import new_container
 from mcp.shared.spec import ComponentSpec, RouteSpec
 

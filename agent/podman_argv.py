@@ -1,0 +1,76 @@
+"""The arguments of podman commands that have many; all pure."""
+
+import json
+from dataclasses import dataclass
+
+from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
+from mcp.shared.spec import HealthSpec
+from mcp.shared.times import parse_duration
+
+
+@dataclass(frozen=True)
+class NewContainer:
+    """All that `podman run` needs; environment entries are kept off the command line."""
+
+    name: str
+    image: str
+    service: str
+    component: str
+    restart: str
+    network: str = ""
+    user: str = ""
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    deploy: int = 0
+    health: HealthSpec | None = None
+    log_driver: str = "k8s-file"
+    log_max_bytes: int = 0  # at which a k8s-file is begun anew; 0: never
+
+
+def run_argv(new: NewContainer) -> list[str]:
+    """The arguments of `podman run` that make and start a container.
+
+    The environment comes through stdin: argv can be read by every user of the node. The log driver is always said:
+    journald, podman's default, drops lines of every container when one is loud.
+    """
+    argv = ["run", "--detach", f"--name={new.name}", "--pull=never", f"--log-driver={new.log_driver}"]
+    argv += [f"--log-opt=max-size={new.log_max_bytes}"] if new.log_max_bytes else []
+    argv += [f"--label={LABEL_SERVICE}={new.service}", f"--label={LABEL_COMPONENT}={new.component}"]
+    argv += [f"--label={LABEL_DEPLOY}={new.deploy}"] if new.deploy else []
+    argv += [f"--restart={new.restart}"]
+    argv += [f"--network={new.network}"] if new.network else []
+    argv += [f"--user={new.user}"] if new.user else []
+    argv += [f"--publish={port}" for port in new.ports]
+    argv += [f"--volume={volume}" for volume in new.volumes]
+    argv += health_options(new.health) if new.health else []
+    argv += ["--env-file=/dev/stdin"] if new.env else []
+    return [*argv, new.image, *new.cmd]
+
+
+def health_options(health: HealthSpec) -> list[str]:
+    """The options of `podman run` for a health check.
+
+    podman takes a JSON list of several words as an argv, but a list of one as a shell's command line; the
+    compatible form `CMD WORD` is an argv again. Its durations know no days.
+    """
+    one_word = len(health.cmd) == 1 and not any(c.isspace() for c in health.cmd[0])
+    options = [f"--health-cmd={f'CMD {health.cmd[0]}' if one_word else json.dumps(health.cmd, ensure_ascii=False)}"]
+    for option, text in (
+        ("interval", health.interval),
+        ("timeout", health.timeout),
+        ("start-period", health.start_period),
+    ):
+        options += [f"--health-{option}={parse_duration(text).total_seconds():g}s"] if text else []
+    return [*options, *([f"--health-retries={health.retries}"] if health.retries else [])]
+
+
+def logs_argv(name: str, *, tail: int | None, follow: bool, timestamps: bool, since: str) -> list[str]:
+    """The arguments of `podman logs`; `tail` None shows all, `since` is an RFC 3339 time or empty."""
+    argv = ["logs"]
+    argv += [f"--tail={tail}"] if tail is not None else []
+    argv += ["--follow"] if follow else []
+    argv += ["--timestamps"] if timestamps else []
+    argv += [f"--since={since}"] if since else []
+    return [*argv, name]

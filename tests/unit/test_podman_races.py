@@ -1,0 +1,147 @@
+"""Containers that end, or are started again, while podman looks at them or stops them; what it said then for real."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent import podman as module
+from agent.podman import Podman
+from mcp.shared import proc
+from mcp.shared.errors import McpError, NotReady
+
+ENDED = (125, "", "Error: read /proc/14691/cgroup: no such process\n")
+IMPROPER = (125, "", "Error: container 9c42 is running or paused, refusing to clean up: container state improper\n")
+IN_USE = (125, "", "Error: rootlessport listen tcp 127.0.0.1:38766: bind: address already in use\n")
+MISSING = (125, "[]\n", "Error: inspecting object: no such container web\n")
+STOPPED = (0, "web\n", "")
+Answer = tuple[int, str, str]
+
+
+def shown(state: str, restarts: int = 2, *, ended: str = "2026-11-22T10:00:00.25Z") -> Answer:
+    times = {"StartedAt": "2026-11-22T12:00:00.123456789+02:00", "FinishedAt": ended}
+    row = {"Id": "id1", "State": {"Status": state, "ExitCode": 3, **times}, "RestartCount": restarts}
+    return 0, json.dumps([row]), ""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN", 0)
+
+
+def played(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[Podman], Awaitable[object]], *answers: Answer
+) -> tuple[object, int]:
+    """What came of it where podman gives these answers, one after the other; and how many it had left."""
+    left = list(answers)
+
+    async def run(argv: Sequence[str], **_: object) -> proc.Completed:
+        code, out, err = left.pop(0)
+        return proc.Completed(tuple(argv), code, out.encode(), err.encode())
+
+    async def go() -> object:
+        try:
+            return await work(Podman("podman", 1))
+        except McpError as error:
+            return error
+
+    monkeypatch.setattr(proc, "run", run)
+    return asyncio.run(go()), len(left)
+
+
+def test_a_look_at_a_process_that_ended_just_then_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    health, left = played(monkeypatch, lambda podman: podman.health("web"), ENDED, ENDED, shown("exited"))
+    assert isinstance(health, module.Health)
+    assert (health.state, health.exit_code, health.restarts, health.identifier) == ("exited", 3, 2, "id1")
+    assert health.ran == pytest.approx(0.25 - 0.123456)
+    assert left == 0
+
+
+def test_a_look_that_fails_each_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    error, left = played(monkeypatch, lambda podman: podman.inspect("web"), ENDED, ENDED, ENDED, shown("exited"))
+    assert isinstance(error, proc.CommandFailed)
+    assert "no such process" in str(error)
+    assert left == 1
+
+
+def test_of_several_those_that_are_there_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    partly = (125, shown("running")[1], MISSING[2])
+    assert played(monkeypatch, lambda podman: podman.inspect("web", "db"), partly) == (partly[1].encode(), 0)
+    error, _ = played(monkeypatch, lambda podman: podman.inspect("web"), (125, "", "Error: no storage\n"))
+    assert isinstance(error, proc.CommandFailed)
+
+
+def test_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    error, _ = played(monkeypatch, lambda podman: podman.health("web"), MISSING)
+    assert isinstance(error, NotReady)
+    assert str(error) == "the container web is gone"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [STOPPED, shown("exited", ended="2999-01-01T00:00:00Z")],
+        [STOPPED, shown("exited"), shown("exited")],
+        [STOPPED, shown("stopped"), shown("running", 3), STOPPED, shown("exited", 3), shown("exited", 3)],
+        [STOPPED, shown("exited"), shown("exited", 3), STOPPED, shown("running"), STOPPED, *[shown("exited")] * 2],
+        [IMPROPER, shown("stopped"), STOPPED, shown("exited"), shown("exited")],
+        [IN_USE, shown("exited"), IMPROPER, shown("exited"), STOPPED, shown("exited"), shown("exited")],
+    ],
+    ids=["ended by podman", "ended before", "between two runs", "again and again", "started meanwhile", "fails twice"],
+)
+def test_a_container_is_stopped_again_until_podman_has_stopped_it(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Answer]
+) -> None:
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([IMPROPER, shown("running")] * 3, "container state improper"),
+        ([STOPPED, shown("running")], "podman stops web, and it is started again each time"),
+    ],
+    ids=["fails", "started again"],
+)
+def test_one_that_cannot_be_stopped_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Answer], said: str
+) -> None:
+    monkeypatch.setattr(module, "STOP_PATIENCE", 60 if answers[0] == IMPROPER else -1)
+    error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers)
+    assert isinstance(error, McpError)
+    assert said in str(error)
+    assert left == 0
+
+
+@contextmanager
+def keeper(program: str) -> Iterator[int]:
+    """A process with the arguments of one that looks after a container; it does nothing."""
+    argv = [program, "-Ic", "input()", "--exit-command-arg", "cleanup", "id1"]
+    with subprocess.Popen(argv, executable=sys.executable, stdin=subprocess.PIPE) as child:
+        while b"id1" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
+        try:
+            yield child.pid
+        finally:
+            child.kill()
+
+
+def test_the_processes_that_could_start_it_again() -> None:
+    with keeper("/usr/bin/podman") as cleanup, keeper("/usr/bin/conmon") as conmon:
+        assert module.keepers("id1") == {cleanup: False, conmon: True}
+        assert module.keepers("id") == {}
+    assert module.keepers("id1") == {}
+
+
+def test_they_are_waited_for_until_there_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [{1: True}, {1: True, 2: False}, {2: False}, {2: False, 3: True}, {3: True}, {3: True, 4: False}, {}]
+    monkeypatch.setattr(module, "keepers", lambda _: looks.pop(0))
+    answers = [STOPPED, shown("stopped"), STOPPED, shown("exited"), shown("exited")]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers) == (None, 0)
+    assert looks == []
