@@ -1,6 +1,7 @@
 """Command lines: argparse whose errors are one line that says what was meant, as far as that can be told."""
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
         self._outer = frozenset(outer)
         self._positionals.title = "arguments"
+        self._negative_number_matcher = re.compile(r"-\d")  # what an option was given, as in --since -5m: no option
 
     def add_subparsers(self, **kwargs: Any) -> Any:
         """As argparse's; the commands' parsers are of this class."""
