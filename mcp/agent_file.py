@@ -10,6 +10,7 @@ import platform
 import sys
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mcp.shared import proc
@@ -31,6 +32,7 @@ class AgentFile:
     arch: str
     sha256: str
 
+    @cached_property  # many nodes are given the same bytes
     def content(self) -> bytes:
         """The file, as it was when it was found; raises NotFound where it has changed since."""
         content = self.path.read_bytes()

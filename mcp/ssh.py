@@ -110,7 +110,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes | None = None,
+        stdin: proc.Stdin | None = None,
         root: bool = False,
         seconds: float = COMMAND_SECONDS,
     ) -> Completed:
@@ -136,7 +136,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes | None = None,
+        stdin: proc.Stdin | None = None,
         root: bool = False,
         seconds: float = COMMAND_SECONDS,
     ) -> str:

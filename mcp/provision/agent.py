@@ -141,7 +141,7 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
         version = (await steps.ssh.check(as_mcp(uid, "version"), root=True)).split()[-1]
         steps.ok(f"agent: {version} serves and stays; `mcp agent upgrade {name}` puts {agent.version} in its place")
         return version
-    content, new = await asyncio.to_thread(agent.content), f"{AGENT}.new"
+    content, new = await asyncio.to_thread(lambda: agent.content), f"{AGENT}.new"
     try:
         await steps.change(
             f"agent: {agent.version} for {agent.arch} to {AGENT}, sha256 {agent.sha256[:12]}…",

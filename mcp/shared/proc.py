@@ -8,13 +8,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from mcp.shared.errors import McpError, NotReady, Unavailable, one_line
 
 OUTPUT_LIMIT = 32 * 1024 * 1024  # bytes of each stream that a command may print before it is ended
+BLOCK = 256 * 1024  # bytes that are read or written at once
 KILL_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _DISK_FULL = "the disk is full: make room on the node"
 
@@ -26,6 +27,8 @@ _PASSED_ON = (
     *("REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
+
+Stdin = bytes | Sequence[bytes]  # in one piece or in several, which need not be put together
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ async def start(
 
 
 async def run(
-    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: Stdin | None = None
 ) -> Completed:
     """Run a command to its end and return what it printed, whatever its exit status.
 
@@ -109,7 +112,7 @@ async def run(
 
 
 async def check(
-    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: Stdin | None = None
 ) -> bytes:
     """Like `run`, and returns stdout; raises CommandFailed where the exit status is not 0."""
     completed = await run(argv, seconds=seconds, env=env, stdin=stdin)
@@ -176,7 +179,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
         process._transport.close()  # type: ignore[attr-defined]
 
 
-async def _collect(process: asyncio.subprocess.Process, stdin: bytes | None) -> tuple[bytes, bytes]:
+async def _collect(process: asyncio.subprocess.Process, stdin: Stdin | None) -> tuple[bytes, bytes]:
     assert process.stdout is not None
     assert process.stderr is not None
     out, err, _ = await asyncio.gather(
@@ -187,7 +190,7 @@ async def _collect(process: asyncio.subprocess.Process, stdin: bytes | None) -> 
 
 async def _bounded(stream: asyncio.StreamReader, process: asyncio.subprocess.Process) -> bytes:
     blocks, size = [], 0
-    while block := await stream.read(256 * 1024):
+    while block := await stream.read(BLOCK):
         blocks.append(block)
         size += len(block)
         if size > OUTPUT_LIMIT:
@@ -195,16 +198,24 @@ async def _bounded(stream: asyncio.StreamReader, process: asyncio.subprocess.Pro
     return b"".join(blocks)
 
 
-async def _feed(process: asyncio.subprocess.Process, stdin: bytes | None) -> None:
+async def _feed(process: asyncio.subprocess.Process, stdin: Stdin | None) -> None:
     if process.stdin is None:
         return
     with suppress(BrokenPipeError, ConnectionResetError):  # it may end without reading; its status says the rest
-        process.stdin.write(stdin or b"")
         try:
-            await process.stdin.drain()
+            for block in _blocks(stdin or b""):
+                process.stdin.write(block)
+                await process.stdin.drain()
         except asyncio.CancelledError:
             process.stdin.transport.abort()  # else the rest is lost with a complaint once the process is killed
             raise
     process.stdin.close()
     with suppress(BrokenPipeError, ConnectionResetError):
         await process.stdin.wait_closed()  # else Python 3.11 prints a traceback where the process did not read it all
+
+
+def _blocks(stdin: Stdin) -> Iterator[memoryview]:
+    """What asyncio is given at once is copied until the process takes it."""
+    for part in (stdin,) if isinstance(stdin, bytes) else stdin:
+        for place in range(0, len(part), BLOCK):
+            yield memoryview(part)[place : place + BLOCK]

@@ -93,7 +93,7 @@ class Course:
         file = await self.find(_architecture(switch.ssh.node, facts))
         if await self._is_current(switch, facts, file, say):
             return None
-        content = await asyncio.to_thread(file.content)
+        content = await asyncio.to_thread(lambda: file.content)
         say(f"copying {file.version}")
         try:
             await switch.stage(file, content)

@@ -84,7 +84,7 @@ class Switch:
     async def _ask(self, *words: str, stdin: bytes = b"", seconds: float = 60.0) -> str:
         script = SCRIPT.read_bytes()
         argv = ["sh", "-c", _RUN, "sh", str(len(script)), *words]
-        done = await self.ssh.run(argv, stdin=script + stdin, root=True, seconds=seconds)
+        done = await self.ssh.run(argv, stdin=(script, stdin), root=True, seconds=seconds)
         if done.returncode != 0:
             raise McpError(_complaint(done))
         return done.stdout.decode(errors="replace")

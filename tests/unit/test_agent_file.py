@@ -34,7 +34,7 @@ def test_the_one_of_the_architecture_is_taken(tmp_path: Path) -> None:
     assert find("amd64", tmp_path).path == amd64
     found = find("arm64", tmp_path)
     assert (found.path, found.version, found.arch) == (arm64, VERSION, "arm64")
-    assert found.content() == arm64.read_bytes()
+    assert found.content == arm64.read_bytes()
 
 
 def test_our_own_version_comes_first(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_file_that_changes_meanwhile_is_not_taken(tmp_path: Path) -> None:
     found = find("amd64", make(tmp_path / "mcp-agent.pyz", "amd64").parent)
     make(tmp_path / "mcp-agent.pyz", "amd64", "v9")
     with pytest.raises(NotFound, match="has changed meanwhile"):
-        found.content()
+        assert found.content
 
 
 def test_machines_have_their_names() -> None:

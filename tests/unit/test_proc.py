@@ -33,6 +33,9 @@ def test_both_streams_and_the_status() -> None:
 def test_stdin_is_empty_unless_given() -> None:
     assert shell("cat").stdout == b""
     assert shell("cat", stdin=b"a" * 200_000).stdout == b"a" * 200_000
+    many = bytes(range(256)) * 10_000
+    done = asyncio.run(proc.run(["cat"], seconds=10, stdin=(b"first ", b"", many)))
+    assert done.stdout == b"first " + many
     assert shell("exit 0", stdin=b"a" * 2_000_000).returncode == 0  # it never reads
 
 
