@@ -101,7 +101,7 @@ class Health:
     exit_code: int
     restarts: int
     patience: float = 0.0
-    identifier: str = ""
+    identifier: str = ""  # never empty where it was parsed
     ended: float = 0.0  # Unix time
     ran: float = 0.0  # seconds, if it has ended
 
@@ -117,7 +117,7 @@ def parse_health(output: bytes) -> Health:
             exit_code=int(state["ExitCode"]),
             restarts=int(rows[0].get("RestartCount") or 0),
             patience=_patience(check) if check else 0.0,
-            identifier=str(rows[0].get("Id", "")),
+            identifier=str(rows[0]["Id"]),
             ended=ended,
             ran=ended - started,
         )

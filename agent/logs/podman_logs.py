@@ -33,14 +33,14 @@ class Block:
 Queue = asyncio.Queue[Block | BaseException | None]
 
 
-async def read(podman: Podman, container: str, since: str) -> AsyncGenerator[Block]:
-    """What podman says that a container logged since an RFC 3339 time (or ever, where empty), with times.
+async def read(podman: Podman, source: Source, since: str) -> AsyncGenerator[Block]:
+    """What podman says that a source logged since an RFC 3339 time (or ever, where empty), with times.
 
     Each stream is in its own order. Raises NotReady with podman's last words where it fails. Closing the iterator
     ends its process.
     """
     queue: Queue = asyncio.Queue(QUEUE)
-    task = asyncio.create_task(_run(podman, container, since, queue))
+    task = asyncio.create_task(_run(podman, source, since, queue))
     try:
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
@@ -51,9 +51,9 @@ async def read(podman: Podman, container: str, since: str) -> AsyncGenerator[Blo
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _run(podman: Podman, container: str, since: str, queue: Queue) -> None:
+async def _run(podman: Podman, source: Source, since: str, queue: Queue) -> None:
     """Put everything that the container logged into the queue, then None, or the error that ended it."""
-    argv = podman.argv(logs_argv(container, tail=None, follow=False, timestamps=True, since=since))
+    argv = podman.argv(logs_argv(source.identifier, tail=None, follow=False, timestamps=True, since=since))
     try:
         process = await proc.start(argv, dies_with_us=True)
     except Exception as error:  # noqa: BLE001 - handed to the reader of the queue, which raises it
@@ -66,7 +66,7 @@ async def _run(podman: Podman, container: str, since: str, queue: Queue) -> None
         status = await process.wait()
         if status != 0:
             words = last.decode(errors="replace").strip().splitlines()
-            await queue.put(NotReady(f"podman logs {container}: {words[-1] if words else f'exit status {status}'}"))
+            await queue.put(NotReady(f"podman logs {source.container}: {words[-1] if words else f'exit status {status}'}"))
         await queue.put(None)
     finally:
         if process.returncode is None:
@@ -109,7 +109,7 @@ class PodmanReader:
         while True:
             since = progress.since()
             progress.again()
-            async with aclosing(read(self._podman, source.identifier, since)) as blocks:
+            async with aclosing(read(self._podman, source, since)) as blocks:
                 async for block in blocks:
                     if batch := progress.take(block.is_stderr, block.data):
                         yield batch

@@ -121,12 +121,15 @@ def take_order(argv: list[str]) -> dict[str, Any]:
         return {}
     with locked():
         orders: list[dict[str, Any]] = read("orders.json")
+        found: dict[str, Any] = {}
         for order in orders:
-            if order["times"] != 0 and all(word in argv for word in order["argv"]):
+            if order["after"]:
+                order["after"] = [] if all(word in argv for word in order["after"]) else order["after"]
+            elif not found and order["times"] != 0 and all(word in argv for word in order["argv"]):
                 order["times"] -= 1
-                write("orders.json", orders)
-                return order
-    return {}
+                found = order
+        write("orders.json", orders)
+    return found
 
 
 def misbehave(order: dict[str, Any], when: str) -> None:
@@ -324,6 +327,7 @@ do_container_inspect = do_inspect
 
 def _inspected(container: dict[str, Any]) -> dict[str, Any]:
     return {
+        "Id": container["id"],
         "Name": container["name"],
         "State": {"Status": container["state"], "ExitCode": container["exit_code"]},
         "RestartCount": container["restarts"],

@@ -105,15 +105,18 @@ class FakePodman:
         message: str = "it is told to fail",
         code: int = 125,
         stubborn: bool = False,
+        after: Sequence[str] = (),
     ) -> None:
         """Misbehave for each command line that contains all of `argv`, at most `times` times (-1: always).
+
+        With `after`, only once there was a command line that contains all of that.
 
         `do` is hang (a stubborn one ignores SIGTERM), hold (goes on at `behave`), sleep (`seconds`, then goes on),
         garbage, print (`message`, and exit with `code`), endless, or fail (`message` and `code`); `when` is before or
         after its real effect.
         """
         order = {"do": do, "argv": list(argv), "when": when, "times": times, "seconds": seconds}
-        order |= {"message": message, "code": code, "stubborn": stubborn}
+        order |= {"message": message, "code": code, "stubborn": stubborn, "after": list(after)}
         path = self.folder / "state" / "orders.json"
         orders = json.loads(path.read_text()) if path.exists() else []
         path.with_suffix(".edit").write_text(json.dumps([*orders, order]))

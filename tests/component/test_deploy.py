@@ -179,8 +179,13 @@ def test_the_old_container_runs_again_when_podman_cannot_start_the_new_one(rig: 
     rig.agent.define("web", service())
     ok(rig.agent.cli.run("deploy", "web"))
     rig.agent.define("web", service("web", component("api", WEB2)))
-    for where, argv in (("stop", ["stop"]), ("rename", ["rename"]), ("run", ["run"]), ("inspect", SETTLE)):
-        rig.fake.misbehave("fail", argv, times=1, message=f"{where} has a bad day")
+    for where, argv, times, after in (
+        ("stop", ["stop"], 3, []),  # it is tried again
+        ("rename", ["rename"], 1, []),
+        ("run", ["run"], 1, []),
+        ("inspect", SETTLE, 2, ["run"]),  # one is for the logs
+    ):
+        rig.fake.misbehave("fail", argv, times=times, message=f"{where} has a bad day", after=after)
         line = failed(rig.agent.cli.run("deploy", "web"))
         assert f"podman {where}" in line
         assert f"Error: {where} has a bad day" in line

@@ -11,6 +11,9 @@ from tests.component.definitions import component, route, service
 from tests.component.fakes import WEB, WEB2, wait_for
 from tests.component.wire import connected
 
+LOOK = ["inspect", "--type=container"]
+AFTER = "after"  # what stands behind it has to come before
+
 # The commands of a redeploy, in order; `image inspect` and `pull` come before anything is changed.
 STEPS = {
     "image": ["image", "inspect"],
@@ -19,9 +22,10 @@ STEPS = {
     "network create": ["network", "create"],
     "look": ["ps"],
     "stop": ["stop"],
+    "stopped": LOOK,
     "put aside": ["rename"],
     "run": ["run"],
-    "settle": ["inspect", "--type=container"],
+    "settle": [*LOOK, AFTER, "run"],
     "remove the old": ["rm"],
 }
 NEW = "example.net/app:v2"
@@ -29,7 +33,8 @@ NEW = "example.net/app:v2"
 
 def crash_at(rig: Rig, argv: list[str], when: str, *command: str) -> None:
     """Kill the agent while the podman command with `argv` hangs before or after its effect."""
-    rig.fake.misbehave("hang", argv, when=when, times=1)
+    at = argv.index(AFTER) if AFTER in argv else len(argv)
+    rig.fake.misbehave("hang", argv[:at], when=when, times=1, after=argv[at + 1 :])
     cli = rig.agent.cli.popen(*command)
     rig.fake.wait_hanging()
     rig.agent.kill()  # what podman does by itself goes on, or ends with the machine
