@@ -36,10 +36,10 @@ def inside(name: str, argv: list[str]) -> list[str]:
 
 def processes(name: str) -> Iterator[int]:
     """PIDs of all processes in the group and below it."""
-    for file in folders(name)[0].rglob("cgroup.procs"):
+    for folder, _, _ in os.walk(folders(name)[0]):  # passes over groups that go while we look, where rglob fails
         try:
-            yield from map(int, file.read_text().split())
-        except OSError:  # a group may go while we look
+            yield from map(int, Path(folder, "cgroup.procs").read_text().split())
+        except OSError:
             continue
 
 
