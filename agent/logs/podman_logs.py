@@ -66,7 +66,9 @@ async def _run(podman: Podman, source: Source, since: str, queue: Queue) -> None
         status = await process.wait()
         if status != 0:
             words = last.decode(errors="replace").strip().splitlines()
-            await queue.put(NotReady(f"podman logs {source.container}: {words[-1] if words else f'exit status {status}'}"))
+            await queue.put(
+                NotReady(f"podman logs {source.container}: {words[-1] if words else f'exit status {status}'}")
+            )
         await queue.put(None)
     finally:
         if process.returncode is None:

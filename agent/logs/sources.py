@@ -24,6 +24,7 @@ class Seen:
     started: str  # as podman writes it; tells one run of a container from the next
     conmon: int
     version: str
+    ended: float = 0.0  # Unix time of the last end that podman knows of, or 0
 
     @property
     def run(self) -> tuple[str, str]:
@@ -73,6 +74,7 @@ def seen(row: ComponentRow, container: dict[str, Any]) -> Seen:
             started=str(state.get("StartedAt", "")),
             conmon=int(state.get("ConmonPid") or 0),
             version=image_version(str(container.get("ImageName") or "")),
+            ended=_unix_time(state.get("FinishedAt")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Unavailable("podman inspect answered with something that is not a container") from None
@@ -88,3 +90,7 @@ def _exit_code(state: dict[str, Any]) -> int | None:
     if code or not (began and ended):
         return code
     return code if datetime.fromisoformat(ended) > datetime.fromisoformat(began) else None
+
+
+def _unix_time(text: str | None) -> float:
+    return max(datetime.fromisoformat(text).timestamp(), 0.0) if text else 0.0

@@ -6,6 +6,7 @@ through a pidfd. While none runs, podman is asked at growing intervals, and at o
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ class Run:
         self.seen = seen
         self.over = asyncio.Event()
         self.exit_code: int | None = None  # as far as anybody knows
+        self._told = 0.0  # when conmon said it, in Unix time
         self.update(seen)
 
     def update(self, seen: Seen) -> None:
@@ -49,6 +51,12 @@ class Run:
         """Its main process has ended; there may be more in its log."""
         if self.exit_code is None:
             self.exit_code = code
+            self._told = time.time()
+
+    def is_last_of(self, seen: Seen) -> bool:
+        """Whether podman knows of no end but this run's, though another one is about to begin: its code is ours."""
+        same = seen.source.identifier == self.seen.source.identifier
+        return same and not seen.running and 0 < seen.ended <= self._told
 
 
 class Removed(Exception):
@@ -159,6 +167,8 @@ class Tracker:
             return
         if run is not None:
             run.over.set()
+            if seen is not None and run.is_last_of(seen):
+                return
         if seen is not None:
             self._leave()
             self._run = Run(seen)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from agent.logs import exits
@@ -102,6 +103,33 @@ def test_a_run_that_podman_started_again_at_once_still_has_its_code(tmp_path: Pa
                 now = seen(pid, "two", code=3)
                 await following.over.wait()
                 assert following.exit_code == 3
+        news.close()
+
+    asyncio.run(go())
+
+
+def test_a_run_that_is_about_to_begin_does_not_end_with_the_code_of_the_one_before(tmp_path: Path) -> None:
+    async def go() -> None:
+        news = Inotify()
+        with conmon("--exit-dir", str(tmp_path)) as pid:
+            now = seen(pid)
+
+            async def look() -> Seen:
+                return now
+
+            tracker = Tracker("web-api", look, news)
+            async with asyncio.timeout(30), tracker.used():
+                run = await tracker.first(patient=False)
+                ended = time.time()
+                leave(tmp_path, "id1", "7")
+                await asyncio.sleep(0.05)
+                now = replace(seen(pid, "two", code=7), ended=ended)  # as podman has it while it starts the next one
+                await run.over.wait()
+                following = asyncio.ensure_future(tracker.run_after(run))
+                await asyncio.sleep(0.3)
+                assert not following.done()
+                now = replace(seen(pid, "two", code=8), ended=time.time())
+                assert (await following).exit_code == 8
         news.close()
 
     asyncio.run(go())
