@@ -4,8 +4,8 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,8 @@ from agent.logs.sources import Seen
 from agent.logs.tracker import Tracker
 
 
-def seen(conmon: int, started: str = "one", *, code: int | None = None) -> Seen:
-    source = Source("web", "api", "web-api", "id1", "k8s-file")
-    return Seen(source, code is None, code or 0, started, conmon, "1.0.0")
+def seen(conmon: int) -> Seen:
+    return Seen(Source("web", "api", "web-api", "id1", "k8s-file"), True, 0, "one", conmon, "1.0.0")
 
 
 @contextmanager
@@ -82,54 +81,59 @@ def test_what_cannot_be_watched(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
+class World:
+    """What podman would say; changed by the test."""
+
+    def __init__(self, now: Seen) -> None:
+        self.now = now
+
+    async def look(self) -> Seen:
+        return self.now
+
+
+@asynccontextmanager
+async def tracked(folder: Path) -> AsyncIterator[tuple[Tracker, World]]:
+    """A container that runs, and whose conmon leaves its codes in a folder."""
+    news = Inotify()
+    with conmon("--exit-dir", str(folder)) as pid:
+        world = World(seen(pid))
+        tracker = Tracker("web-api", world.look, news)
+        async with asyncio.timeout(30), tracker.used():
+            yield tracker, world
+    news.close()
+
+
 def test_a_run_that_podman_started_again_at_once_still_has_its_code(tmp_path: Path) -> None:
     async def go() -> None:
-        news = Inotify()
-        with conmon("--exit-dir", str(tmp_path)) as pid:
-            now = seen(pid)
-
-            async def look() -> Seen:
-                return now
-
-            tracker = Tracker("web-api", look, news)
-            async with asyncio.timeout(60), tracker.used():
-                run = await tracker.first(patient=False)
-                leave(tmp_path, "id1", "7")
-                await asyncio.sleep(0.05)
-                leave(tmp_path, "id1", "8")  # of a run that nobody saw
-                now = seen(pid, "two")
-                following = await tracker.run_after(run)
-                assert (run.exit_code, following.exit_code) == (7, None)
-                now = seen(pid, "two", code=3)
-                await following.over.wait()
-                assert following.exit_code == 3
-        news.close()
+        async with tracked(tmp_path) as (tracker, world):
+            run = await tracker.first(patient=False)
+            leave(tmp_path, "id1", "7")
+            await asyncio.sleep(0.05)
+            leave(tmp_path, "id1", "8")  # of a run that nobody saw
+            world.now = replace(world.now, started="two")
+            following = await tracker.run_after(run)
+            assert (run.exit_code, following.exit_code) == (7, None)
+            world.now = replace(world.now, running=False, exit_code=3)
+            await following.over.wait()
+            assert following.exit_code == 3
 
     asyncio.run(go())
 
 
 def test_a_run_that_is_about_to_begin_does_not_end_with_the_code_of_the_one_before(tmp_path: Path) -> None:
     async def go() -> None:
-        news = Inotify()
-        with conmon("--exit-dir", str(tmp_path)) as pid:
-            now = seen(pid)
-
-            async def look() -> Seen:
-                return now
-
-            tracker = Tracker("web-api", look, news)
-            async with asyncio.timeout(30), tracker.used():
-                run = await tracker.first(patient=False)
-                ended = time.time()
-                leave(tmp_path, "id1", "7")
-                await asyncio.sleep(0.05)
-                now = replace(seen(pid, "two", code=7), ended=ended)  # as podman has it while it starts the next one
-                await run.over.wait()
-                following = asyncio.ensure_future(tracker.run_after(run))
-                await asyncio.sleep(0.3)
-                assert not following.done()
-                now = replace(seen(pid, "two", code=8), ended=time.time())
-                assert (await following).exit_code == 8
-        news.close()
+        async with tracked(tmp_path) as (tracker, world):
+            run = await tracker.first(patient=False)
+            ended = time.time()
+            leave(tmp_path, "id1", "7")
+            await asyncio.sleep(0.05)
+            # as podman has it while it starts the next one
+            world.now = replace(world.now, started="two", running=False, exit_code=7, ended=ended)
+            await run.over.wait()
+            following = asyncio.ensure_future(tracker.run_after(run))
+            await asyncio.sleep(0.3)
+            assert not following.done()
+            world.now = replace(world.now, exit_code=8, ended=time.time())
+            assert (await following).exit_code == 8
 
     asyncio.run(go())
