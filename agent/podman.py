@@ -111,7 +111,7 @@ def parse_health(output: bytes) -> Health:
     rows = _json(output, list)
     try:
         state, check = rows[0]["State"], rows[0].get("Config", {}).get("Healthcheck")
-        started, ended = (_unix_time(state.get(f"{what}At")) for what in ("Started", "Finished"))
+        started, ended = (unix_time(state.get(f"{what}At")) for what in ("Started", "Finished"))
         return Health(
             state=str(state["Status"]).lower(),
             exit_code=int(state["ExitCode"]),
@@ -125,8 +125,8 @@ def parse_health(output: bytes) -> Health:
         raise Unavailable("podman inspect answered with something that is not a container") from None
 
 
-def _unix_time(text: str | None) -> float:
-    """Of a time as podman writes it; where it never was, that is the year 1 or nothing."""
+def unix_time(text: str | None) -> float:
+    """Of a time as `podman inspect` writes it; what never was is the year 1, or nothing: 0. Raises ValueError."""
     return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 

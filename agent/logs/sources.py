@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from agent.inspected import parse_inspected
 from agent.logs.model import Source
-from agent.podman import Podman
+from agent.podman import Podman, unix_time
 from agent.registry import ComponentRow
 from mcp.shared.errors import Unavailable
 from mcp.shared.image import image_version
@@ -24,7 +23,7 @@ class Seen:
     started: str  # as podman writes it; tells one run of a container from the next
     conmon: int
     version: str
-    ended: float = 0.0  # Unix time of the last end that podman knows of, or 0
+    ended: float = 0.0  # Unix time of the last end that podman knows of; not above 0: of none
 
     @property
     def run(self) -> tuple[str, str]:
@@ -74,7 +73,7 @@ def seen(row: ComponentRow, container: dict[str, Any]) -> Seen:
             started=str(state.get("StartedAt", "")),
             conmon=int(state.get("ConmonPid") or 0),
             version=image_version(str(container.get("ImageName") or "")),
-            ended=_unix_time(state.get("FinishedAt")),
+            ended=unix_time(state.get("FinishedAt")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Unavailable("podman inspect answered with something that is not a container") from None
@@ -86,11 +85,7 @@ def _exit_code(state: dict[str, Any]) -> int | None:
     After a power cut podman has the 0 that the run began with, and an end in the year 1, or that of the run before.
     """
     code = int(state["ExitCode"])
-    began, ended = str(state.get("StartedAt") or ""), str(state.get("FinishedAt") or "")
+    began, ended = state.get("StartedAt"), state.get("FinishedAt")
     if code or not (began and ended):
         return code
-    return code if datetime.fromisoformat(ended) > datetime.fromisoformat(began) else None
-
-
-def _unix_time(text: str | None) -> float:
-    return max(datetime.fromisoformat(text).timestamp(), 0.0) if text else 0.0
+    return code if unix_time(ended) > unix_time(began) else None

@@ -52,6 +52,12 @@ def web(state: str) -> list[Container]:
     return [Container("id", "web", "localhost/web:1", state, 0, None)]
 
 
+def monitor_of(podman: Any, log: EventLog, registry: AsyncRegistry, interval: float) -> Monitor:
+    """A monitor that asks a stand-in."""
+    rules: Any = MonitorConfig(interval=interval)
+    return Monitor("rift", rules, podman, registry, Operations(), log)
+
+
 def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventLog) -> list[tuple[str, str]]:
     """Let the monitor run until podman has given all its answers; return the events."""
     registry = Registry(folder / "mcp.db")
@@ -59,8 +65,7 @@ def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventL
     shared, podman = AsyncRegistry(registry), Podman(*answers)
 
     async def play() -> None:
-        rules: Any = MonitorConfig(interval=0.01)
-        monitor = Monitor("rift", rules, podman, shared, Operations(), log(shared))  # type: ignore[arg-type]
+        monitor = monitor_of(podman, log(shared), shared, 0.01)
         task = asyncio.create_task(monitor.run(asyncio.create_task(asyncio.sleep(0))))
         async with asyncio.timeout(60):
             while podman.asked <= len(answers):  # the round of the last answer is over when the next one asks
@@ -103,8 +108,7 @@ def test_a_round_that_fails_in_the_moment_of_the_cancellation_does_not_keep_the_
             raise Unavailable("podman hangs")
 
     async def cancelled_after(ticks: int) -> bool:
-        rules: Any = MonitorConfig(interval=0)
-        monitor = Monitor("rift", rules, Hangs(), shared, Operations(), EventLog(shared))  # type: ignore[arg-type]
+        monitor = monitor_of(Hangs(), EventLog(shared), shared, 0)
         task = asyncio.create_task(monitor.run(asyncio.create_task(asyncio.sleep(0))))
         await asyncio.sleep(0.02)
         for _ in range(ticks):
