@@ -5,7 +5,6 @@ Imports nothing heavy before it must: `mcp version` and `mcp --help` never load 
 
 import argparse
 import importlib
-import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,12 +69,14 @@ GROUPS = {
     "Account": "login whoami logout",
     "This program": "completion help version",
 }
-# what a node brings to its end, even if nobody waits for it
-GOES_ON = {"deploy", "undeploy", "sync", "rollback", "stop", "start", "restart", "recover"}
-_SWITCHES = "a node that has taken over goes on by itself, others keep their agent: see mcp agent status"
-INTERRUPTED_PAIRS = {
-    ("agent", "upgrade"): _SWITCHES,
-    ("agent", "rollback"): _SWITCHES,
+# (command, sub-command) -> what goes on when Ctrl-C has ended it; nothing does of any other
+_NODE_GOES_ON = "a change that a node has begun goes on there: see mcp status"
+_SWITCH_GOES_ON = "a node that has taken over goes on by itself, others keep their agent: see mcp agent status"
+GOES_ON = {
+    **{(name, ""): _NODE_GOES_ON for name in ["deploy", "undeploy", "sync", "rollback", "stop", "start", "restart"]},
+    ("agent", "recover"): _NODE_GOES_ON,
+    ("agent", "upgrade"): _SWITCH_GOES_ON,
+    ("agent", "rollback"): _SWITCH_GOES_ON,
     ("node", "provision"): "run it again: it goes on from there",
 }
 WITHOUT_CONFIGURATION = ("completion",)
@@ -102,8 +103,6 @@ def main(argv: list[str] | None = None) -> int:
         streams.give_up_stdout()
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        if said := _interrupted(sys.argv[1:] if argv is None else argv):
-            output.note(f"mcp: interrupted; {said}")
         return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")
@@ -111,12 +110,11 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-def _interrupted(argv: list[str]) -> str:
-    """What becomes of the work of a command that Ctrl-C has ended; empty where there is none."""
-    pair = next((pair for pair in itertools.pairwise(argv) if pair in INTERRUPTED_PAIRS), None)
-    if pair is not None:
-        return INTERRUPTED_PAIRS[pair]
-    return "a change that a node has begun goes on there: see mcp status" if GOES_ON & set(argv) else ""
+def _goes_on(args: argparse.Namespace) -> str:
+    """The note on work that continues after Ctrl-C; empty where there is none."""
+    if getattr(args, "dry_run", False):
+        return ""
+    return GOES_ON.get((args.command, getattr(args, f"{args.command}_command", "")), "")
 
 
 def _run(argv: list[str]) -> int:
@@ -128,6 +126,17 @@ def _run(argv: list[str]) -> int:
         parser_for([]).print_help(sys.stderr)
         return EXIT_USAGE
     args = _parse(argv)
+    try:
+        return _run_command(args)
+    except KeyboardInterrupt:
+        from mcp import output
+
+        if note := _goes_on(args):
+            output.note(f"mcp: interrupted; {note}")
+        raise
+
+
+def _run_command(args: argparse.Namespace) -> int:
     if args.command == "version":
         return _version(args.json)
     module = _module(args.command)

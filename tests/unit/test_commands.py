@@ -129,3 +129,52 @@ def test_uptime() -> None:
 def test_an_agent_that_refuses_us_is_reachable(error: Unreachable | Unauthenticated, reachable: bool) -> None:
     row = _status_row(Answer(Node("rift", "h:1"), None, error))
     assert (row["reachable"], row["version"], row["error"]) == (reachable, None, str(error))
+
+
+NODE_GOES_ON = "a change that a node has begun goes on there: see mcp status"
+SWITCH_GOES_ON = "a node that has taken over goes on by itself, others keep their agent: see mcp agent status"
+
+
+@pytest.mark.parametrize(
+    ("argv", "note"),
+    [
+        (["logs", "-f", "sync"], ""),
+        (["logs", "deploy/restart"], ""),
+        (["service", "edit", "rollback"], ""),
+        (["agent", "status", "rollback"], ""),
+        (["--config", "deploy", "ps"], ""),
+        (["ps"], ""),
+        (["sync"], NODE_GOES_ON),
+        (["sync", "--dry-run"], ""),
+        (["deploy", "agent"], NODE_GOES_ON),
+        (["rollback", "agent"], NODE_GOES_ON),
+        (["rollback", "agent", "--dry-run"], ""),
+        (["restart", "web"], NODE_GOES_ON),
+        (["agent", "recover", "ada"], NODE_GOES_ON),
+        (["agent", "recover", "ada", "--dry-run"], ""),
+        (["--config", "a", "agent", "upgrade", "--wave", "1"], SWITCH_GOES_ON),
+        (["agent", "rollback", "ada"], SWITCH_GOES_ON),
+        (["node", "provision", "ada"], "run it again: it goes on from there"),
+        (["node", "provision", "ada", "--dry-run"], ""),
+    ],
+)
+def test_the_note_after_ctrl_c_is_that_of_the_command(
+    argv: list[str], note: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_run_in_session", interrupted)
+    assert main.main(argv) == 130
+    assert capsys.readouterr() == ("", f"mcp: interrupted; {note}\n" if note else "")
+
+
+def test_ctrl_c_while_the_command_line_is_parsed_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_module", interrupted)
+    assert main.main(["deploy", "web"]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from mcp import main
 from mcp.agent_file import AgentFile
 from mcp.commands import agent as commands
 from mcp.commands.agent import _deadline
@@ -153,21 +152,6 @@ def test_each_bad_end_says_what_to_do(state: str, result: Result, after: str, wh
 )
 def test_the_exit_code_tells_whether_only_ssh_failed(rows: list[Row], code: int) -> None:
     assert commands._exit_code(rows) == code
-
-
-@pytest.mark.parametrize(
-    ("argv", "said"),
-    [
-        (["--config", "a", "agent", "upgrade", "--wave", "1"], "see mcp agent status"),
-        (["agent", "rollback", "ada"], "see mcp agent status"),
-        (["node", "provision", "ada"], "run it again: it goes on from there"),
-        (["rollback", "agent"], "a change that a node has begun goes on there: see mcp status"),
-        (["ps"], ""),
-    ],
-)
-def test_after_ctrl_c_it_says_what_goes_on(argv: list[str], said: str) -> None:
-    assert main._interrupted(argv).endswith(said)
-    assert bool(main._interrupted(argv)) == bool(said)
 
 
 def test_a_wave_has_a_node() -> None:
