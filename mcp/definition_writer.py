@@ -1,6 +1,7 @@
 """Definitions as TOML: what `mcp.service.parse` reads back to the same specification."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 
 from mcp.service import Definition
@@ -10,6 +11,7 @@ from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec
 WIDTH = 100  # characters of a line above which a list is written with one value a line
 
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _NESTED = ("routes", "health")
 
 Value = str | int | tuple[str, ...]
@@ -53,6 +55,8 @@ def _lines(definition: Definition, full: bool) -> Iterator[str]:
         yield _pair("path", definition.path)
     if definition.version or full:
         yield _pair("version", definition.version)
+    if definition.images:
+        yield from ("", "[build.images]", *(_pair(_key(image), dockerfile) for image, dockerfile in definition.images))
     for component in service.components:
         yield from ("", "[[components]]")
         if full:
@@ -73,6 +77,10 @@ def _pairs(source: ComponentSpec | HealthSpec | RouteSpec, full: bool) -> Iterat
         value = getattr(source, field.name)
         if field.name not in _NESTED and (full or value != field.default):
             yield _pair(field.name, value)
+
+
+def _key(text: str) -> str:
+    return text if _BARE_KEY.fullmatch(text) else quoted(text)
 
 
 def _pair(key: str, value: Value) -> str:

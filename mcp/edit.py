@@ -111,6 +111,7 @@ def _check(config: Config, service: str, copy: Path) -> None:
     definition = definitions.parse(read_text(copy), str(copy))
     if definition.service.name != service:
         raise InvalidFile(str(copy), [f'name: is "{definition.service.name}", but this is the definition of {service}'])
+    definitions.check_build(definition, str(copy))
     if definition.node not in [node.name for node in config.nodes]:
         output.note(f"mcp: note: {config.source} has no node {definition.node}; `mcp node add` adds one")
 

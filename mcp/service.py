@@ -10,15 +10,23 @@ from mcp.shared.names import NAME_RULE, check_name, is_name
 from mcp.shared.spec import LOG_DRIVERS, RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from mcp.shared.toml import Table, parse_toml, read_text
 
+BUILD_KEYS = ("path", "version", "build")  # for building images only: no other command needs them to be right
+
 
 @dataclass(frozen=True)
 class Definition:
-    """A service definition: which node it belongs to, and what should run there."""
+    """A service definition: which node it belongs to, and what should run there.
+
+    `path` is the source tree, relative to `[build] workspace` of mcp.toml, which it may leave; `images` are names of
+    images with their Dockerfiles. `build_problems` is what is wrong with the keys for building, see `check_build`.
+    """
 
     node: str
     service: ServiceSpec
     path: str = ""
     version: str = ""
+    images: tuple[tuple[str, str], ...] = ()
+    build_problems: tuple[str, ...] = ()
 
 
 def definition_path(config: Config, service: str) -> Path:
@@ -54,8 +62,17 @@ def services_of(config: Config, node: str) -> list[str]:
     return [name for name, path in paths.items() if parse_toml(read_text(path), str(path)).get("node") == node]
 
 
+def check_build(definition: Definition, file: str) -> None:
+    """Raise InvalidFile where keys that only building needs are wrong: every other command works without them."""
+    if definition.build_problems:
+        raise InvalidFile(file, list(definition.build_problems))
+
+
 def parse(text: str, file: str) -> Definition:
-    """A definition from TOML; raises InvalidFile with every problem, those of form before those of rules."""
+    """A definition from TOML; raises InvalidFile with every problem, those of form before those of rules.
+
+    Problems of BUILD_KEYS are not among them, see `check_build`.
+    """
     found: list[str] = []
     root = Table(parse_toml(text, file), found)
     definition = _definition(root)
@@ -72,22 +89,27 @@ def _definition(root: Table) -> Definition:
     node = root.text("node")
     if node and not is_name(node):
         root.problem("node", NAME_RULE)
-    build = root.table("build")
-    for image, dockerfile in build.table("images").items().items():
-        if not isinstance(dockerfile, str):
-            build.problem(f"images.{image}", "expected a string, the path of a Dockerfile")
-    build.close()
     name = root.text("name")
-    path = root.text("path", name or "-")
-    if ".." in path.split("/") or path.startswith("/"):
-        root.problem("path", "expected a relative path without .. in it")
-    version = root.text("version", "")
     service = ServiceSpec(
         name=name,
         active=root.flag("active", True),
         components=tuple(_component(table) for table in root.tables("components")),
     )
-    return Definition(node, service, path, version)
+    problems: list[str] = []
+    building = root.apart(BUILD_KEYS, problems)
+    path, version, images = building.text("path", name), building.text("version", ""), _images(building)
+    return Definition(node, service, path, version, images, tuple(problems))
+
+
+def _images(root: Table) -> tuple[tuple[str, str], ...]:
+    """The images of [build.images], each with its Dockerfile."""
+    build = root.table("build")
+    images = build.table("images").items()
+    for image, dockerfile in images.items():
+        if not isinstance(dockerfile, str):
+            build.problem(f"images.{image}", "expected a string, the path of a Dockerfile")
+    build.close()
+    return tuple((image, dockerfile) for image, dockerfile in images.items() if isinstance(dockerfile, str))
 
 
 def _component(table: Table) -> ComponentSpec:

@@ -56,6 +56,7 @@ def _show(session: Session, args: argparse.Namespace) -> int:
         output.print_json(_as_json(definition))
     else:
         output.text(write_full(definition))
+    definitions.check_build(definition, str(definitions.definition_path(session.config, args.target)))
     return EXIT_DONE
 
 
@@ -66,7 +67,8 @@ def _as_json(definition: Definition) -> dict[str, object]:
         for component in service.components
     ]
     head = {"name": service.name, "node": definition.node, "active": service.active}
-    return {**head, "path": definition.path, "version": definition.version, "components": components}
+    build = {"path": definition.path, "version": definition.version, "build": {"images": dict(definition.images)}}
+    return {**head, **build, "components": components}
 
 
 def _edit(session: Session, args: argparse.Namespace) -> int:

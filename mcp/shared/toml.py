@@ -4,7 +4,7 @@ A `Table` hands out typed values and remembers what was wrong; `read_file` turns
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -124,6 +124,11 @@ class Table:
         """All values, for a table whose keys are free; marks them known."""
         self._known.update(self._data)
         return self._data
+
+    def apart(self, names: Iterable[str], problems: list[str]) -> "Table":
+        """The same table for the keys `names`, whose problems go into a list of their own."""
+        self._known.update(names)
+        return Table(self._data, problems, self._path)
 
     def close(self) -> None:
         """Record every key that nothing asked for."""

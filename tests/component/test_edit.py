@@ -276,3 +276,19 @@ def test_two_at_once_both_count(cli: Cli) -> None:
         process.communicate()
     for name in names:
         assert f'name = "{name}"\n' in cli.config.read_text()
+
+
+def test_mistakes_that_only_building_minds_are_told_by_show_and_edit_alone(cli: Cli) -> None:
+    text = f"path = 5\n{service('web')}[build]\ntag = 'x'\n"
+    web(cli).write_text(text)
+    told = (f"mcp: {web(cli)}: path: expected a string, found an integer", "build.tag: unknown key")
+    for done in (cli.run("service", "show", "web"), cli.run("service", "show", "web", "--json")):
+        check(done, USAGE, *told)
+        assert "localhost/mcp-web" in done.stdout
+    check(
+        cli.run("service", "edit", "web", env=editor(cli, 'echo "# x" >> "$1"')), USAGE, "path: expected", "build.tag: "
+    )
+    for command in (("deploy", "web"), ("ps",), ("logs", "web"), ("plan",), ("status", "web")):
+        done = cli.run(*command, env={"MCP_TOKEN": "a-token"})
+        assert "127.0.0.1:1" in done.stderr, done
+        assert "expected a string" not in done.stderr, done

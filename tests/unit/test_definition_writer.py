@@ -17,7 +17,8 @@ versions = st.sampled_from(["", "v1.2.3"])
 
 @given(specs.services, specs.names, versions)
 def test_what_was_written_reads_back_the_same(spec: ServiceSpec, node: str, version: str) -> None:
-    definition = Definition(node, spec, path="source/tree", version=version)
+    images = (("web", "Dockerfile"), ("web.api v2", "docker/Dockerfile.api"))
+    definition = Definition(node, spec, path="../source/tree", version=version, images=images)
     assert service.parse(write(definition), "x.toml") == definition
     assert service.parse(write_full(definition), "x.toml") == definition
 
