@@ -18,8 +18,8 @@ demo: host-demo $(VENV)/ready ## build, start an agent, deploy a small service w
 fleet: host-test ## boot three real nodes, Debian 12 and 13, and leave them up to play with (needs root)
 	$(PYTHON) -I tools/nodes.py up
 
-fleet-down: ## end the nodes of `make fleet`
-	$(PYTHON) -I tools/nodes.py down
+fleet-down: ## end the nodes that `make fleet` left up in this clone, or with FLEET=NUMBER those of one fleet
+	$(PYTHON) -I tools/nodes.py down $(FLEET)
 
 test: setup ## set this machine up, then run everything: linters, unit, component, podman and end-to-end tests
 	$(RUN) build.py

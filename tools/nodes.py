@@ -25,13 +25,16 @@ def up(nodes: dict[str, str], *, account: bool) -> None:
     made.keep()
     for node in made.nodes.values():
         print(f"{node.name:<8} {node.address:<14} Debian {node.debian}   ssh -F {made.ssh_config} {node.name}")
-    print("They stay up until `make fleet-down`.")
+    print(f"They are fleet {made.number}, and stay up until `make fleet-down`.")
 
 
-def down() -> None:
-    """End all nodes that were left up."""
-    removed = fleet.sweep(kept=True)
-    print(f"removed {' '.join(removed)}" if removed else "no nodes are up")
+def down(number: int | None) -> None:
+    """End the fleet of that number, or those that this clone left up; name the fleets of others."""
+    removed = fleet.end_kept(number)
+    print(f"removed {' '.join(removed)}" if removed else "no nodes of this clone are up")
+    if number is None:
+        for other, clone in sorted(fleet.kept().items()):
+            print(f"fleet {other} of {clone or 'an unknown clone'} stays up; to end it: make fleet-down FLEET={other}")
 
 
 def _node(text: str) -> tuple[str, str]:
@@ -48,7 +51,8 @@ def main() -> int:
     start = commands.add_parser("up", help="boot nodes and leave them up")
     start.add_argument("nodes", nargs="*", type=_node, metavar="NAME=DEBIAN", help=f"default: {' '.join(NODES)}")
     start.add_argument("--bare", action="store_true", help="without the user mcp, as provisioning finds a node")
-    commands.add_parser("down", help="end the nodes that were left up")
+    end = commands.add_parser("down", help="end the nodes that this clone left up")
+    end.add_argument("fleet", nargs="?", type=int, metavar="FLEET", help="end the fleet of this number instead")
     arguments = parser.parse_args()
     return machine.exit_code("nodes", lambda: _run(arguments))
 
@@ -59,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "up":
         up(dict(arguments.nodes or map(_node, NODES)), account=not arguments.bare)
     else:
-        down()
+        down(arguments.fleet)
 
 
 if __name__ == "__main__":

@@ -170,8 +170,9 @@ def test_a_kept_fleet_stays_until_it_is_to_go() -> None:
     said = subprocess.run(["ssh", "-F", config, "lone", "id", "-u", "mcp"], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == str(UID)
     number = int(Path(config).parent.name)
-    down = subprocess.run([*nodes_py, "down"], capture_output=True, text=True, check=True)
-    assert "lone" in down.stdout.split()
+    assert f"fleet {number}," in done.stdout
+    down = subprocess.run([*nodes_py, "down", str(number)], capture_output=True, text=True, check=True)
+    assert down.stdout == "removed lone\n"
     assert traces(number, "lone") == []
 
 

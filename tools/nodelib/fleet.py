@@ -2,14 +2,15 @@
 
 A fleet has a number, the first that is free, from which all its names and addresses are made; it is taken by a lock
 file for as long as the owner lives. What a killed run left is therefore known by its folder, whose lock nobody
-holds, and the next run removes it. A fleet that is kept has no owner; `make fleet-down` removes it.
+holds, and the next run removes it. A fleet that is kept has no owner; `make fleet-down` in the clone that made it, whose
+path stands in the file `kept`, removes it.
 """
 
 import atexit
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -22,7 +23,8 @@ from tools.nodelib.node import Node
 
 BASE = Path("/var/lib/mcp-nodes")  # not in a temporary folder, which may be in memory, and is tidied up by others
 MOST = 100  # fleets at a time
-KEPT = "kept"
+KEPT = "kept"  # the file in a fleet's folder that says which clone left it up
+CLONE = Path(__file__).resolve().parents[2]
 
 
 class Fleet:
@@ -56,7 +58,7 @@ class Fleet:
 
     def keep(self) -> None:
         """Leave it up when we end."""
-        (self.folder / KEPT).touch()
+        (self.folder / KEPT).write_text(f"{CLONE}\n")
         atexit.unregister(self.remove)
 
     def remove(self) -> None:
@@ -95,17 +97,47 @@ def create(nodes: Mapping[str, str], *, account: bool = True) -> Fleet:
     return fleet
 
 
-def sweep(*, kept: bool = False) -> list[str]:
-    """Remove what nobody owns, and with `kept` also what was to be left up; return the names of the nodes removed."""
-    removed = []
-    for folder in sorted(BASE.glob("[0-9]*/")):
-        if (folder / KEPT).exists() and not kept:
-            continue
-        with contextlib.suppress(BlockingIOError):
-            fleet = _locked(int(folder.name))
-            removed += [node.name for node in folder.glob("nodes/*")]
-            fleet.remove()
-    return removed
+def sweep() -> list[str]:
+    """Remove what nobody owns, but not what was to be left up; return the names of the nodes removed."""
+    numbers = sorted(int(folder.name) for folder in BASE.glob("[0-9]*/"))
+    return [name for number in numbers for name in _end(number, even_kept=False)]
+
+
+def kept() -> dict[int, str]:
+    """The numbers of the fleets that were left up, each with the path of the clone that did."""
+    found = {}
+    for marker in BASE.glob(f"[0-9]*/{KEPT}"):
+        with contextlib.suppress(FileNotFoundError):  # somebody ends it just now
+            found[int(marker.parent.name)] = marker.read_text().strip()
+    return found
+
+
+def end_kept(number: int | None = None) -> list[str]:
+    """End the fleet of that number, or those that this clone left up; return the names of the nodes removed.
+
+    Raises HostError where no fleet of that number was left up.
+    """
+    up = kept()
+    if number is None:
+        return [name for own in sorted(up) if up[own] == str(CLONE) for name in _end(own)]
+    if number not in up:
+        known = ", ".join(map(str, sorted(up)))
+        raise HostError(f"no fleet {number} was left up" + (f"; there are: {known}" if known else ""))
+    return _end(number)
+
+
+def _end(number: int, *, even_kept: bool = True) -> list[str]:
+    """End a fleet unless a process owns it; return the names of the nodes removed."""
+    try:
+        fleet = _locked(number)
+    except BlockingIOError:
+        return []
+    if not even_kept and (fleet.folder / KEPT).exists():
+        fleet.lock.close()
+        return []
+    names = [node.name for node in fleet.folder.glob("nodes/*")]
+    fleet.remove()
+    return names
 
 
 def _make(fleet: Fleet, nodes: Mapping[str, str]) -> None:
@@ -142,7 +174,9 @@ def _free() -> Fleet:
                 if not fleet.folder.exists():
                     return fleet
                 fleet.lock.close()
-    raise HostError(f"{MOST} fleets of nodes are up on this machine: run `make fleet-down`")
+    raise HostError(
+        f"{MOST} fleets of nodes are up on this machine: run `make fleet-down` in the clones that made them"
+    )
 
 
 def _locked(number: int) -> Fleet:
@@ -155,9 +189,3 @@ def _locked(number: int) -> Fleet:
         lock.close()
         raise
     return Fleet(number, lock)
-
-
-def kept() -> Iterator[Path]:
-    """The ssh configurations of the fleets that were left up."""
-    for marker in sorted(BASE.glob(f"[0-9]*/{KEPT}")):
-        yield marker.parent / "ssh_config"
