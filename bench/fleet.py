@@ -18,9 +18,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mcp.shared.resources import ROOT
 from tests.agents import NODE, Agent, Home, agent_env, make_home, write_cli_config
 
-DIST = Path(__file__).resolve().parent.parent / "dist"
+DIST = ROOT / "dist"
 PYTHON = "/usr/bin/python3"
 AGENTS = 50
 RUNS = 15

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from mcp.client import Agent
 from mcp.config import Node
+from mcp.shared.resources import ROOT
 from tools.hostlib import private
 from tools.hostlib.private import Private
 
-DIST = Path(__file__).resolve().parent.parent / "dist"
+DIST = ROOT / "dist"
 PYTHON = "/usr/bin/python3"
 RUNS = 21
 FIRST_RUNS = 5

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mcp.shared import proc
+from mcp.shared import proc, resources
 from mcp.shared.errors import InvalidInput, NotFound
 from mcp.shared.version import VERSION
 
@@ -62,7 +62,7 @@ async def find(arch: str, folder: Path | None = None) -> AgentFile:
     Looked for in `folder` (--from), else beside this program; run from a source tree, it is built into dist/ first.
     Raises NotFound, naming where it was looked for.
     """
-    tree = None if folder is not None else _source_tree()
+    tree = None if folder is not None else resources.source_tree()
     if tree is not None:
         return await _build(arch, tree)
     return await asyncio.to_thread(_best, arch, folder)  # it reads megabytes
@@ -81,12 +81,6 @@ def read(path: Path) -> AgentFile | None:
     version = next((line.split('"')[1] for line in stamp.splitlines() if line.startswith("VERSION = ")), "")
     arch = next((ours for machine, ours in MACHINES.items() if f"-{machine}-linux" in names), "")
     return AgentFile(path, version, arch, hashlib.sha256(path.read_bytes()).hexdigest()) if arch else None
-
-
-def _source_tree() -> Path | None:
-    """The source tree that this program runs from, if it does."""
-    tree = Path(__file__).parents[1]
-    return tree if (tree / "build.py").is_file() else None
 
 
 def _best(arch: str, folder: Path | None) -> AgentFile:

@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import Self
 
 from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
+from mcp.shared.resources import ROOT
 
-TREE = Path(__file__).parents[1]
 AGENT = (sys.executable, "-m", "agent.main")
 CLI = (sys.executable, "-m", "mcp.main")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def run_program(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path = TREE, timeout: float = 60.0, stdin: str = ""
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path = ROOT, timeout: float = 60.0, stdin: str = ""
 ) -> Outcome:
     """Run a program to its end with exactly this environment."""
     done = subprocess.run(
@@ -72,7 +72,7 @@ class Cli:
 
     config: Path
     command: Sequence[str] = CLI
-    cwd: Path = TREE
+    cwd: Path = ROOT
     env: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -103,7 +103,7 @@ class Home:
 
     folder: Path
     command: Sequence[str] = AGENT
-    cwd: Path = TREE
+    cwd: Path = ROOT
     wrap: Wrap = list
 
     @property
@@ -154,7 +154,7 @@ def make_home(
     ca: KeyPair | None = None,
     *,
     command: Sequence[str] = AGENT,
-    cwd: Path = TREE,
+    cwd: Path = ROOT,
     wrap: Wrap = list,
     settle: str = "300ms",
     runtime_timeout: str = "15s",
@@ -217,7 +217,7 @@ class Agent:
         *,
         env: Mapping[str, str],
         command: Sequence[str] = AGENT,
-        cwd: Path = TREE,
+        cwd: Path = ROOT,
         wrap: Wrap = list,
         cli_command: Sequence[str] = CLI,
         logs: Path | None = None,

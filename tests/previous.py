@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.zipapps import ROOT, build
+from mcp.shared.resources import ROOT
+from tests.zipapps import build
 
 NAMED_IN = Path(__file__).parent / "previous_release.txt"
 FAKE_PODMAN = "tests/component/fake_podman.py"

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from mcp.shared.resources import ROOT
 from proto.mcp.v1 import mcp_pb2 as pb
 
-TREE = Path(__file__).parents[1]
 GENERATED = ("mcp_pb2.py", "mcp_pb2_grpc.py")
 FILE_LIMIT = 400  # lines of one module
 
@@ -58,9 +58,9 @@ def module(path: str, source: str) -> Module:
 def modules() -> tuple[Module, ...]:
     """Every Python file of the project but the generated ones."""
     folders = ("mcp", "agent", "proto", "tools", "bench", "tests", "deploy")
-    found = [path for folder in folders for path in (TREE / folder).rglob("*.py")]
-    kept = [path for path in [*TREE.glob("*.py"), *found] if path.name not in GENERATED]
-    return tuple(module(str(path.relative_to(TREE)), path.read_text()) for path in sorted(kept))
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    kept = [path for path in [*ROOT.glob("*.py"), *found] if path.name not in GENERATED]
+    return tuple(module(str(path.relative_to(ROOT)), path.read_text()) for path in sorted(kept))
 
 
 def imports(one: Module) -> Iterator[Finding]:
@@ -281,7 +281,7 @@ def test_what_is_sound_is_no_breach(rule: Rule, path: str) -> None:
 @pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy --strict"])
 def test_checker(command: str) -> None:
     argv = [sys.executable, "-m", *command.split()]
-    done = subprocess.run(argv, cwd=TREE, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"`python -m {command}` complains:\n{done.stdout}{done.stderr}"
 
 
@@ -392,10 +392,10 @@ def test_every_message_is_in_the_table() -> None:
 
 def test_the_stubs_are_what_the_proto_makes(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "tools.protogen", str(tmp_path)]
-    done = subprocess.run(argv, cwd=TREE, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     made = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert len(made) == 3
     for path in made:
-        committed = TREE / path.relative_to(tmp_path)
+        committed = ROOT / path.relative_to(tmp_path)
         assert path.read_bytes() == committed.read_bytes(), f"{committed.name} is not what mcp.proto makes"

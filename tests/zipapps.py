@@ -12,7 +12,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from mcp.shared.resources import ROOT
+
 PYTHON = "/usr/bin/python3"  # has no packages of ours
 OWN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 OTHER_ARCH = {"amd64": "arm64", "arm64": "amd64"}[OWN_ARCH]

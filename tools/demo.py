@@ -14,12 +14,13 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file: make `tools` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from mcp.shared.resources import ROOT
 from tools import images
 from tools.hostlib import private
 from tools.hostlib.machine import HostError
 from tools.hostlib.private import Private
 
-DIST = Path(__file__).resolve().parent.parent / "dist"
+DIST = ROOT / "dist"
 PROGRAMS = ("mcp.pyz", "mcp-agent.pyz")
 FOLLOW_SECONDS = 5
 PLAN_HAS_CHANGES = 2  # exit status of `mcp plan`

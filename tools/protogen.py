@@ -11,7 +11,8 @@ from pathlib import Path
 
 from grpc_tools import protoc
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from mcp.shared.resources import ROOT
+
 SOURCE = "proto/mcp/v1/mcp.proto"
 
 
@@ -21,7 +22,7 @@ def generate(out: Path) -> None:
     status = protoc.main(
         [
             "protoc",
-            f"--proto_path={REPOSITORY}",
+            f"--proto_path={ROOT}",
             f"--proto_path={includes}",
             f"--python_out={out}",
             f"--pyi_out={out}",
@@ -34,4 +35,4 @@ def generate(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY)
+    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT)

@@ -7,20 +7,18 @@ in a process of their own (grep_worker.py), since no thread can be stopped that 
 import asyncio
 import json
 import struct
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from agent.logs import grep_worker
 from agent.logs.model import Batch, Position, Reader, Reading, Source
-from mcp.shared import proc
+from mcp.shared import proc, resources
 from mcp.shared.errors import InvalidInput, McpError, Unavailable, shown
 
-WORKER = Path(__file__).with_name("grep_worker.py")
 PATTERNS = 20
 PATTERN_LENGTH = 1000  # characters
 START_LIMIT = 10.0  # seconds that the process may take to start
@@ -51,8 +49,7 @@ class Filter:
 
     async def __aenter__(self) -> Self:
         """Start the process."""
-        argv = [sys.executable, "-I", "-S", str(WORKER)]
-        self._process = await proc.start(argv, pipe_stdin=True, dies_with_us=True)
+        self._process = await proc.start(resources.module_argv(grep_worker), pipe_stdin=True, dies_with_us=True)
         try:
             if complaint := await self._ask(self._asked, START_LIMIT):
                 raise InvalidInput(complaint.decode(errors="replace"))

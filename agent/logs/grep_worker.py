@@ -1,6 +1,6 @@
 """The program of the process that looks for --grep and --exclude in lines; it imports nothing of ours.
 
-It is started as a script: an expression that takes for ever then blocks this process, which can be killed, and not
+It is a process of its own: an expression that takes for ever then blocks this process, which can be killed, and not
 the agent. Over stdin and stdout go frames, each a length (4 bytes, big-endian) and that many bytes:
 
 - first, to it: JSON of the patterns; from it: an empty frame, or what is wrong with them;
@@ -13,8 +13,10 @@ stderr.
 
 import json
 import re
+import resource
 import struct
 import sys
+import warnings
 from collections.abc import Callable
 from typing import IO
 
@@ -24,7 +26,7 @@ MEMORY = 1 << 30  # bytes of address space: an expression can ask for any amount
 Wanted = Callable[[bytes], bool]
 
 
-def main(given: IO[bytes], taken: IO[bytes]) -> None:
+def serve(given: IO[bytes], taken: IO[bytes]) -> None:
     """Answer until the pipe is closed."""
     asked = json.loads(receive(given))
     try:
@@ -113,10 +115,8 @@ def _wanted(wanted: Wanted, lines: list[bytes], skip: int) -> list[bytes]:
     return [line for line in lines if wanted(line)]
 
 
-if __name__ == "__main__":
-    import resource
-    import warnings
-
+def main() -> None:
+    """Serve on standard input and output, with bounded memory."""
     warnings.simplefilter("ignore")  # of expressions that may mean something else one day
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    main(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -6,17 +6,15 @@ import json
 import os
 import pwd
 import struct
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+from agent.logs import journal_child
 from agent.logs.model import Batch, Position, Reading, Source
-from mcp.shared import proc
+from mcp.shared import proc, resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady, Unavailable
 
-TREE = Path(__file__).parents[2]  # where our modules lie, also inside of a zipapp: its packages are unpacked to run
-CHILD = "import sys; sys.path.insert(0, {tree!r}); from agent.logs.journal_child import main; main()"
 HEADER = struct.Struct("<II")
 
 
@@ -35,7 +33,7 @@ class JournaldReader:
     async def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
         """See model.Reader. Raises also InvalidInput where `after` is no place in a journal."""
         request = json.dumps(self._request(source, reading))
-        argv = [sys.executable, "-I", "-S", "-c", CHILD.format(tree=str(TREE)), request]
+        argv = [*resources.module_argv(journal_child), request]
         process = await proc.start(argv, env=_environment(), pipe_stdin=True, dies_with_us=True)
         said = asyncio.create_task(_last_words(process))
         ending = asyncio.create_task(_end_when(reading.follow, process))

@@ -6,13 +6,13 @@ import socket
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mcp.agent_file import AgentFile
 from mcp.config import MciasConfig, Node
 from mcp.definition_writer import quoted
 from mcp.node_account import HOME, USER
 from mcp.provision.steps import Command, File, Steps
+from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 from mcp.ssh import as_user
 
@@ -48,7 +48,7 @@ def as_mcp(uid: int, *arguments: str, agent: str = AGENT) -> list[str]:
 
 def unit_text(uid: int) -> str:
     """deploy/mcp-agent.service for that UID."""
-    return (Path(__file__).parents[2] / "deploy" / SERVICE).read_text().replace("@UID@", str(uid))
+    return resources.deploy_file(SERVICE).replace("@UID@", str(uid))
 
 
 def listen_address(node: Node, listen: str, addresses: Sequence[str]) -> str:

@@ -70,9 +70,9 @@ def platform() -> tuple[str, str]:
 
 def _packages() -> dict[str, str]:
     from importlib.metadata import distributions
-    from pathlib import Path
 
-    beside = str(Path(__file__).parents[2])
+    from mcp.shared.resources import ROOT
+
     stamped = COMMIT != "unknown"
-    found = distributions(path=[beside]) if stamped else distributions()
+    found = distributions(path=[str(ROOT)]) if stamped else distributions()
     return dict(sorted((item.metadata["Name"], item.version) for item in found))

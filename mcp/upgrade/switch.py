@@ -2,14 +2,14 @@
 
 import secrets
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mcp.agent_file import AgentFile
+from mcp.shared import resources
 from mcp.shared.errors import McpError
 from mcp.shared.proc import Completed
 from mcp.ssh import Ssh
 
-SCRIPT = Path(__file__).parents[2] / "deploy/switch-agent.sh"
+SCRIPT = "switch-agent.sh"
 COPY_SECONDS = 900.0  # for some 12 MB, and the first start of the new file
 ASK_SECONDS = 10  # how long the node waits for the end of a switch before it says that there is none yet
 # The script comes first on stdin, and then whatever it reads itself.
@@ -82,7 +82,7 @@ class Switch:
         return Verdict(said.get("state", ""), said.get("to", ""), said.get("why", ""), "busy" in said)
 
     async def _ask(self, *words: str, stdin: bytes = b"", seconds: float = 60.0) -> str:
-        script = SCRIPT.read_bytes()
+        script = resources.deploy_file(SCRIPT).encode()
         argv = ["sh", "-c", _RUN, "sh", str(len(script)), *words]
         done = await self.ssh.run(argv, stdin=(script, stdin), root=True, seconds=seconds)
         if done.returncode != 0:

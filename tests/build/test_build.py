@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.zipapps import ROOT, build, built
+from mcp.shared.resources import ROOT
+from tests.zipapps import build, built
 
 OWN = {"__main__.py", "_bootstrap", "_clean.py", "_first.py", "_start.py", "environment.json", "native.tar.xz"}
 SITE = {"bin", "google", "grpc", "mcp", "native.json", "proto", "typing_extensions.py"}

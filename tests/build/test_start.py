@@ -13,8 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from mcp.shared.resources import ROOT
 from tests.build.conftest import PROBE, UMASK, Stage, one_line
-from tests.zipapps import OTHER_ARCH, OWN_ARCH, PYTHON, ROOT, built, forged
+from tests.zipapps import OTHER_ARCH, OWN_ARCH, PYTHON, built, forged
 
 EVIL = "raise SystemExit('shadowed')\n"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from mcp import main
-from tests.agents import SYSTEM_PATH, TREE, Cli
+from mcp.shared.resources import ROOT
+from tests.agents import SYSTEM_PATH, Cli
 
 CONFIG = '[[nodes]]\nname = "rift"\naddress = "127.0.0.1:1"\n[[nodes]]\nname = "orion"\naddress = "127.0.0.1:2"\n'
 COMPONENT = '[[components]]\nname = "{}"\nimage = "localhost/x:1"\n'
@@ -30,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = "".join(COMPONENT.format(component) for component in components)
         (folder / "services" / f"{name}.toml").write_text(f'name = "{name}"\nnode = "rift"\n{text}')
     for path in (folder / "bin" / "mcp", folder / "mcp.pyz"):
-        path.write_text(f'#!/bin/sh\nPYTHONPATH="{TREE}" exec "{sys.executable}" -m mcp.main "$@"\n')
+        path.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m mcp.main "$@"\n')
         path.chmod(0o755)
     for shell in ("bash", "zsh", "fish"):
         done = Cli(folder / "mcp.toml").run("completion", shell)
@@ -48,7 +49,7 @@ def environment(place: Path) -> dict[str, str]:
         "MCP_CONFIG": str(place / "mcp.toml"),
         "LC_ALL": "C.UTF-8",
         "TERM": "dumb",
-        "PYTHONPATH": str(TREE),
+        "PYTHONPATH": str(ROOT),
     }
 
 
@@ -179,7 +180,7 @@ def test_nothing_slow_is_imported(place: Path, command: str) -> None:
     """With Python's own start it takes well under 100 ms, which is what one waits for unnoticed."""
     code = "import sys; from mcp import main; main.main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     argv = [sys.executable, "-c", code, "__complete", "zsh", command, ""]
-    done = subprocess.run(argv, cwd=TREE, env=environment(place), capture_output=True, text=True, check=True)
+    done = subprocess.run(argv, cwd=ROOT, env=environment(place), capture_output=True, text=True, check=True)
     assert {"grpc", "google", "asyncio", "ssl", "cryptography"} & set(done.stderr.split()) == set()
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mcp.node_account import UID
 from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
+from mcp.shared.resources import ROOT
 from tests.agents import Cli, Outcome
-from tests.zipapps import PYTHON, ROOT, built
+from tests.zipapps import PYTHON, built
 from tools.nodelib.node import Node
 
 PORT = 9444

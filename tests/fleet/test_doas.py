@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp.shared.resources import ROOT
 from tests.fleet.operator import Operator
 from tools.hostlib.machine import HostError
 from tools.nodelib import fleet
@@ -104,7 +105,7 @@ def test_it_is_upgraded_and_rolled_back(operator: Operator) -> None:
 
 
 def test_nothing_is_left_of_it_after_what_the_documentation_says(bare: Fleet) -> None:
-    text = (Path(__file__).parents[2] / "docs/provisioning.md").read_text()
+    text = (ROOT / "docs/provisioning.md").read_text()
     block = text.partition("## Removing a node")[2].partition("```console\n")[2].partition("```")[0]
     node = bare["rift"]
     assert len(block.splitlines()) == 5

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from mcp.node_account import UID
+from mcp.shared.resources import ROOT
 from tools.hostlib.machine import HostError
 from tools.nodelib import cgroups, fleet, network
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
-TREE = Path(__file__).parents[2]
 WEB = ["podman", "run", "--detach", "--name", "web", "--publish", "8080:8080", "localhost/mcp-web:1.0.0"]
 OWNER = """
 import sys, time
@@ -142,7 +142,7 @@ def test_fleets_do_not_get_in_each_others_way(nodes: Fleet) -> None:
 
 
 def test_what_a_killed_run_left_the_next_one_removes() -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=TREE, stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     number = int(owner.stdout.readline())
     owner.send_signal(signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_what_a_killed_run_left_the_next_one_removes() -> None:
 
 
 def test_an_interrupted_run_removes_its_nodes_itself() -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=TREE, stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     number = int(owner.stdout.readline())
     owner.send_signal(signal.SIGINT)
@@ -162,7 +162,7 @@ def test_an_interrupted_run_removes_its_nodes_itself() -> None:
 
 
 def test_a_kept_fleet_stays_until_it_is_to_go() -> None:
-    nodes_py = [sys.executable, "-I", str(TREE / "tools/nodes.py")]
+    nodes_py = [sys.executable, "-I", str(ROOT / "tools/nodes.py")]
     done = subprocess.run([*nodes_py, "up", "lone=13"], capture_output=True, text=True, check=True)
     words = done.stdout.split()
     config = words[words.index("-F") + 1]
@@ -178,7 +178,7 @@ def test_a_kept_fleet_stays_until_it_is_to_go() -> None:
 
 @pytest.mark.parametrize("arguments", [["up", "rift=11"], ["up", "rift"], ["sideways"]])
 def test_a_wrong_command_line_is_exit_2(arguments: list[str]) -> None:
-    argv = [sys.executable, "-I", str(TREE / "tools/nodes.py"), *arguments]
+    argv = [sys.executable, "-I", str(ROOT / "tools/nodes.py"), *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -186,6 +186,6 @@ def test_a_wrong_command_line_is_exit_2(arguments: list[str]) -> None:
 
 def test_without_root_it_is_one_line() -> None:
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"]
-    done = subprocess.run([*argv, "tools/nodes.py", "up"], cwd=TREE, capture_output=True, text=True, check=False)
+    done = subprocess.run([*argv, "tools/nodes.py", "up"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1, os.geteuid()
     assert done.stderr == "nodes: only root can boot nodes\n"

@@ -2,13 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from mcp.shared.resources import ROOT
 from tools.nodelib.node import Node
 
-TREE = Path(__file__).parents[2]
 SOURCE = "/srv/reader"
 ODD = r"""
 echo plain; echo error >&2; echo; printf 'nul\0 in line\r\n'; printf 'bad \377\376 utf8\n'
@@ -48,7 +47,7 @@ except McpError as error:
 def reader(node: Node) -> Iterator[Node]:
     """A node with the reader's modules."""
     packed = subprocess.run(
-        ["tar", "-C", str(TREE), "--exclude=__pycache__", "-cf", "-", "agent", "mcp"], capture_output=True, check=True
+        ["tar", "-C", str(ROOT), "--exclude=__pycache__", "-cf", "-", "agent", "mcp"], capture_output=True, check=True
     ).stdout
     node.run(["sh", "-ec", f"mkdir -p {SOURCE}; tar -C {SOURCE} -xf -"], stdin=packed)
     yield node

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from mcp.node_account import UID
+from mcp.shared.resources import ROOT
 from tests.fleet.client import asking
 from tests.fleet.install import UNIT, Installed, install
-from tests.zipapps import ROOT
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 

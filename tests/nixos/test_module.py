@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-TREE = Path(__file__).parents[2]
-MODULE = TREE / "deploy/nixos/mcp-agent.nix"
+from mcp.shared.resources import ROOT
+
+MODULE = ROOT / "deploy/nixos/mcp-agent.nix"
 STANDIN = Path(__file__).parent / "standin.nix"
 NIX = ["nix-instantiate", "--store", "dummy://"]  # nothing is built, and nothing is written
 
@@ -32,7 +33,7 @@ def unit() -> dict[str, list[tuple[str, str]]]:
     """The sections of deploy/mcp-agent.service, each its keys and values, for UID 850."""
     parser = configparser.RawConfigParser(strict=True, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[method-assign,assignment]  # keys keep their capitals
-    parser.read_string((TREE / "deploy/mcp-agent.service").read_text().replace("@UID@", "850"))
+    parser.read_string((ROOT / "deploy/mcp-agent.service").read_text().replace("@UID@", "850"))
     return {name: parser.items(name) for name in parser.sections()}
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from mcp.shared.resources import ROOT
 from tests.component.processes import free_port
 from tests.roots import Arm64, Root
 from tools import images
 from tools.hostlib import account, private
 from tools.hostlib.private import Private
-
-TREE = Path(__file__).parents[2]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -141,7 +140,7 @@ podman.run(["podman", "run", "--detach", images.build(podman, "stubborn")])
 print(podman.dir.name, flush=True)
 time.sleep(600)
 """
-    with subprocess.Popen([sys.executable, "-c", code], cwd=TREE, stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         name = run.stdout.readline().strip()
         assert name
@@ -155,7 +154,7 @@ time.sleep(600)
 
 def test_ensure_is_quiet_and_quick_when_all_is_there() -> None:
     done = subprocess.run(
-        ["/usr/bin/python3", str(TREE / "tools/host.py"), "ensure", "--for", "test"],
+        ["/usr/bin/python3", str(ROOT / "tools/host.py"), "ensure", "--for", "test"],
         cwd="/",
         capture_output=True,
         text=True,

@@ -10,6 +10,7 @@ import pytest
 
 from mcp import agent_file
 from mcp.agent_file import AgentFile
+from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, NotFound
 from mcp.shared.version import VERSION
 
@@ -73,14 +74,14 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_without_a_source_tree_it_is_beside_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_file, "__file__", str(tmp_path / "site-packages/mcp/agent_file.py"))
+    monkeypatch.setattr(resources, "ROOT", tmp_path / "site-packages")
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "mcp.pyz")])
     ours = make(tmp_path / "mcp-agent.pyz", "amd64")
     assert asyncio.run(agent_file.find("amd64")).path == ours
 
 
 def test_a_source_tree_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_file, "__file__", str(tmp_path / "mcp/agent_file.py"))
+    monkeypatch.setattr(resources, "ROOT", tmp_path)
     made = make(tmp_path / "mcp-agent-v1-linux-arm64.pyz", "arm64", "v1")
     (tmp_path / "build.py").write_text(f"import sys\nprint('{made}: 1.2 MB', file=sys.stderr)\n")
     assert asyncio.run(agent_file.find("arm64")).version == "v1"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TREE = Path(__file__).parents[2]
+from mcp.shared.resources import ROOT
 
 SKIPS = """
 import pytest
@@ -36,7 +36,7 @@ def run_pytest(folder: Path, ci: str) -> subprocess.CompletedProcess[str]:
     options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-q", "-c", "/dev/null", f"--rootdir={folder}"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(folder)],
-        cwd=TREE,
+        cwd=ROOT,
         env={**os.environ, "CI": ci},
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import asyncio
 import json
 import lzma
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from agent.logs import journal, journal_child, journald
 from agent.logs.journal_places import Place
 from agent.logs.journald import JournaldReader
 from agent.logs.model import TIME_WIDTH, Batch, Position, Reading, Source, Window
+from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady, Unavailable
 from tests.unit.test_journal_lines import streams
 
@@ -317,14 +319,19 @@ def _children() -> int:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             is_ours = int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid()
-            count += is_ours and b"journal_child" in stat.with_name("cmdline").read_bytes()
+            count += is_ours and journal_child.__name__.encode() in stat.with_name("cmdline").read_bytes()
         except OSError:
             continue  # it has ended meanwhile
     return count
 
 
+def child_argv(code: str) -> list[str]:
+    """The argv of a child that runs this code in our tree."""
+    return [sys.executable, "-I", "-c", f"import sys; sys.path.append({str(resources.ROOT)!r}); {code}"]
+
+
 def test_a_child_that_fails_is_quoted(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journald, "CHILD", "raise SystemExit('no such thing')")
+    monkeypatch.setattr(resources, "module_argv", lambda _: child_argv("raise SystemExit('no such thing')"))
     with pytest.raises(Unavailable, match=r"^the journal cannot be read: no such thing$"):
         read(recorded)
 
@@ -336,8 +343,9 @@ def test_a_folder_without_a_journal_is_an_error(tmp_path: Path) -> None:
 
 
 def test_without_libsystemd_it_says_what_is_missing(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = "from agent.logs import journal; journal.LIBRARY = 'libnot.so.0'; from agent.logs.journal_child"
-    monkeypatch.setattr(journald, "CHILD", journald.CHILD.replace("from agent.logs.journal_child", missing))
+    code = f"import {journal.__name__} as library, {journal_child.__name__} as child"
+    code = f"{code}; library.LIBRARY = 'libnot.so.0'; child.main()"
+    monkeypatch.setattr(resources, "module_argv", lambda _: child_argv(code))
     with pytest.raises(NotReady, match=r"libnot\.so\.0.*; install libsystemd0"):
         read(recorded)
 

@@ -16,12 +16,12 @@ import pytest
 from agent import database, migrations
 from agent.registry import AsyncRegistry, Registry, RegistryError, TokenRow
 from mcp.shared.errors import NotFound, NotReady
+from mcp.shared.resources import ROOT
 from mcp.shared.spec import ComponentSpec, RouteSpec
 
 WEB = ComponentSpec(name="web", image="localhost/web:1", env=("A=b c",), routes=(RouteSpec(port=80),))
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TOKEN = TokenRow("ann", "aa", "human", ("admin",), NOW, None)
-TREE = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_another_process_that_holds_the_lock_is_named(
 def test_many_processes_can_make_it_at_once(path: Path) -> None:
     code = "import sys, pathlib; from agent.registry import Registry; Registry(pathlib.Path(sys.argv[1])).close()"
     started = [
-        subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=TREE, stderr=subprocess.PIPE) for _ in range(6)
+        subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(6)
     ]
     errors = [process.communicate(timeout=30)[1].decode() for process in started]
     assert errors == [""] * len(started)
@@ -285,7 +285,7 @@ def test_two_processes_never_give_the_same_port(path: Path, db: Registry) -> Non
         "for n in range(40): print(r.reserve_port(sys.argv[2], f'c{n}', '', iter(range(10000, 10200))))"
     )
     started = [
-        subprocess.Popen([sys.executable, "-c", code, str(path), name], cwd=TREE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", code, str(path), name], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for name in ("a", "b", "c")
     ]
     got = [int(line) for process in started for line in process.communicate(timeout=60)[0].split()]

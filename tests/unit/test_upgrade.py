@@ -16,6 +16,7 @@ from mcp.config import Node
 from mcp.output import LiveLines
 from mcp.session import Session
 from mcp.shared.errors import InvalidInput, McpError, Unreachable
+from mcp.shared.resources import ROOT
 from mcp.shared.version import skew
 from mcp.upgrade import course, waves
 from mcp.upgrade.course import Course, Result, Row, Say
@@ -222,5 +223,7 @@ def test_live_lines_are_written_over_and_gone_at_the_end(
 
 
 def test_the_nodes_part_is_sound_posix_shell() -> None:
-    done = subprocess.run(["shellcheck", "--shell=sh", str(SCRIPT)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", str(ROOT / "deploy" / SCRIPT)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout

@@ -2,8 +2,8 @@
 
 A fleet has a number, the first that is free, from which all its names and addresses are made; it is taken by a lock
 file for as long as the owner lives. What a killed run left is therefore known by its folder, whose lock nobody
-holds, and the next run removes it. A fleet that is kept has no owner; `make fleet-down` in the clone that made it, whose
-path stands in the file `kept`, removes it.
+holds, and the next run removes it. A fleet that is kept has no owner; `make fleet-down` in the clone that made it,
+whose path stands in the file `kept`, removes it.
 """
 
 import atexit
@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from mcp.shared.resources import ROOT
 from tools.hostlib.bootstrap import checked
 from tools.hostlib.machine import HostError
 from tools.nodelib import network
@@ -24,7 +25,7 @@ from tools.nodelib.node import Node
 BASE = Path("/var/lib/mcp-nodes")  # not in a temporary folder, which may be in memory, and is tidied up by others
 MOST = 100  # fleets at a time
 KEPT = "kept"  # the file in a fleet's folder that says which clone left it up
-CLONE = Path(__file__).resolve().parents[2]
+CLONE = ROOT.resolve()
 
 
 class Fleet:
