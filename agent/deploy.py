@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from agent.logs.tail import TailLine
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
 from agent.rollout import Rollout, Settings
@@ -21,7 +22,7 @@ class Result:
     name: str
     error: str = ""
     unchanged: bool = False
-    last_lines: list[str] = field(default_factory=list)
+    last_lines: list[TailLine] = field(default_factory=list)
 
 
 class Deployer:

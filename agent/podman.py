@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.podman_argv import NewContainer, logs_argv, run_argv
+from agent.podman_argv import NewContainer, run_argv
 from mcp.shared import proc
 from mcp.shared.errors import NotReady, Unavailable
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE
@@ -345,14 +345,6 @@ class Podman:
         """Stop and remove a container that was found before, whatever it is called by now."""
         argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", container.identifier]
         await self._check(argv, STOP_GRACE + self.timeout * 2)
-
-    async def last_lines(self, name: str, count: int) -> list[str]:
-        """The last lines that a container wrote, to either stream."""
-        argv = logs_argv(name, tail=count, follow=False, timestamps=False, since="")
-        completed = await proc.run(self.argv(argv), seconds=self.timeout)
-        # where it fails, as for the log driver none, stderr has its own words as well
-        text = (completed.stdout + (completed.stderr if completed.returncode == 0 else b"")).decode(errors="replace")
-        return text.splitlines()[-count:]
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command."""

@@ -14,6 +14,7 @@ from typing import NoReturn
 from agent import ports
 from agent.log import fields, logger
 from agent.logs import kept as kept_logs
+from agent.logs.tail import TailLine, last_lines
 from agent.podman import Container, Image, Podman
 from agent.podman_argv import NewContainer
 from agent.registry import AsyncRegistry, ComponentRow, Registry
@@ -142,7 +143,7 @@ class Rollout:
         self.error: McpError | None = None
         self.unchanged = False
         self.digest = ""
-        self.last_lines: list[str] = []
+        self.last_lines: list[TailLine] = []
         self._podman = podman
         self._registry = registry
         self._settings = settings
@@ -300,7 +301,7 @@ class Rollout:
 
     async def _fail(self, what: str) -> NoReturn:
         try:
-            self.last_lines = await self._podman.last_lines(self._name, LAST_LINES)
+            self.last_lines = await last_lines(self._podman, self._name, LAST_LINES)
         except McpError as error:  # what has happened is worth more than what was written
             logger.warning("the last lines cannot be read", extra=fields(container=self._name, error=error))
         raise NotReady(what)

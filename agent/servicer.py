@@ -17,7 +17,7 @@ from agent.interceptor import caller
 from agent.lifecycle import Lifecycle
 from agent.log import logger
 from agent.logs.service import Logs
-from agent.logs.wire import query_of, responses
+from agent.logs.wire import log_line, query_of, responses
 from agent.node import NodeProbe
 from agent.observe import observe
 from agent.operations import Operations
@@ -300,7 +300,7 @@ def _results(results: Iterable[Result]) -> list[pb.ComponentResult]:
             success=not result.error,
             error=result.error,
             unchanged=result.unchanged,
-            last_lines=result.last_lines,
+            last_lines=[log_line(line) for line in result.last_lines],
         )
         for result in results
     ]

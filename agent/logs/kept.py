@@ -4,9 +4,8 @@ It is for people who look for what went wrong, so it never makes anything fail, 
 """
 
 import asyncio
-import heapq
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,23 +13,21 @@ from datetime import UTC, datetime
 from agent.inspected import parse_inspected
 from agent.kept_log_table import KeptLog
 from agent.log import fields, logger
-from agent.logs.cri import HEADER
+from agent.logs.cri import HEADER, NO_TIME, TIME
 from agent.logs.k8s_file import read_raw, tail_raw
-from agent.logs.model import FILE_DRIVERS, Batch, Reading, Source
+from agent.logs.model import FILE_DRIVERS, TIME_WIDTH, Batch, Reading, Source
 from agent.logs.segments import Mark
 from agent.logs.sources import source_of
+from agent.logs.tail import TailLine, read_tail
 from agent.podman import Container, Podman
-from agent.podman_argv import logs_argv
 from agent.registry import AsyncRegistry, Registry
-from mcp.shared import proc
 from mcp.shared.errors import McpError, Unavailable
 from mcp.shared.image import image_version
 
 LIMIT = 64 * 1024  # bytes of records
-LINES = 1000  # that are asked for where podman reads them
+LINES = 1000  # that are read where the log is no file
 SECONDS = 5.0
-# As `podman logs --timestamps` writes them: RFC 3339 with up to nine digits; the zeros at their end are left out.
-_STAMPED = re.compile(rb"([0-9-]{10}T[0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2}) (.*)", re.DOTALL)
+_TIMED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")  # see model.TIME_WIDTH
 
 
 @dataclass(frozen=True)
@@ -90,22 +87,14 @@ def _parse(output: bytes) -> _Ended:
 async def _end_of_log(podman: Podman, source: Source) -> tuple[bytes, str]:
     if source.has_file:
         return await tail_raw(source, LIMIT)
-    nowhere = str(Mark(0, 0, 0))
-    if source.driver == "none":
-        return b"", nowhere
-    argv = logs_argv(source.identifier, tail=LINES, follow=False, timestamps=True, since="")
-    completed = await proc.run(podman.argv(argv), seconds=podman.timeout)
-    if completed.returncode != 0:
-        raise proc.CommandFailed(completed)
-    return as_records(completed.stdout, completed.stderr), nowhere
+    return as_records(await read_tail(podman, source, LINES, timed=True)), str(Mark(0, 0, 0))
 
 
-def as_records(stdout: bytes, stderr: bytes) -> bytes:
-    """The last LIMIT bytes of what `podman logs --timestamps` wrote, merged by time, as records of a k8s-file."""
-    streams = (_records(stdout, b"stdout"), _records(stderr, b"stderr"))
+def as_records(lines: Sequence[TailLine]) -> bytes:
+    """Return the last LIMIT bytes of timed lines as records of a k8s-file."""
     kept: list[bytes] = []
     size = 0
-    for record in reversed(list(heapq.merge(*streams, key=lambda record: record[:29]))):
+    for record in reversed(list(_records(lines))):
         size += len(record)
         if size > LIMIT:
             if not kept:  # a last line longer than all that is kept, as a trace on one line may be
@@ -115,14 +104,14 @@ def as_records(stdout: bytes, stderr: bytes) -> bytes:
     return b"".join(reversed(kept))
 
 
-def _records(text: bytes, stream: bytes) -> Iterator[bytes]:
-    stamp = b"1970-01-01T00:00:00.000000000+00:00"
-    for line in text.removesuffix(b"\n").split(b"\n") if text else ():
-        message = line
-        if match := _STAMPED.fullmatch(line):
-            zone = b"+00:00" if match[3] == b"Z" else match[3]
-            stamp, message = match[1] + b"." + (match[2] or b"").ljust(9, b"0") + zone, match[4]
-        yield stamp + b" " + stream + b" F " + message + b"\n"
+def _records(lines: Iterable[TailLine]) -> Iterator[bytes]:
+    """Yield a record for each line; one without a time has that of the line before."""
+    time = NO_TIME
+    for line in lines:
+        message = line.text
+        if _TIMED.match(message):
+            time, message = message[:TIME], message[TIME_WIDTH:]
+        yield time + b"+00:00 " + (b"stderr" if line.is_stderr else b"stdout") + b" F " + message + b"\n"
 
 
 def kept_source(kept: KeptLog, service: str, component: str) -> Source:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from agent.logs.inotify import Inotify
 from agent.logs.journald import JournaldReader
 from agent.logs.k8s_file import K8sFile
 from agent.logs.model import LogsNowhere, Reader, Source
 from agent.logs.podman_logs import PodmanReader
+from agent.podman import Podman
 
 Wrap = Callable[[Reader | Source], Reader]
 
@@ -13,11 +15,11 @@ Wrap = Callable[[Reader | Source], Reader]
 class Readers:
     """A reader for each log driver; `podman logs` for those that have none of their own."""
 
-    def __init__(self, files: K8sFile, journal: JournaldReader, other: PodmanReader) -> None:
-        """The readers."""
-        self._files = files
-        self._journal = journal
-        self._other = other
+    def __init__(self, podman: Podman, news: Inotify) -> None:
+        """`news` is asked for changes of log files, only while they are followed."""
+        self._files = K8sFile(news)
+        self._journal = JournaldReader()
+        self._other = PodmanReader(podman)
 
     def pick(self, what: Reader | Source) -> Reader:
         """The reader of a source; a reader is its own. Raises LogsNowhere."""

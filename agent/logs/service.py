@@ -13,11 +13,8 @@ from agent.logs import window
 from agent.logs.component import ComponentLog, Wanted
 from agent.logs.filters import Filter
 from agent.logs.inotify import Inotify
-from agent.logs.journald import JournaldReader
-from agent.logs.k8s_file import K8sFile
 from agent.logs.merge import Block, merged, single
 from agent.logs.model import Piece, Reader, Source
-from agent.logs.podman_logs import PodmanReader
 from agent.logs.readers import Readers, Wrap
 from agent.logs.segments import Keeper
 from agent.logs.sources import Seen, look
@@ -81,7 +78,7 @@ class Logs:
         self._registry = registry
         self._lifecycle = lifecycle
         self._news = Inotify()
-        self._readers = Readers(K8sFile(self._news), JournaldReader(), PodmanReader(podman))
+        self._readers = Readers(podman, self._news)
         self._trackers: WeakValueDictionary[str, Tracker] = WeakValueDictionary()  # by container
         self._upkeep = Upkeep(podman, registry, Keeper(self._news))
         podman.on_start = self._started

@@ -7,6 +7,7 @@ from agent.logs import window
 from agent.logs.component import parse_cursor
 from agent.logs.merge import Block
 from agent.logs.service import Query
+from agent.logs.tail import TailLine
 from mcp.shared.errors import InvalidInput
 from mcp.shared.names import check_name
 from proto.mcp.v1 import mcp_pb2 as pb
@@ -61,6 +62,11 @@ def responses(block: Block, *, runs: bool, timed: bool) -> Iterator[pb.LogsRespo
             part.notice = block.notice
         yield _response(part, timed)
         offset += length
+
+
+def log_line(line: TailLine) -> pb.LogLine:
+    """A line as a message; bytes that are not UTF-8 are replaced."""
+    return pb.LogLine(stream=STREAMS[line.is_stderr], text=line.text.decode(errors="replace").removesuffix("\r"))
 
 
 def _response(block: Block, timed: bool) -> pb.LogsResponse:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mcp import output
+from mcp.logs import STDERR
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _row(service: str, node: str, result: "pb.ComponentResult") -> dict[str, obj
         "success": result.success,
         "unchanged": result.unchanged,
         "error": result.error,
-        "last_lines": list(result.last_lines),
+        "last_lines": [{"stream": _stream(line), "message": line.text} for line in result.last_lines],
     }
 
 
@@ -41,4 +42,8 @@ def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> 
     if result.last_lines:
         output.error(f"{service}/{result.name}: its last lines:")
         for line in result.last_lines:
-            output.note(f"    {line}")
+            output.note(f"    {_stream(line)} | {line.text}")
+
+
+def _stream(line: "pb.LogLine") -> str:
+    return "stderr" if line.stream == STDERR else "stdout"

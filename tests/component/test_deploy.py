@@ -141,10 +141,10 @@ NEW_ENDS = {
     "at once": (
         component("api", FAIL, 'restart = "no"'),
         "ended with exit code 3",
-        "fail: cannot read the configuration",
+        "stderr | fail: cannot read the configuration",
     ),
-    "again and again": (component("api", FAIL), "ended", "fail: starting"),
-    "after a moment": (component("api", "example.net/short:v1"), "ended", "web: starting"),
+    "again and again": (component("api", FAIL), "ended", "stdout | fail: starting"),
+    "after a moment": (component("api", "example.net/short:v1"), "ended", "stdout | web: starting"),
 }
 
 
@@ -170,9 +170,23 @@ def test_a_first_container_that_ends_is_removed(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL, 'restart = "no"')))
     error, last_lines = undone(rig.agent.cli.run("deploy", "web"))
     assert "exit code 3" in error
-    assert "fail: cannot read the configuration" in last_lines
+    assert last_lines == ["stdout | fail: starting", "stderr | fail: cannot read the configuration"]
     assert rig.fake.containers() == {}
     assert states(rig) == {}
+
+
+def test_the_last_lines_of_several_runs_come_in_the_order_in_which_they_were_written(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api", FAIL)))
+    rig.fake.misbehave("hold", ["logs"])
+    cli = rig.agent.cli.popen("deploy", "web", "--json")
+    wait_for(lambda: rig.fake.busy_with("logs"))
+    wait_for(lambda: rig.fake.containers()["web-api"]["restarts"] >= 2)
+    rig.fake.behave()
+    out, _ = cli.communicate(timeout=60)
+    lines = [(line["stream"], line["message"]) for line in json.loads(out)[0]["last_lines"]]
+    run = [("stdout", "fail: starting"), ("stderr", "fail: cannot read the configuration")]
+    assert len(lines) >= 6
+    assert lines == run * (len(lines) // 2)
 
 
 def test_the_old_container_runs_again_when_podman_cannot_start_the_new_one(rig: Rig) -> None:

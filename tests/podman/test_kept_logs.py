@@ -1,9 +1,17 @@
 """The end of a log, as podman really writes and prints it, and as it is kept when the container goes."""
 
+import asyncio
+import shlex
 import sqlite3
 from pathlib import Path
 
+import pytest
+
+from agent.logs.cri import in_utc
 from agent.logs.kept import as_records
+from agent.logs.model import Source
+from agent.logs.tail import read_tail
+from agent.podman import Podman
 from tests.agents import Agent
 from tools.hostlib.private import Private
 
@@ -11,13 +19,40 @@ WORKER = "localhost/mcp-worker:1.0.0"
 FAIL = "localhost/mcp-fail:1.0.0"
 
 
-def test_what_podman_prints_becomes_the_records_that_it_wrote(rootless: Private) -> None:
-    rootless.run(["podman", "run", "--name=f", "--log-driver=k8s-file", FAIL], check=False)
-    path = rootless.run(["podman", "inspect", "-f", "{{.HostConfig.LogConfig.Path}}", "f"]).stdout.strip()
-    printed = rootless.run(["podman", "logs", "--timestamps", "f"])
-    records = as_records(printed.stdout.encode(), printed.stderr.encode())
-    assert records.count(b"\n") == 2
-    assert sorted(records.splitlines()) == sorted(Path(path).read_bytes().splitlines())
+RUNS = "echo out 1; sleep 0.05; echo err 2 >&2; sleep 0.05; echo out 3; sleep 0.05; echo err 4 >&2; exit 3"
+IN_ORDER = ["stdout | out 1", "stderr | err 2", "stdout | out 3", "stderr | err 4"]
+
+
+@pytest.fixture
+def podman(rootless: Private, tmp_path: Path) -> Podman:
+    """The run's private podman as the agent calls it."""
+    program = tmp_path / "podman"
+    variables = [f"{name}={value}" for name, value in rootless.env.items()]
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(["env", "-i", *variables, *rootless.argv(["podman"])])} "$@"\n')
+    program.chmod(0o755)
+    return Podman(str(program), 60.0)
+
+
+@pytest.mark.parametrize("driver", ["k8s-file", "read by podman"])
+def test_the_tail_of_a_log_keeps_the_order_of_both_streams(rootless: Private, podman: Podman, driver: str) -> None:
+    script = ["sh", "-c", RUNS]
+    rootless.run(["podman", "run", "--name=f", "--log-driver=k8s-file", WORKER, *script], check=False)
+    identifier, path = rootless.run(
+        ["podman", "inspect", "-f", "{{.Id}} {{.HostConfig.LogConfig.Path}}", "f"]
+    ).stdout.split()
+    source = Source("s", "c", "f", identifier, driver, Path(path))
+    lines = asyncio.run(read_tail(podman, source, 100, timed=True))
+    assert as_records(lines).splitlines() == [in_utc(record) for record in Path(path).read_bytes().splitlines()]
+    last = asyncio.run(read_tail(podman, source, 3))
+    assert [(line.text, line.is_stderr) for line in last] == [(b"err 2", True), (b"out 3", False), (b"err 4", True)]
+
+
+def test_a_deploy_that_fails_shows_its_last_lines_in_order(agent: Agent) -> None:
+    text = f'name = "solo"\nnode = "dev"\n[[components]]\nname = "work"\nimage = "{WORKER}"\nrestart = "no"\n'
+    agent.define("solo", f'{text}cmd = ["sh", "-c", "{RUNS}"]\n')
+    done = agent.cli.run("deploy", "solo")
+    assert done.code == 1
+    assert [line.strip() for line in done.errors[2:]] == IN_ORDER
 
 
 def kept(agent: Agent) -> tuple[str, int, str, bytes]:

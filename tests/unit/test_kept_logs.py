@@ -12,6 +12,7 @@ import pytest
 from agent.kept_log_table import KeptLog
 from agent.logs.kept import LIMIT, KeptReader, as_records, kept_source
 from agent.logs.model import Batch, Reading, Window
+from agent.logs.tail import TailLine
 from agent.registry import Registry
 from mcp.shared.spec import ComponentSpec
 
@@ -57,31 +58,39 @@ def test_it_goes_with_its_component(db: Registry) -> None:
     assert db.kept_log("web", "worker") is not None
 
 
-def test_what_podman_prints_becomes_records() -> None:
-    stdout = b"2026-11-22T10:19:26.5Z a b\n2026-11-22T10:19:28Z \nno time\r\x00\xff\n2026-11-22T10:19:30.25+02:00 last"
-    stderr = b"2026-11-22T10:19:27.123456789Z error\n"
-    assert as_records(stdout, stderr) == (
+def timed(second: str, text: bytes, *, is_stderr: bool = False) -> TailLine:
+    return TailLine(f"2026-11-22T10:19:{second}Z ".encode() + text, is_stderr)
+
+
+def test_timed_lines_become_records() -> None:
+    lines = [
+        TailLine(b"no time before", False),
+        timed("26.500000000", b"a b"),
+        timed("27.123456789", b"error", is_stderr=True),
+        timed("28.000000000", b""),
+        TailLine(b"no time\r\x00\xff", False),
+    ]
+    assert as_records(lines) == (
+        b"1970-01-01T00:00:00.000000000+00:00 stdout F no time before\n"
         b"2026-11-22T10:19:26.500000000+00:00 stdout F a b\n"
         b"2026-11-22T10:19:27.123456789+00:00 stderr F error\n"
         b"2026-11-22T10:19:28.000000000+00:00 stdout F \n"
         b"2026-11-22T10:19:28.000000000+00:00 stdout F no time\r\x00\xff\n"
-        b"2026-11-22T10:19:30.250000000+02:00 stdout F last\n"
     )
-    assert as_records(b"", b"") == b""
+    assert as_records([]) == b""
 
 
 def test_of_much_the_last_whole_records_are_kept() -> None:
-    lines = [b"2026-11-22T10:19:26.%09dZ line\n" % number for number in range(3000)]
-    records = as_records(b"".join(lines), b"").splitlines(keepends=True)
+    records = as_records([timed(f"26.{number:09d}", b"line") for number in range(3000)]).splitlines(keepends=True)
     assert LIMIT - 100 < sum(map(len, records)) <= LIMIT
     assert records[-1] == b"2026-11-22T10:19:26.000002999+00:00 stdout F line\n"
     assert {len(record) for record in records} == {len(records[-1])}
 
 
 def test_of_a_last_line_that_is_longer_than_what_is_kept_the_end_is() -> None:
-    head = b"2026-11-22T10:19:27.000000000"
-    records = as_records(b"2026-11-22T10:19:26Z first\n", head + b"Z " + b"x" * LIMIT + b" the cause\n")
-    assert records.startswith(head + b"+00:00 stderr F x")
+    last = timed("27.000000000", b"x" * LIMIT + b" the cause", is_stderr=True)
+    records = as_records([timed("26.000000000", b"first"), last])
+    assert records.startswith(b"2026-11-22T10:19:27.000000000+00:00 stderr F x")
     assert records.endswith(b"x the cause\n")
     assert len(records) == LIMIT
 

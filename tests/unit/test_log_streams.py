@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from agent.logs.inotify import Inotify
 from agent.logs.merge import Block, merged
 from agent.logs.model import Batch, LogsNowhere, Piece, Position, Source
 from agent.logs.readers import Readers
+from agent.podman import Podman
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 
 
@@ -110,6 +112,6 @@ def test_what_is_wrong_with_the_request_ends_it_at_once() -> None:
 
 
 def test_a_container_without_a_log_is_said_before_podman_is_asked() -> None:
-    readers = Readers(None, None, None)  # type: ignore[arg-type] # none of them is used
+    readers = Readers(Podman("podman", 1), Inotify())
     with pytest.raises(LogsNowhere, match="web-api logs nowhere: its log driver is none; set log_driver"):
         readers.pick(Source("web", "api", "web-api", "0" * 64, "none"))

@@ -78,6 +78,31 @@ def test_results_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert results.show("web", "rift", "deployed", RESULTS[:1], False) == 0
 
 
+FAILED = pb.ComponentResult(
+    name="web",
+    error="ended",
+    last_lines=[
+        pb.LogLine(stream=pb.LOG_STREAM_STDOUT, text="starting"),
+        pb.LogLine(stream=pb.LOG_STREAM_STDERR, text="no \x1b configuration"),
+    ],
+)
+
+
+def test_the_last_lines_of_a_failure_are_marked_by_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    assert results.show("web", "rift", "deployed", [FAILED], False) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "mcp: web/web: ended",
+        "mcp: web/web: its last lines:",
+        "    stdout | starting",
+        "    stderr | no \\x1b configuration",
+    ]
+    assert results.show("web", "rift", "deployed", [FAILED], True) == 1
+    assert json.loads(capsys.readouterr().out)[0]["last_lines"] == [
+        {"stream": "stdout", "message": "starting"},
+        {"stream": "stderr", "message": "no \x1b configuration"},
+    ]
+
+
 def test_results_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert results.show("web", "rift", "deployed", RESULTS, True) == 1
     shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)

@@ -96,8 +96,16 @@ class ComponentResult(_message.Message):
     success: bool
     error: str
     unchanged: bool
-    last_lines: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., unchanged: _Optional[bool] = ..., last_lines: _Optional[_Iterable[str]] = ...) -> None: ...
+    last_lines: _containers.RepeatedCompositeFieldContainer[LogLine]
+    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., unchanged: _Optional[bool] = ..., last_lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ...) -> None: ...
+
+class LogLine(_message.Message):
+    __slots__ = ("stream", "text")
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    stream: LogStream
+    text: str
+    def __init__(self, stream: _Optional[_Union[LogStream, str]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class DeployRequest(_message.Message):
     __slots__ = ("service", "component", "force")
