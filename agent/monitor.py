@@ -14,7 +14,7 @@ from agent.operations import Operations
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
 from agent.tasks import wanted
-from agent.watch import Watch
+from agent.watch import Moment, Watch
 from mcp.shared.errors import McpError
 
 PRUNE_SECONDS = 3600.0
@@ -75,7 +75,7 @@ class Monitor:
         self._in_doubt = self._in_doubt and not containers
         verdict = watch.round(
             observe(rows, containers),
-            datetime.now(UTC),
+            Moment(datetime.now(UTC), began),
             worked_on=self._operations.services_since(self._last_round),
             busy=self._operations.services_since(began),
             doubtful=self._in_doubt,

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -18,11 +17,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Holder:
-    """Who works on a service, and since when."""
+    """Who works on a service, and since when by the monotonic clock."""
 
     user: str
     operation: str
-    since: datetime
+    since: float
     over: asyncio.Event | None = None  # of an operation that others wait for; set at its end
 
 
@@ -56,13 +55,13 @@ class Operations:
         while (holder := self._holders.get(service)) and holder.over is not None:
             await holder.over.wait()
         if holder := self._holders.get(service):
-            since = ago((datetime.now(UTC) - holder.since).total_seconds())
+            since = ago(time.monotonic() - holder.since)
             raise NotReady(
                 f"{service}: {holder.operation} by {holder.user} has been under way for {since}",
                 "try again when it is done",
             )
         over = asyncio.Event() if awaited else None
-        self._holders[service] = Holder(user, operation, datetime.now(UTC), over)
+        self._holders[service] = Holder(user, operation, time.monotonic(), over)
         if noted and self._registry is not None:
             work = partial(self._noted, self._registry, OperationRow(service, operation, component), user, work)
         task = asyncio.ensure_future(self._hold(service, work))

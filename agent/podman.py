@@ -18,6 +18,7 @@ from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE
 STOP_GRACE = 10  # seconds that a container has to end after SIGTERM; podman's own default
 STOP_PATIENCE = 30.0  # seconds after which it is given up; in a crash loop one attempt in three gets hold of it
 STOP_FAILURES = 3  # the same; in a crash loop podman may fail for many reasons
+CLOCK_TOLERANCE = 1.0  # seconds that the wall clock may differ from the monotonic one before it counts as set
 STEADY = 10.0  # seconds; what ran longer is in no crash loop
 AGAIN = 0.05  # seconds between two attempts or looks
 ENDED_JUST_NOW = "no such process"
@@ -194,6 +195,22 @@ def _json(output: bytes, kind: type) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class _Begin:
+    """The begin of a stop: `wall` is for comparison with podman's timestamps only, `clock` for durations."""
+
+    wall: float = field(default_factory=lambda: time.time())
+    clock: float = field(default_factory=lambda: time.monotonic())
+
+    def elapsed(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self.clock
+
+    def clock_was_set(self) -> bool:
+        """Tell whether somebody has set the wall clock since then, so that podman's timestamps mean nothing."""
+        return abs(time.time() - self.wall - self.elapsed()) > CLOCK_TOLERANCE
+
+
 class Podman:
     """Podman on this node."""
 
@@ -291,22 +308,22 @@ class Podman:
         A container of a crash loop may be between two runs: podman then takes it for stopped, and its restart policy
         starts it again all the same; or podman fails. Therefore this looks, and does it again.
         """
-        began, failures = time.time(), 0
+        began, failures = _Begin(), 0
         while True:
             error = await self._stop(name)
             health = await self.health(name)
             if error is None and await self._stays_down(name, health, began):
                 return
             failures += int(error is not None)
-            if failures == STOP_FAILURES or time.time() - began > STOP_PATIENCE:
+            if failures == STOP_FAILURES or began.elapsed() > STOP_PATIENCE:
                 raise error or NotReady(f"podman stops {name}, and it is started again each time")
             await asyncio.sleep(AGAIN)
 
-    async def _stays_down(self, name: str, health: Health, began: float) -> bool:
+    async def _stays_down(self, name: str, health: Health, began: "_Begin") -> bool:
         """Whether a container that podman says it has stopped, at `began` or later, is not started again."""
         if health.state == "running":
             return False
-        if health.ended >= began and health.ran > STEADY:
+        if health.ended >= began.wall and health.ran > STEADY and not began.clock_was_set():
             return True  # it is podman who ended it
         before = await asyncio.to_thread(keepers, health.identifier)
         left = before
@@ -315,7 +332,7 @@ class Podman:
             left = await asyncio.to_thread(keepers, health.identifier)
             if any(pid not in before for pid, is_conmon in left.items() if is_conmon):
                 return False
-            if time.time() - began > STOP_PATIENCE:
+            if began.elapsed() > STOP_PATIENCE:
                 break
         after = await self.health(name)
         return after.state != "running" and after.restarts == health.restarts

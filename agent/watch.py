@@ -38,6 +38,14 @@ class Verdict:
     alerts: tuple[Alert, ...]
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A time by both clocks: `wall` is for people, `clock` (monotonic seconds) for durations."""
+
+    wall: datetime
+    clock: float
+
+
 @dataclass
 class _Past:
     """What is remembered of a component."""
@@ -46,10 +54,10 @@ class _Past:
     identifier: str = ""
     started: datetime | None = None
     restarts: int = 0
-    changes: deque[tuple[datetime, int]] = field(default_factory=deque)  # when, and how many
+    changes: deque[tuple[Moment, int]] = field(default_factory=deque)  # when, and how many
     drift_since: datetime | None = None
     flapping: bool = False
-    alerted: datetime | None = None
+    alerted: float | None = None  # by the monotonic clock
 
     def see(self, state: str, container: Container | None) -> None:
         """Remember what was seen last."""
@@ -70,7 +78,7 @@ class Watch:
     def round(
         self,
         observed: Sequence[Observed],
-        now: datetime,
+        now: Moment,
         *,
         worked_on: Set[str] = frozenset(),
         busy: Set[str] = frozenset(),
@@ -94,13 +102,13 @@ class Watch:
             events += self._changed(one, state, past, now, one.service in worked_on)
             alerts += self._judge(one, state, past, now, one.service in busy, events)
         if not doubtful:
-            events += self._gone(seen, now)
+            events += self._gone(seen, now.wall)
         return Verdict(tuple(events), tuple(alerts))
 
     def _believed(self, one: Observed, past: _Past, doubtful: bool) -> str:
         return "unknown" if doubtful and one.state == "removed" and past.state != "removed" else one.state
 
-    def _changed(self, one: Observed, state: str, past: _Past, now: datetime, worked_on: bool) -> list[Event]:
+    def _changed(self, one: Observed, state: str, past: _Past, now: Moment, worked_on: bool) -> list[Event]:
         """The event of a change, if there was one; `past` is brought up to date."""
         replaced = "" not in (past.identifier, one.identifier) and past.identifier != one.identifier
         restarted = 0 if replaced else _restarts(one, past)
@@ -113,10 +121,10 @@ class Watch:
         if state == previous and not replaced and (not restarted or past.flapping):
             return []
         detail = _detail(one, state, restarted) or ("new container" if replaced else "")
-        return [Event(one.service, one.component, previous, state, now, detail)]
+        return [Event(one.service, one.component, previous, state, now.wall, detail)]
 
     def _judge(
-        self, one: Observed, state: str, past: _Past, now: datetime, busy: bool, events: list[Event]
+        self, one: Observed, state: str, past: _Past, now: Moment, busy: bool, events: list[Event]
     ) -> list[Alert]:
         """Whether somebody should be told; adds the begin and end of flapping to `events`."""
         flaps, began = self._flaps(past, now)
@@ -124,27 +132,26 @@ class Watch:
         was, past.flapping = past.flapping, flaps >= self._rules.flap_threshold
         if past.flapping != was:
             said = detail if past.flapping else "steady again"
-            events.append(Event(one.service, one.component, state, state, now, said))
+            events.append(Event(one.service, one.component, state, state, now.wall, said))
         drifts = one.desired not in ("ignore", state)  # not one.drifts: what is doubtful is unknown
-        past.drift_since = (past.drift_since or now) if drifts else None
+        past.drift_since = (past.drift_since or now.wall) if drifts else None
         wanted = one.desired != "ignore" and (past.flapping or drifts)
         if busy or not wanted or not self._may_alert(past, now):
             return []
-        past.alerted = now
+        past.alerted = now.clock
         if past.flapping:
-            return [Alert(one.service, one.component, "flapping", one.desired, state, detail, began or now)]
-        since = past.drift_since or now
+            return [Alert(one.service, one.component, "flapping", one.desired, state, detail, began or now.wall)]
+        since = past.drift_since or now.wall
         return [Alert(one.service, one.component, "drift", one.desired, state, _detail(one, state, 0), since)]
 
-    def _flaps(self, past: _Past, now: datetime) -> tuple[int, datetime | None]:
+    def _flaps(self, past: _Past, now: Moment) -> tuple[int, datetime | None]:
         """How many changes there were within the window, and when the first of them was."""
-        while past.changes and not 0 <= (now - past.changes[0][0]).total_seconds() <= self._rules.flap_window:
-            past.changes.popleft()  # too old, or from before the clock was set back
-        return sum(count for _, count in past.changes), past.changes[0][0] if past.changes else None
+        while past.changes and now.clock - past.changes[0][0].clock > self._rules.flap_window:
+            past.changes.popleft()
+        return sum(count for _, count in past.changes), past.changes[0][0].wall if past.changes else None
 
-    def _may_alert(self, past: _Past, now: datetime) -> bool:
-        # a clock that was set back must not silence alerts until it has caught up
-        return past.alerted is None or not 0 <= (now - past.alerted).total_seconds() < self._rules.cooldown
+    def _may_alert(self, past: _Past, now: Moment) -> bool:
+        return past.alerted is None or now.clock - past.alerted >= self._rules.cooldown
 
     def _gone(self, seen: Set[Key], now: datetime) -> list[Event]:
         """Events for what neither the registry nor podman knows any more."""

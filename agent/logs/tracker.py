@@ -51,7 +51,7 @@ class Run:
         """Its main process has ended; there may be more in its log."""
         if self.exit_code is None:
             self.exit_code = code
-            self._told = time.time()
+            self._told = time.time()  # the wall clock: podman's own timestamps are compared with it
 
     def is_last_of(self, seen: Seen) -> bool:
         """Whether podman knows of no end but this run's, though another one is about to begin: its code is ours."""

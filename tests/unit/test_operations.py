@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from agent import operations as module
 from agent.operations import Operations
 from mcp.shared.errors import McpError, NotReady
+from tests.unit.clocks import SetClock
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
@@ -98,6 +100,26 @@ def test_at_the_end_there_is_a_little_time() -> None:
         assert log == ["first began", "first cancelled"]
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    play(scene)
+
+
+@pytest.mark.parametrize("set_by", [86400.0, -86400.0])
+def test_how_long_one_has_been_under_way_is_not_told_by_the_wall_clock(
+    monkeypatch: pytest.MonkeyPatch, set_by: float
+) -> None:
+    clock = SetClock()
+    monkeypatch.setattr(module, "time", clock)
+
+    async def scene() -> None:
+        operations, event, log = Operations(), asyncio.Event(), list[str]()
+        first = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", held(event, log, "first"))))
+        clock.forward(5)
+        clock.set(set_by)
+        with pytest.raises(NotReady, match="web: deploy by ann has been under way for 5s; try again"):
+            await operations.run("web", "bob", "stop", held(event, log, "second"))
+        event.set()
+        await first
 
     play(scene)
 

@@ -15,6 +15,7 @@ from agent import podman as module
 from agent.podman import Podman
 from mcp.shared import proc
 from mcp.shared.errors import McpError, NotReady
+from tests.unit.clocks import SetClock
 
 ENDED = (125, "", "Error: read /proc/14691/cgroup: no such process\n")
 IMPROPER = (125, "", "Error: container 9c42 is running or paused, refusing to clean up: container state improper\n")
@@ -36,12 +37,19 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def played(
-    monkeypatch: pytest.MonkeyPatch, work: Callable[[Podman], Awaitable[object]], *answers: Answer
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[Podman], Awaitable[object]],
+    *answers: Answer,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[object, int]:
-    """What came of it where podman gives these answers, one after the other; and how many it had left."""
+    """What came of it where podman gives these answers, one after the other; and how many it had left.
+
+    `meanwhile` happens while podman runs, each time.
+    """
     left = list(answers)
 
     async def run(argv: Sequence[str], **_: object) -> proc.Completed:
+        meanwhile()
         code, out, err = left.pop(0)
         return proc.Completed(tuple(argv), code, out.encode(), err.encode())
 
@@ -117,6 +125,66 @@ def test_one_that_cannot_be_stopped_is_an_error(
     assert isinstance(error, McpError)
     assert said in str(error)
     assert left == 0
+
+
+def setting(clock: SetClock, monkeypatch: pytest.MonkeyPatch, set_by: float) -> Callable[[], None]:
+    """Each command of podman takes a second, and in the first one the wall clock is set."""
+    monkeypatch.setattr(module, "time", clock)
+    jumps = [set_by]
+
+    def meanwhile() -> None:
+        clock.forward(1)
+        clock.set(jumps.pop() if jumps else 0)
+
+    return meanwhile
+
+
+SET_BY = pytest.mark.parametrize("set_by", [0.0, 86400.0, -86400.0], ids=["not set", "forward", "back"])
+
+
+@SET_BY
+def test_a_wall_clock_that_is_set_does_not_end_the_patience(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
+    meanwhile = setting(SetClock(), monkeypatch, set_by)
+    answers = [IMPROPER, shown("exited"), STOPPED, shown("running"), STOPPED, shown("exited"), shown("exited")]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == (None, 0)
+
+
+@SET_BY
+def test_a_wall_clock_that_is_set_does_not_prolong_the_patience(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
+    meanwhile = setting(SetClock(), monkeypatch, set_by)
+    answers = [STOPPED, shown("running")] * 20
+    error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile)
+    assert str(error) == "podman stops web, and it is started again each time"
+    assert left == 40 - 32, "more than STOP_PATIENCE seconds, at two a try"
+
+
+@SET_BY
+def test_keepers_are_waited_for_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
+    clock = SetClock()
+    meanwhile = setting(clock, monkeypatch, set_by)
+    looks: list[float] = []
+
+    def keepers(_: str) -> dict[int, bool]:
+        clock.forward(1)
+        looks.append(clock.monotonic())
+        return {1: True}
+
+    monkeypatch.setattr(module, "keepers", keepers)
+    answers = [STOPPED, shown("exited"), shown("exited")]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == (None, 0)
+    assert len(looks) == 29, "with the two commands before, 31 seconds"
+
+
+def test_a_run_that_seems_long_because_the_wall_clock_was_set_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    long_run = shown("exited", ended="2999-01-01T00:00:00Z")
+    stop = [STOPPED, long_run]
+    meanwhile = setting(SetClock(), monkeypatch, 0)
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *stop, meanwhile=meanwhile) == (None, 0)
+    meanwhile = setting(SetClock(), monkeypatch, 86400)
+    answers = [*stop, shown("running", 3), STOPPED, shown("exited", 3), shown("exited", 3)]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == (None, 0)
 
 
 @contextmanager
