@@ -107,6 +107,18 @@ def following(site: Installed, *arguments: str) -> Iterator[Follower]:
         follower.process.wait()
 
 
+def test_the_last_lines_of_a_failed_deploy_and_what_is_kept_come_in_order(site: Installed) -> None:
+    script = "echo out 1; sleep 0.05; echo err 2 >&2; sleep 0.05; echo out 3; sleep 0.05; echo err 4 >&2; exit 3"
+    more = f'cmd = ["sh", "-c", "{script}"]\nlog_driver = "journald"\nrestart = "no"\n'
+    site.define("fails", f'[[components]]\nname = "c0"\nimage = "{WORKER}"\n{more}')
+    done = site.cli.run("deploy", "fails", timeout=60)
+    shown = [line.strip() for line in done.errors[2:]]
+    assert (done.code, shown) == (1, ["stdout | out 1", "stderr | err 2", "stdout | out 3", "stderr | err 4"])
+    kept = site.cli.run("logs", "fails", "--previous", "--json")
+    messages = [json.loads(line)["message"] for line in kept.stdout.splitlines()]
+    assert messages == ["out 1", "err 2", "out 3", "err 4"]
+
+
 def test_it_is_byte_for_byte_what_podman_prints_and_has_windows(site: Installed) -> None:
     deploy(site, "odd", f"{ODD}\necho; exec sleep 100000")
     eventually(lambda: podman_logs(site, "odd-c0")[0].endswith(b"out 199\nno end\n"), "all is written")

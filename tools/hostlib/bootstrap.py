@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.hostlib.machine import HostError
+from tools.hostlib.machine import HostError, why_failed
 
 
 def cache() -> Path:
@@ -40,8 +40,7 @@ def checked(argv: Sequence[str], seconds: float, stdin: bytes = b"") -> str:
         raise HostError(f"`{' '.join(argv)}` took longer than {seconds:g} s") from None
     out = done.stdout.decode(errors="replace")
     if done.returncode != 0:
-        lines = (out + done.stderr.decode(errors="replace")).strip().splitlines()
-        why = next((line for line in lines if line.startswith("E:")), (lines or ["no output"])[-1])
+        why = why_failed(out, done.stderr.decode(errors="replace"))
         raise HostError(f"`{' '.join(argv)}` failed with {done.returncode}: {why}")
     return out
 

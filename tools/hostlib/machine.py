@@ -11,6 +11,13 @@ class HostError(Exception):
     """The machine cannot be made ready; the text is one line that says what is wrong and what to do."""
 
 
+def why_failed(stdout: str, stderr: str) -> str:
+    """Return the line of a failed tool's output that says why: apt's first `E:`, else the last of stderr, or stdout."""
+    lines = [line.strip() for text in (stderr, stdout) for line in text.splitlines()]
+    last = (stderr.strip() or stdout.strip() or "no output").splitlines()[-1]
+    return next((line for line in lines if line.startswith("E:")), last)
+
+
 def exit_code(program: str, work: Callable[[], None]) -> int:
     """Run a program's command; every expected failure is one line on stderr. Returns what the program exits with."""
     try:

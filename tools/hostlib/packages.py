@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from shutil import which
 
 from tools.hostlib import machine
-from tools.hostlib.machine import HostError
+from tools.hostlib.machine import HostError, why_failed
 
 PURPOSES = ("build", "demo", "test")
 # Installing is slow only over a slow mirror; another apt run on the machine is waited for, not fought with.
@@ -79,9 +79,7 @@ def _apt(*arguments: str) -> None:
     argv = [*APT, *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=_environment())
     if done.returncode != 0:
-        lines = (done.stderr + done.stdout).strip().splitlines()
-        why = next((line for line in lines if line.startswith("E:")), lines[-1] if lines else "no output")
-        raise HostError(f"`{' '.join(argv)}` failed with {done.returncode}: {why}")
+        raise HostError(f"`{' '.join(argv)}` failed with {done.returncode}: {why_failed(done.stdout, done.stderr)}")
 
 
 def _silence(names: list[str]) -> None:

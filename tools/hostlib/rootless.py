@@ -9,7 +9,7 @@ from shutil import which
 
 from tools.hostlib import machine
 from tools.hostlib.account import Account
-from tools.hostlib.machine import HostError
+from tools.hostlib.machine import HostError, why_failed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -65,8 +65,8 @@ class Rootless:
             raise HostError(f"`{' '.join(command)}` took longer than {timeout:g} s") from None
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         if check and done.returncode != 0:
-            last = (err.strip() or out.strip() or "no output").splitlines()[-1]
-            raise HostError(f"`{' '.join(command)}` as {self.user} failed with {done.returncode}: {last}")
+            why = why_failed(out, err)
+            raise HostError(f"`{' '.join(command)}` as {self.user} failed with {done.returncode}: {why}")
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
     def popen(

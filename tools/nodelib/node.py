@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mcp.node_account import account_steps
 from tools.hostlib.bootstrap import checked
-from tools.hostlib.machine import HostError
+from tools.hostlib.machine import HostError, why_failed
 from tools.nodelib import cgroups, network
 from tools.nodelib.image import image
 
@@ -108,7 +108,7 @@ class Node:
         # "degraded" is what a node is whose cgroups lack a controller that some unit asks for
         state = self.run(["systemctl", "is-system-running", "--wait"], check=False, timeout=BOOT_SECONDS)
         if state.stdout.strip() not in ("running", "degraded"):
-            raise HostError(f"{self.name} does not come up: {state.stdout.strip()} {state.stderr.strip()}")
+            raise HostError(f"{self.name} does not come up: {state.stdout.strip() or state.stderr.strip()}")
 
     def boot(self) -> None:
         """Boot it, and wait until it is up."""
@@ -181,8 +181,8 @@ class Node:
             raise HostError(f"{self.name}: `{' '.join(command)}` took longer than {timeout:g} s") from None
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         if check and done.returncode != 0:
-            last = (err.strip() or out.strip() or "no output").splitlines()[-1]
-            raise HostError(f"{self.name}: `{' '.join(command)}` as {user} failed with {done.returncode}: {last}")
+            why = why_failed(out, err)
+            raise HostError(f"{self.name}: `{' '.join(command)}` as {user} failed with {done.returncode}: {why}")
         return Done(list(command), done.returncode, out, err)
 
     def popen(
