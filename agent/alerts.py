@@ -3,6 +3,7 @@
 import asyncio
 
 from agent.log import fields, logger
+from agent.tasks import create_guarded_task
 from agent.watch import Alert
 from mcp.shared import proc
 from mcp.shared.errors import McpError
@@ -42,7 +43,7 @@ class Alerter:
         facts = fields(**{k.removeprefix("MCP_").lower(): v for k, v in environment(self._node, alert).items()})
         logger.warning("alert", extra=facts)
         if self._command:
-            task = asyncio.create_task(self._run(alert))
+            task = create_guarded_task(self._run(alert), "alert command")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

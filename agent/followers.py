@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from agent.tasks import create_guarded_task
 from mcp.shared.errors import Unavailable
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class Followers:
     async def until_stopping(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
         """Pass on what comes until it ends; raises Unavailable when the agent stops first."""
         if self._watch is None:
-            self._watch = asyncio.create_task(self._end_all())
+            self._watch = create_guarded_task(self._end_all(), "the end of followers")
         task = asyncio.current_task()
         assert task is not None
         follower = _Follower(task)

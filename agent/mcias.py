@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agent.auth import Identity, token_hash
+from agent.tasks import create_guarded_task
 from mcp.shared.errors import Unauthenticated, Unavailable
 from mcp.shared.mcias import Account
 
@@ -82,7 +83,7 @@ class MciasBackend:
         if task is None:
             if len(self._under_way) >= WAITING_LIMIT:
                 raise Unavailable("too many tokens are being validated at once", "try again")
-            task = asyncio.create_task(self._ask(digest, token))
+            task = create_guarded_task(self._ask(digest, token), "token validation")
             self._under_way[digest] = task
             task.add_done_callback(lambda _task: self._under_way.pop(digest))
         # wait() leaves the task alone when the call that waits is cancelled: others wait for it, too

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from agent.log import fields, logger
 from agent.registry import AsyncRegistry, OperationRow, Registry
-from mcp.shared.errors import NotReady
+from agent.tasks import create_guarded_task
+from mcp.shared.errors import McpError, NotReady
 from mcp.shared.times import ago
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class Operations:
         self._holders[service] = Holder(user, operation, time.monotonic(), over)
         if noted and self._registry is not None:
             work = partial(self._noted, self._registry, OperationRow(service, operation, component), user, work)
-        task = asyncio.ensure_future(self._hold(service, work))
+        task = create_guarded_task(self._hold(service, work), f"{operation} of {service}", expected=(McpError,))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
@@ -72,7 +73,7 @@ class Operations:
     def _ended(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
         # Nobody is told of a failure when the client has gone: the log is.
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and isinstance(error := task.exception(), McpError):
             logger.warning("operation failed", extra=fields(error=error))
 
     async def _hold(self, service: str, work: Callable[[], Awaitable[T]]) -> T:

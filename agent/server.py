@@ -1,7 +1,8 @@
 """The gRPC server: TLS 1.3, the gate in front of every RPC, and an orderly end.
 
 On SIGTERM or SIGINT the agent takes no new calls, tells followers that it is stopping, lets what is under way finish
-for up to STOP_GRACE seconds, and ends. A second signal ends it at once. Containers are not touched.
+for up to STOP_GRACE seconds, and ends. A second signal ends it at once. Containers are not touched. The death of one
+of its background tasks ends the agent in the same way, but with an error.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from agent.notify import Notifier
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
 from agent.servicer import Servicer
+from agent.tasks import DaemonTasks
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotReady
 from mcp.shared.version import VERSION
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
@@ -34,7 +36,10 @@ MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of one request
 
 
 async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
-    """Serve until a signal ends it; `ready` is told the address once calls are answered. Raises McpError."""
+    """Serve until a signal ends it; `ready` is told the address once calls are answered.
+
+    Raises McpError where it cannot serve, and where a background task has died.
+    """
     manager = Notifier.from_environment()
     credentials = load_credentials(config)
     mcias = _mcias(config.source, config.mcias) if config.mcias is not None else None
@@ -42,6 +47,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     registry = AsyncRegistry(Registry(config.database))
     backend: TokenBackend = mcias or LocalBackend(registry)
     stopping = asyncio.Event()
+    tasks = DaemonTasks(stopping)
     podman = Podman(config.container_runtime, config.runtime_timeout)
     servicer = Servicer(
         config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config)
@@ -51,30 +57,24 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     try:
         address = _bind(server, config.grpc_addr, credentials)
         # first of all, so that what the last agent left is healed before any command for the same service
-        boot = asyncio.create_task(servicer.boot())
+        boot = tasks.start(servicer.boot(), "boot")
         await server.start()
         _on_signals(stopping)
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
-        report = asyncio.create_task(_report_podman(podman))  # a podman that hangs holds up nothing
-        monitor = asyncio.create_task(_monitor(config, podman, registry, servicer).run(boot))
-        keeper = asyncio.create_task(servicer.logs.keep())
+        tasks.start(_report_podman(podman), "podman report")  # a podman that hangs holds up nothing
+        tasks.start(_monitor(config, podman, registry, servicer).run(boot), "monitor")
+        tasks.start(servicer.logs.keep(), "log upkeep")
         _tame_collector()
         ready(address)
         manager.ready()
-        watch = asyncio.create_task(manager.watch())
+        watchdog = tasks.start(manager.watch(), "watchdog")
         await stopping.wait()
         manager.stopping()
         logger.info("stopping")
-        report.cancel()
-        boot.cancel()
-        monitor.cancel()
-        keeper.cancel()
         await asyncio.gather(
-            server.stop(STOP_GRACE),
-            servicer.operations.finish(STOP_GRACE),
-            asyncio.wait({report, boot, monitor, keeper}),
+            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), tasks.cancel(but=watchdog)
         )
-        watch.cancel()
+        watchdog.cancel()
     finally:
         await server.stop(None)
         servicer.logs.close()
@@ -82,6 +82,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         registry.close()
         os.close(lock)
         logger.info("stopped")
+    tasks.raise_failure()
 
 
 def _tame_collector() -> None:

@@ -15,7 +15,6 @@ from agent.followers import Followers
 from agent.heal import Healer, heal_all
 from agent.interceptor import caller
 from agent.lifecycle import Lifecycle
-from agent.log import logger
 from agent.logs.service import Logs
 from agent.logs.wire import log_line, query_of, responses
 from agent.node import NodeProbe
@@ -250,17 +249,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def boot(self) -> None:
         """What the agent does once it serves: finish what the last one left, then bring up what should run."""
-        try:
-            healer = Healer(self._podman, self._registry, self._lifecycle)
-            left = await heal_all(healer, self.operations, await healer.left())
-            await self.recovery.boot()
-            for delay in HEAL_RETRIES:  # podman may have come late, or have been in the way only for a moment
-                if not left:
-                    return
-                await asyncio.sleep(delay)
-                left = await heal_all(healer, self.operations, left)
-        except Exception:  # noqa: BLE001 - nobody awaits this task: without the log a bug would never be seen
-            logger.exception("bug in bringing services up")
+        healer = Healer(self._podman, self._registry, self._lifecycle)
+        left = await heal_all(healer, self.operations, await healer.left())
+        await self.recovery.boot()
+        for delay in HEAL_RETRIES:  # podman may have come late, or have been in the way only for a moment
+            if not left:
+                return
+            await asyncio.sleep(delay)
+            left = await heal_all(healer, self.operations, left)
 
     async def _change(
         self,

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from agent.files import Files, Writer
-from mcp.shared.errors import InvalidInput, NotReady
+from agent.tasks import create_guarded_task
+from mcp.shared.errors import InvalidInput, McpError, NotReady
 from proto.mcp.v1 import mcp_pb2 as pb
 
 T = TypeVar("T")
@@ -130,13 +131,11 @@ async def to_its_end(work: Callable[[], T]) -> T:
 
     What it works on is closed afterwards, and a descriptor's number may soon be another file's.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    task = create_guarded_task(asyncio.to_thread(work), "file transfer", expected=(McpError, OSError))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # the cancellation is what the caller hears of
-        raise
+        raise  # the cancellation is what the caller hears of

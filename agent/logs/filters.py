@@ -16,6 +16,7 @@ from typing import Self
 
 from agent.logs import grep_worker
 from agent.logs.model import Batch, Position, Reader, Reading, Source
+from agent.tasks import create_guarded_task
 from mcp.shared import proc, resources
 from mcp.shared.errors import InvalidInput, McpError, Unavailable, shown
 
@@ -87,19 +88,14 @@ class Filter:
         runs = [length << 1 | is_stderr for length, is_stderr in batch.runs]
         head = f"{'t' if timed else '-'}{begun}".encode() + struct.pack(f">I{len(runs)}I", len(runs), *runs)
         # a task of its own: a reader that is cancelled must not leave an answer that the next one takes for its own
-        question = asyncio.create_task(self._ask(head + batch.data, LIMIT))
+        question = create_guarded_task(self._ask(head + batch.data, LIMIT), self._option, expected=(McpError,))
         self._questions.add(question)
-        question.add_done_callback(self._answered)
+        question.add_done_callback(self._questions.discard)
         answer = await asyncio.shield(question)
         count = int.from_bytes(answer[3:7], "big")
         place = 7 + 4 * count
         kept = [(run >> 1, bool(run & 1)) for run in struct.unpack(f">{count}I", answer[7:place])]
         return replace(batch, data=answer[place:], runs=kept), answer[1:3].decode()
-
-    def _answered(self, question: "asyncio.Task[bytes]") -> None:
-        self._questions.discard(question)
-        if not question.cancelled():
-            question.exception()  # whoever asked may have gone: then nobody else looks at it
 
     async def _ask(self, frame: bytes, seconds: float) -> bytes:
         process = self._process

@@ -7,11 +7,14 @@ import os
 import pwd
 import struct
 from collections.abc import AsyncGenerator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agent.logs import journal_child
 from agent.logs.model import Batch, Position, Reading, Source
+from agent.tasks import create_guarded_task
 from mcp.shared import proc, resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady, Unavailable
 
@@ -35,8 +38,9 @@ class JournaldReader:
         request = json.dumps(self._request(source, reading))
         argv = [*resources.module_argv(journal_child), request]
         process = await proc.start(argv, env=_environment(), pipe_stdin=True, dies_with_us=True)
-        said = asyncio.create_task(_last_words(process))
-        ending = asyncio.create_task(_end_when(reading.follow, process))
+        end = partial(_kill, process)  # a reading that nobody could end would go on for ever
+        said = create_guarded_task(_last_words(process), "the journal reader's stderr", on_death=end)
+        ending = create_guarded_task(_end_when(reading.follow, process), "the journal reader's end", on_death=end)
         try:
             while (batch := await _next(process)) is not None:
                 yield batch
@@ -131,6 +135,11 @@ async def _end_when(event: asyncio.Event | None, process: asyncio.subprocess.Pro
     if event is not None:
         await event.wait()
     process.stdin.close()
+
+
+def _kill(process: asyncio.subprocess.Process, _error: BaseException) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _last_words(process: asyncio.subprocess.Process) -> str:

@@ -18,6 +18,7 @@ from agent.logs.k8s_course import Course
 from agent.logs.memory import keep_blocks
 from agent.logs.model import Batch, Reading, Source
 from agent.logs.segments import Mark, Segment
+from agent.tasks import create_guarded_task
 from mcp.shared.errors import NotReady
 
 QUIET = 0.25  # seconds without news after which an unfinished line is passed on
@@ -149,7 +150,7 @@ def _path(source: Source) -> Path:
 
 
 async def _open(path: Path, source: Source, reading: Reading) -> Course:
-    opening = asyncio.ensure_future(asyncio.to_thread(segments.open_all, path))
+    opening = create_guarded_task(asyncio.to_thread(segments.open_all, path), f"opening {path}", expected=(OSError,))
     try:
         with _explained(source, path):
             parts = await asyncio.shield(opening)
@@ -200,7 +201,7 @@ async def _read(course: Course, reading: Reading, path: Path, alarm: _Alarm | No
     assert reading.follow is not None
     yield course.nothing()
     course.unlimit()
-    ringer = asyncio.create_task(_ring_at(reading.follow, alarm.bell))
+    ringer = create_guarded_task(_ring_at(reading.follow, alarm.bell), f"the end of {path}")
     try:
         async with aclosing(_follow(course, reading.follow, window.until, path, alarm)) as batches:
             async for batch in batches:

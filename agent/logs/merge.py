@@ -15,6 +15,7 @@ from heapq import heapify, heapreplace
 from itertools import accumulate
 
 from agent.logs.model import TIME_WIDTH, Batch, LogsNowhere, Piece, Position, Source
+from agent.tasks import create_guarded_task
 from mcp.shared.errors import NotReady, Unavailable
 
 PATIENCE = 1.0  # seconds
@@ -100,7 +101,7 @@ class _Input:
         self._strip = 0 if timed else TIME_WIDTH
         self._wake = wake
         self._room = asyncio.Event()
-        self.task = asyncio.create_task(self._pump(pieces))
+        self.task = create_guarded_task(self._pump(pieces), f"the log reader of {name}")
 
     @property
     def has_lines(self) -> bool:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from agent.logs.model import LINE_LIMIT, Batch, Position, Reading, Source
 from agent.podman import Podman
 from agent.podman_argv import logs_argv
+from agent.tasks import create_guarded_task
 from mcp.shared import proc
 from mcp.shared.errors import InvalidInput, NotReady
 
@@ -40,7 +41,7 @@ async def read(podman: Podman, source: Source, since: str) -> AsyncGenerator[Blo
     ends its process.
     """
     queue: Queue = asyncio.Queue(QUEUE)
-    task = asyncio.create_task(_run(podman, source, since, queue))
+    task = create_guarded_task(_run(podman, source, since, queue), f"podman logs {source.container}")
     try:
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
@@ -53,23 +54,28 @@ async def read(podman: Podman, source: Source, since: str) -> AsyncGenerator[Blo
 
 async def _run(podman: Podman, source: Source, since: str, queue: Queue) -> None:
     """Put everything that the container logged into the queue, then None, or the error that ended it."""
-    argv = podman.argv(logs_argv(source.identifier, tail=None, follow=False, timestamps=True, since=since))
     try:
-        process = await proc.start(argv, dies_with_us=True)
+        await _copy(podman, source, since, queue)
     except Exception as error:  # noqa: BLE001 - handed to the reader of the queue, which raises it
         await queue.put(error)
-        return
+    else:
+        await queue.put(None)
+
+
+async def _copy(podman: Podman, source: Source, since: str, queue: Queue) -> None:
+    """Put everything that the container logged into the queue; raises NotReady where podman fails."""
+    argv = podman.argv(logs_argv(source.identifier, tail=None, follow=False, timestamps=True, since=since))
+    process = await proc.start(argv, dies_with_us=True)
     try:
         assert process.stdout is not None
         assert process.stderr is not None
-        _, last = await asyncio.gather(_pump(process.stdout, False, queue), _pump(process.stderr, True, queue))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(process.stdout, False, queue))
+            errors = group.create_task(_pump(process.stderr, True, queue))
         status = await process.wait()
         if status != 0:
-            words = last.decode(errors="replace").strip().splitlines()
-            await queue.put(
-                NotReady(f"podman logs {source.container}: {words[-1] if words else f'exit status {status}'}")
-            )
-        await queue.put(None)
+            words = errors.result().decode(errors="replace").strip().splitlines()
+            raise NotReady(f"podman logs {source.container}: {words[-1] if words else f'exit status {status}'}")
     finally:
         if process.returncode is None:
             with suppress(asyncio.CancelledError):

@@ -15,6 +15,7 @@ from agent.log import fields, logger
 from agent.logs import exits
 from agent.logs.inotify import Inotify
 from agent.logs.sources import Seen
+from agent.tasks import create_guarded_task, died
 from mcp.shared.errors import McpError, NotFound
 
 POLLS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)  # seconds between two questions; the last one for ever
@@ -75,6 +76,7 @@ class Tracker:
         self._asked = False
         self._run: Run | None = None
         self._error: Exception | None = None
+        self._failure: McpError | None = None  # the tracking itself has died
         self._news = asyncio.Event()  # replaced by another one each time it is set
         self._poke = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -88,9 +90,10 @@ class Tracker:
     async def used(self) -> AsyncIterator["Tracker"]:
         """Track while anybody follows."""
         self._users += 1
-        if self._task is None or self._task.done():  # done: it was removed, which somebody slow has yet to hear of
+        if self._task is None or self._task.done():  # removed or dead, of which a slow follower has yet to hear
             self._forget()
-            self._task = asyncio.create_task(self._track())
+            name = f"the tracking of {self._container}"
+            self._task = create_guarded_task(self._track(), name, on_death=lambda _error: self._fail(died(name)))
         try:
             yield self
         finally:
@@ -103,10 +106,12 @@ class Tracker:
     async def first(self, *, patient: bool) -> Run:
         """The present run. Where there is none, waits for one if `patient`, and else raises NotFound.
 
-        Raises also McpError where podman cannot be asked.
+        Raises also McpError where podman cannot be asked, or the tracking has died.
         """
         while self._run is None:
             news = self._news
+            if self._failure is not None:
+                raise self._failure
             if isinstance(self._error, Removed):
                 raise NotFound(f"{self._container} is not deployed on this node any more")
             if self._error is not None and not patient:
@@ -117,9 +122,11 @@ class Tracker:
         return self._run
 
     async def run_after(self, last: Run) -> Run:
-        """The present run, once it is another one than `last`; raises Removed."""
+        """The present run, once it is another one than `last`; raises Removed, and McpError if the tracking dies."""
         while True:
             news = self._news
+            if self._failure is not None:
+                raise self._failure
             if isinstance(self._error, Removed):
                 raise self._error
             if self._run is not None and self._run is not last:
@@ -156,6 +163,16 @@ class Tracker:
         else:
             self._take(seen)
         self._asked = True
+        self._tell()
+
+    def _fail(self, failure: McpError) -> None:
+        """End all followers with an error: nobody would tell them of the end of a run any more."""
+        self._failure = failure
+        if self._run is not None:
+            self._run.over.set()
+        self._tell()
+
+    def _tell(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
@@ -177,7 +194,7 @@ class Tracker:
     def _forget(self) -> None:
         """Know nothing, as at first."""
         self._leave()
-        self._error, self._asked = None, False
+        self._error, self._failure, self._asked = None, None, False
 
     def _leave(self) -> None:
         """Take no more interest in the present run."""

@@ -8,7 +8,7 @@ from agent.logs.segments import Keeper
 from agent.logs.sources import inspect, source_of
 from agent.podman import Podman
 from agent.registry import AsyncRegistry, Registry
-from agent.tasks import wanted
+from agent.tasks import create_guarded_task, wanted
 from mcp.shared.errors import McpError
 
 RESCAN = 30.0  # seconds between two looks at the files that are watched
@@ -27,7 +27,7 @@ class Upkeep:
 
     def started(self, container: str) -> None:
         """A container of ours was started: watch its log from now on."""
-        task = asyncio.create_task(self.watch(container))
+        task = create_guarded_task(self.watch(container), f"the log upkeep of {container}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -1,12 +1,14 @@
 """Many nodes: at once or in waves, each on its own; a wave with a failure is the last one."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from mcp.agent_file import AgentFile, find
 from mcp.config import Node
 from mcp.output import LiveLines
+from mcp.shared.errors import McpError
 from mcp.upgrade.course import Course, Result, Row
 
 AT_ONCE = 20  # connections, each of which sends some 12 MB
@@ -18,13 +20,21 @@ class Files:
     def __init__(self, folder: Path | None) -> None:
         """`folder` is what --from names."""
         self._folder = folder
-        self._found: dict[str, asyncio.Task[AgentFile]] = {}
+        self._found: dict[str, AgentFile | McpError] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find(self, arch: str) -> AgentFile:
         """The file for that architecture; raises NotFound."""
-        if arch not in self._found:
-            self._found[arch] = asyncio.create_task(find(arch, self._folder))
-        return await self._found[arch]
+        async with self._turns[arch]:
+            if arch not in self._found:
+                try:
+                    self._found[arch] = await find(arch, self._folder)
+                except McpError as error:
+                    self._found[arch] = error
+        found = self._found[arch]
+        if isinstance(found, McpError):
+            raise found
+        return found
 
 
 async def run(course: Course, nodes: Sequence[Node], wave: int, lines: LiveLines) -> list[Row]:

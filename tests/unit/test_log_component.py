@@ -13,7 +13,7 @@ from agent.logs.component import ComponentLog, Wanted, parse_cursor
 from agent.logs.inotify import Inotify
 from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
 from agent.logs.tracker import Removed, Tracker
-from mcp.shared.errors import InvalidInput
+from mcp.shared.errors import InvalidInput, McpError
 from tests.unit.test_log_tracker import World, seen
 
 RECORDS = b"".join(b"2026-11-22T10:00:0%d.000000000+00:00 stdout F old %d\n" % (n, n) for n in range(4))
@@ -281,3 +281,21 @@ def test_a_window_that_has_ended_is_not_followed() -> None:
     log = log_of(Logged(), Wanted(Window(until=5), False))
     assert (log.is_over(4), log.is_over(5)) == (False, True)
     assert not log_of(Logged(), Wanted(Window(), False)).is_over(5)
+
+
+def test_a_follower_ends_with_an_error_where_the_tracking_dies() -> None:
+    logged, world = Logged(), World(seen())
+    logged.lines = {"id1": ["one"]}
+    shown: list[str] = []
+
+    async def go() -> None:
+        tracker = Tracker("web-api", world.look, Inotify())
+        async with asyncio.timeout(60):
+            async for piece in log_of(logged, Wanted(Window(), False)).follow(tracker, patient=False):
+                shown.append(piece.batch.data.decode())
+                world.now = KeyError("State")
+                tracker.poke()
+
+    with pytest.raises(McpError, match="the tracking of web-api ended unexpectedly"):
+        asyncio.run(go())
+    assert "".join(shown) == "one\n"

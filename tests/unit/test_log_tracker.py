@@ -13,7 +13,7 @@ from agent.logs.inotify import Inotify
 from agent.logs.model import Source
 from agent.logs.sources import Seen
 from agent.logs.tracker import Removed, Tracker, conmon_descriptor
-from mcp.shared.errors import NotFound, Unavailable
+from mcp.shared.errors import McpError, NotFound, Unavailable
 
 
 def seen(
@@ -185,5 +185,37 @@ def test_a_component_that_is_deployed_anew_is_followed_also_where_a_slow_one_has
             run = await tracker.first(patient=False)
             assert run.seen.source.identifier == "id2"
             assert await slow.run_after(first) is run
+
+    tracked(world, work)
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_tracking_that_dies_at_first_is_an_error_at_once(caplog: pytest.LogCaptureFixture, patient: bool) -> None:
+    world = World(KeyError("State"))  # a bug: podman's answer is not what we thought
+
+    async def work(tracker: Tracker) -> None:
+        with pytest.raises(McpError, match="the tracking of web-api ended unexpectedly; the agent's log has the"):
+            await tracker.first(patient=patient)
+
+    tracked(world, work)
+    assert world.looks == 1
+    assert "Traceback (most recent call last)" in caplog.text
+    assert "KeyError: 'State'" in caplog.text
+
+
+def test_a_tracking_that_dies_later_ends_its_followers_and_another_one_begins_anew() -> None:
+    world = World(seen())
+
+    async def work(tracker: Tracker) -> None:
+        run = await tracker.first(patient=False)
+        waiting = asyncio.ensure_future(tracker.run_after(run))
+        world.now = KeyError("State")
+        tracker.poke()
+        await run.over.wait()  # who reads its log now learns of it
+        with pytest.raises(McpError, match="ended unexpectedly"):
+            await waiting
+        world.now = seen("id2", "two")
+        async with tracker.used():
+            assert (await tracker.first(patient=False)).seen.source.identifier == "id2"
 
     tracked(world, work)
