@@ -285,6 +285,22 @@ def test_checker(command: str) -> None:
     assert done.returncode == 0, f"`python -m {command}` complains:\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.parametrize(
+    ("path", "source", "code"),
+    [
+        ("agent/a.py", "asyncio.create_task(f())", 1),
+        ("mcp/a.py", "asyncio.ensure_future(f())", 1),
+        ("agent/a.py", "asyncio.TaskGroup()", 0),
+        ("agent/tasks.py", "asyncio.create_task(f())", 0),
+    ],
+)
+def test_only_agent_tasks_creates_tasks(path: str, source: str, code: int) -> None:
+    argv = [sys.executable, "-m", "ruff", "check", "--select=TID251", f"--stdin-filename={path}", "-"]
+    text = f"import asyncio\n{source}\n"
+    done = subprocess.run(argv, input=text, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "TID251" in done.stdout) == (code, bool(code)), done.stdout
+
+
 # --- the wire: numbers are for ever ---
 
 RPCS = [

@@ -133,6 +133,24 @@ def test_a_client_that_was_cut_off_within_podman_s_tail_gets_the_rest(podman: Pa
         assert shown(podman, after=batch.end) == streams(data[number + 1 :])
 
 
+@pytest.mark.parametrize(("broken", "kind"), [("_pump", ExceptionGroup), ("logs_argv", KeyError)])
+def test_a_reader_whose_task_dies_ends_with_its_error(
+    podman: Path, monkeypatch: pytest.MonkeyPatch, broken: str, kind: type[Exception]
+) -> None:
+    def fails(*_args: object, **_options: object) -> None:
+        raise KeyError("injected")
+
+    async def read() -> None:
+        async with asyncio.timeout(60):
+            await collect(podman, Reading())
+
+    monkeypatch.setattr(logs, broken, fails)
+    with pytest.raises(kind) as raised:
+        asyncio.run(read())
+    errors = raised.value.exceptions if isinstance(raised.value, ExceptionGroup) else [raised.value]
+    assert [repr(error) for error in errors] == ["KeyError('injected')"]
+
+
 def test_following_podman_says_only_what_is_new(podman: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "AGAIN", 0.01)
 

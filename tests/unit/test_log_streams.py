@@ -14,7 +14,7 @@ from agent.podman import Podman
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 
 
-async def component(name: str, *seconds: int, error: McpError | None = None) -> AsyncGenerator[Piece]:
+async def component(name: str, *seconds: int, error: Exception | None = None) -> AsyncGenerator[Piece]:
     """A component with a line for each of `seconds`, one batch each, that may then fail."""
     source = Source("web", name, f"web-{name}", f"id-{name}", "k8s-file")
     for at, second in enumerate(seconds):
@@ -109,6 +109,16 @@ def test_what_is_wrong_with_the_request_ends_it_at_once() -> None:
     blocks, error = shown(component("a", error=wrong), component("b", 1))
     assert error is wrong
     assert not any(block.notice for block in blocks)
+
+
+def test_a_reader_that_dies_ends_the_merge_at_once() -> None:
+    async def endless() -> AsyncGenerator[Piece]:
+        async for piece in component("b", 1):
+            yield piece
+        await asyncio.sleep(600)
+
+    with pytest.raises(KeyError, match="injected"):
+        shown(component("a", error=KeyError("injected")), endless())
 
 
 def test_a_container_without_a_log_is_said_before_podman_is_asked() -> None:

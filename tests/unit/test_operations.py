@@ -91,6 +91,30 @@ def test_a_client_that_goes_away_does_not_stop_the_work() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(("error", "has_traceback"), [(NotReady("no image"), False), (KeyError("left"), True)])
+def test_a_failure_that_no_client_hears_of_is_logged(
+    caplog: pytest.LogCaptureFixture, error: Exception, has_traceback: bool
+) -> None:
+    async def scene() -> None:
+        operations, goes_on = Operations(), asyncio.Event()
+
+        async def work() -> str:
+            await goes_on.wait()
+            raise error
+
+        task = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", work)))
+        task.cancel()
+        await asyncio.wait({task})
+        goes_on.set()
+        await operations.finish(5)
+        await asyncio.sleep(0)
+
+    play(scene)
+    message = "background task died" if has_traceback else "operation failed"
+    assert [record.getMessage() for record in caplog.records if record.name == "mcp-agent"] == [message]
+    assert ("Traceback" in caplog.text) is has_traceback
+
+
 def test_at_the_end_there_is_a_little_time() -> None:
     async def scene() -> None:
         operations, never, log = Operations(), asyncio.Event(), list[str]()

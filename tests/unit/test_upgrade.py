@@ -15,7 +15,7 @@ from mcp.commands.agent import _deadline
 from mcp.config import Node
 from mcp.output import LiveLines
 from mcp.session import Session
-from mcp.shared.errors import InvalidInput, McpError, Unreachable
+from mcp.shared.errors import InvalidInput, McpError, NotFound, Unreachable
 from mcp.shared.resources import ROOT
 from mcp.shared.version import skew
 from mcp.upgrade import course, waves
@@ -88,6 +88,24 @@ def test_a_file_is_looked_for_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch
 
     assert [file.arch for file in asyncio.run(all_of_them())] == ["amd64", "arm64", "amd64", "amd64"]
     assert asked == ["amd64", "arm64"]
+
+
+def test_a_file_that_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def find(arch: str, folder: Path | None) -> AgentFile:
+        asked.append(arch)
+        await asyncio.sleep(0)
+        raise NotFound(f"no agent for {arch} in {folder}")
+
+    monkeypatch.setattr(waves, "find", find)
+
+    async def all_of_them() -> list[AgentFile | BaseException]:
+        files = waves.Files(Path("dist"))
+        return await asyncio.gather(*(files.find("amd64") for _ in range(3)), return_exceptions=True)
+
+    assert [str(error) for error in asyncio.run(all_of_them())] == ["no agent for amd64 in dist"] * 3
+    assert asked == ["amd64"]
 
 
 @pytest.mark.parametrize(
