@@ -24,6 +24,7 @@ from typing import Self
 
 from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
 from mcp.shared.resources import ROOT
+from tests.waiting import wait_for
 
 AGENT = (sys.executable, "-m", "agent.main")
 CLI = (sys.executable, "-m", "mcp.main")
@@ -327,11 +328,18 @@ def _wait_served(process: "subprocess.Popen[bytes]", log_file: Path, before: int
 
 
 def _wait(condition: Callable[[], bool], process: "subprocess.Popen[bytes]", log_file: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while not condition():
-        text = log_file.read_text(errors="replace")
-        assert process.poll() is None, f"the agent ended with status {process.returncode}:\n{text}"
-        if time.monotonic() > end:
-            process.kill()
-            raise AssertionError(f"the agent does not serve after {START_SECONDS:g} s:\n{text}")
-        time.sleep(0.02)
+    def log() -> str:
+        return log_file.read_text(errors="replace")
+
+    def is_there() -> bool:
+        ended = process.poll() is not None  # asked first: what it wrote at its end counts
+        if condition():
+            return True
+        assert not ended, f"the agent ended with status {process.returncode}:\n{log()}"
+        return False
+
+    try:
+        wait_for(is_there, START_SECONDS, lambda: f"{log()}\nthat it serves")
+    except AssertionError:
+        process.kill()
+        raise

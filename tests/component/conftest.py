@@ -9,7 +9,8 @@ import pytest
 
 from mcp.shared.pki import KeyPair, make_ca
 from tests.agents import Agent, Home, agent_env, make_home
-from tests.component.fakes import FakePodman, wait_for
+from tests.component.fakes import FakePodman
+from tests.waiting import wait_for
 
 
 @dataclass

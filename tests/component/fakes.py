@@ -4,27 +4,19 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.component.processes import command_line, pids
+from tests.waiting import wait_for
 
 SCRIPT = Path(__file__).parent / "fake_podman.py"
 WEB, WEB2 = "localhost/mcp-web:1.0.0", "localhost/mcp-web:2.0.0"
 WORKER, FAIL, BRIEF = "localhost/mcp-worker:1.0.0", "localhost/mcp-fail:1.0.0", "localhost/mcp-brief:1.0.0"
 MISSING = "localhost/mcp-missing:1.0.0"
 IMAGES = {WEB: "web", WEB2: "web", WORKER: "worker", FAIL: "fail", BRIEF: "brief"}
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30.0, what: str = "the condition") -> None:
-    """Poll until `condition` holds; fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not hold within {seconds:g} s"
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

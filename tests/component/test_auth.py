@@ -10,8 +10,8 @@ import pytest
 from mcp.shared.version import VERSION
 from tests.component import h2
 from tests.component.conftest import Rig
-from tests.component.fakes import wait_for
 from tests.component.wire import IMPLEMENTED, METHODS, Metadata, Wire, bearer, connected
+from tests.waiting import wait_for
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 DENIED = grpc.StatusCode.PERMISSION_DENIED

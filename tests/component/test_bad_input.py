@@ -10,7 +10,8 @@ from mcp.shared.pki import KeyPair
 from tests.agents import Cli, Home, Outcome
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import component, route, service
-from tests.component.fakes import WEB, WEB2, wait_for
+from tests.component.fakes import WEB, WEB2
+from tests.waiting import wait_for
 
 DONE, FAILED, USAGE, AUTH, UNREACHABLE = range(5)
 

@@ -10,8 +10,9 @@ import pytest
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import TWO, component, route, service
-from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, WEB2, WORKER, wait_for
+from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, WEB2, WORKER
 from tests.component.wire import connected
+from tests.waiting import wait_for
 
 
 def states(rig: Rig) -> dict[str, str]:

@@ -90,7 +90,7 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     ([*RM, "x"], ""),
     (new("x", MISSING), "image not known"),
     (new("x", WEB, network="nonet"), "unable to find network with name or ID nonet: network not found"),
-    (new("x", WEB, volumes=("/nonexistent:/x",)), "statfs /nonexistent: no such file or directory"),
+    (new("x", WEB, volumes=("/proc/nowhere:/x",)), "statfs /proc/nowhere: no such file or directory"),
     (new("x", WEB, cmd=("nosuch",)), "OCI runtime attempted to invoke a command that was not found"),
     ([*INSPECT, "x"], ""),
     ([*INSPECT, "x", "w"], ""),

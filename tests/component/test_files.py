@@ -21,9 +21,10 @@ from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Agent, Home, Outcome, Wrap, agent_env
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import service
-from tests.component.fakes import FakePodman, wait_for
+from tests.component.fakes import FakePodman
 from tests.component.processes import resident_bytes
 from tests.component.wire import connected, request_for
+from tests.waiting import wait_for
 
 MB = 1_000_000
 CHUNK = 512 * 1024

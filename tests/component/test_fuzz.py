@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.component.conftest import Rig
-from tests.component.fakes import WEB, wait_for
+from tests.component.fakes import WEB
 from tests.component.wire import METHODS, UNIMPLEMENTED, Answer, connected, request_for
+from tests.waiting import wait_for
 
 FIELD = FieldDescriptor
 NASTY = (

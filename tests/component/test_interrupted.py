@@ -8,8 +8,9 @@ from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
-from tests.component.fakes import WEB, WEB2, wait_for
+from tests.component.fakes import WEB, WEB2
 from tests.component.wire import connected
+from tests.waiting import wait_for
 
 LOOK = ["inspect", "--type=container"]
 AFTER = "after"  # what stands behind it has to come before
@@ -32,9 +33,13 @@ NEW = "example.net/app:v2"
 
 
 def crash_at(rig: Rig, argv: list[str], when: str, *command: str) -> None:
-    """Kill the agent while the podman command with `argv` hangs before or after its effect."""
+    """Kill the agent while the podman command with `argv` hangs before or after its effect.
+
+    Each such command hangs, not the first alone: others than the deploy inspect a container that has started, and the
+    deploy must not get past the step while one of theirs is what hangs.
+    """
     at = argv.index(AFTER) if AFTER in argv else len(argv)
-    rig.fake.misbehave("hang", argv[:at], when=when, times=1, after=argv[at + 1 :])
+    rig.fake.misbehave("hang", argv[:at], when=when, after=argv[at + 1 :])
     cli = rig.agent.cli.popen(*command)
     rig.fake.wait_hanging()
     rig.agent.kill()  # what podman does by itself goes on, or ends with the machine

@@ -4,8 +4,9 @@ from agent.kept_log_table import KeptLog
 from agent.registry import Registry
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
-from tests.component.fakes import FAIL, WEB, WEB2, wait_for
+from tests.component.fakes import FAIL, WEB, WEB2
 from tests.component.test_interrupted import crash_at
+from tests.waiting import wait_for
 
 
 def kept(rig: Rig, name: str = "api") -> KeptLog | None:

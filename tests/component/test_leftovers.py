@@ -2,8 +2,9 @@
 
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
-from tests.component.fakes import FAIL, WEB, WEB2, wait_for
+from tests.component.fakes import FAIL, WEB, WEB2
 from tests.component.test_interrupted import crash_at, ok, results, settled
+from tests.waiting import wait_for
 
 
 def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_back(rig: Rig) -> None:

@@ -16,7 +16,6 @@ from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Cli, Home
 from tests.component.conftest import copy_home
 from tests.component.definitions import component, service
-from tests.component.fakes import wait_for
 from tests.component.log_agents import (
     ERR,
     OUT,
@@ -35,6 +34,7 @@ from tests.component.log_agents import (
     timed,
     together,
 )
+from tests.waiting import wait_for
 
 TWO = service("web", component("api"), component("worker"))
 OLD = pb.LogsResponse(data=b"old\n", stream=OUT, component="api")  # as agents of old send them

@@ -11,8 +11,8 @@ import pytest
 
 from tests.component.conftest import Rig
 from tests.component.definitions import TWO
-from tests.component.fakes import wait_for
 from tests.component.wire import connected, request_for
+from tests.waiting import wait_for
 
 OWN = {"PATH", "HOME", "LC_ALL"}  # what tools need; sh adds PWD and the like
 FACTS = {f"MCP_{word}" for word in ["NODE", "SERVICE", "COMPONENT", "KIND", "DESIRED", "OBSERVED", "DETAIL", "SINCE"]}

@@ -5,7 +5,7 @@ import json
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
-from tests.component.fakes import wait_for
+from tests.waiting import wait_for
 
 
 def deploy(rig: Rig, name: str, *components: str) -> None:

@@ -5,7 +5,8 @@ import time
 
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
-from tests.component.fakes import WEB, WEB2, wait_for
+from tests.component.fakes import WEB, WEB2
+from tests.waiting import wait_for
 
 
 def deploy(rig: Rig, name: str, *components: str) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from tests.agents import Agent, agent_env
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
-from tests.component.fakes import FAIL, FakePodman, wait_for
+from tests.component.fakes import FAIL, FakePodman
 from tests.component.processes import command_line
+from tests.waiting import wait_for
 
 SECRET = "correct-horse-battery-staple"
 ENV = f'env = ["PASSWORD={SECRET}", "QUOTED=\'{SECRET}\' # $HOME"]\n'

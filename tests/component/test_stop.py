@@ -10,9 +10,10 @@ import pytest
 from tests.agents import Agent, agent_env, make_home, run_program
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
-from tests.component.fakes import WEB, wait_for
+from tests.component.fakes import WEB
 from tests.component.processes import resident_bytes
 from tests.component.wire import connected, request_for
+from tests.waiting import wait_for
 
 GRACE = 10  # seconds that an agent gives to what is under way; what ends sooner was not waited for
 ATTACHED = "--- web/api: attached to web-api, 1.0.0 ---\n"

@@ -13,7 +13,7 @@ import pytest
 from mcp.shared.pki import KeyPair, make_ca
 from tests.agents import Cli, Outcome, make_home, write_cli_config
 from tests.component.conftest import Rig
-from tests.component.fakes import wait_for
+from tests.waiting import wait_for
 
 
 def s_client(rig: Rig, *options: str) -> "subprocess.CompletedProcess[bytes]":

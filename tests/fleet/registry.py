@@ -5,12 +5,12 @@ import io
 import json
 import subprocess
 import tarfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.waiting import wait_for
 from tools import images
 from tools.nodelib import network
 from tools.nodelib.fleet import Fleet
@@ -34,7 +34,7 @@ def registry(fleet: Fleet, folder: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
-        _wait(f"http://{address}/v2/", folder / "log")
+        wait_for(lambda: _answers(f"http://{address}/v2/"), what=lambda: f"{(folder / 'log').read_text()}\nan answer")
         yield address
     finally:
         server.kill()
@@ -83,12 +83,9 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _wait(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except OSError:
+        return False
+    return True

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from tests.fleet.install import Installed, install
+from tests.waiting import wait_for
 from tools.nodelib.fleet import Fleet
 
 # The first run outlives the deploy, and ends when it is told to; the others fail with 3, 4, 5, …
@@ -44,10 +45,8 @@ def run_of(site: Installed) -> tuple[str, str]:
 
 def fails_again(site: Installed) -> None:
     """Wait until it has failed once more."""
-    before, end = run_of(site)[1], time.monotonic() + 60
-    while run_of(site)[1] == before:
-        assert time.monotonic() < end, site.log()
-        time.sleep(0.05)
+    before = run_of(site)[1]
+    wait_for(lambda: run_of(site)[1] != before, what=lambda: f"{site.log()}\nanother run")
 
 
 def test_a_follower_is_told_with_which_codes_runs_ended(site: Installed) -> None:

@@ -4,15 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mcp.node_account import UID
 from mcp.shared.resources import ROOT
+from tests.waiting import wait_for
 from tools.hostlib.machine import HostError
 from tools.nodelib import cgroups, fleet, network
 from tools.nodelib.fleet import Fleet
@@ -33,13 +32,6 @@ time.sleep(600)
 def page(node: Node) -> bytes:
     body: bytes = urllib.request.urlopen(f"http://{node.address}:8080/", timeout=5).read()
     return body
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def traces(number: int, name: str) -> list[str]:
@@ -97,13 +89,13 @@ def test_a_command_that_fails_says_so(node: Node) -> None:
         node.run(["false", "--x"], user="mcp")
     with pytest.raises(HostError, match="took longer than"):
         node.run(["sleep", "111"], timeout=0.5)
-    eventually(lambda: node.run(["pgrep", "-x", "sleep"], check=False).returncode == 1)
+    wait_for(lambda: node.run(["pgrep", "-x", "sleep"], check=False).returncode == 1)
 
 
 def test_containers_run_as_debian_has_them(node: Node) -> None:
     node.run(WEB, user="mcp")
     try:
-        eventually(lambda: "listening" in node.run(["podman", "logs", "web"], user="mcp").stdout)
+        wait_for(lambda: "listening" in node.run(["podman", "logs", "web"], user="mcp").stdout)
         assert page(node) == b"mcp test image 1.0.0\n"
         info = node.run(["podman", "info", "--format", "{{.Host.LogDriver}} {{.Store.GraphDriverName}}"], user="mcp")
         assert info.stdout.split() == ["journald", "overlay"]

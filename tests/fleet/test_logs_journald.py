@@ -4,13 +4,14 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.fleet.install import UNIT, Installed, install
 from tests.fleet.test_journald import ODD
+from tests.waiting import wait_for
 from tools.nodelib.fleet import Fleet
 
 WORKER = "localhost/mcp-worker:1.0.0"
@@ -22,13 +23,6 @@ NUMBERED = (
     "[ $((n % 500)) -ne 0 ] || sleep 0.1; done; while :; do sleep 0.2; done"
 )
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def limit(site: Installed, setting: str) -> None:
@@ -121,7 +115,7 @@ def test_the_last_lines_of_a_failed_deploy_and_what_is_kept_come_in_order(site: 
 
 def test_it_is_byte_for_byte_what_podman_prints_and_has_windows(site: Installed) -> None:
     deploy(site, "odd", f"{ODD}\necho; exec sleep 100000")
-    eventually(lambda: podman_logs(site, "odd-c0")[0].endswith(b"out 199\nno end\n"), "all is written")
+    wait_for(lambda: podman_logs(site, "odd-c0")[0].endswith(b"out 199\nno end\n"), what="all is written")
     site.node.run(["journalctl", "--sync"])
     expected = podman_logs(site, "odd-c0")
     assert logs(site, "odd") == expected
@@ -146,7 +140,7 @@ def test_a_journal_and_a_file_are_merged_by_time(site: Installed) -> None:
     talk = "sleep {}; for n in 1 2 3 4 5; do echo {} $n; sleep 0.4; done; " + FOREVER
     scripts = talk.format(1, "journal"), talk.format(1.2, "file")
     deploy(site, "both", *scripts, drivers=("journald", "k8s-file"))
-    eventually(lambda: logs(site, "--no-prefix", "both")[0].count(b"\n") == 10, "all lines are there")
+    wait_for(lambda: logs(site, "--no-prefix", "both")[0].count(b"\n") == 10, what="all lines are there")
     rows = [line.split(b" ", 1) for line in logs(site, "-t", "--no-prefix", "both")[0].splitlines()]
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
     assert sorted(row[1] for row in rows if row[1].startswith(b"j")) == [b"journal %d" % n for n in range(1, 6)]
@@ -157,14 +151,16 @@ def test_a_follower_loses_nothing_whatever_happens(site: Installed) -> None:
     deploy(site, "count", NUMBERED)
     with following(site, "count") as follower:
         middle, last = "line 5000\n", f"line {LINES}\n"
-        eventually(lambda: follower.count(middle) == 1, "the first run comes")
+        wait_for(lambda: follower.count(middle) == 1, what="the first run comes")
         site.mcp("restart", "count")
-        eventually(lambda: follower.count(middle) == 2, "the second run comes")
+        wait_for(lambda: follower.count(middle) == 2, what="the second run comes")
         site.mcp("deploy", "--force", "count")
-        eventually(lambda: follower.count(middle) == 3, "the third run comes")
+        wait_for(lambda: follower.count(middle) == 3, what="the third run comes")
         pid = site.pid
         site.node.run(["kill", "-KILL", str(pid)])
-        eventually(lambda: follower.count(last) >= 1 and follower.out[-1] == last, f"all comes: {follower.err}")
+        wait_for(
+            lambda: follower.count(last) >= 1 and follower.out[-1] == last, what=lambda: f"all comes: {follower.err}"
+        )
         time.sleep(1)
         assert site.pid not in (0, pid)
         seen = follower.out.copy()
@@ -180,7 +176,7 @@ def test_a_follower_loses_nothing_whatever_happens(site: Installed) -> None:
 def test_a_line_after_a_silence_comes_at_once(site: Installed) -> None:
     deploy(site, "tick", "while :; do sleep 2.3; echo tick; done")
     with following(site, "-t", "tick") as follower:
-        eventually(lambda: len(follower.out) >= 6, "six lines come")
+        wait_for(lambda: len(follower.out) >= 6, what="six lines come")
         told = [float(line[17:29]) for line in follower.out[:6]]  # the second at which journald got it
     late = sorted((came - second) % 60 for came, second in zip(follower.came, told, strict=False))
     assert late[2] < 0.4, late  # how long it really takes is for bench/journald.py to say
@@ -188,7 +184,7 @@ def test_a_line_after_a_silence_comes_at_once(site: Installed) -> None:
 
 def test_previous_is_what_the_container_before_wrote(site: Installed) -> None:
     deploy(site, "old", "echo former; echo error >&2; " + FOREVER)
-    eventually(lambda: logs(site, "old") == (b"former\n", b"error\n"), "it wrote its lines")
+    wait_for(lambda: logs(site, "old") == (b"former\n", b"error\n"), what="it wrote its lines")
     site.mcp("deploy", "--force", "old")
     assert logs(site, "--previous", "old") == (b"former\n", b"error\n")
 
@@ -198,7 +194,7 @@ def test_what_journald_dropped_is_said(site: Installed) -> None:
     try:
         loud = "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); echo loud $n; done; sleep 2; echo after; "
         deploy(site, "loud", loud + FOREVER)
-        eventually(lambda: logs(site, "loud")[0].endswith(b"after\n"), "it wrote its last line")
+        wait_for(lambda: logs(site, "loud")[0].endswith(b"after\n"), what="it wrote its last line")
         out, err = logs(site, "loud")
         assert 100 <= out.count(b"\n") < 20_000
         assert b"journald, because of its rate limit: Suppressed" in err

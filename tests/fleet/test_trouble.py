@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.fleet import upgrades
 from tests.fleet.install import PORT, Installed, install
 from tests.fleet.upgrades import WEB, Upgrades, make
 from tests.nodes import load_images
+from tests.waiting import wait_for
 from tools.nodelib import fleet as fleets
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
@@ -63,13 +64,6 @@ def troubles(site: Upgrades, node: str, *, code: int = 1) -> dict[str, tuple[str
     }
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.1)
-
-
 # --- podman ---
 
 
@@ -97,7 +91,7 @@ def test_podman_that_hangs(site: Upgrades) -> None:
     finally:
         node.run(["rm", "/usr/local/bin/podman"])
     assert shown(site, 0)[1] == {"twelve": "running", "thirteen": "running"}
-    eventually(lambda: node.run(["pgrep", "-u", "mcp", "-f", "^sleep 600$"], check=False).returncode == 1)
+    wait_for(lambda: node.run(["pgrep", "-u", "mcp", "-f", "^sleep 600$"], check=False).returncode == 1)
 
 
 # --- nodes and agents that are not there ---

@@ -4,7 +4,6 @@ import re
 import signal
 import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from mcp.node_account import UID
 from mcp.shared.resources import ROOT
 from tests.fleet.client import asking
 from tests.fleet.install import UNIT, Installed, install
+from tests.waiting import wait_for
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
@@ -31,13 +31,6 @@ ports = ["8081:8080"]
 cmd = ["web"]
 """
 PORTS = (8080, 8081)  # one of podman's default network, one of a bridge network
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def page(node: Node, port: int) -> bytes:
@@ -75,7 +68,7 @@ def site(request: pytest.FixtureRequest, nodes: Fleet, tmp_path_factory: pytest.
 
 
 def test_after_a_fresh_boot_the_agent_deploys(site: Installed) -> None:
-    eventually(lambda: answers(site.node))
+    wait_for(lambda: answers(site.node))
     assert site.states() == {"site/web": "running", "site/peer": "running"}
 
 
@@ -122,7 +115,7 @@ def test_a_killed_agent_comes_back_and_touches_nothing(site: Installed) -> None:
     before, pid = containers(site.node), site.pid
     with asked_throughout(site.node):
         site.node.run(["kill", "-KILL", str(pid)])
-        eventually(lambda: site.pid not in (0, pid) and site.show("ActiveState") == "active")
+        wait_for(lambda: site.pid not in (0, pid) and site.show("ActiveState") == "active")
         site.mcp("ps")
     assert containers(site.node) == before
 
@@ -139,7 +132,7 @@ def test_an_agent_that_hangs_is_restarted(site: Installed) -> None:
         assert site.pid == pid  # one that does not hang is left alone
         with asked_throughout(site.node):
             site.node.run(["kill", f"-{signal.SIGSTOP.name}", str(pid)])
-            eventually(lambda: site.pid not in (0, pid) and site.show("ActiveState") == "active")
+            wait_for(lambda: site.pid not in (0, pid) and site.show("ActiveState") == "active")
             site.mcp("ps")
         assert containers(site.node) == before
         assert "atchdog timeout" in site.log()
@@ -155,7 +148,7 @@ def test_a_wrong_configuration_is_not_tried_again(site: Installed) -> None:
     site.systemctl("reset-failed", "mcp-agent.service")
     try:
         assert site.node.run(["systemctl", "restart", "mcp-agent.service"], check=False).returncode == 1
-        eventually(lambda: site.show("ActiveState") == "failed")
+        wait_for(lambda: site.show("ActiveState") == "failed")
         assert site.show("ExecMainStatus") == "2"
         assert "colour" in site.log()
     finally:
@@ -175,7 +168,7 @@ def test_after_a_reboot_the_services_are_up_again(site: Installed, graceful: boo
     began = time.monotonic()
     site.node.reboot(graceful=graceful)
     assert time.monotonic() - began < 80  # systemd waits 90 s for what does not end
-    eventually(lambda: answers(site.node))
+    wait_for(lambda: answers(site.node))
     assert site.states() == {"site/web": "running", "site/peer": "running"}
 
 

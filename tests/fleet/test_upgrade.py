@@ -20,7 +20,6 @@ from tests.fleet.upgrades import (
     WEB,
     Upgrades,
     agent_file,
-    eventually,
     is_busy,
     left_behind,
     make,
@@ -28,6 +27,7 @@ from tests.fleet.upgrades import (
 )
 from tests.nodes import load_images
 from tests.roots import Arm64
+from tests.waiting import wait_for
 from tools.hostlib.machine import HostError
 from tools.nodelib import fleet
 from tools.nodelib.fleet import Fleet
@@ -65,7 +65,7 @@ def site(own_nodes: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Upgrades
         (folder / f"services/web-{name}.toml").write_text(WEB.format(node=name))
         done = made.mcp("deploy", f"web-{name}")
         assert done.code == 0, done.stderr
-        eventually(lambda name=name: page(made.node(name)).startswith(b"mcp test image"))  # type: ignore[misc]
+        wait_for(lambda name=name: page(made.node(name)).startswith(b"mcp test image"))  # type: ignore[misc]
     return made
 
 
@@ -239,7 +239,7 @@ def test_a_killed_cli_leaves_a_working_agent(old: Upgrades, step: str, version: 
                 assert line
         upgrade.send_signal(signal.SIGKILL)
         upgrade.communicate(timeout=60)
-        eventually(lambda: not left_behind(ada) and not is_busy(ada), 180)
+        wait_for(lambda: not left_behind(ada) and not is_busy(ada), 180)
     began = step in ("switching", "renamed", "later")
     expected = {NEW if version == NEW and began else OLD, *((NEW,) if step == "copying" and version == NEW else ())}
     assert old.versions()["ada"] in expected
@@ -253,7 +253,7 @@ def test_a_power_cut_in_the_middle_is_brought_to_its_end(old: Upgrades, version:
     renamed(bob)
     bob.reboot()
     _, err = upgrade.communicate(timeout=120)
-    eventually(lambda: not left_behind(bob) and not is_busy(bob), 60)
+    wait_for(lambda: not left_behind(bob) and not is_busy(bob), 60)
     assert f"state={state}\n" in bob.run(["cat", f"{STATE}/result"]).stdout
     assert old.versions()["bob"] == (NEW if version == NEW else OLD)
     assert upgrade.returncode == (0 if version == NEW else 1), err

@@ -1,9 +1,7 @@
 """A fleet to upgrade: nodes with an agent each, two services that a client watches, and files of several agents."""
 
 import hashlib
-import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +12,7 @@ from tests.agents import SYSTEM_PATH, Cli, Outcome
 from tests.fleet.client import asking
 from tests.fleet.install import PORT, install
 from tests.fleet.operator import WRAPPER
+from tests.waiting import wait_for
 from tests.zipapps import OWN_ARCH, PYTHON, built, forged
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
@@ -43,14 +42,6 @@ def agent_file(folder: Path, version: str, arch: str = OWN_ARCH, **modules: str)
 def page(node: Node) -> bytes:
     body: bytes = urllib.request.urlopen(f"http://{node.address}:8080/", timeout=5).read()
     return body
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 90) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 @dataclass
@@ -85,7 +76,7 @@ class Upgrades:
         old = (self.agents[OLD] / "mcp-agent.pyz").read_bytes()
         for name in names:
             node = self.node(name)
-            eventually(lambda node=node: not is_busy(node))  # type: ignore[misc]
+            wait_for(lambda node=node: not is_busy(node))  # type: ignore[misc]
             node.run(["sh", "-c", f"systemctl stop mcp-agent; rm -rf {AGENT}.prev {AGENT}.new {STATE}"])
             node.write(AGENT, old, owner="mcp", mode=0o755)
             node.run(["sh", "-c", "systemctl reset-failed mcp-agent; systemctl start mcp-agent"])

@@ -16,12 +16,13 @@ import grpc
 import pytest
 
 from tests.agents import Agent, Cli, Home, Outcome, agent_env, make_home, run_program
-from tests.component.fakes import FakePodman, wait_for
+from tests.component.fakes import FakePodman
 from tests.component.processes import command_line
 from tests.component.wire import METHODS, bearer, connected
 from tests.platform import mcias as stand_ins
 from tests.platform.conftest import Authority
 from tests.platform.mcias import MciasStandIn
+from tests.waiting import wait_for
 
 DONE, FAILED, USAGE, AUTH, UNREACHABLE = range(5)
 PASSWORD = "correct horse"

@@ -5,9 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,17 +13,10 @@ import pytest
 from mcp.shared.resources import ROOT
 from tests.component.processes import free_port
 from tests.roots import Arm64, Root
+from tests.waiting import wait_for
 from tools import images
 from tools.hostlib import account, private
 from tools.hostlib.private import Private
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Poll until it holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds:g} s"
-        time.sleep(0.05)
 
 
 def fetch(port: int) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.agents import Agent
-from tests.component.fakes import wait_for
 from tests.component.processes import children, free_port
 from tests.stage import folder_of, start_agent
+from tests.waiting import wait_for
 from tools.hostlib.private import Private
 
 WORKER = "localhost/mcp-worker:1.0.0"

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from tests.agents import Agent, Home, make_home
 from tests.stage import AGENT_FILE, CLI_FILE, folder_of
+from tests.waiting import wait_for
 from tests.zipapps import PYTHON
 from tools.hostlib.private import Private
 
@@ -39,13 +40,6 @@ def watcher(rootless: Private) -> Iterator[Agent]:
         cli = rootless.argv(["env", f"HOME={rootless.home}", PYTHON, "-I", str(folder / CLI_FILE)])
         with Agent.start(home, env=dict(rootless.env), cli_command=cli) as agent:
             yield agent
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.1)
 
 
 def alerts(agent: Agent) -> list[dict[str, str]]:

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.agents import Agent, Home
 from tests.stage import folder_of, start_agent
+from tests.waiting import wait_for
 from tools import images
 from tools.hostlib import private
 from tools.hostlib.private import Private
@@ -63,13 +64,6 @@ def lives(podman: Private) -> dict[str, tuple[str, str, str]]:
 def running(podman: Private) -> set[str]:
     """The containers that run."""
     return {name for name, (_, state, _) in lives(podman).items() if state == "running"}
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.2)
 
 
 @pytest.fixture

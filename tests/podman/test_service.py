@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from tests.agents import Agent, Outcome
 from tests.component.processes import free_port
 from tests.stage import start_agent
+from tests.waiting import wait_for
 from tools import images
 from tools.hostlib.private import Private
 
@@ -295,13 +296,6 @@ def open_logs(agent: Agent) -> list[str]:
         with suppress(FileNotFoundError):  # closed meanwhile
             found.append(str(file.readlink()))
     return [file for file in found if "/ctr.log" in file]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def test_containers_outlive_the_agent_and_are_found_again(rootless: Private, agent: Agent) -> None:
