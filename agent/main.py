@@ -63,7 +63,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     token.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"default: {DEFAULT_PATH}")
     token.set_defaults(run=_token)
     if "token" in argv:
-        from agent import tokens
+        from agent.admin import tokens
 
         tokens.add_arguments(token)
 
@@ -76,7 +76,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     cert = commands.add_parser("cert", help="make and check certificates")
     cert.set_defaults(run=_cert)
     if "cert" in argv:
-        from agent import certs
+        from agent.admin import certs
 
         certs.add_arguments(cert)
 
@@ -99,8 +99,8 @@ def _server(args: argparse.Namespace) -> int:
 
 
 def _dev(args: argparse.Namespace) -> int:
-    from agent import dev
-    from agent.lock import refuse_if_held
+    from agent.admin import dev
+    from agent.daemon.lock import refuse_if_held
 
     folder = args.state or dev.default_folder()
     refuse_if_held(folder / "mcp.db")  # before anything is written that the other one uses
@@ -122,7 +122,7 @@ def _serve(config: "AgentConfig", ready: Callable[[str], None]) -> int:
     import asyncio
 
     from agent import log
-    from agent.server import serve
+    from agent.daemon.server import serve
 
     log.setup(config.log_level)
     asyncio.run(serve(config, ready))
@@ -130,7 +130,8 @@ def _serve(config: "AgentConfig", ready: Callable[[str], None]) -> int:
 
 
 def _token(args: argparse.Namespace) -> int:
-    from agent import config, tokens
+    from agent import config
+    from agent.admin import tokens
 
     settings = config.load(args.config)
     if settings.mcias is not None and args.token_command == "add":  # noqa: S105 - a command
@@ -143,14 +144,14 @@ def _token(args: argparse.Namespace) -> int:
 
 def _snapshot(args: argparse.Namespace) -> int:
     from agent import config
-    from agent.snapshot import snapshot
+    from agent.store.snapshot import snapshot
 
     snapshot(config.load(args.config).database, args.file, force=args.force)
     return EXIT_DONE
 
 
 def _cert(args: argparse.Namespace) -> int:
-    from agent import certs
+    from agent.admin import certs
 
     return certs.run(args)
 

@@ -90,7 +90,7 @@ class DaemonTasks:
             self._stopping.set()
 
 
-def wanted() -> bool:
+def not_cancelled() -> bool:
     """Whether the task that asks has not been cancelled.
 
     A loop that outlives its errors has to ask: where a child of `asyncio.gather` fails in the very moment of the

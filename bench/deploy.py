@@ -11,10 +11,10 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
+from agent.admin.pki import make_ca, make_server_certificate
 from bench.run import DIST, PYTHON
-from mcp.client import Agent
-from mcp.config import Node
-from mcp.shared.pki import make_ca, make_server_certificate
+from mcp.client.agent import AgentClient
+from mcp.config.configuration import Node
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from tools import images
 from tools.hostlib import private
@@ -52,7 +52,7 @@ def main() -> None:
         print(f"  {name}: {peer:.0f} ms; ratio {ratio:.2f}")
 
 
-def start(podman: Private) -> tuple["subprocess.Popen[bytes]", Agent]:
+def start(podman: Private) -> tuple["subprocess.Popen[bytes]", AgentClient]:
     """`mcp-agent server` of the built zipapp, with a settle time of 0, and a client for it."""
     folder = podman.home / "bench"
     folder.mkdir()
@@ -79,7 +79,7 @@ def start(podman: Private) -> tuple["subprocess.Popen[bytes]", Agent]:
     while "msg=serving" not in log.read_text():
         time.sleep(0.05)
     address = log.read_text().partition("msg=serving address=")[2].split()[0]
-    return agent, Agent(Node("bench", address), ca.certificate, added.stdout.strip())
+    return agent, AgentClient(Node("bench", address), ca.certificate, added.stdout.strip())
 
 
 def podman_calls(image: str) -> list[list[str]]:

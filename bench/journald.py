@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.logs import journal_child
+from agent.logs.journald import worker
 from bench.logs import LINES, TEXT, percentile
 from bench.run import processor_ticks
 from tests.fleet.install import Installed, install
@@ -158,7 +158,7 @@ def processes(site: Installed) -> Iterator[tuple[str, int]]:
             continue  # it ended
         if b"mcp-agent\0server" in words:
             yield "agent", int(folder.name)
-        elif journal_child.__name__.encode() in words:
+        elif worker.__name__.encode() in words:
             yield "its child", int(folder.name)
 
 

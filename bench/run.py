@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcp.client import Agent
-from mcp.config import Node
+from mcp.client.agent import AgentClient
+from mcp.config.configuration import Node
 from mcp.shared.resources import ROOT
 from tools.hostlib import private
 from tools.hostlib.private import Private
@@ -131,7 +131,7 @@ def agent_cost(setting: Setting) -> None:
     address = (setting.folder / "state/cli/mcp.toml").read_text().rpartition('address = "')[2].split('"')[0]
     ca, token = (setting.folder / "state/ca.pem").read_bytes(), (setting.folder / "state/cli/token").read_text().strip()
     started = time.perf_counter()
-    with Agent(Node("dev", address), ca, token) as client:
+    with AgentClient(Node("dev", address), ca, token) as client:
         for _ in range(CALLS):
             client.live_check()
     each = (time.perf_counter() - started) / CALLS

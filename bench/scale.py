@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.config import MonitorConfig
-from agent.event_log import EventLog
-from agent.monitor import Monitor
-from agent.observe import observe
-from agent.operations import Operations
-from agent.podman import Container, Podman, parse_containers
-from agent.registry import AsyncRegistry, Registry
-from agent.status import service_status, services_info
+from agent.monitor.event_log import EventLog
+from agent.monitor.loop import Monitor
+from agent.monitor.state import observe
+from agent.podman.client import Container, Podman, parse_containers
+from agent.rpc.status import service_status, services_info
+from agent.services.operations import Operations
+from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared import proc
 from mcp.shared.spec import ComponentSpec
 from tools import images

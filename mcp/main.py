@@ -85,7 +85,7 @@ COMPLETE = "__complete"  # what completion scripts call
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; expected failures are one line on stderr and a documented exit status."""
-    from mcp import output
+    from mcp.terminal import output
 
     streams.replace_closed_streams()
     try:
@@ -119,7 +119,7 @@ def _goes_on(args: argparse.Namespace) -> str:
 
 def _run(argv: list[str]) -> int:
     if argv[:1] == [COMPLETE]:
-        from mcp import complete
+        from mcp.completion import complete
 
         return complete.run(argv[1:], parser_for)
     if not argv and sys.stderr.isatty():
@@ -129,7 +129,7 @@ def _run(argv: list[str]) -> int:
     try:
         return _run_command(args)
     except KeyboardInterrupt:
-        from mcp import output
+        from mcp.terminal import output
 
         if note := _goes_on(args):
             output.note(f"mcp: interrupted; {note}")
@@ -145,8 +145,8 @@ def _run_command(args: argparse.Namespace) -> int:
 
 
 def _run_in_session(module: Any, args: argparse.Namespace) -> Any:
-    from mcp import output
-    from mcp.session import Session
+    from mcp.client.session import Session
+    from mcp.terminal import output
 
     try:
         return module.run(Session(args.config, may_be_new=getattr(args, "node_command", "") == "add"), args)
@@ -221,7 +221,7 @@ def _module(command: str) -> Any:
 
 
 def _version(as_json: bool) -> int:
-    from mcp import output
+    from mcp.terminal import output
 
     if as_json:
         from mcp.shared.version import details

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
+from agent.admin.pki import KeyPair, make_ca, make_server_certificate
 from mcp.shared.resources import ROOT
 from tests.waiting import wait_for
 

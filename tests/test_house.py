@@ -18,14 +18,14 @@ from proto.mcp.v1 import mcp_pb2 as pb
 GENERATED = ("mcp_pb2.py", "mcp_pb2_grpc.py")
 FILE_LIMIT = 400  # lines of one module
 
-KNOW_GRPC = {"agent/server.py", "agent/servicer.py", "agent/interceptor.py", "mcp/client.py"}
+KNOW_GRPC = {"agent/daemon/server.py", "agent/rpc/servicer.py", "agent/rpc/interceptor.py", "mcp/client/agent.py"}
 KNOW_SQL = {
-    *("agent/database.py", "agent/migrations.py", "agent/snapshot.py"),
-    *("agent/component_table.py", "agent/event_table.py", "agent/history_table.py", "agent/token_table.py"),
-    "agent/kept_log_table.py",
+    *("agent/store/database.py", "agent/store/schema.py", "agent/store/snapshot.py"),
+    *("agent/store/components.py", "agent/store/events.py", "agent/store/deploys.py", "agent/store/tokens.py"),
+    "agent/store/previous_logs.py",
 }
 STARTS_PROCESSES = {"mcp/shared/proc.py"}
-PRINTS = {"mcp/output.py", "mcp/main.py", "mcp/shared/cli.py", "mcp/shared/streams.py"}
+PRINTS = {"mcp/terminal/output.py", "mcp/main.py", "mcp/shared/cli.py", "mcp/shared/streams.py"}
 SHARED_BY_COMMANDS = {f"mcp.commands.{name}" for name in ("arguments", "changes", "components", "results")}
 NO_DOCSTRING = {"deploy/zipapp/__main__.py"}  # begins with comments: it must parse under any Python
 
@@ -64,7 +64,7 @@ def modules() -> tuple[Module, ...]:
 
 
 def imports(one: Module) -> Iterator[Finding]:
-    """What a file imports, with dots: `from mcp import output` is mcp.output, `from a.b import C` a.b.C."""
+    """What a file imports, with dots: `from mcp.terminal import output` is mcp.output, `from a.b import C` a.b.C."""
     for node in ast.walk(one.tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -167,7 +167,7 @@ def every_module_says_what_it_is(one: Module) -> Iterator[Finding]:
 
 
 def what_is_public_says_what_it_does(one: Module) -> Iterator[Finding]:
-    if program(one) in ("mcp", "agent") and one.path != "agent/servicer.py":  # its RPCs are described in mcp.proto
+    if program(one) in ("mcp", "agent") and one.path != "agent/rpc/servicer.py":  # its RPCs are described in mcp.proto
         yield from (
             (node.lineno, node.name)
             for node in public(one.tree.body)
@@ -210,7 +210,7 @@ RULES: dict[str, Rule] = {
     "only mcp/shared/proc.py starts processes": only_proc_starts_processes,
     "only client, server, servicer and interceptor know gRPC": only_four_files_know_grpc,
     "only registry and migrations know SQL": only_the_registry_knows_sql,
-    "only mcp/output.py prints": only_output_prints,
+    "only mcp/terminal/output.py prints": only_output_prints,
     "no shell strings": no_shell,
     "every module has a docstring": every_module_says_what_it_is,
     "everything public has a docstring": what_is_public_says_what_it_does,
@@ -231,12 +231,12 @@ def test_all_files_are_looked_at() -> None:
 
 
 BREACHES = [
-    (agent_uses_only_mcp_shared, "agent/a.py", "from mcp import config"),
+    (agent_uses_only_mcp_shared, "agent/a.py", "from mcp.config import configuration"),
     (agent_uses_only_mcp_shared, "agent/a.py", "import mcp.output"),
-    (agent_uses_only_mcp_shared, "agent/a.py", "def f():\n    from mcp.client import Agent"),
+    (agent_uses_only_mcp_shared, "agent/a.py", "def f():\n    from mcp.client.agent import AgentClient"),
     (mcp_never_uses_agent, "mcp/a.py", "from agent.names import x"),
     (mcp_never_uses_agent, "mcp/shared/a.py", "import agent"),
-    (shared_stands_on_its_own, "mcp/shared/a.py", "from mcp.config import Config"),
+    (shared_stands_on_its_own, "mcp/shared/a.py", "from mcp.config.configuration import Config"),
     (programs_use_no_tools, "mcp/a.py", "from tools import images"),
     (commands_do_not_use_each_other, "mcp/commands/a.py", "from mcp.commands.ps import run"),
     (commands_do_not_use_each_other, "mcp/commands/a.py", "from mcp.commands import arguments, ps"),
@@ -245,10 +245,10 @@ BREACHES = [
     (only_proc_starts_processes, "agent/a.py", "import os\nos.system('x')"),
     (only_proc_starts_processes, "mcp/a.py", "import os\nos.fork()"),
     (only_proc_starts_processes, "mcp/a.py", "import asyncio\nasyncio.create_subprocess_exec('x')"),
-    (only_four_files_know_grpc, "agent/auth.py", "import grpc.aio"),
-    (only_four_files_know_grpc, "mcp/fleet.py", "from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc"),
-    (only_the_registry_knows_sql, "agent/auth.py", "import sqlite3"),
-    (only_the_registry_knows_sql, "agent/auth.py", "x = 'SELECT a\\n FROM b'"),
+    (only_four_files_know_grpc, "agent/auth/backends.py", "import grpc.aio"),
+    (only_four_files_know_grpc, "mcp/client/fleet.py", "from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc"),
+    (only_the_registry_knows_sql, "agent/auth/backends.py", "import sqlite3"),
+    (only_the_registry_knows_sql, "agent/auth/backends.py", "x = 'SELECT a\\n FROM b'"),
     (only_output_prints, "mcp/a.py", "print('x')"),
     (only_output_prints, "mcp/commands/a.py", "import sys\nsys.stderr.write('x')"),
     (no_shell, "tools/a.py", "import subprocess\nsubprocess.run('x', shell=True)"),

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from agent.kept_log_table import KeptLog
-from agent.logs.kept import KeptReader, kept_source, what_is_left
-from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
-from agent.logs.tracker import Removed, Run, Tracker
+from agent.logs.follow import Removed, Run, Tracker
+from agent.logs.model import Batch, LogReader, LogSource, Piece, Position, Reading, Window
+from agent.logs.previous import PreviousLogReader, kept_source, what_is_left
+from agent.store.previous_logs import PreviousLog
 from mcp.shared.errors import InvalidInput
 
 NOWHERE = Position("")
@@ -20,7 +20,7 @@ GONE = 3.0  # seconds after which a container whose end nobody saw is said to be
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ComponentQuery:
     """What a call wants of a component: `cursor` is where an earlier call broke off, or empty."""
 
     window: Window
@@ -33,9 +33,9 @@ class ComponentLog:
 
     def __init__(
         self,
-        wanted: Wanted,
-        readers: Callable[[Reader | Source], Reader],
-        kept: Callable[[], Awaitable[KeptLog | None]],
+        wanted: ComponentQuery,
+        readers: Callable[[LogReader | LogSource], LogReader],
+        kept: Callable[[], Awaitable[PreviousLog | None]],
     ) -> None:
         """`readers` gives the reader for a source, or wraps another one; `kept` what is left of a former container."""
         self._wanted = wanted
@@ -48,7 +48,7 @@ class ComponentLog:
         until = self._wanted.window.until
         return until is not None and until <= now
 
-    async def once(self, source: Source) -> AsyncGenerator[Piece]:
+    async def once(self, source: LogSource) -> AsyncGenerator[Piece]:
         """What the container has logged up to now."""
         async with aclosing(self._resume(source)) as pieces:
             async for piece in pieces:
@@ -57,10 +57,10 @@ class ComponentLog:
             async for piece in pieces:
                 yield piece
 
-    async def previous(self, kept: KeptLog, service: str, component: str) -> AsyncGenerator[Piece]:
+    async def previous(self, kept: PreviousLog, service: str, component: str) -> AsyncGenerator[Piece]:
         """What was kept of the container before the present one."""
         source = kept_source(kept, service, component)
-        async with aclosing(self._read(source, self._readers(KeptReader(kept)))) as pieces:
+        async with aclosing(self._read(source, self._readers(PreviousLogReader(kept)))) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -139,13 +139,13 @@ class ComponentLog:
         self._reading = Reading(window, self._wanted.timed)
         return f"replaced by {following.seen.version or following.seen.source.identifier[:12]}"
 
-    async def _read(self, source: Source, reader: Reader) -> AsyncGenerator[Piece]:
+    async def _read(self, source: LogSource, reader: LogReader) -> AsyncGenerator[Piece]:
         async with aclosing(reader.read(source, self._reading)) as batches:
             async for batch in batches:
                 self._reading = replace(self._reading, after=batch.end)
                 yield Piece(source, batch)
 
-    async def _resume(self, source: Source) -> AsyncGenerator[Piece]:
+    async def _resume(self, source: LogSource) -> AsyncGenerator[Piece]:
         """Make ready to go on at the cursor; what is left of its container, if it is not the present one, comes now."""
         if not self._wanted.cursor:
             return
@@ -170,7 +170,7 @@ class ComponentLog:
             yield self._notice(source, "replaced")
         self._reading = Reading(window, self._wanted.timed)
 
-    def _notice(self, source: Source, what: str) -> Piece:
+    def _notice(self, source: LogSource, what: str) -> Piece:
         """Something that happened to the component, while there is nothing more for now."""
         text = f"{source.service}/{source.component}: {what}"
         place = self._reading.after or NOWHERE

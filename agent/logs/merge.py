@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 from itertools import accumulate
 
-from agent.logs.model import TIME_WIDTH, Batch, LogsNowhere, Piece, Position, Source
+from agent.logs.model import TIME_WIDTH, Batch, LogsNowhere, LogSource, Piece, Position
 from agent.tasks import create_guarded_task
 from mcp.shared.errors import NotReady, Unavailable
 
@@ -25,25 +25,25 @@ BLOCK = 256 * 1024  # bytes of a block that is passed on even though there is mo
 
 
 @dataclass(slots=True)
-class Block:
+class LogBlock:
     """Consecutive bytes of `data` come from `parts`: (source, whether it is stderr, length).
 
     `cursors` has, for the (service, component) of each part, the place after it.
     """
 
     data: bytes = b""
-    parts: list[tuple[Source, bool, int]] = field(default_factory=list)
+    parts: list[tuple[LogSource, bool, int]] = field(default_factory=list)
     cursors: dict[tuple[str, str], str] = field(default_factory=dict)
     notice: str = ""
     caught_up: bool = False
 
 
-def cursor(source: Source, position: Position) -> str:
+def cursor(source: LogSource, position: Position) -> str:
     """A place in the log of a component: which container, and where in its log."""
     return f"{source.identifier}/{position}"
 
 
-async def single(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Block]:
+async def single(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[LogBlock]:
     """The log of one component, as it comes."""
     told = False
     async with aclosing(pieces):
@@ -52,7 +52,7 @@ async def single(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Block]:
             caught_up = batch.caught_up and not told
             told = told or caught_up
             if batch.data or batch.notice or caught_up:
-                yield Block(
+                yield LogBlock(
                     data=batch.data,
                     parts=[(source, is_stderr, length) for length, is_stderr in batch.runs],
                     cursors={(source.service, source.component): cursor(source, batch.end)},
@@ -63,7 +63,7 @@ async def single(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Block]:
 
 async def merged(
     inputs: Sequence[AsyncGenerator[Piece]], names: Sequence[str], *, timed: bool
-) -> AsyncGenerator[Block]:
+) -> AsyncGenerator[LogBlock]:
     """The logs of several components, whose readings must be timed; `timed`: keep the times in front of the lines.
 
     One that cannot be read is a notice, with its name in front, and the others go on; at the end its error is raised.
@@ -189,11 +189,11 @@ class _Output:
 
     def __init__(self) -> None:
         self.size = 0
-        self.places: dict[tuple[str, str], tuple[Source, Position]] = {}
+        self.places: dict[tuple[str, str], tuple[LogSource, Position]] = {}
         self._texts: list[bytes] = []
-        self._parts: list[tuple[Source, bool, int]] = []
+        self._parts: list[tuple[LogSource, bool, int]] = []
 
-    def add(self, source: Source, is_stderr: bool, text: bytes) -> None:
+    def add(self, source: LogSource, is_stderr: bool, text: bytes) -> None:
         self._texts.append(text)
         self.size += len(text)
         if self._parts and self._parts[-1][0] is source and self._parts[-1][1] is is_stderr:
@@ -201,9 +201,9 @@ class _Output:
         else:
             self._parts.append((source, is_stderr, len(text)))
 
-    def flush(self) -> Block:
+    def flush(self) -> LogBlock:
         cursors = {key: cursor(*place) for key, place in self.places.items()}
-        block = Block(b"".join(self._texts), self._parts, cursors)
+        block = LogBlock(b"".join(self._texts), self._parts, cursors)
         self.size, self.places, self._texts, self._parts = 0, {}, [], []
         return block
 
@@ -217,7 +217,7 @@ class _Merge:
         self._failures: list[Exception] = []
         self._error: Exception | None = None  # ends it all
 
-    async def blocks(self) -> AsyncGenerator[Block]:
+    async def blocks(self) -> AsyncGenerator[LogBlock]:
         while True:
             self._wake.clear()  # before we look: also what happens while a client takes a block is to wake us
             for each in self._inputs:
@@ -244,21 +244,21 @@ class _Merge:
             if not self._told and not heads and not self._awaited():
                 self._told = True
                 # the places of the silent ones, too: what they log while a connection is lost is not to be missed
-                yield Block(cursors=dict(each.place for each in self._inputs if each.place), caught_up=True)
+                yield LogBlock(cursors=dict(each.place for each in self._inputs if each.place), caught_up=True)
             await self._sleep()
 
-    def _loaded(self, each: _Input) -> "list[Block]":
+    def _loaded(self, each: _Input) -> "list[LogBlock]":
         """Load an input that has no lines; returns what it has to say besides."""
         notices = []
         while not each.has_lines and each.queue:
             piece = each.load()
             if piece.batch.notice:
-                notices.append(Block(notice=piece.batch.notice))
+                notices.append(LogBlock(notice=piece.batch.notice))
         if each.error is not None and not each.has_lines:
             error, each.error = each.error, None
             self._failures.append(error)
             if isinstance(error, (NotReady, Unavailable)) and len(self._failures) < len(self._inputs):
-                notices.append(Block(notice=f"{each.name}: {error}"))
+                notices.append(LogBlock(notice=f"{each.name}: {error}"))
             else:  # no trouble of this one alone
                 self._error = error
         return notices

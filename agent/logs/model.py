@@ -26,7 +26,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Source:
+class LogSource:
     """A container that logs; `identifier` is its full id, `path` the file of the k8s-file driver."""
 
     service: str
@@ -83,7 +83,7 @@ class Batch:
 class Piece:
     """A batch of a source."""
 
-    source: Source
+    source: LogSource
     batch: Batch
 
 
@@ -107,10 +107,10 @@ class LogsNowhere(NotReady):
     """A container that was told to log nowhere: beside others that is no error."""
 
 
-class Reader(Protocol):
+class LogReader(Protocol):
     """Reads the logs of containers with one driver."""
 
-    def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
+    def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
         """The lines of a source, in batches of at most about LINE_LIMIT bytes; the first with `caught_up` comes soon.
 
         Raises NotReady or Unavailable with what to do where the log cannot be read. Closing the iterator ends

@@ -9,9 +9,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.logs.model import LINE_LIMIT, Batch, Position, Reading, Source
-from agent.podman import Podman
-from agent.podman_argv import logs_argv
+from agent.logs.model import LINE_LIMIT, Batch, LogSource, Position, Reading
+from agent.podman.argv import logs_argv
+from agent.podman.client import Podman
 from agent.tasks import create_guarded_task
 from mcp.shared import proc
 from mcp.shared.errors import InvalidInput, NotReady
@@ -24,17 +24,17 @@ QUEUE = 4  # blocks that wait for a slow client; then podman waits too
 
 
 @dataclass(frozen=True)
-class Block:
+class TimedBlock:
     """Whole lines of one stream, or a part of a very long one."""
 
     is_stderr: bool
     data: bytes
 
 
-Queue = asyncio.Queue[Block | BaseException | None]
+Queue = asyncio.Queue[TimedBlock | BaseException | None]
 
 
-async def read(podman: Podman, source: Source, since: str) -> AsyncGenerator[Block]:
+async def read(podman: Podman, source: LogSource, since: str) -> AsyncGenerator[TimedBlock]:
     """What podman says that a source logged since an RFC 3339 time (or ever, where empty), with times.
 
     Each stream is in its own order. Raises NotReady with podman's last words where it fails. Closing the iterator
@@ -52,7 +52,7 @@ async def read(podman: Podman, source: Source, since: str) -> AsyncGenerator[Blo
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _run(podman: Podman, source: Source, since: str, queue: Queue) -> None:
+async def _run(podman: Podman, source: LogSource, since: str, queue: Queue) -> None:
     """Put everything that the container logged into the queue, then None, or the error that ended it."""
     try:
         await _copy(podman, source, since, queue)
@@ -62,7 +62,7 @@ async def _run(podman: Podman, source: Source, since: str, queue: Queue) -> None
         await queue.put(None)
 
 
-async def _copy(podman: Podman, source: Source, since: str, queue: Queue) -> None:
+async def _copy(podman: Podman, source: LogSource, since: str, queue: Queue) -> None:
     """Put everything that the container logged into the queue; raises NotReady where podman fails."""
     argv = podman.argv(logs_argv(source.identifier, tail=None, follow=False, timestamps=True, since=since))
     process = await proc.start(argv, dies_with_us=True)
@@ -91,10 +91,10 @@ async def _pump(stream: asyncio.StreamReader, is_stderr: bool, queue: Queue) -> 
             block, rest = rest, b""
         if block or newline:
             last = block + newline
-            await queue.put(Block(is_stderr, last))
+            await queue.put(TimedBlock(is_stderr, last))
     if rest:
         last = rest
-        await queue.put(Block(is_stderr, rest))
+        await queue.put(TimedBlock(is_stderr, rest))
     return last
 
 
@@ -110,7 +110,7 @@ class PodmanReader:
         """`podman` runs the command."""
         self._podman = podman
 
-    async def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
+    async def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
         """See model.Reader. Raises also InvalidInput where `after` is none of its places."""
         progress = _Progress(reading)
         ended = False
@@ -136,7 +136,7 @@ At = tuple[int, int]  # the time of a stream's last line, and how many of its li
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _KeptLines:
     """A line of a tail; its stream stands at `before` in front of it, and at `after` behind it."""
 
     time: int
@@ -154,7 +154,7 @@ class _Progress:
         window = reading.window
         count = window.tail
         # podman's streams come side by side: which lines are the last ones shows when both have ended
-        self._tail = (deque[_Kept](maxlen=count), deque[_Kept](maxlen=count)) if count is not None else None
+        self._tail = (deque[_KeptLines](maxlen=count), deque[_KeptLines](maxlen=count)) if count is not None else None
         self._at: list[At] = [(window.since or 0, 0), (window.since or 0, 0)]
         self._known = [0, 0]  # lines of that time that podman says once more
         self._skip = [0, 0]
@@ -196,7 +196,7 @@ class _Progress:
         end = Position(self._place(False), self._skip[False])
         yield Batch(b"", [], end, end, caught_up=True)
 
-    def _say_tail(self, lines: Sequence[_Kept]) -> Iterator[Batch]:
+    def _say_tail(self, lines: Sequence[_KeptLines]) -> Iterator[Batch]:
         """The lines of a tail in batches, each with its own positions: a client that is cut off goes on within it."""
         ended = self._at.copy()
         for each in reversed(lines):
@@ -213,7 +213,7 @@ class _Progress:
                 held, size = [], 0
         self._at = ended
 
-    def _new(self, is_stderr: bool, data: bytes) -> Iterator[_Kept]:
+    def _new(self, is_stderr: bool, data: bytes) -> Iterator[_KeptLines]:
         """Lines that were not read before."""
         window = self._reading.window
         for line in _lines(data):
@@ -232,7 +232,7 @@ class _Progress:
             elif window.until is None or time < window.until:
                 text = line[stamp.end() :] if stamp else line
                 shown = _text(time).encode() + b" " + text if self._reading.timed and stamp else text
-                yield _Kept(time, is_stderr, shown, (last, count), self._at[is_stderr])
+                yield _KeptLines(time, is_stderr, shown, (last, count), self._at[is_stderr])
 
     def _batch(self, data: bytes, is_stderr: bool, begin: Position) -> Batch:
         return Batch(data, [(len(data), is_stderr)], begin, Position(self._place(is_stderr), self._skip[is_stderr]))

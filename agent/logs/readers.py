@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from agent.logs.inotify import Inotify
-from agent.logs.journald import JournaldReader
-from agent.logs.k8s_file import K8sFile
-from agent.logs.model import LogsNowhere, Reader, Source
+from agent.logs.journald.reader import JournaldReader
+from agent.logs.k8s_file.reader import K8sFile
+from agent.logs.model import LogReader, LogsNowhere, LogSource
 from agent.logs.podman_logs import PodmanReader
-from agent.podman import Podman
+from agent.podman.client import Podman
 
-Wrap = Callable[[Reader | Source], Reader]
+Wrap = Callable[[LogReader | LogSource], LogReader]
 
 
 class Readers:
@@ -21,9 +21,9 @@ class Readers:
         self._journal = JournaldReader()
         self._other = PodmanReader(podman)
 
-    def pick(self, what: Reader | Source) -> Reader:
+    def pick(self, what: LogReader | LogSource) -> LogReader:
         """The reader of a source; a reader is its own. Raises LogsNowhere."""
-        if not isinstance(what, Source):
+        if not isinstance(what, LogSource):
             return what
         if what.driver == "none":
             hint = "set log_driver in its definition, and deploy it"

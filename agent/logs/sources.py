@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.inspected import parse_inspected
-from agent.logs.model import Source
-from agent.podman import Podman, unix_time
-from agent.registry import ComponentRow
+from agent.logs.model import LogSource
+from agent.podman.client import Podman, unix_time
+from agent.podman.import_spec import parse_inspected
+from agent.store.registry import ComponentRow
 from mcp.shared.errors import Unavailable
 from mcp.shared.image import image_version
 
@@ -17,7 +17,7 @@ from mcp.shared.image import image_version
 class Seen:
     """A component's container as it was when podman was asked; `conmon` is 0 where its monitor does not run."""
 
-    source: Source
+    source: LogSource
     running: bool
     exit_code: int | None  # None where podman does not know it
     started: str  # as podman writes it; tells one run of a container from the next
@@ -31,7 +31,7 @@ class Seen:
         return self.source.identifier, self.started
 
 
-async def look(podman: Podman, rows: Sequence[ComponentRow]) -> dict[tuple[str, str], Seen]:
+async def inspect_containers(podman: Podman, rows: Sequence[ComponentRow]) -> dict[tuple[str, str], Seen]:
     """The containers of components, by (service, component); those that have none are left out."""
     found = await inspect(podman, [row.container for row in rows])
     by_name = {str(each.get("Name")): each for each in found}
@@ -45,12 +45,12 @@ async def inspect(podman: Podman, names: Sequence[str]) -> list[dict[str, Any]]:
     return parse_inspected(await podman.inspect(*names))
 
 
-def source_of(container: dict[str, Any], service: str = "", component: str = "") -> Source:
+def source_of(container: dict[str, Any], service: str = "", component: str = "") -> LogSource:
     """Where the log of a container is, from an object of `podman inspect`; raises Unavailable."""
     try:
         log = (container.get("HostConfig") or {}).get("LogConfig") or {}
         path = str(log.get("Path") or "")
-        return Source(
+        return LogSource(
             service=service,
             component=component,
             container=str(container["Name"]),

@@ -7,10 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from agent.logs.inotify import Inotify
-from agent.logs.model import Batch, Reading, Source, Window
+from agent.logs.model import Batch, LogSource, Reading, Window
 from agent.logs.readers import Readers
 from agent.logs.sources import inspect, source_of
-from agent.podman import Podman
+from agent.podman.client import Podman
 from mcp.shared.errors import Unavailable
 
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
@@ -37,7 +37,7 @@ async def last_lines(podman: Podman, container: str, count: int) -> list[TailLin
         raise Unavailable(f"the log of {container} cannot be read within {podman.timeout:g} s") from None
 
 
-async def read_tail(podman: Podman, source: Source, count: int, *, timed: bool = False) -> list[TailLine]:
+async def read_tail(podman: Podman, source: LogSource, count: int, *, timed: bool = False) -> list[TailLine]:
     """Return the last lines of a source, with `timed` each after its time (see model.TIME_WIDTH).
 
     Raises McpError if the log cannot be read.

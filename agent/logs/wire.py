@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
-from agent.logs import window
+from agent.logs import time_window
 from agent.logs.component import parse_cursor
-from agent.logs.merge import Block
-from agent.logs.service import Query
+from agent.logs.logs import AgentLogsQuery
+from agent.logs.merge import LogBlock
 from agent.logs.tail import TailLine
 from mcp.shared.errors import InvalidInput
 from mcp.shared.names import check_name
@@ -15,7 +15,7 @@ from proto.mcp.v1 import mcp_pb2 as pb
 STREAMS = {False: pb.LOG_STREAM_STDOUT, True: pb.LOG_STREAM_STDERR}
 
 
-def query_of(request: pb.LogsRequest) -> Query:
+def query_of(request: pb.LogsRequest) -> AgentLogsQuery:
     """What a request asks for; raises InvalidInput."""
     ways = (bool(request.service or request.component), bool(request.targets), request.all)
     if sum(ways) > 1:
@@ -26,12 +26,12 @@ def query_of(request: pb.LogsRequest) -> Query:
         check_name("service", service)
         if component:
             check_name("component", component)
-    window.check("since", request.since)
-    window.check("until", request.until)
+    time_window.check("since", request.since)
+    time_window.check("until", request.until)
     cursors = {(cursor.service, cursor.component): cursor.place for cursor in request.cursors}
     for place in cursors.values():
         parse_cursor(place)
-    return Query(
+    return AgentLogsQuery(
         targets=targets,
         every=request.all,
         since=request.since,
@@ -47,7 +47,7 @@ def query_of(request: pb.LogsRequest) -> Query:
     )
 
 
-def responses(block: Block, *, runs: bool, timed: bool) -> Iterator[pb.LogsResponse]:
+def responses(block: LogBlock, *, runs: bool, timed: bool) -> Iterator[pb.LogsResponse]:
     """A block as messages: one where the client reads `runs`, else one for each part."""
     if not block.parts or len(block.parts) == 1 or runs:
         yield _response(block, timed)
@@ -55,7 +55,7 @@ def responses(block: Block, *, runs: bool, timed: bool) -> Iterator[pb.LogsRespo
     offset = 0
     for number, (source, is_stderr, length) in enumerate(block.parts, 1):
         last = number == len(block.parts)
-        part = Block(block.data[offset : offset + length], [(source, is_stderr, length)])
+        part = LogBlock(block.data[offset : offset + length], [(source, is_stderr, length)])
         if last:
             part.cursors, part.caught_up = block.cursors, block.caught_up
         if number == 1:
@@ -69,7 +69,7 @@ def log_line(line: TailLine) -> pb.LogLine:
     return pb.LogLine(stream=STREAMS[line.is_stderr], text=line.text.decode(errors="replace").removesuffix("\r"))
 
 
-def _response(block: Block, timed: bool) -> pb.LogsResponse:
+def _response(block: LogBlock, timed: bool) -> pb.LogsResponse:
     response = pb.LogsResponse(data=block.data, notice=block.notice, caught_up=block.caught_up)
     for (service, component), place in block.cursors.items():
         response.cursors.add(service=service, component=component, place=place)
@@ -89,7 +89,7 @@ def _set_time(response: pb.LogsResponse) -> None:
         response.time.FromJsonString(response.data[:30].decode("ascii"))
 
 
-def _set_runs(response: pb.LogsResponse, block: Block) -> None:
+def _set_runs(response: pb.LogsResponse, block: LogBlock) -> None:
     numbers: dict[tuple[int, bool], int] = {}  # by identity: the sources of a block are few, and its parts many
     run_source: list[int] = []
     for source, is_stderr, _ in block.parts:

@@ -4,12 +4,14 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mcp import definition_writer, fleet, output
+from mcp.client import fleet
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.config import Node
-from mcp.service import Definition
-from mcp.session import Session
+from mcp.config.configuration import Node
+from mcp.definitions import writer
+from mcp.definitions.definitions import Definition
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, NotFound
+from mcp.terminal import output
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
@@ -91,7 +93,7 @@ def _show_definition(node: str, service: str, results: "Iterable[pb.AdoptResult]
 
     message = pb.ServiceSpec(name=service, active=True, components=[each.spec for each in results])
     output.line(f"# {service}.toml")
-    for line in definition_writer.write(Definition(node, service_from_wire(message))).splitlines():
+    for line in writer.write(Definition(node, service_from_wire(message))).splitlines():
         output.line(line)
     output.line("")
 

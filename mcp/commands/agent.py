@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mcp import fleet, output
+from mcp.client import fleet
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.config import Node
-from mcp.session import Session
+from mcp.config.configuration import Node
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
 from mcp.shared.times import parse_duration
 from mcp.shared.version import VERSION, skew
+from mcp.terminal import output
 
 if TYPE_CHECKING:
-    from mcp.fleet import Answer
-    from mcp.upgrade.course import Course, Row
+    from mcp.client.fleet import NodeAnswer
+    from mcp.nodes.upgrade.node_upgrade import NodeUpgrade, UpgradeRow
     from proto.mcp.v1 import mcp_pb2 as pb
 
 HEADERS = ("SERVICE", "COMPONENT", "ACTION", "RESULT")
@@ -105,24 +106,24 @@ def _nodes(session: Session, names: Sequence[str]) -> list[Node]:
 
 
 def _upgrade(session: Session, args: argparse.Namespace) -> int:
-    from mcp.upgrade.course import Course
-    from mcp.upgrade.waves import Files
+    from mcp.nodes.upgrade.node_upgrade import NodeUpgrade
+    from mcp.nodes.upgrade.waves import AgentFiles
 
-    files = Files(args.folder)
-    course = Course(session, files.find, args.deadline, args.force)
+    files = AgentFiles(args.folder)
+    course = NodeUpgrade(session, files.find, args.deadline, args.force)
     return _bring_through(session, course, _nodes(session, args.nodes), args)
 
 
 def _rollback(session: Session, args: argparse.Namespace) -> int:
-    from mcp.upgrade.course import Course
+    from mcp.nodes.upgrade.node_upgrade import NodeUpgrade
 
-    return _bring_through(session, Course(session, None, args.deadline), _nodes(session, [args.node]), args)
+    return _bring_through(session, NodeUpgrade(session, None, args.deadline), _nodes(session, [args.node]), args)
 
 
-def _bring_through(session: Session, course: "Course", nodes: Sequence[Node], args: argparse.Namespace) -> int:
+def _bring_through(session: Session, course: "NodeUpgrade", nodes: Sequence[Node], args: argparse.Namespace) -> int:
     import asyncio  # slow to import, as what needs it is
 
-    from mcp.upgrade import waves
+    from mcp.nodes.upgrade import waves
 
     session.token  # noqa: B018 - needed to ask the new agents: said now, and not once it is done
     session.ca  # noqa: B018
@@ -140,7 +141,7 @@ def _bring_through(session: Session, course: "Course", nodes: Sequence[Node], ar
     return _exit_code(rows)
 
 
-def _exit_code(rows: Sequence["Row"]) -> int:
+def _exit_code(rows: Sequence["UpgradeRow"]) -> int:
     """0 where every node has its agent; where all that went wrong is that ssh did not get there, as for other calls."""
     failed = [row for row in rows if not row.is_good and row.result != "untouched"]
     if not failed:
@@ -148,7 +149,7 @@ def _exit_code(rows: Sequence["Row"]) -> int:
     return EXIT_UNREACHABLE if all(row.unreachable for row in failed) else EXIT_FAILED
 
 
-def _row_json(row: "Row") -> dict[str, object]:
+def _row_json(row: "UpgradeRow") -> dict[str, object]:
     return {
         "node": row.node,
         "from": row.before or None,
@@ -178,7 +179,7 @@ def _status(session: Session, args: argparse.Namespace) -> int:
     return fleet.exit_code(answers)
 
 
-def _status_row(answer: "Answer[pb.NodeStatusResponse]") -> dict[str, object]:
+def _status_row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> dict[str, object]:
     """A node's row; agents of old do not say what they were built from, nor what runs them."""
     status = answer.value
     return {

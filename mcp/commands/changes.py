@@ -5,24 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mcp import fleet, output
-from mcp import service as definitions
+from mcp.client import fleet
+from mcp.client.fleet import NodeAnswer
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.config import Node
-from mcp.fleet import Answer
-from mcp.session import Session
+from mcp.config.configuration import Node
+from mcp.definitions import definitions
 from mcp.shared.errors import EXIT_DONE, InvalidInput, NotFound
 from mcp.shared.spec import ServiceSpec
+from mcp.terminal import output
 
 if TYPE_CHECKING:
-    from mcp.client import Agent
+    from mcp.client.agent import AgentClient
     from proto.mcp.v1 import mcp_pb2 as pb
 
 EXIT_CHANGES = 2  # of plan, as terraform and diff have it: there is something to do
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DefinitionsByNode:
     """What should run on one node; `partial` where these are not all of its definitions."""
 
     node: Node
@@ -30,13 +31,13 @@ class Wanted:
     partial: bool
 
 
-def wanted(session: Session, service: str | None, node: str | None) -> list[Wanted]:
+def wanted(session: Session, service: str | None, node: str | None) -> list[DefinitionsByNode]:
     """The definitions by node: of one service, of one node, or all. Raises InvalidFile for any that is wrong."""
     if service is not None:
         definition = definitions.load(session.config, service)
         if node not in (None, definition.node):
             raise InvalidInput(f"{service} is defined for {definition.node}, not for {node}", "leave out --node")
-        return [Wanted(session.config.node(definition.node), (definition.service,), True)]
+        return [DefinitionsByNode(session.config.node(definition.node), (definition.service,), True)]
     names = definitions.service_names(session.config)
     loaded = [definitions.load(session.config, name) for name in names]
     for definition in loaded:
@@ -44,7 +45,9 @@ def wanted(session: Session, service: str | None, node: str | None) -> list[Want
     nodes = [session.config.node(node)] if node is not None else list(session.config.nodes)
     if not nodes:
         raise NotFound(f"{session.config.source} has no [[nodes]] yet", "add one with mcp node add")
-    return [Wanted(each, tuple(one.service for one in loaded if one.node == each.name), False) for each in nodes]
+    return [
+        DefinitionsByNode(each, tuple(one.service for one in loaded if one.node == each.name), False) for each in nodes
+    ]
 
 
 def add_scope(parser: argparse.ArgumentParser) -> None:
@@ -55,18 +58,18 @@ def add_scope(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node", metavar="NODE", help="only this node")
 
 
-def ask(session: Session, service: str | None, node: str | None) -> "list[Answer[pb.PlanResponse]]":
+def ask(session: Session, service: str | None, node: str | None) -> "list[NodeAnswer[pb.PlanResponse]]":
     """What every node would do."""
     by_node = {each.node.name: each for each in wanted(session, service, node)}
 
-    def plan(agent: "Agent") -> "pb.PlanResponse":
+    def plan(agent: "AgentClient") -> "pb.PlanResponse":
         asked = by_node[agent.node.name]
         return agent.plan(asked.services, partial=asked.partial)
 
     return fleet.ask_all(session, [each.node for each in by_node.values()], plan)
 
 
-def rows(answers: "Sequence[Answer[pb.PlanResponse]]") -> list[dict[str, object]]:
+def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[dict[str, object]]:
     """Every change of every node that answered, for a table or JSON."""
     return [
         {
@@ -82,7 +85,7 @@ def rows(answers: "Sequence[Answer[pb.PlanResponse]]") -> list[dict[str, object]
     ]
 
 
-def show(answers: "Sequence[Answer[pb.PlanResponse]]", as_json: bool) -> int:
+def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool) -> int:
     """Print what would be done; returns 0 for nothing, EXIT_CHANGES for changes, 1 where a node did not answer."""
     found = rows(answers)
     if as_json:

@@ -5,9 +5,9 @@ import re
 import sys
 from pathlib import Path
 
-from mcp import output
-from mcp.completion_scripts import SCRIPTS, script
+from mcp.completion.scripts import SCRIPTS, script
 from mcp.shared.errors import EXIT_DONE
+from mcp.terminal import output
 
 USAGE = """\
 Print the script that makes a shell complete mcp's commands, options, services, components and nodes.

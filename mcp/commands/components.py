@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mcp import output
-from mcp.fleet import Answer
+from mcp.client.fleet import NodeAnswer
+from mcp.terminal import output
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
@@ -13,7 +13,7 @@ Row = dict[str, str | None]  # None where it is not known
 
 
 def rows(
-    answers: "Sequence[Answer[pb.LiveCheckResponse]] | Sequence[Answer[pb.ListServicesResponse]]",
+    answers: "Sequence[NodeAnswer[pb.LiveCheckResponse]] | Sequence[NodeAnswer[pb.ListServicesResponse]]",
     keys: Sequence[str],
     state: str,
     row: "Callable[[pb.ComponentInfo], Row]",

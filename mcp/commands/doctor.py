@@ -4,13 +4,13 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcp import output
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.session import Session
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
+from mcp.terminal import output
 
 if TYPE_CHECKING:
-    from mcp.doctor.look import Report
+    from mcp.nodes.doctor.examine import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, args: argparse.Namespace) -> int:
     """Look at the nodes; 1 for errors, 4 where no node could be reached in any way."""
-    from mcp.doctor.look import examine  # gRPC and asyncio are slow to import
+    from mcp.nodes.doctor.examine import examine  # gRPC and asyncio are slow to import
 
     nodes = [session.config.node(name) for name in dict.fromkeys(args.nodes)] or list(session.config.nodes)
     reports = examine(session, nodes)

@@ -2,10 +2,11 @@
 
 import argparse
 
-from mcp import events, fleet, output
+from mcp.client import events, fleet
+from mcp.client.events import NodeEvent
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.events import NodeEvent
-from mcp.session import Session
+from mcp.terminal import output
 
 FOLLOW_TAIL = 10  # past events that --follow begins with
 

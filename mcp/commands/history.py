@@ -4,11 +4,11 @@ import argparse
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from mcp import output
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.session import Session
 from mcp.shared.errors import EXIT_DONE
 from mcp.shared.image import image_version
+from mcp.terminal import output
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb

@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mcp.client.session import Session
 from mcp.commands import arguments, results
-from mcp.session import Session
 
 if TYPE_CHECKING:
-    from mcp.client import Agent
+    from mcp.client.agent import AgentClient
     from proto.mcp.v1 import mcp_pb2 as pb
 
     _Response = pb.StopServiceResponse | pb.StartServiceResponse | pb.RestartServiceResponse
@@ -31,7 +31,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     return results.show(target.service, target.node.name, DONE[args.command], response.results, args.json)
 
 
-def _change(agent: "Agent", command: str) -> "Callable[[str, str], _Response]":
+def _change(agent: "AgentClient", command: str) -> "Callable[[str, str], _Response]":
     match command:
         case "stop":
             return agent.stop

@@ -4,10 +4,10 @@ import argparse
 import sys
 from datetime import UTC
 
-from mcp import output, prompt
-from mcp.config import MciasConfig
-from mcp.session import Session, check_token
+from mcp.client.session import Session, check_token
+from mcp.config.configuration import MciasConfig
 from mcp.shared.errors import InvalidFile, InvalidInput
+from mcp.terminal import output, prompt
 
 SECRET_LIMIT = 16384  # bytes read from stdin
 

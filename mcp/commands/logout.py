@@ -2,8 +2,8 @@
 
 import argparse
 
-from mcp import output
-from mcp.session import Session
+from mcp.client.session import Session
+from mcp.terminal import output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

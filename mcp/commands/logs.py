@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Sequence
 from contextlib import closing
 
-from mcp import output
+from mcp.client.session import Session, Target
 from mcp.commands import arguments
-from mcp.config import Node
-from mcp.log_follow import NodeLogs
-from mcp.log_view import JsonLines, Labels, Prefixed, View, notice
-from mcp.logs import LogsQuery, pieces
-from mcp.session import Session, Target
+from mcp.config.configuration import Node
+from mcp.logs.blocks import LogsQuery, pieces
+from mcp.logs.follow import NodeLogs
+from mcp.logs.view import JsonLines, Labels, LogView, Prefixed, notice
 from mcp.shared import times
 from mcp.shared.errors import EXIT_DONE, InvalidInput, NotFound
+from mcp.terminal import output
 
 EPILOG = """\
 TIME is a duration (90s, 2h30m: that long ago), a time (2026-01-31T12:00:00Z; without an offset, in this machine's
@@ -110,12 +110,12 @@ def run(session: Session, args: argparse.Namespace) -> int:
         return _show_one(nodes[0], view)
     session.token  # noqa: B018 - a missing token is one error, not one for each node
     session.ca  # noqa: B018
-    from mcp.log_merge import Merge
+    from mcp.logs.merge import Merge
 
     return Merge(nodes, view, strip=not (args.timestamps or args.json)).run()
 
 
-def _show_one(logs: NodeLogs, view: View) -> int:
+def _show_one(logs: NodeLogs, view: LogView) -> int:
     """Show what one node sends, as it comes: nothing has to be sorted."""
     node, service = logs.node.name, logs.service
     try:
@@ -193,12 +193,12 @@ def _beyond(args: argparse.Namespace, targets: int, *, several: bool) -> list[st
     return [name for name, given in options.items() if given]
 
 
-def _view(args: argparse.Namespace, nodes: Sequence[NodeLogs], found: Sequence[Target]) -> View:
+def _view(args: argparse.Namespace, nodes: Sequence[NodeLogs], found: Sequence[Target]) -> LogView:
     if args.json:
         return JsonLines()
     expected = [(target.node.name, target.service, name) for target in found for name in _components(target)]
     if args.no_prefix or (not args.all and len(expected) == 1 and expected[0][2]):
-        return View()
+        return LogView()
     labels = Labels(
         [each for each in expected if each[2]],
         with_node=len(nodes) > 1,

@@ -6,14 +6,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcp import fleet, output
-from mcp import service as definitions
+from mcp.client import fleet
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.config import ARCHITECTURES, SUDO, Node, check_node
-from mcp.config_edit import add_node, remove_node
-from mcp.session import Session
+from mcp.config.configuration import ARCHITECTURES, SUDO, Node, check_node
+from mcp.config.node_entries import add_node, remove_node
+from mcp.definitions import definitions
 from mcp.shared.errors import EXIT_DONE, NotReady
 from mcp.shared.names import check_name, is_name
+from mcp.terminal import output
 
 HEADERS = ("NODE", "ADDRESS", "ARCH", "STATE", "AGENT", "PODMAN", "SERVICES")
 
@@ -86,8 +87,8 @@ def _remove(session: Session, args: argparse.Namespace) -> int:
 
 
 def _provision(session: Session, args: argparse.Namespace) -> int:
-    from mcp.provision.certificate import Own  # gRPC and asyncio are slow to import
-    from mcp.provision.run import Options, provision
+    from mcp.nodes.provision.certificate import Own  # gRPC and asyncio are slow to import
+    from mcp.nodes.provision.run import Options, provision
 
     node = session.config.node(args.name)
     account = check_name("--account", args.account) if args.account else _user_name()

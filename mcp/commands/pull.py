@@ -2,11 +2,11 @@
 
 import argparse
 
-from mcp import output
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.local import STANDARD, Destination, StandardOutput
-from mcp.session import Session
+from mcp.files.local import STANDARD, Destination, StandardOutput
 from mcp.shared.errors import EXIT_DONE, InvalidInput
+from mcp.terminal import output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, args: argparse.Namespace) -> int:
     """Copy one file from the node: all of it, or nothing."""
-    from mcp.transfer import pull  # gRPC is slow to import
+    from mcp.files.transfer import pull  # gRPC is slow to import
 
     service, path = args.target
     if not path or path.endswith("/"):

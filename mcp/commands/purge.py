@@ -3,14 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp import fleet, output
-from mcp import service as definitions
+from mcp.client import fleet
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.session import Session
+from mcp.definitions import definitions
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, NotFound, NotReady
+from mcp.terminal import output
 
 if TYPE_CHECKING:
-    from mcp.client import Agent
+    from mcp.client.agent import AgentClient
     from proto.mcp.v1 import mcp_pb2 as pb
 
 HEADERS = ("SERVICE", "COMPONENT", "NODE", "RESULT", "REASON")
@@ -36,7 +37,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     nodes = [session.config.node(args.node)] if args.node else session.config.nodes
     defined = _defined(session, named=bool(args.target[0]))
 
-    def ask(agent: "Agent") -> "list[pb.PurgeResult]":
+    def ask(agent: "AgentClient") -> "list[pb.PurgeResult]":
         try:
             return list(agent.purge(*args.target, dry_run=args.dry_run, defined=defined[agent.node.name]).results)
         except NotFound:

@@ -3,11 +3,11 @@
 import argparse
 import re
 
-from mcp import output
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.local import Source, remote_path
-from mcp.session import Session
+from mcp.files.local import LocalFile, remote_path
 from mcp.shared.errors import EXIT_DONE
+from mcp.terminal import output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, args: argparse.Namespace) -> int:
     """Copy one file to the node: all of it, or nothing."""
-    from mcp.transfer import push  # gRPC is slow to import
+    from mcp.files.transfer import push  # gRPC is slow to import
 
     service, path = args.target
     path = remote_path(path, args.file)
     target = session.target((service, ""), args.node)
-    with Source(args.file) as source, session.agent(target.node) as agent:
+    with LocalFile(args.file) as source, session.agent(target.node) as agent:
         size = push(agent, source, f"{service}/{path}", args.mode)
     output.line(f"{service}/{path}: pushed {output.size_text(size)} to {target.node.name}")
     return EXIT_DONE

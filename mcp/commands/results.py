@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mcp import output
-from mcp.logs import STDERR
+from mcp.logs.blocks import STDERR
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED
+from mcp.terminal import output
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb

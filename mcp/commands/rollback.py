@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcp import output
+from mcp.client.fleet import NodeAnswer
+from mcp.client.session import Session, Target
 from mcp.commands import arguments, changes, results
-from mcp.fleet import Answer
-from mcp.session import Session, Target
 from mcp.shared.errors import NotFound, NotReady
+from mcp.terminal import output
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
@@ -34,7 +34,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
         entry = choose(target.service, agent.history(target.service, 0).entries, args.to)
         service = service_from_wire(entry.definition)
         if args.dry_run:
-            plan = Answer(target.node, agent.plan([service], partial=True), None)
+            plan = NodeAnswer(target.node, agent.plan([service], partial=True), None)
             return changes.show([plan], args.json)
         response = agent.deploy(service, "", force=False)
     status = results.show(

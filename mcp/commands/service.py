@@ -5,17 +5,18 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcp import fleet, output
-from mcp import service as definitions
+from mcp.client import fleet
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.definition_writer import write, write_full
-from mcp.service import Definition
-from mcp.session import Session
+from mcp.definitions import definitions
+from mcp.definitions.definitions import Definition
+from mcp.definitions.writer import write, write_full
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, McpError, NotFound
 from mcp.shared.names import container_name
+from mcp.terminal import output
 
 if TYPE_CHECKING:
-    from mcp.export import Exported
+    from mcp.definitions.export import Exported
 
 STDOUT = "-"
 
@@ -72,7 +73,7 @@ def _as_json(definition: Definition) -> dict[str, object]:
 
 
 def _edit(session: Session, args: argparse.Namespace) -> int:
-    from mcp.edit import edit  # slow to import, as is what export needs
+    from mcp.definitions.edit import edit  # slow to import, as is what export needs
 
     changed = edit(session.config, args.target)
     path = definitions.definition_path(session.config, args.target)
@@ -88,7 +89,7 @@ def _edit(session: Session, args: argparse.Namespace) -> int:
 def _export(session: Session, args: argparse.Namespace) -> int:
     if args.output == STDOUT and not args.target:
         raise InvalidInput("--output -: several definitions are no definition", "name a SERVICE, or give a folder")
-    from mcp.export import collect
+    from mcp.definitions.export import collect
 
     nodes = [session.config.node(args.node)] if args.node else session.config.nodes
     answers = fleet.ask_all(session, nodes, lambda agent: agent.list_services())
@@ -108,7 +109,7 @@ def _export(session: Session, args: argparse.Namespace) -> int:
 
 
 def _export_one(one: "Exported", args: argparse.Namespace, folder: Path) -> bool:
-    from mcp.export import save
+    from mcp.definitions.export import save
 
     try:
         if one.definition is None:

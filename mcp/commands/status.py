@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mcp import fleet, output
+from mcp.client import fleet
+from mcp.client.events import NodeEvent, merged
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.events import NodeEvent, merged
-from mcp.session import Session
 from mcp.shared.times import ago
+from mcp.terminal import output
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb

@@ -3,13 +3,14 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp import fleet, output
+from mcp.client import fleet
+from mcp.client.session import Session
 from mcp.commands import arguments, changes
-from mcp.session import Session
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED
+from mcp.terminal import output
 
 if TYPE_CHECKING:
-    from mcp.client import Agent
+    from mcp.client.agent import AgentClient
     from proto.mcp.v1 import mcp_pb2 as pb
 
 
@@ -26,7 +27,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
         return changes.show(changes.ask(session, args.service, args.node), args.json)
     by_node = {each.node.name: each for each in changes.wanted(session, args.service, args.node)}
 
-    def sync(agent: "Agent") -> "pb.SyncDesiredStateResponse":
+    def sync(agent: "AgentClient") -> "pb.SyncDesiredStateResponse":
         wanted = by_node[agent.node.name]
         return agent.sync(wanted.services, partial=wanted.partial)
 

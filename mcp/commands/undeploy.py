@@ -2,8 +2,8 @@
 
 import argparse
 
+from mcp.client.session import Session
 from mcp.commands import arguments, results
-from mcp.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,10 @@ import argparse
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from mcp import fleet, output
+from mcp.client import fleet
+from mcp.client.session import Session
 from mcp.commands import arguments
-from mcp.session import Session
+from mcp.terminal import output
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb

@@ -32,7 +32,7 @@ class OutOfReach(Unavailable):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """What a service answered; `media_type` is in lower case and without parameters."""
 
     status: int
@@ -50,7 +50,7 @@ class HttpsService:
         self._timeout = timeout
         self._context = _context(ca_cert)
 
-    def post(self, path: str, content: object) -> Answer:
+    def post(self, path: str, content: object) -> HttpAnswer:
         """Send `content` as JSON; raises OutOfReach. What was sent is in no error."""
         deadline = time.monotonic() + self._timeout
         try:
@@ -58,7 +58,7 @@ class HttpsService:
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise OutOfReach(*self._explain(error)) from None
 
-    def _exchange(self, path: str, body: bytes, deadline: float) -> Answer:
+    def _exchange(self, path: str, body: bytes, deadline: float) -> HttpAnswer:
         address = (self._endpoint.host, self._endpoint.port)
         with (
             socket.create_connection(address, _left(deadline)) as plain,
@@ -82,7 +82,7 @@ class HttpsService:
                 raise _TooLargeError
             if response.length:  # bytes that were announced and did not come
                 raise http.client.IncompleteRead(b"")
-            return Answer(response.status, response.headers.get_content_type(), content)
+            return HttpAnswer(response.status, response.headers.get_content_type(), content)
 
     def _explain(self, error: Exception) -> tuple[str, str]:
         """What is in the way, and what to do about it."""
@@ -132,13 +132,13 @@ class _Wire:
         self._connection.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._connection, self._deadline))
+        return io.BufferedReader(_BoundedReader(self._connection, self._deadline))
 
     def close(self) -> None:
         """Nothing: http.client closes before it has read."""
 
 
-class _Reader(io.RawIOBase):
+class _BoundedReader(io.RawIOBase):
     """Reads from a connection, each time within what is left of the whole."""
 
     def __init__(self, connection: ssl.SSLSocket, deadline: float) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mcp.shared.errors import Forbidden, Unauthenticated, Unavailable
-from mcp.shared.https import TIMEOUT, Answer, HttpsService
+from mcp.shared.https import TIMEOUT, HttpAnswer, HttpsService
 from mcp.shared.times import parse_time
 from mcp.shared.url import Endpoint
 
@@ -102,7 +102,7 @@ class Mcias:
             raise self._nonsense("username is no name")
         return Account(username, account_type, self._roles(fields), self._time(fields))
 
-    def _fields(self, answer: Answer) -> dict[str, object]:
+    def _fields(self, answer: HttpAnswer) -> dict[str, object]:
         if 300 <= answer.status < 400:
             raise self._nonsense(f"a redirect ({answer.status}), which is never followed")
         if answer.status != 200:

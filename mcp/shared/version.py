@@ -14,7 +14,7 @@ def _stamp() -> tuple[str, str]:
 VERSION, COMMIT = _stamp()
 
 
-class Details(TypedDict):
+class BuildDetails(TypedDict):
     """What `version --json` prints; packages maps the bundled ones' names to their versions."""
 
     version: str
@@ -24,7 +24,7 @@ class Details(TypedDict):
     packages: dict[str, str]
 
 
-def details() -> Details:
+def details() -> BuildDetails:
     """Version, commit, Python (3.11.2), architecture (amd64, arm64, else the machine's name), packages.
 
     From a source checkout the packages are those installed for that Python.

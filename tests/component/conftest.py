@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.shared.pki import KeyPair, make_ca
+from agent.admin.pki import KeyPair, make_ca
 from tests.agents import Agent, Home, agent_env, make_home
 from tests.component.fakes import FakePodman
 from tests.waiting import wait_for

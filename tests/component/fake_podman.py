@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -IS
 """A FAKE podman: no container ever runs. The component tests put it on PATH as `podman`.
 
-It keeps its containers in the folder `state` beside it, takes exactly the command lines that agent/podman.py
+It keeps its containers in the folder `state` beside it, takes exactly the command lines that agent/podman/client.py
 builds, and refuses any other one. `test_fake_podman.py` runs the same commands against it and against the real
 podman. How to make it misbehave: see FakePodman in fakes.py.
 

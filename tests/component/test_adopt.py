@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from mcp.service import parse
+from mcp.definitions.definitions import parse
 from tests.component.conftest import Rig
 from tests.component.fakes import WEB, WORKER
 

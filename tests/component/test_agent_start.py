@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.migrations import MIGRATIONS
-from mcp.shared.pki import make_ca, make_server_certificate
+from agent.admin.pki import make_ca, make_server_certificate
+from agent.store.schema import MIGRATIONS
 from tests.agents import Agent, Home, Outcome, agent_env, run_program
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import component, route, service

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.shared.pki import KeyPair
+from agent.admin.pki import KeyPair
 from tests.agents import Cli, Home, Outcome
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import component, route, service

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mcp import export
-from mcp import service as definitions
-from mcp.config import Node
-from mcp.fleet import Answer
+from mcp.client.fleet import NodeAnswer
+from mcp.config.configuration import Node
+from mcp.definitions import definitions, export
 from mcp.shared.errors import NotReady, Unreachable
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.wire import service_to_wire
@@ -119,17 +118,17 @@ def test_a_node_that_does_not_answer(deployed: Rig, tmp_path: Path) -> None:
     assert done.stderr.startswith("mcp: mars: ")
 
 
-def answers(*names: str, more: pb.ServiceInfo | None = None) -> list[Answer[pb.ListServicesResponse]]:
+def answers(*names: str, more: pb.ServiceInfo | None = None) -> list[NodeAnswer[pb.ListServicesResponse]]:
     """What nodes of these names answer that all have the service web."""
     spec = ServiceSpec("web", components=(ComponentSpec("api", "localhost/web:1.0"),))
     info = more or pb.ServiceInfo(name="web", definition=service_to_wire(spec))
-    return [Answer(Node(name, "a:1"), pb.ListServicesResponse(services=[info]), None) for name in names]
+    return [NodeAnswer(Node(name, "a:1"), pb.ListServicesResponse(services=[info]), None) for name in names]
 
 
 def test_a_service_on_two_nodes_is_not_guessed() -> None:
     found = export.collect(answers("rift", "orion"), "web")
     assert [str(one.error) for one in found] == ["web: is registered on rift and orion; choose with --node"] * 2
-    lost = Answer[pb.ListServicesResponse](Node("mars", "a:1"), None, Unreachable("x"))
+    lost = NodeAnswer[pb.ListServicesResponse](Node("mars", "a:1"), None, Unreachable("x"))
     (one,) = export.collect([*answers("rift"), lost], "")
     assert one.definition is not None
     assert one.definition.node == "rift"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent import inspected
-from agent.details import Details, parse_details
-from agent.podman_argv import NewContainer, logs_argv, run_argv
+from agent.podman import import_spec
+from agent.podman.argv import NewContainer, logs_argv, run_argv
+from agent.podman.details import ContainerDetails, parse_details
 from mcp.shared.spec import ComponentSpec, HealthSpec, log_size_text
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tools.hostlib.private import Private
@@ -167,12 +167,12 @@ def _read(command: str, out: str) -> object:
     return re.sub(r"^[0-9a-f]{64}$", "ID", out, flags=re.MULTILINE)
 
 
-def _inspected(out: str) -> list[tuple[dict[str, Any], Details]]:
+def _inspected(out: str) -> list[tuple[dict[str, Any], ContainerDetails]]:
     rows = json.loads(out)
     return list(zip(rows, parse_details(out.encode()).values(), strict=True))
 
 
-def _detail(details: Details) -> tuple[object, ...]:
+def _detail(details: ContainerDetails) -> tuple[object, ...]:
     # the two hosts' ports differ
     ports = [re.sub(r"2345[0-9]", "PORT", port) for port in details.ports]
     return details.exit_code, len(details.digest), ports, details.health
@@ -275,8 +275,8 @@ def test_specifications_are_read_back_alike(rootless: Private, fake: FakePodman,
         assert run(*argv, stdin="A=b c\n" if "env" in more else "")[0] == 0
         (container,) = json.loads(run(*INSPECT, "w")[1])
         (image,) = json.loads(run("image", "inspect", container["Image"])[1])
-        spec = inspected.component("w", container, image)
-        assert list(inspected.problems(container, image)) == []
+        spec = import_spec.component("w", container, image)
+        assert list(import_spec.problems(container, image)) == []
         read.append(dataclasses.replace(spec, ports=tuple(p.replace(port, "PORT") for p in spec.ports)))
     assert read[0] == read[1]
     assert read[0] == ComponentSpec("w", WEB, **{"restart": "no", **said})

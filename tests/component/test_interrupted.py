@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcp.service import parse
+from mcp.definitions.definitions import parse
 from mcp.shared.wire import service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Outcome

@@ -1,7 +1,7 @@
 """What is kept of the logs of containers that a deploy replaced or undid."""
 
-from agent.kept_log_table import KeptLog
-from agent.registry import Registry
+from agent.store.previous_logs import PreviousLog
+from agent.store.registry import Registry
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
 from tests.component.fakes import FAIL, WEB, WEB2
@@ -9,7 +9,7 @@ from tests.component.test_interrupted import crash_at
 from tests.waiting import wait_for
 
 
-def kept(rig: Rig, name: str = "api") -> KeptLog | None:
+def kept(rig: Rig, name: str = "api") -> PreviousLog | None:
     """What the agent's registry has of a component of the service web."""
     registry = Registry(rig.agent.home.database)
     try:

@@ -39,10 +39,10 @@ def start(folder: Path, template: Home, module: str, owner: str, method: str) ->
 @pytest.mark.parametrize(
     ("task", "module", "owner", "method"),
     [
-        ("monitor", "monitor", "Monitor", "run"),
-        ("boot", "recover", "Recovery", "boot"),
-        ("log upkeep", "logs.upkeep", "Upkeep", "run"),
-        ("watchdog", "notify", "Notifier", "watch"),
+        ("monitor", "monitor.loop", "Monitor", "run"),
+        ("boot", "services.recover", "Recovery", "boot"),
+        ("log upkeep", "logs.k8s_file.rotation", "RotationKeeper", "run"),
+        ("watchdog", "daemon.systemd", "Notifier", "watch"),
     ],
 )
 def test_a_task_that_dies_ends_the_agent(
@@ -72,7 +72,7 @@ def test_a_task_that_dies_ends_the_agent(
 
 
 def test_an_orderly_stop_is_no_death(tmp_path: Path, template: Home) -> None:
-    agent, _ = start(tmp_path, template, "monitor", "Monitor", "run")
+    agent, _ = start(tmp_path, template, "monitor.loop", "Monitor", "run")
     agent.process.send_signal(signal.SIGTERM)
     assert agent.process.wait(60) == 0
     assert "background task" not in agent.log()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.shared.pki import KeyPair, make_ca
+from agent.admin.pki import KeyPair, make_ca
 from tests.agents import Cli, Outcome, make_home, write_cli_config
 from tests.component.conftest import Rig
 from tests.waiting import wait_for

@@ -17,7 +17,7 @@ prepare_grpc()
 
 import grpc  # noqa: E402 - its environment must be set before
 
-from agent.servicer import Servicer  # noqa: E402
+from agent.rpc.servicer import Servicer  # noqa: E402
 
 SERVICE = pb.DESCRIPTOR.services_by_name["McpAgentService"]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}

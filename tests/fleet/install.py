@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcp.node_account import UID
-from mcp.shared.pki import KeyPair, make_ca, make_server_certificate
+from agent.admin.pki import KeyPair, make_ca, make_server_certificate
+from mcp.nodes.layout import UID
 from mcp.shared.resources import ROOT
 from tests.agents import Cli, Outcome
 from tests.zipapps import PYTHON, built

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcp.node_account import UID
+from mcp.nodes.layout import UID
 from tests.agents import Outcome
 from tests.fleet.install import UNIT
 from tests.fleet.upgrades import AGENT, STATE, Upgrades, make

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.node_account import UID
+from mcp.nodes.layout import UID
 from tests.fleet.install import install
 from tests.fleet.registry import push, registry, trust
 from tools.nodelib import fleet

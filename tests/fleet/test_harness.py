@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.node_account import UID
+from mcp.nodes.layout import UID
 from mcp.shared.resources import ROOT
 from tests.waiting import wait_for
 from tools.hostlib.machine import HostError

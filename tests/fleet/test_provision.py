@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.node_account import UID
+from mcp.nodes.layout import UID
 from tests.agents import Outcome
 from tests.fleet.operator import Operator
 from tests.nodes import load_images

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp.shared import pki
-from mcp.shared.pki import KeyPair, make_server_certificate
+from agent.admin import pki
+from agent.admin.pki import KeyPair, make_server_certificate
 from tests.agents import Outcome
 from tests.fleet import upgrades
 from tests.fleet.install import PORT, Installed, install

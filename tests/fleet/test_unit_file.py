@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.node_account import UID
+from mcp.nodes.layout import UID
 from mcp.shared.resources import ROOT
 from tests.fleet.client import asking
 from tests.fleet.install import UNIT, Installed, install

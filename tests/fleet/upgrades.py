@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from mcp.shared.pki import make_ca
+from agent.admin.pki import make_ca
 from tests.agents import SYSTEM_PATH, Cli, Outcome
 from tests.fleet.client import asking
 from tests.fleet.install import PORT, install

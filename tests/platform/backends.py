@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from agent.auth import Identity, LocalBackend, TokenBackend, new_token, token_row
-from agent.mcias import CACHE_SECONDS, MciasBackend
-from agent.registry import AsyncRegistry, Registry
+from agent.auth.backends import Identity, LocalBackend, TokenBackend, new_token, token_row
+from agent.auth.mcias import CACHE_SECONDS, MciasBackend
+from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.mcias import Mcias
 from mcp.shared.url import parse_https_url
 from tests.platform import mcias as stand_ins

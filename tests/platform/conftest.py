@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp.shared.pki import KeyPair, make_ca
+from agent.admin.pki import KeyPair, make_ca
 from tests.platform.mcias import MciasStandIn, mcias
 
 

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from mcp.shared.pki import KeyPair, make_server_certificate
+from agent.admin.pki import KeyPair, make_server_certificate
 
 Misbehaviour = Callable[["Handler"], None]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.auth import Identity, authorize
+from agent.auth.backends import Identity, authorize
 from mcp.shared.errors import Forbidden, Unauthenticated
 from tests.platform.backends import Realm, identify, local_realm, mcias_realm
 from tests.platform.conftest import Authority

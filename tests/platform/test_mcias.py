@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.admin.pki import make_ca
 from mcp.shared.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
 from mcp.shared.https import OutOfReach
 from mcp.shared.mcias import Account, Mcias
-from mcp.shared.pki import make_ca
 from mcp.shared.url import Endpoint, parse_https_url
 from tests.platform import mcias as stand_ins
 from tests.platform.conftest import Authority

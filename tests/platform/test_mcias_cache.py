@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from agent import mcias as backends
-from agent.auth import Identity, token_hash
-from agent.mcias import MciasBackend
+from agent.auth import mcias as backends
+from agent.auth.backends import Identity, token_hash
+from agent.auth.mcias import MciasBackend
 from mcp.shared.errors import Unauthenticated, Unavailable
 from mcp.shared.mcias import Account
 from tests.platform.backends import Clock

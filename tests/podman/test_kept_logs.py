@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.logs.cri import in_utc
-from agent.logs.kept import as_records
-from agent.logs.model import Source
+from agent.logs.k8s_file.records import in_utc
+from agent.logs.model import LogSource
+from agent.logs.previous import as_records
 from agent.logs.tail import read_tail
-from agent.podman import Podman
+from agent.podman.client import Podman
 from tests.agents import Agent
 from tools.hostlib.private import Private
 
@@ -40,7 +40,7 @@ def test_the_tail_of_a_log_keeps_the_order_of_both_streams(rootless: Private, po
     identifier, path = rootless.run(
         ["podman", "inspect", "-f", "{{.Id}} {{.HostConfig.LogConfig.Path}}", "f"]
     ).stdout.split()
-    source = Source("s", "c", "f", identifier, driver, Path(path))
+    source = LogSource("s", "c", "f", identifier, driver, Path(path))
     lines = asyncio.run(read_tail(podman, source, 100, timed=True))
     assert as_records(lines).splitlines() == [in_utc(record) for record in Path(path).read_bytes().splitlines()]
     last = asyncio.run(read_tail(podman, source, 3))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.logs.inotify import Inotify
-from agent.logs.k8s_file import K8sFile
-from agent.logs.model import Batch, Reading, Source, Window
-from agent.logs.segments import Keeper, kept
+from agent.logs.k8s_file.reader import K8sFile
+from agent.logs.k8s_file.segments import Keeper, kept
+from agent.logs.model import Batch, LogSource, Reading, Window
 from tools import images
 from tools.hostlib.private import Private
 
@@ -34,7 +34,7 @@ SCRIPTS = {
 }
 
 
-def make(podman: Private, name: str, script: str, *options: str) -> Source:
+def make(podman: Private, name: str, script: str, *options: str) -> LogSource:
     """Start a container whose log is the script's output."""
     argv = [
         "podman",
@@ -52,7 +52,7 @@ def make(podman: Private, name: str, script: str, *options: str) -> Source:
     ]
     identifier = podman.run(argv).stdout.strip()
     path = podman.run(["podman", "inspect", "--format", "{{.HostConfig.LogConfig.Path}}", name]).stdout.strip()
-    return Source("s", "c", name, identifier, "k8s-file", Path(path))
+    return LogSource("s", "c", name, identifier, "k8s-file", Path(path))
 
 
 def split(batches: list[Batch]) -> tuple[bytes, bytes]:
@@ -66,7 +66,7 @@ def split(batches: list[Batch]) -> tuple[bytes, bytes]:
     return b"".join(texts[False]), b"".join(texts[True])
 
 
-def read(source: Source, reading: Reading | None = None) -> tuple[bytes, bytes]:
+def read(source: LogSource, reading: Reading | None = None) -> tuple[bytes, bytes]:
     """Both streams as our reader gives them."""
 
     async def collect() -> list[Batch]:

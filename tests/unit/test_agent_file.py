@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp import agent_file
-from mcp.agent_file import AgentFile
+from mcp.nodes import agent_file
+from mcp.nodes.agent_file import AgentFile
 from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, NotFound
 from mcp.shared.version import VERSION

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.logs import podman_logs as logs
-from agent.logs.model import LINE_LIMIT, Batch, Position, Reading, Source, Window
-from agent.logs.podman_logs import Block, PodmanReader
-from agent.podman import Podman
+from agent.logs.model import LINE_LIMIT, Batch, LogSource, Position, Reading, Window
+from agent.logs.podman_logs import PodmanReader, TimedBlock
+from agent.podman.client import Podman
 from mcp.shared.errors import InvalidInput, NotReady
 
 
 async def pump(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
     """What comes out of the pump for these pieces, and what it returns for an error message."""
     stream = asyncio.StreamReader()
-    queue: asyncio.Queue[Block | BaseException | None] = asyncio.Queue()
+    queue: asyncio.Queue[TimedBlock | BaseException | None] = asyncio.Queue()
 
     async def feed() -> None:
         for piece in pieces:
@@ -31,7 +31,7 @@ async def pump(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
     blocks = []
     while not queue.empty():
         block = queue.get_nowait()
-        assert isinstance(block, Block)
+        assert isinstance(block, TimedBlock)
         assert block.is_stderr
         blocks.append(block.data)
     return blocks, last
@@ -81,7 +81,7 @@ def podman(tmp_path: Path) -> Path:
 
 
 async def collect(podman: Path, reading: Reading) -> list[Batch]:
-    source = Source("web", "api", "web-api", "0" * 64, "other")
+    source = LogSource("web", "api", "web-api", "0" * 64, "other")
     return [batch async for batch in PodmanReader(Podman(str(podman), 10.0)).read(source, reading)]
 
 
@@ -157,7 +157,7 @@ def test_following_podman_says_only_what_is_new(podman: Path, monkeypatch: pytes
     async def follow() -> list[Batch]:
         end = asyncio.Event()
         batches: list[Batch] = []
-        source = Source("web", "api", "web-api", "0" * 64, "other")
+        source = LogSource("web", "api", "web-api", "0" * 64, "other")
         async for batch in PodmanReader(Podman(str(podman), 10.0)).read(source, Reading(Window(tail=0), follow=end)):
             if batch.caught_up and not batches:
                 with podman.with_suffix(".out").open("ab") as out:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.alerts import AT_ONCE, Alerter, environment
 from agent.log import logger
-from agent.watch import Alert
+from agent.monitor.alerts import AT_ONCE, Alerter, environment
+from agent.monitor.changes import Alert
 
 ALERT = Alert("web", "api", "drift", "running", "exited", "exit code 3", datetime(2026, 1, 31, 12, tzinfo=UTC))
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import auth
-from agent.auth import Identity, LocalBackend
-from agent.registry import AsyncRegistry, Registry
+from agent.auth import backends
+from agent.auth.backends import Identity, LocalBackend
+from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import Forbidden, Unauthenticated
 
 
@@ -25,13 +25,13 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 @pytest.mark.parametrize("header", ["Bearer mcp_abc", "bearer mcp_abc", "BEARER mcp_abc"])
 def test_a_bearer_token(header: str) -> None:
-    assert auth.bearer_token(header) == "mcp_abc"
+    assert backends.bearer_token(header) == "mcp_abc"
 
 
 @pytest.mark.parametrize("header", [None, ""])
 def test_no_token(header: str | None) -> None:
     with pytest.raises(Unauthenticated, match="no token was sent"):
-        auth.bearer_token(header)
+        backends.bearer_token(header)
 
 
 @pytest.mark.parametrize(
@@ -50,25 +50,25 @@ def test_no_token(header: str | None) -> None:
 )
 def test_what_is_no_bearer_token(header: str) -> None:
     with pytest.raises(Unauthenticated, match=r"^the authorization header is not Bearer TOKEN$"):
-        auth.bearer_token(header)
+        backends.bearer_token(header)
 
 
 @given(st.text())
 def test_any_header_is_a_token_or_refused(header: str) -> None:
     try:
-        token = auth.bearer_token(header)
+        token = backends.bearer_token(header)
     except Unauthenticated:
         token = None
     assert token is None or header.lower() == f"bearer {token.lower()}"
 
 
 def test_tokens_are_random_and_only_their_hash_is_stored(registry: Registry) -> None:
-    tokens = {auth.new_token() for _ in range(100)}
+    tokens = {backends.new_token() for _ in range(100)}
     assert len(tokens) == 100
     assert all(token.startswith("mcp_") and len(token) == 47 for token in tokens)
     token = tokens.pop()
-    registry.add_token(auth.token_row("ann", token, "human", ("admin",), None))
-    assert auth.token_hash(token) == registry.tokens()[0].sha256
+    registry.add_token(backends.token_row("ann", token, "human", ("admin",), None))
+    assert backends.token_hash(token) == registry.tokens()[0].sha256
     beside = [path.read_bytes() for path in registry.path.parent.iterdir()]
     assert len(beside) > 1
     assert not any(token.encode() in content for content in beside)
@@ -77,8 +77,8 @@ def test_tokens_are_random_and_only_their_hash_is_stored(registry: Registry) -> 
 def test_who_a_token_belongs_to(registry: Registry) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     past = datetime.now(UTC) - timedelta(seconds=1)
-    registry.add_token(auth.token_row("ann", "good", "human", ("admin", "ops"), soon))
-    registry.add_token(auth.token_row("bob", "late", "system", (), past))
+    registry.add_token(backends.token_row("ann", "good", "human", ("admin", "ops"), soon))
+    registry.add_token(backends.token_row("bob", "late", "system", (), past))
     backend = LocalBackend(AsyncRegistry(registry))
 
     def identify(token: str) -> Identity:
@@ -87,7 +87,7 @@ def test_who_a_token_belongs_to(registry: Registry) -> None:
     assert identify("good") == Identity("ann", "human", ("admin", "ops"), soon)
     with pytest.raises(Unauthenticated, match=f"the token of bob expired at {past:%Y-%m-%d %H:%M} UTC"):
         identify("late")
-    for wrong in ("goo", "good ", "", auth.token_hash("good")):
+    for wrong in ("goo", "good ", "", backends.token_hash("good")):
         with pytest.raises(Unauthenticated, match=r"^the token is not valid$"):
             identify(wrong)
     registry.revoke_token("ann")
@@ -96,8 +96,8 @@ def test_who_a_token_belongs_to(registry: Registry) -> None:
 
 
 def test_guests_are_refused_and_nobody_else() -> None:
-    for kind in auth.ACCOUNT_TYPES:
-        auth.authorize(Identity("ann", kind, ()))
-        auth.authorize(Identity("ann", kind, ("admin", "guests")))
+    for kind in backends.ACCOUNT_TYPES:
+        backends.authorize(Identity("ann", kind, ()))
+        backends.authorize(Identity("ann", kind, ("admin", "guests")))
         with pytest.raises(Forbidden, match="ann has the role guest, which may not use MCP"):
-            auth.authorize(Identity("ann", kind, ("admin", "guest")))
+            backends.authorize(Identity("ann", kind, ("admin", "guest")))

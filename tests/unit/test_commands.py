@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mcp import fleet, main
+from mcp import main
+from mcp.client import fleet
+from mcp.client.fleet import NodeAnswer
 from mcp.commands import arguments
 from mcp.commands.agent import _status_row
 from mcp.commands.ps import _uptime
-from mcp.config import Node
-from mcp.fleet import Answer
+from mcp.config.configuration import Node
 from mcp.shared.errors import EXIT_USAGE, Unauthenticated, Unreachable
 
 
@@ -109,9 +110,9 @@ def test_a_service_as_a_whole() -> None:
 
 def test_the_exit_code_of_many_nodes() -> None:
     node = Node("rift", "a:1")
-    good = Answer(node, "x", None)
-    lost = Answer[str](node, None, Unreachable("x"))
-    refused = Answer[str](node, None, Unauthenticated("x"))
+    good = NodeAnswer(node, "x", None)
+    lost = NodeAnswer[str](node, None, Unreachable("x"))
+    refused = NodeAnswer[str](node, None, Unauthenticated("x"))
     assert fleet.exit_code([]) == 0
     assert fleet.exit_code([good, good]) == 0
     assert fleet.exit_code([good, lost]) == 4
@@ -127,7 +128,7 @@ def test_uptime() -> None:
     ("error", "reachable"), [(Unreachable("rift: h:1 does not answer"), False), (Unauthenticated("not valid"), True)]
 )
 def test_an_agent_that_refuses_us_is_reachable(error: Unreachable | Unauthenticated, reachable: bool) -> None:
-    row = _status_row(Answer(Node("rift", "h:1"), None, error))
+    row = _status_row(NodeAnswer(Node("rift", "h:1"), None, error))
     assert (row["reachable"], row["version"], row["error"]) == (reachable, None, str(error))
 
 

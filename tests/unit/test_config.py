@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcp import config as configuration
-from mcp.config import Config, MciasConfig, Node
+from mcp.config import configuration
+from mcp.config.configuration import Config, MciasConfig, Node
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotFound
 from mcp.shared.url import Endpoint
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp import service
-from mcp.definition_writer import quoted, write, write_full
-from mcp.service import Definition
+from mcp.definitions import definitions
+from mcp.definitions.definitions import Definition
+from mcp.definitions.writer import quoted, write, write_full
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from tests.unit import specs
 
@@ -19,8 +19,8 @@ versions = st.sampled_from(["", "v1.2.3"])
 def test_what_was_written_reads_back_the_same(spec: ServiceSpec, node: str, version: str) -> None:
     images = (("web", "Dockerfile"), ("web.api v2", "docker/Dockerfile.api"))
     definition = Definition(node, spec, path="../source/tree", version=version, images=images)
-    assert service.parse(write(definition), "x.toml") == definition
-    assert service.parse(write_full(definition), "x.toml") == definition
+    assert definitions.parse(write(definition), "x.toml") == definition
+    assert definitions.parse(write_full(definition), "x.toml") == definition
 
 
 @given(st.text(st.characters(codec="utf-8")))

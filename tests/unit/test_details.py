@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.details import Details, parse_details
-from agent.observe import observed_state
-from agent.podman import parse_containers
+from agent.monitor.state import observed_state
+from agent.podman.client import parse_containers
+from agent.podman.details import ContainerDetails, parse_details
 from mcp.shared.errors import Unavailable
 
 DATA = Path(__file__).parent / "data"
@@ -44,7 +44,7 @@ def test_ports_are_those_published() -> None:
 @pytest.mark.parametrize("name", ["Health", "Healthcheck"])
 def test_health(name: str) -> None:
     state = {"ExitCode": 0, name: {"Status": "unhealthy"}}
-    assert parse_details(row(State=state))["web"] == Details(1, "", (), 0, "unhealthy")
+    assert parse_details(row(State=state))["web"] == ContainerDetails(1, "", (), 0, "unhealthy")
 
 
 @pytest.mark.parametrize("output", [b"", b"null", b"{}x", b"[1]", b"[{}]", b'[{"Name": "a", "State": 1}]', b"[" * 9999])

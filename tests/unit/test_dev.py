@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import dev
-from agent.registry import Registry
-from mcp import config as cli_configuration
+from agent.admin import dev
+from agent.store.registry import Registry
+from mcp.config import configuration as cli_configuration
 from mcp.shared.errors import McpError
 
 

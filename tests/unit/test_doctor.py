@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from mcp import main
-from mcp.config import Node
-from mcp.doctor import account, agent, podman, script, system, unit
-from mcp.doctor.look import Report
-from mcp.doctor.model import Finding, There, ok
-from mcp.provision.agent import UNIT, unit_text
+from mcp.config.configuration import Node
+from mcp.nodes.doctor import account, agent, podman, script, system, unit
+from mcp.nodes.doctor.examine import Report
+from mcp.nodes.doctor.model import Finding, There, ok
+from mcp.nodes.provision.agent import UNIT, unit_text
 from mcp.shared.errors import NotReady, Unreachable
 from mcp.shared.version import VERSION
 from proto.mcp.v1 import mcp_pb2 as pb
@@ -306,6 +306,6 @@ def test_exit_codes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "mcp.toml").write_text("")
-    monkeypatch.setattr("mcp.doctor.look.examine", lambda *_: reports)
+    monkeypatch.setattr("mcp.nodes.doctor.examine.examine", lambda *_: reports)
     assert main.main(["--config", str(tmp_path / "mcp.toml"), "doctor", "-v"]) == code
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{len(reports)} node")

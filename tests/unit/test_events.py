@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mcp import events
-from mcp.events import NodeEvent
+from mcp.client import events
+from mcp.client.events import NodeEvent
 from proto.mcp.v1 import mcp_pb2 as pb
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.logs import journal, journal_child, journald
-from agent.logs.journal_places import Place
-from agent.logs.journald import JournaldReader
-from agent.logs.model import TIME_WIDTH, Batch, Position, Reading, Source, Window
+from agent.logs.journald import reader, sd_journal, worker
+from agent.logs.journald.cursors import JournalCursor
+from agent.logs.journald.reader import JournaldReader
+from agent.logs.model import TIME_WIDTH, Batch, LogSource, Position, Reading, Window
 from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady, Unavailable
-from tests.unit.test_journal_lines import streams
+from tests.unit.test_journald_lines import streams
 
 DATA = Path(__file__).parent / "data"
 USER = 992  # whose containers they were
@@ -49,8 +49,8 @@ class Recorded:
     odd: str
     loud: str
 
-    def source(self, identifier: str = "") -> Source:
-        return Source("web", "api", "web-api", identifier or self.odd, "journald")
+    def source(self, identifier: str = "") -> LogSource:
+        return LogSource("web", "api", "web-api", identifier or self.odd, "journald")
 
     def reader(self) -> JournaldReader:
         return JournaldReader(self.folder, USER)
@@ -98,9 +98,9 @@ def in_process(recorded: Recorded, batch: int, reading: Reading) -> list[Batch]:
         batches.append(Batch(data, header["runs"], begin, end, header["notice"], header["caught_up"]))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal_child, "BATCH", batch)
-        patch.setattr(journal_child, "send", take)
-        child = journal_child.Child(recorded.reader()._request(recorded.source(), reading))
+        patch.setattr(worker, "BATCH", batch)
+        patch.setattr(worker, "send", take)
+        child = worker.Child(recorded.reader()._request(recorded.source(), reading))
         child.run()
         child.close()
     return batches
@@ -139,10 +139,10 @@ def test_the_process_looks_for_libsystemd_where_we_are_told_to(
 
 def test_a_journal_that_is_rotated_just_now_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [None, True]
-    monkeypatch.setattr(journal_child, "is_readable", lambda _user: found.pop(0))
-    assert journal_child._readable(USER) is True
-    monkeypatch.setattr(journal_child, "is_readable", lambda _user: False)
-    assert journal_child._readable(USER) is False
+    monkeypatch.setattr(worker, "is_readable", lambda _user: found.pop(0))
+    assert worker._readable(USER) is True
+    monkeypatch.setattr(worker, "is_readable", lambda _user: False)
+    assert worker._readable(USER) is False
 
 
 def test_a_small_batch_holds_whole_lines(recorded: Recorded) -> None:
@@ -157,7 +157,7 @@ def test_a_small_batch_holds_whole_lines(recorded: Recorded) -> None:
 
 
 def test_a_line_without_end_is_passed_on_in_parts(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_child, "HELD", 20_000)
+    monkeypatch.setattr(worker, "HELD", 20_000)
     batches = in_process(recorded, 100, Reading())
     assert max(len(batch.data) for batch in batches) < 40_000
     assert streams(text(batches), [run for batch in batches for run in batch.runs]) == (OUTPUT, ERRORS)
@@ -224,16 +224,16 @@ def test_every_place_goes_on_exactly_there(recorded: Recorded, batch: int, tail:
 
 def test_a_place_that_the_journal_forgot_is_said_once(recorded: Recorded) -> None:
     batches = read(recorded, after=Position(f"00>0,{FOREIGN}"))
-    assert [batch.notice for batch in batches].count(journal_child.FORGOTTEN) == 1
-    assert (batches[0].notice, batches[0].data) == (journal_child.FORGOTTEN, b"")
+    assert [batch.notice for batch in batches].count(worker.FORGOTTEN) == 1
+    assert (batches[0].notice, batches[0].data) == (worker.FORGOTTEN, b"")
     assert text(batches) == text(read(recorded))
-    assert not any(batch.notice == journal_child.FORGOTTEN for batch in read(recorded, after=batches[0].end))
+    assert not any(batch.notice == worker.FORGOTTEN for batch in read(recorded, after=batches[0].end))
 
 
 def test_a_place_behind_the_end_is_said_too(recorded: Recorded) -> None:
     late = FOREIGN.replace("t=5", "t=7ffffffffffff")
     batches = read(recorded, after=Position(f"00>9,{late}"))
-    assert batches[0].notice == journal_child.FORGOTTEN
+    assert batches[0].notice == worker.FORGOTTEN
     assert (text(batches), batches[-1].caught_up) == (b"", True)
 
 
@@ -249,8 +249,8 @@ def test_what_is_no_place_is_an_error(recorded: Recorded, place: str) -> None:
     st.tuples(st.booleans(), st.booleans()),
 )
 def test_a_place_is_text(at: tuple[str, str], said: int, begun: tuple[bool, bool]) -> None:
-    place = Place(*at, said, begun)
-    assert Place.parse(str(place)) == place
+    place = JournalCursor(*at, said, begun)
+    assert JournalCursor.parse(str(place)) == place
 
 
 def test_a_container_that_logged_nothing_has_a_place_too(recorded: Recorded) -> None:
@@ -314,12 +314,12 @@ def test_closing_ends_the_process_at_once(recorded: Recorded) -> None:
 
 
 def _children() -> int:
-    """How many processes of journal_child.py there are below this one."""
+    """How many processes of worker.py there are below this one."""
     count = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             is_ours = int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid()
-            count += is_ours and journal_child.__name__.encode() in stat.with_name("cmdline").read_bytes()
+            count += is_ours and worker.__name__.encode() in stat.with_name("cmdline").read_bytes()
         except OSError:
             continue  # it has ended meanwhile
     return count
@@ -339,11 +339,11 @@ def test_a_child_that_fails_is_quoted(recorded: Recorded, monkeypatch: pytest.Mo
 def test_a_folder_without_a_journal_is_an_error(tmp_path: Path) -> None:
     reader = JournaldReader(tmp_path / "missing")
     with pytest.raises(Unavailable, match="the journal cannot be read: No such file or directory"):
-        asyncio.run(collect(reader.read(Source("a", "b", "c", "0" * 64, "journald"), Reading())))
+        asyncio.run(collect(reader.read(LogSource("a", "b", "c", "0" * 64, "journald"), Reading())))
 
 
 def test_without_libsystemd_it_says_what_is_missing(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = f"import {journal.__name__} as library, {journal_child.__name__} as child"
+    code = f"import {sd_journal.__name__} as library, {worker.__name__} as child"
     code = f"{code}; library.LIBRARY = 'libnot.so.0'; child.main()"
     monkeypatch.setattr(resources, "module_argv", lambda _: child_argv(code))
     with pytest.raises(NotReady, match=r"libnot\.so\.0.*; install libsystemd0"):
@@ -351,7 +351,7 @@ def test_without_libsystemd_it_says_what_is_missing(recorded: Recorded, monkeypa
 
 
 def test_a_missing_group_is_named_with_what_to_do() -> None:
-    error: McpError = journald._error("denied", "")
+    error: McpError = reader._error("denied", "")
     assert isinstance(error, NotReady)
     assert "is not in the group systemd-journal; as root, run `usermod -aG systemd-journal " in str(error)
     assert "SupplementaryGroups=systemd-journal" in str(error)
@@ -375,6 +375,6 @@ def test_the_file_that_matters_must_be_readable(
     (tmp_path / "log/17").mkdir(parents=True)
     for name in files:
         (tmp_path / "log/17" / name).touch()
-    monkeypatch.setattr(journal, "MACHINE_ID", tmp_path / "machine-id")
-    monkeypatch.setattr(journal, "_may_read", lambda path: files[path.name])
-    assert journal.is_readable(user, (tmp_path / "none", tmp_path / "log")) is readable
+    monkeypatch.setattr(sd_journal, "MACHINE_ID", tmp_path / "machine-id")
+    monkeypatch.setattr(sd_journal, "_may_read", lambda path: files[path.name])
+    assert sd_journal.is_readable(user, (tmp_path / "none", tmp_path / "log")) is readable

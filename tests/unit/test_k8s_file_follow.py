@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.logs import segments
 from agent.logs.inotify import Inotify
-from agent.logs.k8s_file import K8sFile
-from agent.logs.model import Batch, Position, Reading, Source, Window
-from agent.logs.segments import Keeper, kept
+from agent.logs.k8s_file import segments
+from agent.logs.k8s_file.reader import K8sFile
+from agent.logs.k8s_file.segments import Keeper, kept
+from agent.logs.model import Batch, LogSource, Position, Reading, Window
 from tests.cri_reference import BASE_NS, Record
-from tests.unit.test_k8s_file import source_at
+from tests.unit.test_k8s_file_reader import source_at
 
 
 def record(number: int, *, stderr: bool = False, ends: bool = True, text: bytes | None = None) -> bytes:
@@ -45,7 +45,7 @@ class Conmon:
 class Follower:
     """Collects what a follower gets."""
 
-    def __init__(self, news: Inotify, source: Source, reading: Reading) -> None:
+    def __init__(self, news: Inotify, source: LogSource, reading: Reading) -> None:
         self.data = b""
         self.notices: list[str] = []
         self.last: Batch | None = None

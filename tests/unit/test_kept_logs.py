@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.kept_log_table import KeptLog
-from agent.logs.kept import LIMIT, KeptReader, as_records, kept_source
 from agent.logs.model import Batch, Reading, Window
+from agent.logs.previous import LIMIT, PreviousLogReader, as_records, kept_source
 from agent.logs.tail import TailLine
-from agent.registry import Registry
+from agent.store.previous_logs import PreviousLog
+from agent.store.registry import Registry
 from mcp.shared.spec import ComponentSpec
 
-KEPT = KeptLog(
+KEPT = PreviousLog(
     *("web", "api", "f00d" * 16, "web-api", 7, "1.0.0", "journald"),
     ended_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
     exit_code=137,
@@ -95,11 +95,11 @@ def test_of_a_last_line_that_is_longer_than_what_is_kept_the_end_is() -> None:
     assert len(records) == LIMIT
 
 
-def read(kept: KeptLog, reading: Reading) -> list[Batch]:
+def read(kept: PreviousLog, reading: Reading) -> list[Batch]:
     async def work() -> list[Batch]:
         source = kept_source(kept, "web", "api")
         assert (source.container, source.identifier) == ("web-api", "f00d" * 16)
-        async with aclosing(KeptReader(kept).read(source, reading)) as batches:
+        async with aclosing(PreviousLogReader(kept).read(source, reading)) as batches:
             return [batch async for batch in batches]
 
     return asyncio.run(work())

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from agent.kept_log_table import KeptLog
 from agent.logs import component
-from agent.logs.component import ComponentLog, Wanted, parse_cursor
+from agent.logs.component import ComponentLog, ComponentQuery, parse_cursor
+from agent.logs.follow import Removed, Tracker
 from agent.logs.inotify import Inotify
-from agent.logs.model import Batch, Piece, Position, Reader, Reading, Source, Window
-from agent.logs.tracker import Removed, Tracker
+from agent.logs.model import Batch, LogReader, LogSource, Piece, Position, Reading, Window
+from agent.store.previous_logs import PreviousLog
 from mcp.shared.errors import InvalidInput, McpError
-from tests.unit.test_log_tracker import World, seen
+from tests.unit.test_log_follow_container import World, seen
 
 RECORDS = b"".join(b"2026-11-22T10:00:0%d.000000000+00:00 stdout F old %d\n" % (n, n) for n in range(4))
 RECORD = len(RECORDS) // 4
-KEPT = KeptLog(
+KEPT = PreviousLog(
     *("web", "api", "id0", "web-api", 3, "1.0.0", "k8s-file"),
     *(None, 1, "replaced", RECORDS, "7.0.0"),
 )
@@ -32,7 +32,7 @@ class Logged:
         self.readings: list[tuple[str, Reading]] = []
         self.until: int | None = None
 
-    async def read(self, source: Source, reading: Reading) -> AsyncGenerator[Batch]:
+    async def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
         self.readings.append((source.identifier, reading))
         at = int(reading.after.place) + reading.after.skip if reading.after else 0
         while True:
@@ -50,12 +50,12 @@ class Logged:
             await asyncio.sleep(0.01)
 
 
-def log_of(logged: Logged, wanted: Wanted, kept: KeptLog | None = None) -> ComponentLog:
-    async def what_was_kept() -> KeptLog | None:
+def log_of(logged: Logged, wanted: ComponentQuery, kept: PreviousLog | None = None) -> ComponentLog:
+    async def what_was_kept() -> PreviousLog | None:
         return kept
 
-    def pick(what: Reader | Source) -> Reader:
-        return logged if isinstance(what, Source) else what
+    def pick(what: LogReader | LogSource) -> LogReader:
+        return logged if isinstance(what, LogSource) else what
 
     return ComponentLog(wanted, pick, what_was_kept)
 
@@ -63,7 +63,9 @@ def log_of(logged: Logged, wanted: Wanted, kept: KeptLog | None = None) -> Compo
 Show = Callable[[str], Awaitable[None]]
 
 
-def followed(logged: Logged, world: World, wanted: Wanted, play: Callable[[Show], Awaitable[None]]) -> list[str]:
+def followed(
+    logged: Logged, world: World, wanted: ComponentQuery, play: Callable[[Show], Awaitable[None]]
+) -> list[str]:
     """What a follower is shown while `play` runs; play's argument waits until a text was shown."""
     shown: list[str] = []
     news = asyncio.Event()
@@ -106,7 +108,7 @@ def test_a_follower_goes_on_through_an_end_a_start_and_a_replacement() -> None:
         world.now = replace(seen("id2", "three"), version="1.2.4")
         await wait_for("new\n")
 
-    assert followed(logged, world, Wanted(Window(), False), play) == [
+    assert followed(logged, world, ComponentQuery(Window(), False), play) == [
         *("web/api: attached to web-api, 1.0.0", "one\n", "last words\n", "web/api: exited with code 3"),
         *("web/api: started again", "again\n"),
         *("web/api: replaced by 1.2.4", "new\n"),
@@ -121,7 +123,9 @@ def test_an_end_that_nobody_saw_is_told_by_the_next_start() -> None:
         world.now = seen(started="two")
         await wait_for("started")
 
-    assert followed(logged, world, Wanted(Window(), False), play)[1:] == ["web/api: ended, and was started again"]
+    assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == [
+        "web/api: ended, and was started again"
+    ]
 
 
 def test_an_end_of_which_podman_knows_no_code_is_told_without_one() -> None:
@@ -132,7 +136,7 @@ def test_an_end_of_which_podman_knows_no_code_is_told_without_one() -> None:
         world.now = seen(started="two")
         await wait_for("started")
 
-    assert followed(logged, world, Wanted(Window(), False), play)[1:] == [
+    assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == [
         "web/api: ended, its exit code is not known",
         "web/api: started again",
     ]
@@ -149,7 +153,7 @@ def test_a_container_that_somebody_removed_is_said_to_be_gone(monkeypatch: pytes
         world.now = seen("id2")
         await wait_for("replaced")
 
-    assert followed(logged, world, Wanted(Window(), False), play)[1:] == [
+    assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == [
         "web/api: the container web-api is gone",
         "web/api: replaced by 1.0.0",
     ]
@@ -162,7 +166,7 @@ def test_a_follower_that_comes_back_is_not_told_once_more_what_it_is_attached_to
     async def play(wait_for: Show) -> None:
         await wait_for("two")
 
-    assert followed(logged, world, Wanted(Window(), False, "id1/1+0"), play) == ["two\n"]
+    assert followed(logged, world, ComponentQuery(Window(), False, "id1/1+0"), play) == ["two\n"]
 
 
 def test_following_ends_with_the_component() -> None:
@@ -173,7 +177,7 @@ def test_following_ends_with_the_component() -> None:
         world.now = Removed()
         await wait_for("removed")
 
-    assert followed(logged, world, Wanted(Window(), False), play) == [
+    assert followed(logged, world, ComponentQuery(Window(), False), play) == [
         "web/api: attached to web-api, 1.0.0",
         "web/api: removed",
     ]
@@ -188,7 +192,7 @@ def test_the_tail_is_of_the_first_container_only() -> None:
         world.now = seen("id2")
         await wait_for("five")
 
-    shown = followed(logged, world, Wanted(Window(tail=1), False), play)
+    shown = followed(logged, world, ComponentQuery(Window(tail=1), False), play)
     assert shown == [
         "web/api: attached to web-api, 1.0.0",
         "two\n",
@@ -197,7 +201,7 @@ def test_the_tail_is_of_the_first_container_only() -> None:
     ]
 
 
-def once(logged: Logged, wanted: Wanted, kept: KeptLog | None) -> list[str]:
+def once(logged: Logged, wanted: ComponentQuery, kept: PreviousLog | None) -> list[str]:
     async def go() -> list[Piece]:
         return [piece async for piece in log_of(logged, wanted, kept).once(seen().source)]
 
@@ -207,27 +211,27 @@ def once(logged: Logged, wanted: Wanted, kept: KeptLog | None) -> list[str]:
 def test_a_cursor_goes_on_in_its_container() -> None:
     logged = Logged()
     logged.lines = {"id1": ["one", "two", "three"]}
-    assert once(logged, Wanted(Window(tail=1), False, "id1/1+1"), None) == ["three\n"]
+    assert once(logged, ComponentQuery(Window(tail=1), False, "id1/1+1"), None) == ["three\n"]
 
 
 def test_a_cursor_before_any_line_begins_at_the_start_of_its_container() -> None:
     logged = Logged()
     logged.lines = {"id1": ["one", "two"]}
-    assert once(logged, Wanted(Window(), False, "id1/+0"), None) == ["one\ntwo\n"]
+    assert once(logged, ComponentQuery(Window(), False, "id1/+0"), None) == ["one\ntwo\n"]
 
 
 def test_a_cursor_in_a_container_that_was_replaced_goes_on_in_what_was_kept() -> None:
     logged = Logged()
     logged.lines = {"id1": ["new"]}
     cursor = f"id0/7.0.{2 * RECORD:x}+0"
-    shown = once(logged, Wanted(Window(tail=1), False, cursor), KEPT)
+    shown = once(logged, ComponentQuery(Window(tail=1), False, cursor), KEPT)
     assert shown == ["old 2\nold 3\n", "web/api: replaced", "new\n"]
 
 
 def test_a_cursor_in_the_journal_goes_on_there_after_its_container_was_replaced() -> None:
     logged = Logged()
     logged.lines = {"id0": ["old 0", "old 1", "old 2"], "id1": ["new"]}
-    shown = once(logged, Wanted(Window(), False, "id0/1+1"), replace(KEPT, driver="journald", place="0.0.0"))
+    shown = once(logged, ComponentQuery(Window(), False, "id0/1+1"), replace(KEPT, driver="journald", place="0.0.0"))
     assert shown == ["old 2\n", "web/api: replaced", "new\n"]
 
 
@@ -235,14 +239,14 @@ def test_a_cursor_that_means_nothing_in_what_was_kept_is_no_error() -> None:
     logged = Logged()
     logged.lines = {"id1": ["new"]}
     cursor = "id0/1795342766000000001,1;0,0;0+0"  # of podman logs
-    shown = once(logged, Wanted(Window(), False, cursor), replace(KEPT, driver="passthrough", place="0.0.0"))
+    shown = once(logged, ComponentQuery(Window(), False, cursor), replace(KEPT, driver="passthrough", place="0.0.0"))
     assert shown == ["web/api: lines may be missing: the container was replaced, and nothing of it was kept", "new\n"]
 
 
 def test_what_could_not_be_had_is_said() -> None:
     logged = Logged()
     logged.lines = {"id1": ["new"]}
-    shown = once(logged, Wanted(Window(), False, "gone/7.0.0+0"), KEPT)
+    shown = once(logged, ComponentQuery(Window(), False, "gone/7.0.0+0"), KEPT)
     assert shown == ["web/api: lines may be missing: the container was replaced, and nothing of it was kept", "new\n"]
 
 
@@ -255,8 +259,8 @@ def test_a_cursor_that_is_none_is_refused(text: str) -> None:
 def test_a_cursor_keeps_its_place_where_a_duration_now_means_a_later_time() -> None:
     logged = Logged()
     logged.lines = {"id1": ["new"]}
-    once(logged, Wanted(Window(since=10**18, until=2 * 10**18), False, "gone/7.0.0+0"), None)
-    once(logged, Wanted(Window(since=10**18, until=2 * 10**18), False, "id1/+0"), None)
+    once(logged, ComponentQuery(Window(since=10**18, until=2 * 10**18), False, "gone/7.0.0+0"), None)
+    once(logged, ComponentQuery(Window(since=10**18, until=2 * 10**18), False, "id1/+0"), None)
     assert [reading.window for _, reading in logged.readings] == [Window(until=2 * 10**18)] * 2
 
 
@@ -266,7 +270,7 @@ def test_a_follower_ends_with_its_window(running: bool) -> None:
     logged.lines = {"id1": ["one"]}
 
     async def go() -> list[str]:
-        wanted = Wanted(Window(until=time.time_ns() + 300_000_000), False)
+        wanted = ComponentQuery(Window(until=time.time_ns() + 300_000_000), False)
         if running:  # as a reader does that has come to the end of the window
             logged.until = wanted.window.until
         pieces = log_of(logged, wanted).follow(Tracker("web/api", world.look, Inotify()), patient=False)
@@ -278,9 +282,9 @@ def test_a_follower_ends_with_its_window(running: bool) -> None:
 
 
 def test_a_window_that_has_ended_is_not_followed() -> None:
-    log = log_of(Logged(), Wanted(Window(until=5), False))
+    log = log_of(Logged(), ComponentQuery(Window(until=5), False))
     assert (log.is_over(4), log.is_over(5)) == (False, True)
-    assert not log_of(Logged(), Wanted(Window(), False)).is_over(5)
+    assert not log_of(Logged(), ComponentQuery(Window(), False)).is_over(5)
 
 
 def test_a_follower_ends_with_an_error_where_the_tracking_dies() -> None:
@@ -291,7 +295,7 @@ def test_a_follower_ends_with_an_error_where_the_tracking_dies() -> None:
     async def go() -> None:
         tracker = Tracker("web-api", world.look, Inotify())
         async with asyncio.timeout(60):
-            async for piece in log_of(logged, Wanted(Window(), False)).follow(tracker, patient=False):
+            async for piece in log_of(logged, ComponentQuery(Window(), False)).follow(tracker, patient=False):
                 shown.append(piece.batch.data.decode())
                 world.now = KeyError("State")
                 tracker.poke()

@@ -1,6 +1,7 @@
 """Readers of logs that are ended in an awkward moment leave nothing behind, and end."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -8,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from agent.logs import journald, segments
 from agent.logs.inotify import Inotify
-from agent.logs.journald import JournaldReader
-from agent.logs.k8s_file import K8sFile
-from agent.logs.model import Batch, Reading, Source
+from agent.logs.journald.reader import JournaldReader
+from agent.logs.k8s_file import segments
+from agent.logs.k8s_file.reader import K8sFile
+from agent.logs.model import Batch, LogSource, Reading
 from agent.logs.podman_logs import PodmanReader
-from agent.podman import Podman
-from mcp.shared import proc
-from tests.unit.test_k8s_file import source_at
+from agent.podman.client import Podman
+from mcp.shared import proc, resources
 from tests.unit.test_k8s_file_follow import record
+from tests.unit.test_k8s_file_reader import source_at
 
-SOURCE = Source("web", "api", "web-api", "0" * 64, "other")
+SOURCE = LogSource("web", "api", "web-api", "0" * 64, "other")
 
 
 async def consume(batches: AsyncGenerator[Batch]) -> None:
@@ -87,7 +88,7 @@ def test_a_cancellation_that_comes_while_the_journal_s_process_is_ended_is_not_l
         await real(process)
 
     monkeypatch.setattr(proc, "end", slow)
-    monkeypatch.setattr(journald, "CHILD", "pass  # {tree}")
+    monkeypatch.setattr(resources, "module_argv", lambda _: [sys.executable, "-I", "-c", "pass"])
 
     async def go() -> None:
         task = asyncio.create_task(consume(JournaldReader(tmp_path).read(SOURCE, Reading())))

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.logs import exits
+from agent.logs.follow import Tracker
 from agent.logs.inotify import Inotify
-from agent.logs.model import Source
+from agent.logs.model import LogSource
 from agent.logs.sources import Seen
-from agent.logs.tracker import Tracker
 
 
 def seen(conmon: int) -> Seen:
-    return Seen(Source("web", "api", "web-api", "id1", "k8s-file"), True, 0, "one", conmon, "1.0.0")
+    return Seen(LogSource("web", "api", "web-api", "id1", "k8s-file"), True, 0, "one", conmon, "1.0.0")
 
 
 @contextmanager

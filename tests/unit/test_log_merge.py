@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp import log_merge
-from mcp.config import Node
-from mcp.log_follow import NodeLogs
-from mcp.log_merge import Lane, Merge
-from mcp.log_view import View
-from mcp.logs import Origin
+from mcp.config.configuration import Node
+from mcp.logs import merge
+from mcp.logs.blocks import Origin
+from mcp.logs.follow import NodeLogs
+from mcp.logs.merge import Lane, Merge
+from mcp.logs.view import LogView
 from mcp.shared.errors import McpError, Unauthenticated, Unreachable
 from proto.mcp.v1 import mcp_pb2 as pb
 
@@ -61,7 +61,7 @@ class Script:
         yield pb.LogsResponse(caught_up=True)
 
 
-class Seen(View):
+class Seen(LogView):
     """Keeps what it is to show."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ node_lines = st.lists(st.integers(0, 200), max_size=30)
 def patience() -> Iterator[None]:
     """Nobody here is quiet because the machine is busy."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_merge, "QUIET", 60.0)
+        patch.setattr(merge, "QUIET", 60.0)
         yield
 
 
@@ -155,16 +155,16 @@ def test_markers_and_notices_keep_their_place() -> None:
 
 
 def test_a_node_that_is_silent_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_merge, "QUIET", 0.2)
+    monkeypatch.setattr(merge, "QUIET", 0.2)
     _, seen = merged(Script("a", [at(5), at(6)]), Script("b", [3.0, at(1)]))
     assert [node for node, _ in seen.shown] == ["a", "b"]
-    monkeypatch.setattr(log_merge, "QUIET", 60.0)
+    monkeypatch.setattr(merge, "QUIET", 60.0)
     _, seen = merged(Script("a", [at(5), at(6)]), Script("b", [0.5, at(1)]))
     assert [node for node, _ in seen.shown] == ["b", "a"]
 
 
 def test_live_lines_are_held_back_for_a_moment_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_merge, "HOLD", 2.0)
+    monkeypatch.setattr(merge, "HOLD", 2.0)
     live, shown = pb.LogsResponse(caught_up=True), {b"05": threading.Event(), b"08": threading.Event()}
     one = Script("a", [live, 0.2, at(5), shown[b"05"], at(8)])
     other = Script("b", [live, 0.4, at(4), shown[b"08"]])  # it says nothing more, and does not end before
@@ -178,11 +178,11 @@ def test_live_lines_are_held_back_for_a_moment_and_no_longer(monkeypatch: pytest
 
 
 def test_a_node_does_not_run_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_merge, "LIMIT", 10_000)
+    monkeypatch.setattr(merge, "LIMIT", 10_000)
     most = 0
     add = Lane.add
 
-    def watched(self: Lane, items: list[log_merge._Item], *, is_live: bool) -> None:
+    def watched(self: Lane, items: list[merge._Item], *, is_live: bool) -> None:
         nonlocal most
         add(self, items, is_live=is_live)
         most = max(most, self.size)

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.component_table import ComponentRow
 from agent.logs.sources import seen
+from agent.store.components import ComponentRow
 from mcp.shared.spec import ComponentSpec
 
 NEVER = "0001-01-01T00:00:00Z"

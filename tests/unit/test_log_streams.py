@@ -7,16 +7,16 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from agent.logs.inotify import Inotify
-from agent.logs.merge import Block, merged
-from agent.logs.model import Batch, LogsNowhere, Piece, Position, Source
+from agent.logs.merge import LogBlock, merged
+from agent.logs.model import Batch, LogsNowhere, LogSource, Piece, Position
 from agent.logs.readers import Readers
-from agent.podman import Podman
+from agent.podman.client import Podman
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 
 
 async def component(name: str, *seconds: int, error: Exception | None = None) -> AsyncGenerator[Piece]:
     """A component with a line for each of `seconds`, one batch each, that may then fail."""
-    source = Source("web", name, f"web-{name}", f"id-{name}", "k8s-file")
+    source = LogSource("web", name, f"web-{name}", f"id-{name}", "k8s-file")
     for at, second in enumerate(seconds):
         line = b"2026-11-22T10:00:%02d.000000000Z %d\n" % (second, second)
         yield Piece(source, Batch(line, [(len(line), False)], Position(str(at)), Position(str(at + 1))))
@@ -24,9 +24,9 @@ async def component(name: str, *seconds: int, error: Exception | None = None) ->
         raise error
 
 
-def shown(*inputs: AsyncGenerator[Piece]) -> tuple[list[Block], McpError | None]:
+def shown(*inputs: AsyncGenerator[Piece]) -> tuple[list[LogBlock], McpError | None]:
     """The blocks of a merge, and the error that ended it."""
-    blocks: list[Block] = []
+    blocks: list[LogBlock] = []
 
     async def go() -> McpError | None:
         try:
@@ -39,7 +39,7 @@ def shown(*inputs: AsyncGenerator[Piece]) -> tuple[list[Block], McpError | None]
     return blocks, asyncio.run(go())
 
 
-def text(blocks: list[Block]) -> bytes:
+def text(blocks: list[LogBlock]) -> bytes:
     return b"".join(block.data for block in blocks)
 
 
@@ -56,7 +56,7 @@ def test_one_alone_is_without_its_times_too() -> None:
 
 async def in_turns(number: int, of: int, lines: int) -> AsyncGenerator[Piece]:
     """One of several components that take turns, line by line: its whole log in one batch."""
-    source = Source("web", f"c{number}", f"web-c{number}", f"id-{number}", "k8s-file")
+    source = LogSource("web", f"c{number}", f"web-c{number}", f"id-{number}", "k8s-file")
     data = b"".join(b"2026-11-22T10:00:00.%09dZ %d\n" % (at, at) for at in range(number, lines, of))
     yield Piece(source, Batch(data, [(len(data), False)], Position("0"), Position("1")))
 
@@ -74,7 +74,7 @@ def test_a_line_costs_the_same_among_many_components_as_among_two() -> None:
 def test_it_ends_when_its_last_input_ends_while_a_slow_client_takes_a_block() -> None:
     async def caught_up(seconds: float) -> AsyncGenerator[Piece]:
         place = Position("0")
-        yield Piece(Source("web", "a", "web-a", "id-a", "k8s-file"), Batch(b"", [], place, place, caught_up=True))
+        yield Piece(LogSource("web", "a", "web-a", "id-a", "k8s-file"), Batch(b"", [], place, place, caught_up=True))
         await asyncio.sleep(seconds)
 
     async def go() -> list[bool]:
@@ -124,4 +124,4 @@ def test_a_reader_that_dies_ends_the_merge_at_once() -> None:
 def test_a_container_without_a_log_is_said_before_podman_is_asked() -> None:
     readers = Readers(Podman("podman", 1), Inotify())
     with pytest.raises(LogsNowhere, match="web-api logs nowhere: its log driver is none; set log_driver"):
-        readers.pick(Source("web", "api", "web-api", "0" * 64, "none"))
+        readers.pick(LogSource("web", "api", "web-api", "0" * 64, "none"))

@@ -9,7 +9,7 @@ import pytest
 from agent.logs.model import Batch, Position
 from agent.logs.tail import TailLine, last_lines, lines_of
 from agent.logs.wire import log_line
-from agent.podman import Podman
+from agent.podman.client import Podman
 from mcp.shared.errors import Unavailable
 from proto.mcp.v1 import mcp_pb2 as pb
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp import logs
-from mcp.log_view import MESSAGE_LIMIT, JsonLines, Labels, Prefixed, View, notice
-from mcp.logs import TIME_WIDTH, Origin, is_timed, pieces
+from mcp.logs import blocks
+from mcp.logs.blocks import TIME_WIDTH, Origin, is_timed, pieces
+from mcp.logs.view import MESSAGE_LIMIT, JsonLines, Labels, LogView, Prefixed, notice
 from proto.mcp.v1 import mcp_pb2 as pb
 
 API, WEB = Origin("rift", "site", "api", False), Origin("rift", "site", "web", False)
@@ -104,9 +104,9 @@ def test_a_marker_is_dim_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    View().marker("x")
+    LogView().marker("x")
     monkeypatch.setenv("NO_COLOR", "1")
-    View().marker("y")
+    LogView().marker("y")
     assert terminal.getvalue() == "\x1b[2m--- x ---\x1b[0m\n--- y ---\n"
 
 
@@ -132,11 +132,11 @@ def test_without_the_prefixes_the_output_is_the_input(blocks: list[bytes]) -> No
 
 def test_each_stream_goes_to_its_own_in_few_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[bytes, bool]] = []
-    monkeypatch.setattr("mcp.output.write_bytes", lambda data, *, to_stderr: written.append((data, to_stderr)))
+    monkeypatch.setattr("mcp.terminal.output.write_bytes", lambda data, *, to_stderr: written.append((data, to_stderr)))
     stderr = API._replace(is_stderr=True)
     shown = [(API, b"a\n"), (WEB, b"b\n"), (stderr, b"\xff\0c\n"), (stderr, b"d\n"), (API, b"e\n")]
-    View().show(shown)
-    View().show([])
+    LogView().show(shown)
+    LogView().show([])
     assert written == [(b"a\nb\n", False), (b"\xff\0c\nd\n", True), (b"e\n", False)]
 
 
@@ -159,7 +159,7 @@ def test_blocks_are_taken_apart() -> None:
 
 
 def test_numbers_and_widths_are_the_wire_s() -> None:
-    assert logs.STDERR == pb.LOG_STREAM_STDERR
+    assert blocks.STDERR == pb.LOG_STREAM_STDERR
     assert len(STAMP) == TIME_WIDTH
     assert is_timed(STAMP + b"x\n")
     assert not is_timed(b"2026-11-22T10:19:26.532885487+00:00 x")

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from agent.config import MonitorConfig
-from agent.event_log import EventLog
-from agent.event_table import Event
-from agent.monitor import Monitor
-from agent.operations import Operations
-from agent.podman import Container
-from agent.registry import AsyncRegistry, Registry
+from agent.monitor.event_log import EventLog
+from agent.monitor.loop import Monitor
+from agent.podman.client import Container
+from agent.services.operations import Operations
+from agent.store.events import Event
+from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import McpError, NotReady, Unavailable
 from mcp.shared.spec import ComponentSpec
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import ports
-from agent.node import NodeProbe, parse_cpu, parse_meminfo
+from agent.monitor.node import NodeProbe, parse_cpu, parse_meminfo
+from agent.services import ports
 
 
 def test_meminfo() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agent.notify import Notifier
+from agent.daemon.systemd import Notifier
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_watchdog_is_fed_twice_in_its_interval(manager: socket.socket, monke
         if len(pauses) == 5:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr("agent.notify.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("agent.daemon.systemd.asyncio", SimpleNamespace(sleep=sleep))
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(Notifier(manager.getsockname(), 0.2).watch())
     assert waiting(manager) == [b"WATCHDOG=1"] * 5
@@ -118,7 +118,7 @@ def test_without_systemd_nothing_happens() -> None:
 def test_a_manager_that_does_not_listen_is_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.notify.logger.propagate", True)
+    monkeypatch.setattr("agent.daemon.systemd.logger.propagate", True)
     notifier = Notifier(str(tmp_path / "nobody"), 0.02)
     notifier.ready()
     asyncio.run(fed(notifier, 0.1))

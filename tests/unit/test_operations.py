@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from agent import operations as module
-from agent.operations import Operations
+from agent.services import operations as module
+from agent.services.operations import Operations
 from mcp.shared.errors import McpError, NotReady
 from tests.unit.clocks import SetClock
 

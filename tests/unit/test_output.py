@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mcp import output
 from mcp.commands import results
+from mcp.terminal import output
 from proto.mcp.v1 import mcp_pb2 as pb
 
 
@@ -42,7 +42,9 @@ def test_json_lines_notes_and_errors(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_an_error_stands_below_what_was_printed_before_it_also_in_a_pipe() -> None:
-    code = "from mcp import output; output.table(('A',), [['b']]); output.error('c'); output.table(('D',), []); "
+    code = (
+        "from mcp.terminal import output; output.table(('A',), [['b']]); output.error('c'); output.table(('D',), []); "
+    )
     code += "output.note('e')"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
     assert done.stdout == b"A\nb\nmcp: c\nD\ne\n"

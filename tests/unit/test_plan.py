@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.plan import Change, Reality, differences, plan
-from agent.podman import Container
-from agent.registry import ComponentRow
+from agent.podman.client import Container
+from agent.services.plan import Change, Reality, differences, plan
+from agent.store.registry import ComponentRow
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from tests.unit import specs

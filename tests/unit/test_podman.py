@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import podman
-from agent.podman import Container, Health, Podman
-from agent.podman_argv import NewContainer, logs_argv, run_argv
+from agent.podman import client
+from agent.podman.argv import NewContainer, logs_argv, run_argv
+from agent.podman.client import Container, Health, Podman
 from mcp.shared.errors import Unavailable
 
 DATA = Path(__file__).parent / "data"  # files podman-VERSION-COMMAND.json
@@ -82,7 +82,7 @@ def test_the_runtime_comes_first() -> None:
 
 
 def test_the_containers_of_podman_4() -> None:
-    web, brief, made = podman.parse_containers(printed("4.3.1", "ps"))
+    web, brief, made = client.parse_containers(printed("4.3.1", "ps"))
     assert web == Container(
         identifier="f46d298a903d17cf079b994d061067ae1c9ede3ec86a1bb37c046905107e1c76",
         name="web",
@@ -99,7 +99,7 @@ def test_the_containers_of_podman_4() -> None:
 
 
 def test_the_containers_of_podman_5() -> None:
-    made, web, fail = podman.parse_containers(printed("5.4.2", "ps"))
+    made, web, fail = client.parse_containers(printed("5.4.2", "ps"))
     assert (made.name, made.state, made.started) == ("made", "created", None)
     assert (web.name, web.state, web.running) == ("web", "running", True)
     assert web.started == datetime(2026, 11, 22, 16, 10, 2, tzinfo=UTC)
@@ -109,7 +109,7 @@ def test_the_containers_of_podman_5() -> None:
 
 @pytest.mark.parametrize(("version", "code", "restarts"), [("4.3.1", 3, 0), ("5.4.2", 1, 2)])
 def test_health(version: str, code: int, restarts: int) -> None:
-    health = podman.parse_health(printed(version, "inspect"))
+    health = client.parse_health(printed(version, "inspect"))
     assert (health.state, health.exit_code, health.restarts, health.patience) == ("exited", code, restarts, 0.0)
     assert datetime.fromtimestamp(health.ended, UTC).strftime("%Y-%m-%d") == "2026-11-22"
     assert 0 < health.ran < 3
@@ -117,23 +117,23 @@ def test_health(version: str, code: int, restarts: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_versions(version: str) -> None:
-    assert podman.parse_version(printed(version, "version")) == version
+    assert client.parse_version(printed(version, "version")) == version
 
 
 @pytest.mark.parametrize("output", [b"[]\n", b"null"])
 def test_no_containers(output: bytes) -> None:
-    assert podman.parse_containers(output) == []
+    assert client.parse_containers(output) == []
 
 
 def test_labelled() -> None:
-    containers = podman.parse_containers(printed("4.3.1", "ps"))
-    assert [container.name for container in podman.labelled(containers, "web")] == ["web", "web-brief"]
-    assert list(podman.labelled(containers, "we")) == []
+    containers = client.parse_containers(printed("4.3.1", "ps"))
+    assert [container.name for container in client.labelled(containers, "web")] == ["web", "web-brief"]
+    assert list(client.labelled(containers, "we")) == []
 
 
 # --- garbage ---
 
-PARSERS = (podman.parse_containers, podman.parse_health, podman.parse_version)
+PARSERS = (client.parse_containers, client.parse_health, client.parse_version)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import podman as module
-from agent.podman import Podman
+from agent.podman import client as module
+from agent.podman.client import Podman
 from mcp.shared import proc
 from mcp.shared.errors import McpError, NotReady
 from tests.unit.clocks import SetClock

@@ -8,17 +8,17 @@ from typing import cast
 
 import pytest
 
-from agent.auth import is_token
+from agent.auth.backends import is_token
 from agent.config import load
-from mcp import config as configuration
-from mcp.config import MciasConfig, Node
-from mcp.provision import agent, certificate, check, system
-from mcp.provision.agent import config_text, listen_address, settings_of, unit_text
-from mcp.provision.steps import Steps
-from mcp.session import Session
+from mcp.client.session import Session
+from mcp.config import configuration
+from mcp.config.configuration import MciasConfig, Node
+from mcp.nodes.provision import agent, certificate, check, system
+from mcp.nodes.provision.agent import config_text, listen_address, settings_of, unit_text
+from mcp.nodes.provision.steps import Steps
+from mcp.nodes.ssh import Ssh
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 from mcp.shared.url import Endpoint
-from mcp.ssh import Ssh
 
 RIFT = Node("rift", "10.0.0.5:9444")
 
@@ -52,7 +52,7 @@ def test_the_agent_takes_the_configuration_that_is_written(tmp_path: Path, ca: P
     path.write_text(config_text(RIFT, "10.0.0.5:9444", None))
     local = load(path)
     assert (local.grpc_addr, local.node_name, local.mcias) == ("10.0.0.5:9444", "rift", None)
-    assert settings_of(RIFT, path.read_text()) == agent.Settings(str(local.tls_cert), str(local.tls_key))
+    assert settings_of(RIFT, path.read_text()) == agent.AgentSettings(str(local.tls_cert), str(local.tls_key))
     path.write_text(config_text(RIFT, "10.0.0.5:9444", MciasConfig(Endpoint("mcias.example.net", 8443), ca, "mcp")))
     mcias = load(path).mcias
     assert mcias is not None

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.podman import Container
-from agent.recover import action, present, stages
-from agent.registry import ComponentRow
+from agent.podman.client import Container
+from agent.services.recover import action, present, stages
+from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
 
 BOOTED = datetime(2026, 1, 2, tzinfo=UTC)

@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from agent.logs import grep_worker, journal_child
+from agent.logs import grep_worker
+from agent.logs.journald import worker
 from mcp.shared import resources
 
 # the modules, as they lie in a zipapp's tree, may be anywhere in the package
@@ -51,7 +52,7 @@ def test_a_module_runs_in_a_python_of_its_own(tmp_path: Path, monkeypatch: pytes
     assert done.stdout == "['a b'] False\n"
 
 
-@pytest.mark.parametrize("module", [grep_worker, journal_child])
+@pytest.mark.parametrize("module", [grep_worker, worker])
 def test_our_workers_can_be_run_so(module: ModuleType) -> None:
     argv = [part.replace("; main()", "; print(main.__name__)") for part in resources.module_argv(module)]
     assert subprocess.run(argv, capture_output=True, text=True, check=True, cwd="/").stdout == "main\n"

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent import rollout
-from agent.podman import Container, Podman
-from agent.podman_argv import NewContainer
-from agent.rollout import new_container
+from agent.podman.argv import NewContainer
+from agent.podman.client import Container, Podman
+from agent.services import rollout
+from agent.services.rollout import new_container
 from mcp.shared.spec import ComponentSpec, RouteSpec
 
 WEB = ComponentSpec(name="web", image="localhost/web:1", env=("A=1",))
@@ -156,9 +156,9 @@ class Shelf(Podman):
     ],
 )
 def test_tidy(shelf: Shelf, done: list[str], left: dict[str, str]) -> None:
-    found = asyncio.run(rollout.tidy_name(shelf, "web", 2, shelf.keep_log))
+    found = asyncio.run(rollout.resolve_replacement_of(shelf, "web", 2, shelf.keep_log))
     assert (shelf.done, shelf.states) == (done, left)
     assert (found.identifier if found else None) == left.get("web")
     shelf.done.clear()
-    again = asyncio.run(rollout.tidy_name(shelf, "web", 2, shelf.keep_log))
+    again = asyncio.run(rollout.resolve_replacement_of(shelf, "web", 2, shelf.keep_log))
     assert (again, shelf.done) == (found, [])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.files import Files
+from agent.files.files import ServiceFiles
 from mcp.shared.errors import InvalidInput, McpError, NotFound, NotReady, Unavailable
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
@@ -23,7 +23,7 @@ ANY = settings(max_examples=400, database=None, suppress_health_check=list(Healt
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
+def files(tmp_path: Path) -> ServiceFiles:
     """A root with the service web, links out of it at every position, and canaries outside."""
     for made in ("srv/web/a/b", "srv/other", "srv/mcp", "out/a/b", "own"):
         (tmp_path / made).mkdir(parents=True)
@@ -38,10 +38,12 @@ def files(tmp_path: Path) -> Files:
         (folder / "dangling").symlink_to(tmp_path / "out" / "new")
         (folder / "other").symlink_to("../other")
     (tmp_path / "srv" / "linked").symlink_to(tmp_path / "out")
-    return Files(tmp_path / "srv", (tmp_path / "own",))
+    return ServiceFiles(tmp_path / "srv", (tmp_path / "own",))
 
 
-def push(files: Files, service: str, path: str, content: bytes = b"pushed", mode: int = 0, size: int = 0) -> None:
+def push(
+    files: ServiceFiles, service: str, path: str, content: bytes = b"pushed", mode: int = 0, size: int = 0
+) -> None:
     """Write a whole file."""
     writer = files.writer(service, path, mode, size)
     try:
@@ -52,7 +54,7 @@ def push(files: Files, service: str, path: str, content: bytes = b"pushed", mode
         writer.discard()
 
 
-def pull(files: Files, service: str, path: str, count: int = 4) -> bytes:
+def pull(files: ServiceFiles, service: str, path: str, count: int = 4) -> bytes:
     """Read a whole file."""
     reader = files.reader(service, path)
     try:
@@ -62,7 +64,7 @@ def pull(files: Files, service: str, path: str, count: int = 4) -> bytes:
         reader.close()
 
 
-def outside(files: Files) -> dict[str, object]:
+def outside(files: ServiceFiles) -> dict[str, object]:
     """Everything there is but the service web: content or link of every entry."""
     root = files.root.parent
     found: dict[str, object] = {}
@@ -89,7 +91,7 @@ SERVICES = st.sampled_from(["web", "web", "web", "..", ".", "", "linked", "x", "
 
 @ANY
 @given(service=SERVICES, path=PATHS)
-def test_no_path_leads_outside(files: Files, service: str, path: str) -> None:
+def test_no_path_leads_outside(files: ServiceFiles, service: str, path: str) -> None:
     before, descriptors = outside(files), open_files()
     with suppress(McpError):
         assert pull(files, service, path) in (b"inside", b"pushed")
@@ -124,7 +126,7 @@ def test_no_path_leads_outside(files: Files, service: str, path: str) -> None:
         ("x/y", NotReady, "web/x: is not a folder"),
     ],
 )
-def test_what_is_refused_is_named_both_ways(files: Files, path: str, kind: type[McpError], words: str) -> None:
+def test_what_is_refused_is_named_both_ways(files: ServiceFiles, path: str, kind: type[McpError], words: str) -> None:
     for attempt in (pull, push):
         with pytest.raises(kind) as caught:
             attempt(files, "web", path)
@@ -133,16 +135,16 @@ def test_what_is_refused_is_named_both_ways(files: Files, path: str, kind: type[
 
 
 @pytest.mark.parametrize("service", ["", "..", "Web", "web/a", "a\nb"])
-def test_services_have_valid_names(files: Files, service: str) -> None:
+def test_services_have_valid_names(files: ServiceFiles, service: str) -> None:
     with pytest.raises(InvalidInput, match=r"^service: "):
         pull(files, service, "x")
 
 
-def test_the_agents_own_files_are_out_of_reach(files: Files) -> None:
+def test_the_agents_own_files_are_out_of_reach(files: ServiceFiles) -> None:
     for attempt in (pull, push):
         with pytest.raises(InvalidInput, match="mcp is the agent itself"):
             attempt(files, "mcp", "x")
-    private = Files(files.root, (files.root / "web" / "a", files.root / "none"))
+    private = ServiceFiles(files.root, (files.root / "web" / "a", files.root / "none"))
     for path in ("a/x", "a/b/x", "a/new"):
         with pytest.raises(NotReady, match="web/a: holds the agent's own files"):
             push(private, "web", path)
@@ -150,7 +152,7 @@ def test_the_agents_own_files_are_out_of_reach(files: Files) -> None:
             pull(private, "web", path)
     assert pull(private, "web", "x") == b"inside"
     with pytest.raises(NotReady, match="web: holds the agent's own files"):
-        pull(Files(files.root, (files.root / "web",)), "web", "x")
+        pull(ServiceFiles(files.root, (files.root / "web",)), "web", "x")
 
 
 @contextmanager
@@ -177,7 +179,7 @@ def swapping(web: Path, outside: Path) -> Iterator[None]:
         thread.join()
 
 
-def test_a_folder_that_becomes_a_link_meanwhile(files: Files, tmp_path: Path) -> None:
+def test_a_folder_that_becomes_a_link_meanwhile(files: ServiceFiles, tmp_path: Path) -> None:
     before, seen = outside(files), {"read": 0, "written": 0, "refused": 0}
     with swapping(files.root / "web", tmp_path / "out"):
         for turn in range(1500):
@@ -192,7 +194,7 @@ def test_a_folder_that_becomes_a_link_meanwhile(files: Files, tmp_path: Path) ->
     assert min(seen.values()) > 0, seen
 
 
-def test_special_files_are_neither_opened_nor_replaced(files: Files) -> None:
+def test_special_files_are_neither_opened_nor_replaced(files: ServiceFiles) -> None:
     web = files.root / "web"
     os.mkfifo(web / "fifo")
     server = socket.socket(socket.AF_UNIX)
@@ -212,7 +214,7 @@ def test_special_files_are_neither_opened_nor_replaced(files: Files) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_modes_and_folders_that_are_made(files: Files, umask: int) -> None:
+def test_modes_and_folders_that_are_made(files: ServiceFiles, umask: int) -> None:
     previous = os.umask(umask)
     try:
         push(files, "web", "new/deep/x", mode=0o104755)
@@ -229,7 +231,7 @@ def test_modes_and_folders_that_are_made(files: Files, umask: int) -> None:
     assert pull(files, "fresh", "shared") == b"again"
 
 
-def test_nothing_is_seen_before_the_end_and_nothing_left_without(files: Files) -> None:
+def test_nothing_is_seen_before_the_end_and_nothing_left_without(files: ServiceFiles) -> None:
     web = files.root / "web"
     before = sorted(web.rglob("*"))
     for path in ("new", "x", "p/q/new"):
@@ -253,7 +255,7 @@ def failing(number: int) -> Callable[..., int]:
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename", "link", "fchmod"])
-def test_a_disk_that_is_full_changes_nothing(files: Files, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_changes_nothing(files: ServiceFiles, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, descriptors = sorted((files.root / "web").rglob("*")), open_files()
     for path in ("x", "p/q/new"):
         with monkeypatch.context() as patch:
@@ -265,7 +267,7 @@ def test_a_disk_that_is_full_changes_nothing(files: Files, call: str, monkeypatc
     assert open_files() == descriptors
 
 
-def test_too_large_for_the_disk_is_said_before_anything_is_sent(files: Files) -> None:
+def test_too_large_for_the_disk_is_said_before_anything_is_sent(files: ServiceFiles) -> None:
     with pytest.raises(NotReady, match=r"web/new: has 1000000000000000000 bytes, and the node's disk has [0-9]+ bytes"):
         files.writer("web", "new", 0, 10**18).open()
 
@@ -281,15 +283,15 @@ def test_too_large_for_the_disk_is_said_before_anything_is_sent(files: Files) ->
         (errno.ENOENT, "web/x: a folder on the way was removed meanwhile; try again"),
     ],
 )
-def test_what_the_system_says(files: Files, number: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_system_says(files: ServiceFiles, number: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "rename", failing(number))
     with pytest.raises(McpError) as caught:
         push(files, "web", "x")
     assert str(caught.value).startswith(words)
 
 
-def test_a_service_folder_that_cannot_be_made(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.files.Replacement", failing(errno.EACCES))
+def test_a_service_folder_that_cannot_be_made(files: ServiceFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.files.files.Replacement", failing(errno.EACCES))
     with pytest.raises(NotReady) as caught:
         push(files, "fresh", "x")
     assert f"{files.root}/fresh does not exist, and the agent's user may not make it" in str(caught.value)
@@ -299,12 +301,12 @@ def test_a_service_folder_that_cannot_be_made(files: Files, monkeypatch: pytest.
 
 def test_a_root_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="none: cannot be opened: No such file or directory; see services_root"):
-        pull(Files(tmp_path / "none", ()), "web", "x")
+        pull(ServiceFiles(tmp_path / "none", ()), "web", "x")
     with pytest.raises(NotFound, match="web/x: there is no such file on this node"):
-        pull(Files(tmp_path, ()), "web", "x")
+        pull(ServiceFiles(tmp_path, ()), "web", "x")
 
 
-def test_a_file_that_changes_while_it_is_read(files: Files) -> None:
+def test_a_file_that_changes_while_it_is_read(files: ServiceFiles) -> None:
     path = files.root / "web" / "x"
     reader = files.reader("web", "x")
     reader.open()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.migrations import MIGRATIONS
-from agent.registry import Registry, RegistryError
-from agent.snapshot import snapshot
+from agent.store.registry import Registry, RegistryError
+from agent.store.schema import MIGRATIONS
+from agent.store.snapshot import snapshot
 from mcp.shared.errors import McpError, NotFound, NotReady
 from mcp.shared.spec import ComponentSpec
 

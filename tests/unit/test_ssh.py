@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from mcp.config import Node
+from mcp.config.configuration import Node
+from mcp.nodes.ssh import Ssh
 from mcp.shared.errors import McpError, NotReady, Unavailable, Unreachable
 from mcp.shared.proc import Completed
-from mcp.ssh import Ssh
 
 # What ssh does with its command line: options, --, destination, and one string for the remote shell.
 FAKE = """\
@@ -234,7 +234,7 @@ def test_a_changed_host_key_is_refused_also_where_all_was_said_before_we_listen(
 def test_what_is_no_login_is_one_line(far: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (far / "motd").write_text(said)
     (far / "uid").write_text("no number\n")
-    monkeypatch.setattr("mcp.ssh.LOGIN_SECONDS", 0.5)
+    monkeypatch.setattr("mcp.nodes.ssh.LOGIN_SECONDS", 0.5)
     with pytest.raises(Unreachable, match=r"^rift: ssh: no answer to the login"):
         run("true")
 

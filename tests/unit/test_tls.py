@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from mcp.shared import pki, tls
-from mcp.shared.pki import KeyPair
+from agent.admin import pki
+from agent.admin.pki import KeyPair
+from mcp.shared import tls
 
 
 def openssl(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

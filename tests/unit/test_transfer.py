@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import transfer
-from agent.files import Files
-from mcp import output
+from agent.files import transfer
+from agent.files.files import ServiceFiles
 from mcp.shared.errors import InvalidInput
+from mcp.terminal import output
 from proto.mcp.v1 import mcp_pb2 as pb
 
 
@@ -43,7 +43,7 @@ def test_blocking_work_is_never_left_behind() -> None:
 
 
 def test_what_is_pulled_can_be_pushed_again(tmp_path: Path) -> None:
-    files = Files(tmp_path, ())
+    files = ServiceFiles(tmp_path, ())
     content = os.urandom(3 * transfer.CHUNK + 5)
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "x").write_bytes(content)
@@ -73,7 +73,7 @@ def test_leaving_a_pull_half_way_closes_the_file(tmp_path: Path) -> None:
         return str(tmp_path / "web/x") in [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
 
     async def scene() -> None:
-        chunks = transfer.send(Files(tmp_path, ()), pb.PullFileRequest(service="web", path="x"))
+        chunks = transfer.send(ServiceFiles(tmp_path, ()), pb.PullFileRequest(service="web", path="x"))
         await anext(chunks)
         assert is_open()
         await chunks.aclose()
@@ -88,7 +88,7 @@ def test_an_empty_stream_is_refused(tmp_path: Path) -> None:
             yield chunk
 
     with pytest.raises(InvalidInput, match="no chunk"):
-        asyncio.run(transfer.receive(Files(tmp_path, ()), nothing()))
+        asyncio.run(transfer.receive(ServiceFiles(tmp_path, ()), nothing()))
 
 
 # --- the CLI's progress ---

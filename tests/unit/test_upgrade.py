@@ -9,47 +9,47 @@ from typing import Any, cast
 
 import pytest
 
-from mcp.agent_file import AgentFile
+from mcp.client.session import Session
 from mcp.commands import agent as commands
 from mcp.commands.agent import _deadline
-from mcp.config import Node
-from mcp.output import LiveLines
-from mcp.session import Session
+from mcp.config.configuration import Node
+from mcp.nodes.agent_file import AgentFile
+from mcp.nodes.upgrade import node_upgrade, waves
+from mcp.nodes.upgrade.node_upgrade import NodeUpgrade, Say, UpgradeResult, UpgradeRow
+from mcp.nodes.upgrade.switch import SCRIPT, AgentFacts, SwitchState
 from mcp.shared.errors import InvalidInput, McpError, NotFound, Unreachable
 from mcp.shared.resources import ROOT
 from mcp.shared.version import skew
-from mcp.upgrade import course, waves
-from mcp.upgrade.course import Course, Result, Row, Say
-from mcp.upgrade.switch import SCRIPT, Facts, Verdict
+from mcp.terminal.output import LiveLines
 
 NODES = [Node(name, "10.0.0.1:9444") for name in ("ada", "bob", "cyd", "dan", "eve")]
 
 
-class Scripted(Course):
+class Scripted(NodeUpgrade):
     """A course that ends as told, without any node, and notes how many are on their way at a time."""
 
-    def __init__(self, results: dict[str, Result]) -> None:
+    def __init__(self, results: dict[str, UpgradeResult]) -> None:
         """Nodes that are not named are upgraded."""
         super().__init__(cast("Session", None), None, 10)
         object.__setattr__(self, "results", results)
         object.__setattr__(self, "began", [])
 
-    async def run(self, node: Node, say: Say) -> Row:
+    async def run(self, node: Node, say: Say) -> UpgradeRow:
         """End as told."""
         say("copying")
         cast("Any", self).began.append(node.name)
         await asyncio.sleep(0)
-        return Row(node.name, "v1", "v2", cast("Any", self).results.get(node.name, Result.UPGRADED))
+        return UpgradeRow(node.name, "v1", "v2", cast("Any", self).results.get(node.name, UpgradeResult.UPGRADED))
 
 
-def results(course: Course, wave: int) -> list[str]:
+def results(course: NodeUpgrade, wave: int) -> list[str]:
     rows = asyncio.run(waves.run(course, NODES, wave, LiveLines(live=False)))
     assert [row.node for row in rows] == [node.name for node in NODES]
     return [str(row.result) for row in rows]
 
 
 def test_without_waves_every_node_is_brought_through_whatever_happens_to_others() -> None:
-    assert results(Scripted({"ada": Result.FAILED}), 0) == ["failed", *["upgraded"] * 4]
+    assert results(Scripted({"ada": UpgradeResult.FAILED}), 0) == ["failed", *["upgraded"] * 4]
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_without_waves_every_node_is_brought_through_whatever_happens_to_others(
     ],
 )
 def test_a_wave_with_a_failure_is_the_last(wave: int, bad: str, expected: list[str]) -> None:
-    each = Scripted({bad: Result.UNDONE})
+    each = Scripted({bad: UpgradeResult.UNDONE})
     assert results(each, wave) == expected
     assert len(cast("Any", each).began) == 5 - expected.count("untouched")
 
 
 def test_current_nodes_stop_no_wave() -> None:
-    assert results(Scripted({"ada": Result.CURRENT}), 1) == ["current", *["upgraded"] * 4]
+    assert results(Scripted({"ada": UpgradeResult.CURRENT}), 1) == ["current", *["upgraded"] * 4]
 
 
 def test_a_file_is_looked_for_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_file_is_looked_for_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(waves, "find", find)
 
     async def all_of_them() -> list[AgentFile]:
-        files = waves.Files(Path("dist"))
+        files = waves.AgentFiles(Path("dist"))
         return list(await asyncio.gather(*(files.find(arch) for arch in ("amd64", "arm64", "amd64", "amd64"))))
 
     assert [file.arch for file in asyncio.run(all_of_them())] == ["amd64", "arm64", "amd64", "amd64"]
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(waves, "find", find)
 
     async def all_of_them() -> list[AgentFile | BaseException]:
-        files = waves.Files(Path("dist"))
+        files = waves.AgentFiles(Path("dist"))
         return await asyncio.gather(*(files.find("amd64") for _ in range(3)), return_exceptions=True)
 
     assert [str(error) for error in asyncio.run(all_of_them())] == ["no agent for amd64 in dist"] * 3
@@ -139,22 +139,29 @@ def test_versions_are_put_in_order(other: str, own: str, expected: str) -> None:
     ],
 )
 def test_a_verdict_is_waited_for_as_long_as_there_can_be_one(state: str, busy: bool, final: bool) -> None:
-    assert Verdict(state, "v2", "", busy).is_final is final
+    assert SwitchState(state, "v2", "", busy).is_final is final
 
 
 @pytest.mark.parametrize(
     ("state", "result", "after", "why"),
     [
-        ("undone", Result.UNDONE, "v1", "it fell; the old agent is back; the agent's log says more: ssh op@ada "),
-        ("broken", Result.BROKEN, "", "it fell; the agent's log says more"),
-        ("failed", Result.FAILED, "v1", "it fell"),
-        ("", Result.FAILED, "v1", "the connection was lost before the node had taken over; try again"),
-        ("lost", Result.UNKNOWN, "", "the node is no longer reached by ssh; it goes on by itself"),
-        ("switching", Result.UNKNOWN, "v1", "the node was restarted, or its switch ended, half-way"),
+        (
+            "undone",
+            UpgradeResult.UNDONE,
+            "v1",
+            "it fell; the old agent is back; the agent's log says more: ssh op@ada ",
+        ),
+        ("broken", UpgradeResult.BROKEN, "", "it fell; the agent's log says more"),
+        ("failed", UpgradeResult.FAILED, "v1", "it fell"),
+        ("", UpgradeResult.FAILED, "v1", "the connection was lost before the node had taken over; try again"),
+        ("lost", UpgradeResult.UNKNOWN, "", "the node is no longer reached by ssh; it goes on by itself"),
+        ("switching", UpgradeResult.UNKNOWN, "v1", "the node was restarted, or its switch ended, half-way"),
     ],
 )
-def test_each_bad_end_says_what_to_do(state: str, result: Result, after: str, why: str) -> None:
-    row = course._row_of(Row("ada", "v1", "v1", Result.FAILED), Verdict(state, "v2", "it fell", busy=False), "op@ada")
+def test_each_bad_end_says_what_to_do(state: str, result: UpgradeResult, after: str, why: str) -> None:
+    row = node_upgrade._row_of(
+        UpgradeRow("ada", "v1", "v1", UpgradeResult.FAILED), SwitchState(state, "v2", "it fell", busy=False), "op@ada"
+    )
     assert (row.result, row.after, row.is_good) == (result, after, False)
     assert row.unreachable == (state == "lost")
     assert row.why.startswith(why)
@@ -163,13 +170,31 @@ def test_each_bad_end_says_what_to_do(state: str, result: Result, after: str, wh
 @pytest.mark.parametrize(
     ("rows", "code"),
     [
-        ([Row("ada", "", "v2", Result.UPGRADED)], 0),
-        ([Row("ada", "", "v2", Result.UPGRADED), Row("bob", "", "", Result.FAILED, unreachable=True)], 4),
-        ([Row("ada", "", "", Result.FAILED, unreachable=True), Row("bob", "", "", Result.UNTOUCHED)], 4),
-        ([Row("ada", "", "", Result.FAILED, unreachable=True), Row("bob", "v1", "v1", Result.UNDONE)], 1),
+        ([UpgradeRow("ada", "", "v2", UpgradeResult.UPGRADED)], 0),
+        (
+            [
+                UpgradeRow("ada", "", "v2", UpgradeResult.UPGRADED),
+                UpgradeRow("bob", "", "", UpgradeResult.FAILED, unreachable=True),
+            ],
+            4,
+        ),
+        (
+            [
+                UpgradeRow("ada", "", "", UpgradeResult.FAILED, unreachable=True),
+                UpgradeRow("bob", "", "", UpgradeResult.UNTOUCHED),
+            ],
+            4,
+        ),
+        (
+            [
+                UpgradeRow("ada", "", "", UpgradeResult.FAILED, unreachable=True),
+                UpgradeRow("bob", "v1", "v1", UpgradeResult.UNDONE),
+            ],
+            1,
+        ),
     ],
 )
-def test_the_exit_code_tells_whether_only_ssh_failed(rows: list[Row], code: int) -> None:
+def test_the_exit_code_tells_whether_only_ssh_failed(rows: list[UpgradeRow], code: int) -> None:
     assert commands._exit_code(rows) == code
 
 
@@ -182,8 +207,8 @@ def test_a_wave_has_a_node() -> None:
 
 def test_an_agent_is_trusted_without_ssh_only_once_it_has_gone_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("mcp.upgrade.course.time.monotonic", lambda: now[0])
-    watch = course._Watch("v1", "v2")
+    monkeypatch.setattr("mcp.nodes.upgrade.node_upgrade.time.monotonic", lambda: now[0])
+    watch = node_upgrade._Watch("v1", "v2")
 
     def after(seconds: float, answer: str | McpError) -> bool:
         now[0] += seconds
@@ -196,18 +221,18 @@ def test_an_agent_is_trusted_without_ssh_only_once_it_has_gone_on(monkeypatch: p
     assert not after(9.9, "v2")
     assert after(0.2, "v2")
     assert not after(60, "v1")
-    assert not course._Watch("v2", "v2").goes_on("v2")  # the same version says nothing
-    assert not course._Watch("v1", "").goes_on("")
+    assert not node_upgrade._Watch("v2", "v2").goes_on("v2")  # the same version says nothing
+    assert not node_upgrade._Watch("v1", "").goes_on("")
 
 
 def test_another_architecture_than_that_of_the_configuration_is_refused() -> None:
-    facts = Facts("aarch64", "v1", "", "active", "")
-    assert course._architecture(NODES[0], facts) == "arm64"
-    assert course._architecture(Node("ada", "x:1", arch="arm64"), facts) == "arm64"
+    facts = AgentFacts("aarch64", "v1", "", "active", "")
+    assert node_upgrade._architecture(NODES[0], facts) == "arm64"
+    assert node_upgrade._architecture(Node("ada", "x:1", arch="arm64"), facts) == "arm64"
     with pytest.raises(InvalidInput, match=r'it is arm64 \(aarch64\), and mcp.toml says amd64; put arch = "arm64"'):
-        course._architecture(Node("ada", "x:1", arch="amd64"), facts)
+        node_upgrade._architecture(Node("ada", "x:1", arch="amd64"), facts)
     with pytest.raises(InvalidInput, match="there is no agent for riscv64"):
-        course._architecture(NODES[0], Facts("riscv64", "", "", "", ""))
+        node_upgrade._architecture(NODES[0], AgentFacts("riscv64", "", "", "", ""))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("5s", 5), ("1m30s", 90), ("10m", 600)])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcp.node_account import account_steps
+from mcp.nodes.layout import account_steps
 from tools.hostlib.bootstrap import checked
 from tools.hostlib.machine import HostError, why_failed
 from tools.nodelib import cgroups, network

@@ -1,0 +1,1 @@
+"""Implement mcp-agent's own commands: dev, token, cert."""

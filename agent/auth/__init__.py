@@ -1,0 +1,1 @@
+"""Authenticate callers: token backends."""

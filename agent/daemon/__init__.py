@@ -1,0 +1,1 @@
+"""Run the agent: server, systemd notification, lock."""

@@ -1,0 +1,179 @@
+"""The gRPC server: TLS 1.3, the gate in front of every RPC, and an orderly end.
+
+On SIGTERM or SIGINT the agent takes no new calls, tells followers that it is stopping, lets what is under way finish
+for up to STOP_GRACE seconds, and ends. A second signal ends it at once. Containers are not touched. The death of one
+of its background tasks ends the agent in the same way, but with an error.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from agent.auth.backends import LocalBackend, TokenBackend
+from agent.config import AgentConfig, MciasConfig
+from agent.daemon.lock import hold_lock
+from agent.daemon.systemd import Notifier
+from agent.files.files import ServiceFiles
+from agent.log import fields, logger
+from agent.monitor.loop import Monitor
+from agent.podman.client import Podman
+from agent.rpc.interceptor import RequestInterceptor
+from agent.rpc.servicer import Servicer
+from agent.store.registry import AsyncRegistry, Registry
+from agent.tasks import DaemonTasks
+from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotReady
+from mcp.shared.version import VERSION
+from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
+
+STOP_GRACE = 10.0  # seconds
+MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of one request
+
+
+async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
+    """Serve until a signal ends it; `ready` is told the address once calls are answered.
+
+    Raises McpError where it cannot serve, and where a background task has died.
+    """
+    manager = Notifier.from_environment()
+    credentials = load_credentials(config)
+    mcias = _mcias(config.source, config.mcias) if config.mcias is not None else None
+    lock = hold_lock(config.database)
+    registry = AsyncRegistry(Registry(config.database))
+    backend: TokenBackend = mcias or LocalBackend(registry)
+    stopping = asyncio.Event()
+    tasks = DaemonTasks(stopping)
+    podman = Podman(config.container_runtime, config.runtime_timeout)
+    servicer = Servicer(
+        config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config)
+    )
+    server = grpc.aio.server(interceptors=[RequestInterceptor(backend)], options=_options())
+    pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
+    try:
+        address = _bind(server, config.grpc_addr, credentials)
+        # first of all, so that what the last agent left is healed before any command for the same service
+        boot = tasks.start(servicer.boot(), "boot")
+        await server.start()
+        _on_signals(stopping)
+        logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
+        tasks.start(_report_podman(podman), "podman report")  # a podman that hangs holds up nothing
+        tasks.start(_monitor(config, podman, registry, servicer).run(boot), "monitor")
+        tasks.start(servicer.logs.keep(), "log upkeep")
+        _tame_collector()
+        ready(address)
+        manager.ready()
+        watchdog = tasks.start(manager.watch(), "watchdog")
+        await stopping.wait()
+        manager.stopping()
+        logger.info("stopping")
+        await asyncio.gather(
+            server.stop(STOP_GRACE), servicer.operations.finish(STOP_GRACE), tasks.cancel(but=watchdog)
+        )
+        watchdog.cancel()
+    finally:
+        await server.stop(None)
+        servicer.logs.close()
+        backend.close()
+        registry.close()
+        os.close(lock)
+        logger.info("stopped")
+    tasks.raise_failure()
+
+
+def _tame_collector() -> None:
+    """What is there now stays for good, and need not be looked through again and again; a look is a pause for all."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servicer: Servicer) -> Monitor:
+    return Monitor(config.node_name, config.monitor, podman, registry, servicer.operations, servicer.events)
+
+
+def service_files(config: AgentConfig) -> ServiceFiles:
+    """The files of services; the folders with the agent's own are out of their reach."""
+    own = (config.source, config.database, config.tls_cert, config.tls_key)
+    return ServiceFiles(config.services_root, tuple(path.parent for path in own))
+
+
+def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:
+    """The server's certificate and key; raises McpError where they cannot be used."""
+    certificate, key = _read("server.tls_cert", config.tls_cert), _read("server.tls_key", config.tls_key)
+    _check_pair(config)
+    return grpc.ssl_server_credentials([(key, certificate)])
+
+
+def _mcias(source: Path, settings: MciasConfig) -> TokenBackend:
+    from agent.auth.mcias import MciasBackend  # ssl and http.client cost memory, and only here are they needed
+    from mcp.shared.mcias import Mcias
+
+    try:
+        return MciasBackend(Mcias(settings.endpoint, settings.ca_cert))
+    except InvalidInput as error:
+        raise InvalidFile(str(source), [f"mcias.{error}"]) from None
+
+
+def _check_pair(config: AgentConfig) -> None:
+    import ssl  # the standard library says what is wrong with a pair; gRPC only fails later, in every handshake
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        raise McpError(
+            f"{config.source}: server.tls_cert, server.tls_key: are no certificate and its key in PEM: {reason}"
+        ) from None
+
+
+def _read(key: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise McpError(f"{key}: {path} cannot be read: {error.strerror}") from None
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise NotReady(
+            f"cannot listen on {address}",
+            "the address must be this machine's, and the port free; see `ss -ltnp`, or choose another one",
+        )
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+        ("grpc.so_reuseport", 0),  # two agents on one port would share its calls at random
+        ("grpc.keepalive_time_ms", 60_000),  # notices clients that vanished without a word
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+
+
+def _on_signals(stopping: asyncio.Event) -> None:
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def _report_podman(podman: Podman) -> None:
+    """Say at start whether podman works; without it the agent still answers, and says so in every call."""
+    try:
+        logger.info("podman", extra=fields(version=await podman.version()))
+    except McpError as error:
+        logger.warning("podman cannot be used", extra=fields(error=str(error)))

@@ -1,0 +1,1 @@
+"""Transfer files below a service's folder, never outside it."""

@@ -1,0 +1,1 @@
+"""Read container logs from the journal."""

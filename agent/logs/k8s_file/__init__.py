@@ -1,0 +1,1 @@
+"""Read logs that podman writes with its k8s-file driver."""

@@ -1,0 +1,69 @@
+"""What a request for logs says of time, as a Window, by the agent's own clock and what it knows of boot and deploys."""
+
+import asyncio
+from pathlib import Path
+
+from agent.logs.model import Window
+from agent.store.registry import AsyncRegistry, Registry
+from mcp.shared import times
+from mcp.shared.errors import InvalidInput, NotFound, Unavailable, shown
+from mcp.shared.times import SECOND, TIME_RULE, WORDS
+
+PROC_STAT = Path("/proc/stat")
+
+
+async def resolve(registry: AsyncRegistry, service: str, *, since: str, until: str, tail: int, now: int) -> Window:
+    """The window of one service; `since`, `until` and `tail` are as in LogsRequest, `now` in nanoseconds.
+
+    Raises InvalidInput for what is no time, or for a window that ends before it begins; NotFound for `deploy` where
+    there was no successful one.
+    """
+    bounds = [await _bound(registry, service, field, text, now) for field, text in (("since", since), ("until", until))]
+    begin, end = bounds
+    if begin is not None and end is not None and end <= begin:
+        raise InvalidInput(f"until: {shown(until)} is not after since, {shown(since)}")
+    return Window(begin, end, max(0, tail) if tail else None)
+
+
+def check(field: str, text: str) -> None:
+    """Raise InvalidInput for what is no time."""
+    if text and text not in WORDS:
+        _moment(field, text, 0)
+
+
+async def _bound(registry: AsyncRegistry, service: str, field: str, text: str, now: int) -> int | None:
+    if not text:
+        return None
+    if text == "boot":
+        return await asyncio.to_thread(boot_time)
+    if text == "deploy":
+        return await _last_deploy(registry, service, field)
+    return _moment(field, text, now)
+
+
+def _moment(field: str, text: str, now: int) -> int:
+    try:
+        return times.moment(text, now)
+    except ValueError as error:
+        more = f", {' or '.join(WORDS)}" if str(error) == TIME_RULE else ""
+        raise InvalidInput(f"{field}: {shown(text)}: {error}{more}") from None
+
+
+async def _last_deploy(registry: AsyncRegistry, service: str, field: str) -> int:
+    """When the service's last successful deploy began."""
+    rows = await registry.call(Registry.deploys, service, 1, "done")
+    if not rows:
+        raise NotFound(
+            f"{field}: deploy: there was no successful deploy of {service} by this agent",
+            "say a time instead, as in 2h",
+        )
+    return times.nanoseconds(rows[0].at)
+
+
+def boot_time(stat: Path = PROC_STAT) -> int:
+    """When the kernel started, in nanoseconds, to the second (`btime`, see proc(5)); raises Unavailable."""
+    for line in stat.read_bytes().splitlines():
+        key, _, value = line.partition(b" ")
+        if key == b"btime":
+            return int(value) * SECOND
+    raise Unavailable(f"{stat} does not say when the node was booted")

@@ -1,0 +1,1 @@
+"""Observe the node: state, changes, events, alerts."""

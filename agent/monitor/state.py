@@ -1,0 +1,89 @@
+"""What really runs: podman's list of containers joined with the registry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agent.podman.client import Container
+from agent.store.registry import ComponentRow
+from mcp.shared.image import image_version
+from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A component, what it should be and what it is; `started` is None where it does not run."""
+
+    service: str
+    component: str
+    image: str
+    desired: str
+    state: str
+    started: datetime | None
+    container: Container | None = field(default=None, compare=False)
+
+    @property
+    def identifier(self) -> str:
+        """Its container's id; empty where there is none."""
+        return self.container.identifier if self.container else ""
+
+    @property
+    def drifts(self) -> bool:
+        """Whether it is not what it should be; what MCP only looks at never drifts."""
+        return self.desired not in ("ignore", self.state)
+
+    @property
+    def version(self) -> str:
+        """The tag of its image."""
+        return image_version(self.image)
+
+
+def observed_state(container: Container | None, desired: str) -> str:
+    """The state of a container in MCP's words: running, stopped, exited, restarting, degraded, removed, unknown."""
+    if container is None:
+        return "removed"
+    match container.state:
+        case "running":
+            return "degraded" if container.health == "unhealthy" else "running"
+        case "exited" | "stopped" | "created" | "configured" | "initialized":
+            # podman says the same of a container that was stopped and of one that ended by itself.
+            return "stopped" if desired == "stopped" else "exited"
+        case "restarting":
+            return "restarting"
+        case "paused" | "stopping" | "removing":
+            return "degraded"
+        case _:
+            return "unknown"
+
+
+def observe(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> list[Observed]:
+    """Every component of the registry as it is, then what MCP made and the registry does not know (`ignore`)."""
+    by_name = {container.name: container for container in containers}
+    known = {row.container for row in rows}
+    seen = [
+        _observed(row.service, row.name, row.spec.image, row.desired_state, by_name.get(row.container)) for row in rows
+    ]
+    strays = [
+        container
+        for container in containers
+        if container.labels.get(LABEL_SERVICE) and container.name.removesuffix(ASIDE_SUFFIX) not in known
+    ]
+    return seen + [
+        _observed(
+            stray.labels[LABEL_SERVICE], stray.labels.get(LABEL_COMPONENT, stray.name), stray.image, "ignore", stray
+        )
+        for stray in strays
+    ]
+
+
+def _observed(service: str, component: str, image: str, desired: str, container: Container | None) -> Observed:
+    running = container is not None and container.running
+    return Observed(
+        service=service,
+        component=component,
+        image=image,
+        desired=desired,
+        state=observed_state(container, desired),
+        started=container.started if running and container else None,
+        container=container,
+    )

@@ -1,0 +1,1 @@
+"""Drive podman: client, argument lists, parsers of its output."""

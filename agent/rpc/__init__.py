@@ -1,0 +1,1 @@
+"""Serve the RPCs: interceptor, servicer, streams."""

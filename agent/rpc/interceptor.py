@@ -1,0 +1,183 @@
+"""The one interceptor in front of every RPC, unary or streaming: who calls, what came of it, errors as status codes.
+
+Nothing reaches a handler without passing `authenticate`. Expected errors become status codes; anything else is a bug,
+logged with its traceback under the request id that the client sees.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from agent.auth.backends import Identity, TokenBackend, authorize, bearer_token
+from agent.log import fields, logger
+from mcp.shared import errors
+from mcp.shared.version import VERSION
+
+REQUEST_ID = "x-request-id"
+AGENT_VERSION = "x-mcp-version"  # in the trailing metadata of every answer, so that clients can name it
+MESSAGE_LIMIT = 2000  # bytes; clients refuse trailers of more than 8 KiB, in which a byte may take three
+
+_caller: ContextVar[Identity] = ContextVar("caller")
+
+_CODES: tuple[tuple[type[errors.McpError], grpc.StatusCode], ...] = (
+    (errors.InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.NotFound, grpc.StatusCode.NOT_FOUND),
+    (errors.NotReady, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.Forbidden, grpc.StatusCode.PERMISSION_DENIED),
+)
+
+Handler = Callable[[Any, Any], Any]
+
+
+def caller() -> Identity:
+    """The account that makes the present call."""
+    return _caller.get()
+
+
+def status_code(error: errors.McpError) -> grpc.StatusCode:
+    """The status code of an expected error; FAILED_PRECONDITION where it has no special one."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.FAILED_PRECONDITION)
+
+
+def _cut(message: str) -> str:
+    data = message.encode(errors="replace")
+    return message if len(data) <= MESSAGE_LIMIT else data[:MESSAGE_LIMIT].decode(errors="ignore") + "…"
+
+
+class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
+    """Authenticates, logs, and maps errors, for all four kinds of RPC."""
+
+    def __init__(self, backend: TokenBackend) -> None:
+        """`backend` says who a token belongs to."""
+        self._backend = backend
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap whatever handler would answer the call; a method that we do not know is refused by ours."""
+        handler: Any = await continuation(details) or grpc.stream_stream_rpc_method_handler(_unknown)
+        headers = dict(details.invocation_metadata or ())
+        authorization = headers.get("authorization")
+        call = _AuthorizedCall(self._backend, details.method, authorization if isinstance(authorization, str) else None)
+        # Requests stay bytes until the token has been checked: gRPC itself would parse a single one before, and
+        # answer one that cannot be parsed with UNKNOWN.
+        call.deserializer = handler.request_deserializer
+        if handler.response_streaming:
+            wrap = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            behaviour = call.streaming(handler.stream_stream or handler.unary_stream)
+        else:
+            wrap = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            behaviour = call.unary(handler.stream_unary or handler.unary_unary)
+        return wrap(behaviour, None, handler.response_serializer)
+
+
+async def _unknown(_requests: Any, _context: Any) -> AsyncIterator[Any]:
+    """What answers a method of a later version, unary or not: gRPC itself would not say which version this is."""
+    raise NotImplementedError
+    yield  # a stream of nothing
+
+
+class _AuthorizedCall:
+    """One call on its way through the gate."""
+
+    def __init__(self, backend: TokenBackend, method: str, authorization: str | None) -> None:
+        self._backend = backend
+        self._authorization = authorization
+        self.deserializer: Callable[[bytes], Any] | None = None
+        self._fields: dict[str, object] = {"rid": secrets.token_hex(6), "method": method.rpartition("/")[2]}
+
+    def unary(self, handler: Handler) -> Handler:
+        async def behaviour(request: Any, context: Any) -> Any:
+            async with self._guarded(context):
+                return await handler(self._parsed(request), context)
+
+        return behaviour
+
+    def streaming(self, handler: Handler) -> Handler:
+        async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._guarded(context), aclosing(handler(self._parsed(request), context)) as responses:
+                async for response in responses:
+                    yield response
+
+        return behaviour
+
+    def _parsed(self, request: Any) -> Any:
+        """A request, or an iterator over those of a stream, as messages."""
+        return self._message(request) if isinstance(request, bytes) else self._messages(request)
+
+    async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield self._message(request)
+
+    def _message(self, request: bytes) -> Any:
+        assert self.deserializer is not None
+        try:
+            return self.deserializer(request)
+        except DecodeError:
+            raise errors.InvalidInput(f"the request is not a message of {self._fields['method']}") from None
+
+    @asynccontextmanager
+    async def _guarded(self, context: Any) -> AsyncIterator[None]:
+        started = time.monotonic()
+        self._fields["peer"] = context.peer()
+        context.set_trailing_metadata(((REQUEST_ID, str(self._fields["rid"])), (AGENT_VERSION, VERSION)))
+        code, message = grpc.StatusCode.OK, ""
+        try:
+            try:
+                await self._authenticate()
+                yield
+            except errors.McpError as error:
+                code, message = status_code(error), _cut(str(error))
+                await context.abort(code, message)
+            except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+                code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
+                raise
+            except NotImplementedError:  # the generated base raises it for every RPC that the servicer lacks
+                code = grpc.StatusCode.UNIMPLEMENTED
+                await context.abort(code, f"mcp-agent {VERSION} does not implement {self._fields['method']}")
+            except Exception:  # noqa: BLE001 - a bug: logged, and hidden from the client
+                code = grpc.StatusCode.INTERNAL
+                logger.exception("bug in a handler", extra=fields(**self._fields))
+                await self._abort_internal(context)
+        finally:
+            self._log(code, message, time.monotonic() - started)
+
+    async def _authenticate(self) -> None:
+        identity = await self._backend.identify(bearer_token(self._authorization))
+        self._fields.update(user=identity.user, account=identity.account_type)
+        authorize(identity)
+        _caller.set(identity)
+
+    async def _abort_internal(self, context: Any) -> NoReturn:
+        await context.abort(
+            grpc.StatusCode.INTERNAL,
+            f"internal error; the agent's log has the details under request id {self._fields['rid']}",
+        )
+        raise AssertionError("abort raises")
+
+    def _log(self, code: grpc.StatusCode, message: str, seconds: float) -> None:
+        values = {**self._fields, "code": code.name, "ms": round(seconds * 1000, 1)}
+        if message:
+            values["error"] = message
+        refused = code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+        logger.log(30 if refused else 20, "refused" if refused else "call", extra=fields(**values))

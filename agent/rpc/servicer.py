@@ -1,0 +1,327 @@
+"""One short method per RPC: wire -> domain -> wire. What is not here answers UNIMPLEMENTED."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from agent.files import transfer
+from agent.files.files import ServiceFiles
+from agent.logs.logs import Logs
+from agent.logs.wire import log_line, query_of, responses
+from agent.monitor.event_log import EventLog
+from agent.monitor.node import NodeProbe
+from agent.monitor.state import observe
+from agent.podman.client import Podman
+from agent.rpc import status
+from agent.rpc.interceptor import caller
+from agent.rpc.streams import Followers
+from agent.services import purge
+from agent.services.adopt import Adopter
+from agent.services.deploy import ComponentResult, Deployer, check_deployable
+from agent.services.interrupted import InterruptedOperations, finish_all
+from agent.services.lifecycle import Lifecycle
+from agent.services.operations import Operations
+from agent.services.recover import Recovery
+from agent.services.sync import Syncer
+from agent.store.registry import AsyncRegistry, DeployRow, Registry
+from mcp.shared.errors import InvalidInput, McpError
+from mcp.shared.names import check_name
+from mcp.shared.spec import ServiceSpec
+from mcp.shared.version import COMMIT, VERSION, platform
+from mcp.shared.wire import component_to_wire, service_from_wire, service_to_wire
+from proto.mcp.v1 import mcp_pb2 as pb
+from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
+
+T = TypeVar("T")
+
+HEAL_RETRIES = (1.0, 10.0, 60.0, 300.0)  # seconds
+
+
+class Servicer(pb_grpc.McpAgentServiceServicer):
+    """The agent's side of mcp.v1.McpAgentService."""
+
+    def __init__(
+        self,
+        node_name: str,
+        podman: Podman,
+        registry: AsyncRegistry,
+        settle: float,
+        stopping: asyncio.Event,
+        boot_order: Sequence[Sequence[str]] = (),
+        *,
+        files: ServiceFiles,
+    ) -> None:
+        """`settle`: see Deployer; `stopping` is set when the agent begins to stop, and ends followers."""
+        self.operations = Operations(registry)
+        self.events = EventLog(registry)
+        self.recovery = Recovery(podman, registry, self.operations, settle, boot_order)
+        self._node_name = node_name
+        self._podman = podman
+        self._registry = registry
+        self._deployer = Deployer(podman, registry, settle)
+        self._lifecycle = Lifecycle(podman, registry)
+        self._syncer = Syncer(podman, registry, self.operations, self._deployer, self._lifecycle)
+        self._adopter = Adopter(podman, registry, self.operations)
+        self._purger = purge.Purger(podman, registry, self.operations)
+        self.logs = Logs(podman, registry, self._lifecycle)
+        self._probe = NodeProbe(registry.path.parent)
+        self._followers = Followers(stopping)
+        self._files = files
+
+    async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
+        service = service_from_wire(request.service)
+        component = _optional_name("component", request.component)
+        only, user = {component} if component else set(), caller().user
+        check_deployable(service, only)
+        results = await self.operations.run(
+            service.name,
+            user,
+            "deploy",
+            lambda: self._deployer.deploy(service, only, user, force=request.force),
+            component=component,
+        )
+        return pb.DeployResponse(results=_results(results))
+
+    async def Plan(self, request: pb.PlanRequest, context: Any) -> pb.PlanResponse:
+        changes = await self._syncer.plan(_definitions(request.services), partial=request.partial)
+        return pb.PlanResponse(
+            changes=[
+                pb.PlannedChange(
+                    service=change.service, component=change.component, action=change.action, reasons=change.reasons
+                )
+                for change in changes
+            ]
+        )
+
+    async def SyncDesiredState(self, request: pb.SyncDesiredStateRequest, context: Any) -> pb.SyncDesiredStateResponse:
+        results = await self._syncer.sync(_definitions(request.services), caller().user, partial=request.partial)
+        return pb.SyncDesiredStateResponse(
+            results=[
+                pb.ServiceSyncResult(name=each.name, changed=each.changed, summary=each.summary, error=each.error)
+                for each in results
+            ]
+        )
+
+    async def History(self, request: pb.HistoryRequest, context: Any) -> pb.HistoryResponse:
+        service = check_name("service", request.service)
+        if request.limit < 0:
+            raise InvalidInput("limit: must not be negative")
+        rows = await self._registry.call(Registry.deploys, service, request.limit)
+        return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
+
+    async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:
+        name = check_name("name", request.name)
+        results = await self.operations.run(name, caller().user, "undeploy", lambda: self._lifecycle.undeploy(name))
+        return pb.UndeployServiceResponse(results=_results(results))
+
+    async def StopService(self, request: pb.StopServiceRequest, context: Any) -> pb.StopServiceResponse:
+        return pb.StopServiceResponse(results=await self._change(request, "stop", self._lifecycle.stop))
+
+    async def StartService(self, request: pb.StartServiceRequest, context: Any) -> pb.StartServiceResponse:
+        return pb.StartServiceResponse(results=await self._change(request, "start", self._lifecycle.start))
+
+    async def RestartService(self, request: pb.RestartServiceRequest, context: Any) -> pb.RestartServiceResponse:
+        return pb.RestartServiceResponse(results=await self._change(request, "restart", self._lifecycle.restart))
+
+    async def AdoptContainers(self, request: pb.AdoptContainersRequest, context: Any) -> pb.AdoptContainersResponse:
+        service = _adopted_service(request)
+        adopted = await self._adopter.adopt(service, caller().user, dry_run=request.dry_run)
+        return pb.AdoptContainersResponse(
+            results=[
+                pb.AdoptResult(
+                    container=each.container,
+                    component=each.component,
+                    success=not each.error,
+                    error=each.error,
+                    service=each.service,
+                    spec=component_to_wire(each.spec) if each.spec else None,
+                )
+                for each in adopted
+            ]
+        )
+
+    async def PurgeComponent(self, request: pb.PurgeRequest, context: Any) -> pb.PurgeResponse:
+        wanted = purge.PurgeScope(
+            service=_optional_name("service", request.service),
+            component=_optional_name("component", request.component),
+            dry_run=request.dry_run,
+            defined=frozenset(request.defined),
+        )
+        if wanted.component and not wanted.service:
+            raise InvalidInput("service: is missing; a component is one of a service")
+        purged = await self._purger.purge(wanted, caller().user)
+        return pb.PurgeResponse(
+            results=[
+                pb.PurgeResult(service=each.service, component=each.component, purged=each.purged, reason=each.reason)
+                for each in purged
+            ]
+        )
+
+    async def Recover(self, request: pb.RecoverRequest, context: Any) -> pb.RecoverResponse:
+        results = await (self.recovery.plan() if request.dry_run else self.recovery.run(caller().user))
+        return pb.RecoverResponse(
+            results=[
+                pb.RecoverResult(
+                    service=each.service,
+                    component=each.component,
+                    success=not each.error,
+                    error=each.error,
+                    action=each.action,
+                )
+                for each in results
+            ]
+        )
+
+    async def ListServices(self, request: pb.ListServicesRequest, context: Any) -> pb.ListServicesResponse:
+        return await status.list_services(self._registry)
+
+    async def GetServiceStatus(self, request: pb.GetServiceStatusRequest, context: Any) -> pb.GetServiceStatusResponse:
+        name = _optional_name("name", request.name)
+        return await status.service_status(self._podman, self._registry, self.events, name)
+
+    async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.EventInfo]:
+        service = _optional_name("service", request.service)
+        if request.after < 0:
+            raise InvalidInput("after: must not be negative")
+        if service:
+            await status.check_known(self._registry, service)
+        tail = max(0, request.tail) if request.tail else None  # as in Logs: 0 means all, a negative number none
+        events = self.events.read(service, request.after, tail, follow=request.follow)
+        async with aclosing(self._followers.until_stopping(events)) as shown:
+            async for event in shown:
+                yield status.event_info(event)
+
+    async def LiveCheck(self, request: pb.LiveCheckRequest, context: Any) -> pb.LiveCheckResponse:
+        containers, rows = await asyncio.gather(self._podman.containers(), self._registry.call(Registry.components))
+        return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers), {}))
+
+    async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
+        return await transfer.receive_whole(self._files, request)
+
+    async def PullFile(self, request: pb.PullFileRequest, context: Any) -> pb.PullFileResponse:
+        return await transfer.send_whole(self._files, request)
+
+    async def PushFileStream(
+        self, request_iterator: AsyncIterator[pb.FileChunk], context: Any
+    ) -> pb.PushFileStreamResponse:
+        return await transfer.receive(self._files, request_iterator)
+
+    def PullFileStream(self, request: pb.PullFileRequest, context: Any) -> AsyncGenerator[pb.FileChunk]:
+        return transfer.send(self._files, request)
+
+    async def NodeStatus(self, request: pb.NodeStatusRequest, context: Any) -> pb.NodeStatusResponse:
+        python, architecture = platform()
+        facts = await asyncio.to_thread(self._probe.read)
+        rows = await self._registry.call(Registry.components)
+        response = pb.NodeStatusResponse(
+            node_name=self._node_name,
+            runtime="podman",
+            runtime_version=await self._runtime_version(),
+            service_count=len({row.service for row in rows}),
+            component_count=len(rows),
+            disk_total_bytes=facts.disk_total,
+            disk_free_bytes=facts.disk_free,
+            memory_total_bytes=facts.memory_total,
+            memory_free_bytes=facts.memory_free,
+            cpu_usage_percent=facts.cpu_percent,
+            agent_version=VERSION,
+            agent_commit=COMMIT,
+            agent_python=python,
+            architecture=architecture,
+        )
+        response.uptime_since.FromDatetime(facts.up_since)
+        response.now.GetCurrentTime()
+        return response
+
+    async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:
+        identity = caller()
+        response = pb.WhoAmIResponse(user=identity.user, account_type=identity.account_type, roles=identity.roles)
+        if identity.expires_at is not None:
+            response.expires.FromDatetime(identity.expires_at)
+        return response
+
+    async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
+        blocks = self.logs.read(query_of(request))
+        async with aclosing(self._followers.until_stopping(blocks)) as shown:
+            async for block in shown:
+                for response in responses(block, runs=request.runs, timed=request.timestamps):
+                    yield response
+
+    async def boot(self) -> None:
+        """What the agent does once it serves: finish what the last one left, then bring up what should run."""
+        healer = InterruptedOperations(self._podman, self._registry, self._lifecycle)
+        left = await finish_all(healer, self.operations, await healer.left())
+        await self.recovery.boot()
+        for delay in HEAL_RETRIES:  # podman may have come late, or have been in the way only for a moment
+            if not left:
+                return
+            await asyncio.sleep(delay)
+            left = await finish_all(healer, self.operations, left)
+
+    async def _change(
+        self,
+        request: pb.StopServiceRequest | pb.StartServiceRequest | pb.RestartServiceRequest,
+        operation: str,
+        work: Callable[[str, str], Awaitable[list[ComponentResult]]],
+    ) -> list[pb.ComponentResult]:
+        """Do `work` with a service or one component of it, alone at it."""
+        name, component = check_name("name", request.name), _optional_name("component", request.component)
+        results = await self.operations.run(
+            name, caller().user, operation, lambda: work(name, component), component=component
+        )
+        return _results(results)
+
+    async def _runtime_version(self) -> str:
+        try:
+            return await self._podman.version()
+        except McpError as error:
+            return f"unknown ({error})"  # the node's other facts are worth showing all the same
+
+
+def _optional_name(field: str, value: str) -> str:
+    return check_name(field, value) if value else ""
+
+
+def _adopted_service(request: pb.AdoptContainersRequest) -> str:
+    """The service to adopt, or an empty string for every container."""
+    if request.all and request.service:
+        raise InvalidInput("service: name one, or ask for all, not both")
+    return "" if request.all else check_name("service", request.service)
+
+
+def _results(results: Iterable[ComponentResult]) -> list[pb.ComponentResult]:
+    return [
+        pb.ComponentResult(
+            name=result.name,
+            success=not result.error,
+            error=result.error,
+            unchanged=result.unchanged,
+            last_lines=[log_line(line) for line in result.last_lines],
+        )
+        for result in results
+    ]
+
+
+def _definitions(messages: Iterable[pb.ServiceSpec]) -> list[ServiceSpec]:
+    services = [service_from_wire(message) for message in messages]
+    names = [service.name for service in services]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InvalidInput(f"services: {name} is there {count} times")
+    return services
+
+
+def _history_entry(row: DeployRow) -> pb.HistoryEntry:
+    entry = pb.HistoryEntry(
+        number=row.number,
+        user=row.user,
+        definition=service_to_wire(row.definition),
+        component=row.component,
+        digests=row.digests,
+        result=row.result,
+        error=row.error,
+    )
+    entry.timestamp.FromDatetime(row.at)
+    return entry

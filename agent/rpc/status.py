@@ -1,0 +1,130 @@
+"""What the queries answer: the registry's components, and what became of them."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from agent.monitor.event_log import EventLog
+from agent.monitor.state import Observed, observe
+from agent.podman.client import Podman
+from agent.podman.details import ContainerDetails, read_details
+from agent.store.events import Event
+from agent.store.registry import AsyncRegistry, ComponentRow, Registry
+from mcp.shared.errors import NotFound
+from mcp.shared.image import image_version
+from mcp.shared.spec import ServiceSpec
+from mcp.shared.wire import service_to_wire
+from proto.mcp.v1 import mcp_pb2 as pb
+
+RECENT = 20  # events that a status shows
+
+
+async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
+    """What is registered, with its definition; podman is not asked. `observed_state` is what the monitor saw last."""
+    rows, last = await asyncio.gather(registry.call(Registry.components), registry.call(Registry.last_events))
+    states = {(event.service, event.component): event.state for event in last}
+    by_service: dict[str, list[ComponentRow]] = {}
+    for row in rows:
+        by_service.setdefault(row.service, []).append(row)
+    return pb.ListServicesResponse(services=[_registered(name, rows, states) for name, rows in by_service.items()])
+
+
+def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, str], str]) -> pb.ServiceInfo:
+    active = any(row.desired_state == "running" for row in rows)
+    components = [
+        pb.ComponentInfo(
+            name=row.name,
+            image=row.spec.image,
+            desired_state=row.desired_state,
+            observed_state=states.get((name, row.name), "unknown"),
+            version=image_version(row.spec.image),
+            digest=row.digest,
+        )
+        for row in rows
+    ]
+    definition = service_to_wire(ServiceSpec(name=name, active=active, components=tuple(row.spec for row in rows)))
+    return pb.ServiceInfo(name=name, active=active, components=components, definition=definition)
+
+
+async def service_status(
+    podman: Podman, registry: AsyncRegistry, events: EventLog, service: str
+) -> pb.GetServiceStatusResponse:
+    """A service as it is now (all where empty): two calls of podman, however many containers there are.
+
+    Raises NotFound where neither the registry nor podman knows the service.
+    """
+    containers, rows = await asyncio.gather(podman.containers(), registry.call(Registry.components))
+    everything = observe(rows, containers)
+    chosen = [one for one in everything if service in ("", one.service)]
+    if service and not chosen:
+        raise not_deployed(service, {one.service for one in everything})
+    names = [one.container.name for one in chosen if one.container is not None]
+    details, recent = await asyncio.gather(read_details(podman, names), events.last(service, RECENT))
+    return pb.GetServiceStatusResponse(
+        services=services_info(chosen, details),
+        drift=[
+            pb.DriftInfo(
+                service=one.service, component=one.component, desired_state=one.desired, observed_state=one.state
+            )
+            for one in chosen
+            if one.drifts
+        ],
+        recent_events=[event_info(event) for event in recent],
+    )
+
+
+async def check_known(registry: AsyncRegistry, service: str) -> None:
+    """Raise NotFound where a service neither is deployed nor has events."""
+    rows, last = await asyncio.gather(registry.call(Registry.components), registry.call(Registry.last_events))
+    if service not in {row.service for row in rows} | {event.service for event in last}:
+        raise not_deployed(service, {row.service for row in rows})
+
+
+def not_deployed(service: str, there: set[str]) -> NotFound:
+    """The error for a service that the node does not have."""
+    hint = f"deployed here: {', '.join(sorted(there))}" if there else "nothing is deployed here"
+    return NotFound(f"{service} is not deployed on this node", hint)
+
+
+def services_info(components: Iterable[Observed], details: Mapping[str, ContainerDetails]) -> list[pb.ServiceInfo]:
+    """Components by service; `details` are by container, as far as they were asked for."""
+    services: dict[str, pb.ServiceInfo] = {}
+    for component in components:
+        service = services.setdefault(component.service, pb.ServiceInfo(name=component.service))
+        service.active = service.active or component.desired == "running"
+        known = details.get(component.container.name) if component.container else None
+        service.components.append(_component_info(component, known))
+    return list(services.values())
+
+
+def _component_info(component: Observed, known: ContainerDetails | None) -> pb.ComponentInfo:
+    info = pb.ComponentInfo(
+        name=component.component,
+        image=component.image,
+        desired_state=component.desired,
+        observed_state=component.state,
+        version=component.version,
+    )
+    if component.started is not None:
+        info.started.FromDatetime(component.started)
+    if component.container is not None:
+        info.restarts, info.health = component.container.restarts, component.container.health
+        info.exit_code = component.container.exit_code
+    if known is not None:
+        info.restarts, info.digest, info.exit_code = known.restarts, known.digest, known.exit_code
+        info.health = known.health
+        info.ports.extend(known.ports)
+    return info
+
+
+def event_info(event: Event) -> pb.EventInfo:
+    """The wire form of an event."""
+    info = pb.EventInfo(
+        service=event.service,
+        component=event.component,
+        prev_state=event.previous,
+        new_state=event.state,
+        number=event.number,
+        detail=event.detail,
+    )
+    info.timestamp.FromDatetime(event.at)
+    return info

@@ -1,0 +1,1 @@
+"""Change what runs on this node: deploy, sync, stop, recover, adopt, purge."""

@@ -1,0 +1,1 @@
+"""Store the registry in SQLite: all SQL is here."""

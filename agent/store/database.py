@@ -1,0 +1,129 @@
+"""The registry's SQLite file: opening it safely, migrations, transactions, and what its errors mean.
+
+Mode 0600, WAL. Times are UTC, stored as RFC 3339.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.store.schema import ADDITIONS, MIGRATIONS
+from mcp.shared.errors import McpError, NotReady
+
+BUSY_TIMEOUT = 5.0  # seconds to wait for another process's write
+
+
+class RegistryError(McpError):
+    """The registry's file cannot be used as it is."""
+
+
+class Database:
+    """An open registry file. Not safe for use by several threads at once; every method may block."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file and bring its schema up to date; raises RegistryError."""
+        self.path = path
+        try:
+            # Made 0600 before SQLite opens it: the side files (-wal, -shm) copy its mode.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.fchmod(descriptor, 0o600)
+            os.close(descriptor)
+            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        except OSError as error:
+            raise RegistryError(f"{path}: cannot be opened: {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise RegistryError(f"{path}: cannot be opened: {error}") from None
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        try:
+            self._refuse_foreign()
+            for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+                self._db.execute(f"PRAGMA {pragma}")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise as_mcp_error(self.path, error) from None
+
+    def _refuse_foreign(self) -> None:
+        """Raise RegistryError for another program's database, before anything in it is changed."""
+        # one statement, so that a migration under way in another process is seen whole or not at all
+        query = (
+            "SELECT user_version, EXISTS(SELECT 1 FROM sqlite_master),"
+            " EXISTS(SELECT 1 FROM sqlite_master WHERE name = 'components') FROM pragma_user_version"
+        )
+        version, any_table, our_table = self._db.execute(query).fetchone()
+        if version < 0 or (any_table if version == 0 else not our_table):
+            raise RegistryError(f"{self.path}: is another program's database", "name another file")
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise RegistryError(
+                    f"{self.path}: was written by a newer mcp-agent (schema {version}; {len(MIGRATIONS)} is known)",
+                    "run that agent, or restore a copy made before the upgrade",
+                )
+            for number, script in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in script.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number}")
+            for statement in ADDITIONS:
+                self._db.execute(statement)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One write transaction; SQLite's errors come out as McpError."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise as_mcp_error(self.path, error) from None
+
+    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise as_mcp_error(self.path, error) from None
+
+
+def as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:
+    """What SQLite's error means to the operator; raises one that is a bug of ours."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_NOTADB" or name.startswith("SQLITE_CORRUPT"):
+        return RegistryError(f"{path}: is not a database, or is damaged", "restore a copy, or move the file away")
+    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
+        return NotReady(f"{path}: cannot be written: {error}", "make room on its disk")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return NotReady(f"{path}: cannot be written: {error}", "check the owner and mode of the file and its folder")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return NotReady(f"{path}: is locked by another process for more than {BUSY_TIMEOUT:g} s", "try again")
+    raise error
+
+
+def now_text() -> str:
+    """The present moment as it is stored."""
+    return datetime.now(UTC).isoformat()
+
+
+def time_of(text: str) -> datetime:
+    """A moment from what was stored."""
+    return datetime.fromisoformat(text)

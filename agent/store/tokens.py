@@ -1,0 +1,73 @@
+"""The registry's table of tokens: the accounts of the local backend. The tokens themselves are nowhere."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.store.database import Database, time_of
+from mcp.shared.errors import NotFound, NotReady
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A token's account; `expires_at` is None where it never ends."""
+
+    name: str
+    sha256: str
+    account_type: str
+    roles: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class TokenTable(Database):
+    """What Registry can do with tokens. Every method is one transaction."""
+
+    def add_token(self, token: TokenRow) -> None:
+        """Add an account's token; raises NotReady where the name is taken."""
+        try:
+            with self._transaction():
+                self._db.execute(
+                    "INSERT INTO tokens (name, sha256, account_type, roles, created_at, expires_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        token.name,
+                        token.sha256,
+                        token.account_type,
+                        json.dumps(token.roles),
+                        token.created_at.isoformat(),
+                        token.expires_at.isoformat() if token.expires_at else None,
+                    ),
+                )
+        except sqlite3.IntegrityError:
+            raise NotReady(
+                f"there is a token named {token.name} already, or this token under another name",
+                "see mcp-agent token list; revoke it first, or use another name",
+            ) from None
+
+    def tokens(self, sha256: str = "") -> list[TokenRow]:
+        """All tokens by name, or the one with this hash."""
+        rows = self._rows(
+            "SELECT name, sha256, account_type, roles, created_at, expires_at FROM tokens"
+            " WHERE ?1 IN ('', sha256) ORDER BY name",
+            sha256,
+        )
+        return [
+            TokenRow(
+                str(row[0]),
+                str(row[1]),
+                str(row[2]),
+                tuple(json.loads(str(row[3]))),
+                time_of(str(row[4])),
+                time_of(str(row[5])) if row[5] else None,
+            )
+            for row in rows
+        ]
+
+    def revoke_token(self, name: str) -> None:
+        """Remove a token; raises NotFound with the names there are."""
+        with self._transaction():
+            if self._db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount == 0:
+                names = [str(row[0]) for row in self._rows("SELECT name FROM tokens ORDER BY name")]
+                raise NotFound(f"no token named {name}", f"there is: {', '.join(names)}" if names else "there are none")

@@ -1,0 +1,1 @@
+"""Talk to agents: channel, session, many nodes at once."""

@@ -1,0 +1,283 @@
+"""One node's agent: channel, TLS, token, and a typed method for each RPC. The only file of the CLI that knows gRPC.
+
+Every method raises McpError: Unreachable where the agent does not answer, Unauthenticated or Forbidden where it
+refuses the token, and what the agent itself says otherwise.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mcp.config.configuration import Node
+from mcp.shared import errors
+from mcp.shared.spec import ServiceSpec
+from mcp.shared.tls import prepare_grpc
+from mcp.shared.version import VERSION
+
+prepare_grpc()
+
+import grpc  # noqa: E402 - its environment must be set before
+
+from mcp.client.probe import why_unreachable  # noqa: E402
+from mcp.shared.wire import service_to_wire  # noqa: E402
+from proto.mcp.v1 import mcp_pb2 as pb  # noqa: E402
+from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc  # noqa: E402
+
+if TYPE_CHECKING:
+    from mcp.logs.blocks import LogsQuery
+
+T = TypeVar("T")
+
+QUERY_DEADLINE = 20.0  # seconds for what only asks; the agent gives podman 15
+CHANGE_DEADLINE = 1800.0  # seconds for what pulls images and restarts containers
+CONNECT_DEADLINE_MS = 5000
+_LOST = ("Stream removed", "Socket closed", "Received RST_STREAM", "GOAWAY")  # of a connection that there was
+_VERSION_FIELD = "x-mcp-version"  # agents send it with every answer; the first ones did not
+
+_EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.NotReady,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.Forbidden,
+}
+
+
+class AgentClient(AbstractContextManager["AgentClient"]):
+    """A connection to the agent of one node."""
+
+    def __init__(self, node: Node, ca: bytes, token: str, login_hint: str = "get a valid token") -> None:
+        """`ca` verifies the agent's certificate (PEM). Connects when first used.
+
+        `login_hint` says what to do where the agent does not accept `token`.
+        """
+        self.node = node
+        self._login_hint = login_hint
+        self._ca = ca
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            # the time for one attempt to connect, and the wait before the next one
+            ("grpc.min_reconnect_backoff_ms", CONNECT_DEADLINE_MS),
+            ("grpc.initial_reconnect_backoff_ms", CONNECT_DEADLINE_MS),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.primary_user_agent", f"mcp/{VERSION}"),
+        ]
+        self._channel = grpc.secure_channel(node.address, grpc.ssl_channel_credentials(ca), options)
+        self._stub: Any = pb_grpc.McpAgentServiceStub(self._channel)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls under way in other threads fail."""
+        self._channel.close()
+
+    def deploy(self, service: ServiceSpec, component: str, *, force: bool) -> pb.DeployResponse:
+        """Deploy a service, or one component of it."""
+        request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
+        return self._call(pb.DeployResponse, self._stub.Deploy, request, CHANGE_DEADLINE)
+
+    def plan(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.PlanResponse:
+        """What `sync` would do."""
+        request = pb.PlanRequest(services=[service_to_wire(service) for service in services], partial=partial)
+        return self._call(pb.PlanResponse, self._stub.Plan, request, QUERY_DEADLINE)
+
+    def sync(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.SyncDesiredStateResponse:
+        """Make the node run what the definitions say; `partial`: they are not all of the node's."""
+        request = pb.SyncDesiredStateRequest(
+            services=[service_to_wire(service) for service in services], partial=partial
+        )
+        return self._call(pb.SyncDesiredStateResponse, self._stub.SyncDesiredState, request, CHANGE_DEADLINE)
+
+    def history(self, service: str, limit: int) -> pb.HistoryResponse:
+        """The deploys of a service, newest first; `limit` 0 is all."""
+        request = pb.HistoryRequest(service=service, limit=limit)
+        return self._call(pb.HistoryResponse, self._stub.History, request, QUERY_DEADLINE)
+
+    def undeploy(self, service: str) -> pb.UndeployServiceResponse:
+        """Stop and remove a service."""
+        return self._call(
+            pb.UndeployServiceResponse,
+            self._stub.UndeployService,
+            pb.UndeployServiceRequest(name=service),
+            CHANGE_DEADLINE,
+        )
+
+    def stop(self, service: str, component: str) -> pb.StopServiceResponse:
+        """Stop a service or one component."""
+        request = pb.StopServiceRequest(name=service, component=component)
+        return self._call(pb.StopServiceResponse, self._stub.StopService, request, CHANGE_DEADLINE)
+
+    def start(self, service: str, component: str) -> pb.StartServiceResponse:
+        """Start a service or one component."""
+        request = pb.StartServiceRequest(name=service, component=component)
+        return self._call(pb.StartServiceResponse, self._stub.StartService, request, CHANGE_DEADLINE)
+
+    def restart(self, service: str, component: str) -> pb.RestartServiceResponse:
+        """Restart a service or one component."""
+        request = pb.RestartServiceRequest(name=service, component=component)
+        return self._call(pb.RestartServiceResponse, self._stub.RestartService, request, CHANGE_DEADLINE)
+
+    def purge(self, service: str, component: str, *, dry_run: bool, defined: Iterable[str]) -> pb.PurgeResponse:
+        """Forget what no definition has (`defined`: SERVICE/COMPONENT) and whose container is gone or stopped."""
+        request = pb.PurgeRequest(service=service, component=component, dry_run=dry_run, defined=defined)
+        return self._call(pb.PurgeResponse, self._stub.PurgeComponent, request, CHANGE_DEADLINE)
+
+    def adopt(self, service: str, *, every: bool, dry_run: bool) -> pb.AdoptContainersResponse:
+        """Register the containers of a service, or with `every` all that run outside MCP, as they are."""
+        request = pb.AdoptContainersRequest(service=service, all=every, dry_run=dry_run)
+        return self._call(pb.AdoptContainersResponse, self._stub.AdoptContainers, request, CHANGE_DEADLINE)
+
+    def recover(self, *, dry_run: bool) -> pb.RecoverResponse:
+        """Bring up what should run on the node and does not."""
+        return self._call(pb.RecoverResponse, self._stub.Recover, pb.RecoverRequest(dry_run=dry_run), CHANGE_DEADLINE)
+
+    def live_check(self) -> pb.LiveCheckResponse:
+        """Every component of the node, as podman sees it now."""
+        return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), QUERY_DEADLINE)
+
+    def node_status(self) -> pb.NodeStatusResponse:
+        """Facts about the node."""
+        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, pb.NodeStatusRequest(), QUERY_DEADLINE)
+
+    def who_am_i(self) -> pb.WhoAmIResponse:
+        """Whom the agent takes the caller for."""
+        return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), QUERY_DEADLINE)
+
+    def list_services(self) -> pb.ListServicesResponse:
+        """What is registered on the node; podman is not asked."""
+        return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), QUERY_DEADLINE)
+
+    def status(self, service: str) -> pb.GetServiceStatusResponse:
+        """A service (all where empty) as podman sees it now, its drift, and its last events."""
+        request = pb.GetServiceStatusRequest(name=service)
+        return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, QUERY_DEADLINE)
+
+    def events(self, service: str, *, after: int = 0, tail: int = 0, follow: bool = False) -> Iterator[pb.EventInfo]:
+        """Changes of state numbered above `after`, of the past ones only the last `tail` (0: all, negative: none)."""
+        request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
+        return self._stream(
+            self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
+        )
+
+    def logs(self, query: "LogsQuery", cursors: Iterable[pb.LogCursor] = ()) -> Generator[pb.LogsResponse]:
+        """Logs in blocks, after `cursors` where an earlier call broke off; closing it ends the agent's side."""
+        one = query.targets[0] if len(query.targets) == 1 else ("", "")
+        request = pb.LogsRequest(
+            service=one[0],
+            component=one[1],
+            tail=query.tail,
+            follow=query.follow,
+            timestamps=query.timestamps,
+            since=query.since,
+            until=query.until,
+            targets=[pb.LogsTarget(service=each[0], component=each[1]) for each in query.targets if each != one],
+            all=query.every,
+            grep=query.grep,
+            exclude=query.exclude,
+            ignore_case=query.ignore_case,
+            previous=query.previous,
+            runs=True,
+            cursors=cursors,
+        )
+        return self._stream(self._stub.Logs(request, metadata=self._metadata))
+
+    def push_file(self, request: pb.PushFileRequest) -> None:
+        """Write a small file in one message, for agents that know nothing else."""
+        self._call(pb.PushFileResponse, self._stub.PushFile, request, CHANGE_DEADLINE)
+
+    def pull_file(self, request: pb.PullFileRequest) -> pb.PullFileResponse:
+        """Read a small file in one message, from agents that know nothing else."""
+        return self._call(pb.PullFileResponse, self._stub.PullFile, request, CHANGE_DEADLINE)
+
+    def push_chunks(self, chunks: Iterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
+        """Write a file of any size; an exception of `chunks` ends the call and is raised here."""
+        failed: list[Exception] = []
+
+        def watched() -> Iterator[pb.FileChunk]:
+            try:
+                yield from chunks
+            except Exception as error:  # noqa: BLE001 - gRPC, which runs this in a thread, would only log it
+                failed.append(error)
+
+        call = self._stub.PushFileStream.future(watched(), metadata=self._metadata)
+        try:
+            response: pb.PushFileStreamResponse = call.result()
+        except grpc.RpcError as error:
+            raise failed[0] if failed else self._explain(error) from None
+        finally:
+            call.cancel()
+        return response
+
+    def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
+        """Read a file of any size; leaving the iterator ends the agent's side."""
+        return self._stream(self._stub.PullFileStream(request, metadata=self._metadata))
+
+    def _stream(self, call: Any) -> Generator[Any]:
+        """The answers of a streaming call; leaving the iterator ends the agent's side."""
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self._explain(error) from None
+        finally:
+            call.cancel()
+
+    def _call(self, kind: type[T], method: Any, request: Any, deadline: float) -> T:
+        try:
+            response: T = method(request, metadata=self._metadata, timeout=deadline)
+        except grpc.RpcError as error:
+            raise self._explain(error) from None
+        assert isinstance(response, kind)
+        return response
+
+    def too_old(self, what: str, version: str = "") -> errors.TooOld:
+        """The error for an agent that does not know `what`: names both versions and the command that helps.
+
+        `version` is the agent's, where it is known; else it is asked for.
+        """
+        version = version or self._ask_version() or f"older than {VERSION}"
+        return errors.TooOld(
+            f"the agent on {self.node.name} ({version}) does not know {what}; this is mcp {VERSION}",
+            f"upgrade the agent with `mcp agent upgrade {self.node.name}`",
+        )
+
+    def _ask_version(self) -> str:
+        try:
+            return str(self._stub.NodeStatus(pb.NodeStatusRequest(), metadata=self._metadata, timeout=5).agent_version)
+        except grpc.RpcError:
+            return ""
+
+    def _explain(self, error: Any) -> errors.McpError:
+        """What a failed call means to the user; a failed connection is looked into."""
+        code, details = error.code(), error.details() or ""
+        said_by_agent = bool(error.trailing_metadata())
+        name = self.node.name
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return errors.Unauthenticated(f"{name}: {details}", self._login_hint)
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return self.too_old(_unknown_call(details), dict(error.trailing_metadata() or ()).get(_VERSION_FIELD, ""))
+        if code in _EXPECTED:
+            return _EXPECTED[code](f"{name}: {details}")
+        if not said_by_agent and (code is grpc.StatusCode.CANCELLED or details.startswith(_LOST)):
+            what = f"{name}: the connection to {self.node.address} was lost before the answer came"
+            return errors.Unreachable(what, "a change may have been made all the same: see mcp status")
+        if code is grpc.StatusCode.UNAVAILABLE and said_by_agent:
+            return errors.Unavailable(f"{name}: {details}")
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.Unreachable(f"{name}: {self.node.address} did not answer in time")
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return errors.Unreachable(f"{name}: {why_unreachable(self.node.address, self._ca) or details}")
+        return errors.McpError(f"{name}: {details or code.name}")
+
+
+def _unknown_call(details: str) -> str:
+    """The RPC that an agent says it does not know: `... does not implement Plan`."""
+    _, found, name = details.rpartition("does not implement ")
+    return f"the call {name}" if found else "what it is asked"

@@ -1,0 +1,90 @@
+"""One call on many nodes at once; failures are gathered, not thrown."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from mcp.client.session import Session
+from mcp.config.configuration import Node
+from mcp.definitions import definitions
+from mcp.shared.errors import McpError, NotFound, Unauthenticated, Unreachable
+
+if TYPE_CHECKING:
+    from mcp.client.agent import AgentClient
+
+T = TypeVar("T")
+
+AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class NodeAnswer(Generic[T]):
+    """What one node answered: a value, or the error that stood in its way."""
+
+    node: Node
+    value: T | None
+    error: McpError | None
+
+    @property
+    def state(self) -> str:
+        """What a table says of the node: ready, unreachable, or error for one that answered with something else."""
+        if self.error is None:
+            return "ready"
+        return "unreachable" if isinstance(self.error, Unreachable) else "error"
+
+
+def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[AgentClient], T]") -> list[NodeAnswer[T]]:
+    """Ask every node at once; answers come in the nodes' order. Raises Unauthenticated where all refuse the token."""
+    session.token  # noqa: B018 - a missing token is one error, not one for each node
+    session.ca  # noqa: B018
+
+    open_agents: list[AgentClient] = []
+
+    def one(node: Node) -> NodeAnswer[T]:
+        try:
+            with session.agent(node) as agent:
+                open_agents.append(agent)
+                return NodeAnswer(node, ask(agent), None)
+        except McpError as error:
+            return NodeAnswer(node, None, error)
+
+    if len(nodes) <= 1:
+        return _with_one_refusal([one(node) for node in nodes])
+    with ThreadPoolExecutor(min(AT_ONCE, len(nodes))) as pool:
+        answers = [pool.submit(one, node) for node in nodes]
+        try:
+            return _with_one_refusal([answer.result() for answer in answers])
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for agent in open_agents:  # else the pool would wait for the slowest of them
+                agent.close()
+            raise
+
+
+def _with_one_refusal(answers: list[NodeAnswer[T]]) -> list[NodeAnswer[T]]:
+    """The answers; a token that has expired everywhere is one error as well, as a missing one is."""
+    errors = [answer.error for answer in answers if isinstance(answer.error, Unauthenticated)]
+    if errors and len(errors) == len(answers):
+        raise errors[0]
+    return answers
+
+
+def nodes_for(session: Session, service: str, node: str | None) -> Sequence[Node]:
+    """Where to ask about a service (empty: about all): on the node named, on that of its definition, or everywhere."""
+    if node is not None:
+        return [session.config.node(node)]
+    if service and definitions.definition_path(session.config, service).exists():
+        return [session.target((service, ""), None).node]
+    return session.config.nodes
+
+
+def where_known(answers: Sequence[NodeAnswer[T]]) -> Sequence[NodeAnswer[T]]:
+    """Leave out the nodes that do not know what others do know."""
+    known = [answer for answer in answers if not isinstance(answer.error, NotFound)]
+    return known if any(answer.error is None for answer in known) else answers
+
+
+def exit_code(answers: Sequence[NodeAnswer[T]]) -> int:
+    """0 where every node answered, else the exit code of the first error."""
+    return next((answer.error.exit_code for answer in answers if answer.error is not None), 0)

@@ -1,0 +1,248 @@
+"""`mcp __complete SHELL WORD...`: what could stand at the cursor; the completion scripts call it.
+
+The words are those after the program's name, up to the cursor; the last one, which may be empty, is to be completed.
+Prints a candidate a line, `VALUE<TAB>EXPLANATION`, or `:files` or `:folders` where the shell itself knows best.
+It works on argparse's own parsers, so that it knows every command and option; it contacts no node.
+"""
+
+import argparse
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mcp.config import configuration
+from mcp.config.configuration import Config
+from mcp.definitions import definitions
+from mcp.shared.errors import EXIT_DONE, McpError
+from mcp.terminal import output
+
+FILES, FOLDERS = ":files", ":folders"
+
+Candidate = tuple[str, str]  # value, explanation
+
+
+@dataclass
+class _Place:
+    """Where in the grammar the cursor is."""
+
+    parser: argparse.ArgumentParser
+    config: Path | None = None
+    seen: set[str] = field(default_factory=set)  # destinations of options that were given
+    positionals: int = 0
+    pending: argparse.Action | None = None  # an option that still wants its value
+    only_positionals: bool = False
+
+
+def run(words: Sequence[str], parser_for: Callable[[list[str]], argparse.ArgumentParser]) -> int:
+    """Print the candidates; whatever goes wrong, there are none, since an error would be printed into the prompt."""
+    try:
+        lines = list(_lines(words[0], list(words[1:]), parser_for))
+    except (McpError, OSError, ValueError, LookupError, RecursionError):
+        return EXIT_DONE
+    for value, explanation in lines:
+        output.candidate(value, explanation)
+    return EXIT_DONE
+
+
+def _lines(
+    shell: str, words: list[str], parser_for: Callable[[list[str]], argparse.ArgumentParser]
+) -> Iterator[Candidate]:
+    words = list(_joined(words)) if shell == "bash" else words
+    *before, current = words
+    place = _walk(_Place(parser_for(before)), before)
+    prefix = ""
+    if place.pending is None and current.startswith("--") and "=" in current and not place.only_positionals:
+        option, _, current = current.partition("=")
+        place.pending = place.parser._option_string_actions.get(option)
+        if place.pending is None:
+            return
+        prefix = f"{option}="
+    for value, explanation in _candidates(place, current):
+        if value.startswith(":"):
+            yield value, ""
+        elif value.startswith(current):
+            # bash splits words at =, and so replaces only what comes after it
+            yield (value if shell == "bash" else prefix + value), explanation
+
+
+def _joined(words: Iterable[str]) -> Iterator[str]:
+    """Words of bash, which takes `--node=rift` for three."""
+    parts: list[str] = []
+    for word in words:
+        if parts and (word == "=" or parts[-1].endswith("=")) and parts[-1].startswith("--"):
+            parts[-1] += word
+        else:
+            parts.append(word)
+    return iter(parts)
+
+
+def _walk(place: _Place, words: Iterable[str]) -> _Place:
+    """Go through the words before the cursor as argparse would."""
+    for word in words:
+        if place.pending is not None:
+            _take_value(place, place.pending, word)
+            place.pending = None
+        elif word == "--" and not place.only_positionals:
+            place.only_positionals = True
+        elif word.startswith("-") and len(word) > 1 and not place.only_positionals:
+            _option(place, word)
+        else:
+            _positional(place, word)
+    return place
+
+
+def _option(place: _Place, word: str) -> None:
+    name, equals, value = word.partition("=")
+    actions = place.parser._option_string_actions
+    if not word.startswith("--") and word not in actions:  # -ft, -n5
+        _short_options(place, word)
+        return
+    action = actions.get(name)
+    if action is None:
+        return
+    place.seen.add(action.dest)
+    if action.nargs == 0:
+        return
+    if equals:
+        _take_value(place, action, value)
+    else:
+        place.pending = action
+
+
+def _short_options(place: _Place, word: str) -> None:
+    for index, letter in enumerate(word[1:], 1):
+        action = place.parser._option_string_actions.get(f"-{letter}")
+        if action is None:
+            return
+        place.seen.add(action.dest)
+        if action.nargs != 0:
+            place.pending = None if word[index + 1 :] else action
+            return
+
+
+def _take_value(place: _Place, action: argparse.Action, value: str) -> None:
+    if action.dest == "config":
+        place.config = Path(value).expanduser()
+
+
+def _positional(place: _Place, word: str) -> None:
+    action = _next_positional(place)
+    if isinstance(action, argparse._SubParsersAction) and word in action.choices:
+        place.parser, place.positionals = action.choices[word], 0
+    elif isinstance(action, argparse._SubParsersAction):
+        raise LookupError(word)
+    else:
+        place.positionals += 1
+
+
+def _next_positional(place: _Place) -> argparse.Action | None:
+    actions = place.parser._get_positional_actions()
+    if place.positionals < len(actions):
+        return actions[place.positionals]
+    return actions[-1] if actions and actions[-1].nargs in ("*", "+") else None
+
+
+def _candidates(place: _Place, current: str) -> Iterator[Candidate]:
+    if place.pending is not None:
+        yield from _values(place, place.pending, current)
+        return
+    action = _next_positional(place)
+    if action is not None and not (current.startswith("-") and not place.only_positionals):
+        yield from _values(place, action, current)
+    elif not place.only_positionals:
+        yield from _options(place, current)
+
+
+def _options(place: _Place, current: str) -> Iterator[Candidate]:
+    """The long options that were not given yet; the short ones are for those who know them."""
+    for option in place.parser._actions:
+        repeatable = isinstance(option, argparse._AppendAction)
+        if option.help != argparse.SUPPRESS and (option.dest not in place.seen or repeatable):
+            for text in option.option_strings:
+                if text.startswith("--") or text == current:
+                    yield text, option.help or ""
+
+
+def _values(place: _Place, action: argparse.Action, current: str) -> Iterator[Candidate]:
+    """What can stand for an argument, told by its choices or its metavar."""
+    if isinstance(action, argparse._SubParsersAction):
+        helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        yield from ((name, helps.get(name, "")) for name in action.choices)
+    elif action.choices is not None:
+        yield from ((str(choice), "") for choice in action.choices)
+    else:
+        find = _BY_METAVAR.get(str(action.metavar or ""))
+        if find is not None:
+            yield from find(place, current)
+
+
+def _load(place: _Place) -> Config:
+    return configuration.load(place.config)
+
+
+def _nodes(place: _Place, _: str) -> Iterator[Candidate]:
+    yield from ((node.name, node.address) for node in _load(place).nodes)
+
+
+def _services(place: _Place, _: str) -> Iterator[Candidate]:
+    yield from ((name, "service") for name in definitions.service_names(_load(place)))
+
+
+def _targets(place: _Place, current: str) -> Iterator[Candidate]:
+    """Services; and the components of the one that is meant, where it has several."""
+    config = _load(place)
+    names = [name for name in definitions.service_names(config) if name.startswith(current.partition("/")[0])]
+    if "/" in current:
+        names = [name for name in names if current.startswith(f"{name}/")]
+    yield from ((name, "service") for name in names)
+    if len(names) == 1:
+        components = _components(config, names[0])
+        if len(components) > 1 or "/" in current:
+            yield from ((f"{names[0]}/{component}", "component") for component in components)
+
+
+def _components(config: Config, service: str) -> list[str]:
+    """The components of a definition, which may be wrong elsewhere."""
+    data = tomllib.loads(definitions.definition_path(config, service).read_text(encoding="utf-8"))
+    found = data.get("components", [])
+    names = [entry.get("name") for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return [name for name in names if isinstance(name, str)]
+
+
+def _service_paths(place: _Place, _: str) -> Iterator[Candidate]:
+    yield from ((f"{name}/", "service") for name in definitions.service_names(_load(place)))
+
+
+def _commands(place: _Place, _: str) -> Iterator[Candidate]:
+    from mcp.main import COMMANDS
+
+    if place.positionals == 0:
+        yield from ((name, summary) for name, (_, summary) in COMMANDS.items())
+
+
+def _moments(_: _Place, __: str) -> Iterator[Candidate]:
+    """The points in time that have a name."""
+    yield "boot", "the node's last start"
+    yield "deploy", "the service's last deploy"
+
+
+def _files(_: _Place, __: str) -> Iterator[Candidate]:
+    yield FILES, ""
+
+
+def _folders(_: _Place, __: str) -> Iterator[Candidate]:
+    yield FOLDERS, ""
+
+
+_BY_METAVAR: dict[str, Callable[[_Place, str], Iterator[Candidate]]] = {
+    "NODE": _nodes,
+    "SERVICE": _services,
+    "SERVICE[/COMPONENT]": _targets,
+    "SERVICE/PATH": _service_paths,
+    "COMMAND": _commands,
+    "TIME": _moments,
+    "FILE": _files,
+    "DIR": _folders,
+    "DIR|-": _folders,
+}

@@ -1,0 +1,189 @@
+"""Adding and removing nodes in the text of mcp.toml, which stays byte for byte what it was elsewhere.
+
+The text is cut into statements by a scan that knows strings, comments and brackets; what a statement means is then
+asked of tomllib. Nothing is written unless the new text parses to exactly the change that was wanted.
+"""
+
+import fcntl
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.config import configuration
+from mcp.config.configuration import Node
+from mcp.definitions.writer import quoted
+from mcp.shared.errors import McpError, NotReady
+from mcp.shared.files import private_folder, write_atomic
+from mcp.shared.toml import parse_toml
+
+# From where a statement starts or goes on: strings of four kinds, comments, brackets, line ends, and all else.
+_STRING = r"""'''.*?'{3,5}|""\"(?:\\.|[^\\])*?"{3,5}|'[^'\n]*'|"(?:\\.|[^"\\\n])*\""""
+_PIECE = re.compile(_STRING + r"""|#[^\n]*|[\[{\]}\n]|[^'"#\[\]{}\n]+""", re.S)
+_BLANK, _COMMENT, _HEADER, _PAIR = "blank", "comment", "header", "pair"
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A blank line, a comment, a table's header or a pair, with its line end; `kind` says which."""
+
+    kind: str
+    text: str
+
+
+def add_node(path: Path, node: Node) -> None:
+    """Add a node, to a new file where there is none.
+
+    Raises InvalidFile where the result would not be valid, NotReady where the text cannot be changed.
+    """
+    if not path.parent.exists():
+        private_folder(path.parent)
+    with locked(path):
+        _rewrite(path, lambda text: with_node(text, node), lambda nodes: [*nodes, _as_toml(node)])
+
+
+def remove_node(path: Path, name: str) -> None:
+    """Remove a node that is there; raises McpError as `add_node` does."""
+    with locked(path):
+        _rewrite(path, lambda text: without_node(text, name), lambda nodes: [n for n in nodes if _name(n) != name])
+
+
+def with_node(text: str, node: Node) -> str:
+    """The text with a node after the last one, or at the end where there is none."""
+    statements = _statements(text)
+    blocks = _node_blocks(statements)
+    end = blocks[-1][1] if blocks else len(statements)
+    before = "".join(statement.text for statement in statements[:end])
+    after = "".join(statement.text for statement in statements[end:])
+    newline = "\r\n" if "\r\n" in text else "\n"
+    pairs = [f"{key} = {quoted(value)}" for key, value in _as_toml(node).items()]
+    block = "".join(f"{line}{newline}" for line in ["[[nodes]]", *pairs])
+    unfinished = newline if before and not before.endswith("\n") else ""
+    gap = newline if before.strip() and not _ends_blank(statements[:end]) else ""
+    return f"{before}{unfinished}{gap}{block}{after}"
+
+
+def without_node(text: str, name: str) -> str:
+    """The text without the table of a node, and without the blank lines that set it off; comments outside it stay."""
+    statements = _statements(text)
+    for begin, end in _node_blocks(statements):
+        block = "".join(statement.text for statement in statements[begin:end])
+        if [_name(table) for table in _nodes_of(tomllib.loads(block))] == [name]:
+            return "".join(statement.text for statement in _without(statements, begin, end))
+    return text
+
+
+def _without(statements: list[_Statement], begin: int, end: int) -> list[_Statement]:
+    """Cut out a block; of the blank lines on both sides one side's remain."""
+    blank_before = begin == 0 or statements[begin - 1].kind == _BLANK
+    if end == len(statements):
+        while begin and statements[begin - 1].kind == _BLANK:
+            begin -= 1
+    elif blank_before:
+        while end < len(statements) and statements[end].kind == _BLANK:
+            end += 1
+    return statements[:begin] + statements[end:]
+
+
+def _ends_blank(statements: list[_Statement]) -> bool:
+    return bool(statements) and statements[-1].kind == _BLANK
+
+
+def _statements(text: str) -> list[_Statement]:
+    """Cut a valid document; the pieces joined are the document."""
+    found, start, depth = [], 0, 0
+    for match in _PIECE.finditer(text):
+        piece = match[0]
+        if piece in ("[", "{"):
+            depth += 1
+        elif piece in ("]", "}"):
+            depth -= 1
+        elif piece == "\n" and depth == 0:
+            found.append(_statement(text[start : match.end()]))
+            start = match.end()
+    if start < len(text):
+        found.append(_statement(text[start:]))
+    return found
+
+
+def _statement(text: str) -> _Statement:
+    first = text.lstrip()[:1]
+    return _Statement({"": _BLANK, "#": _COMMENT, "[": _HEADER}.get(first, _PAIR), text)
+
+
+def _node_blocks(statements: list[_Statement]) -> list[tuple[int, int]]:
+    """Begin and end of each [[nodes]] table: to its last pair, and the comments directly below that.
+
+    Comments directly above the next header are that one's.
+    """
+    headers = [index for index, statement in enumerate(statements) if statement.kind == _HEADER]
+    blocks = []
+    for index, following in zip(headers, [*headers, len(statements)][1:], strict=True):
+        if tomllib.loads(statements[index].text) == {"nodes": [{}]}:
+            blocks.append((index, _block_end(statements, index, following)))
+    return blocks
+
+
+def _block_end(statements: list[_Statement], begin: int, following: int) -> int:
+    kinds = [statement.kind for statement in statements]
+    last = max(index for index in range(begin, following) if kinds[index] in (_PAIR, _HEADER))
+    end = last + 1
+    while end < following and kinds[end] == _COMMENT:
+        end += 1
+    return last + 1 if end == following < len(statements) else end
+
+
+def _rewrite(
+    path: Path,
+    change: Callable[[str], str],
+    expected: Callable[[list[object]], list[object]],
+) -> None:
+    target = path.resolve()  # a symbolic link stays one
+    try:
+        content = target.read_bytes() if target.exists() else b""
+        text = content.decode()
+    except OSError as error:
+        raise McpError(f"{path}: cannot be read: {error.strerror}") from None
+    before = parse_toml(text, str(path))
+    new = change(text)
+    try:
+        after = tomllib.loads(new)
+    except tomllib.TOMLDecodeError:
+        after = {}
+    if after != _with_nodes(before, expected(_nodes_of(before))):
+        raise NotReady(f"{path}: its nodes are not plain [[nodes]] tables", "edit the file by hand")
+    configuration.parse(new, path)
+    write_atomic(target, new.encode(), target.stat().st_mode & 0o7777 if target.exists() else 0o600)
+
+
+def _with_nodes(document: dict[str, object], nodes: list[object]) -> dict[str, object]:
+    rest = {key: value for key, value in document.items() if key != "nodes"}
+    return {**rest, "nodes": nodes} if nodes else rest
+
+
+def _nodes_of(document: dict[str, object]) -> list[object]:
+    found = document.get("nodes", [])
+    return list(found) if isinstance(found, list) else []
+
+
+def _name(node: object) -> object:
+    return node.get("name") if isinstance(node, dict) else None
+
+
+def _as_toml(node: Node) -> dict[str, str]:
+    pairs = {"name": node.name, "address": node.address, "ssh": node.ssh, "arch": node.arch, "sudo": node.sudo}
+    return {key: value for key, value in pairs.items() if value}
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One at a time: the second of two who change what is beside `path` must see what the first one did."""
+    descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

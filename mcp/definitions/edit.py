@@ -1,0 +1,170 @@
+"""Editing a definition on a copy: the original changes only to what is valid, and nothing typed is lost."""
+
+import os
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.config.configuration import Config
+from mcp.definitions import definitions
+from mcp.definitions.writer import quoted
+from mcp.shared.errors import InvalidFile, McpError, NotReady
+from mcp.shared.files import write_atomic
+from mcp.shared.proc import on_terminal
+from mcp.shared.toml import read_text
+from mcp.terminal import output
+
+TEMPLATE = """\
+# A service: what should run, together, on one node. Save and leave the editor to keep it; nothing is deployed.
+
+name = {name}
+node = {node}
+# active = false                    # `mcp deploy` refuses it
+
+[[components]]                      # one container each, in the order they are started
+name = {name}
+image = "registry.example.net/{plain}:v1.0.0"      # with a tag, and not latest
+# cmd = ["server", "--config", "/srv/{plain}/{plain}.toml"]
+# env = ["LOG_LEVEL=info"]
+# volumes = ["/srv/{plain}:/srv/{plain}"]
+# network = "mcpnet"
+# user = "0:0"
+# restart = "unless-stopped"        # the default; no, always, on-failure[:N]
+# ports = ["127.0.0.1:18443:8443"]  # explicit mappings, beside routes
+# log_driver = "k8s-file"           # the default; journald, none
+# log_max_size = "32m"              # the default, of k8s-file; 0: no limit
+
+# [components.health]               # default: the image's own check, if it has one
+# cmd = ["wget", "-q", "-O", "-", "http://127.0.0.1:8443/health"]
+# interval = "30s"
+# timeout = "5s"
+# retries = 3
+# start_period = "10s"
+
+# [[components.routes]]             # the agent picks a host port and tells the container in PORT
+# port = 8443                       # the port that clients use on the proxy
+# mode = "l4"                       # the default; l4: TLS passthrough, l7: the proxy terminates TLS
+# hostname = "docs.example.net"
+"""
+
+
+@dataclass(frozen=True)
+class _Original:
+    """The file as it was when editing began."""
+
+    path: Path
+    content: bytes | None  # None: there was none
+
+    def replace(self, content: bytes, copy: Path) -> None:
+        """Write what the copy has, unless somebody else wrote meanwhile; raises McpError that names the copy."""
+        hint = f"your version is {copy}"
+        if _read(self.path) != self.content:
+            raise NotReady(f"{self.path} was changed by somebody else meanwhile", hint)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path, content, _mode(self.path))
+        except OSError as error:
+            raise McpError(f"{self.path.parent}: cannot be made: {error.strerror}", hint) from None
+        except McpError as error:
+            raise McpError(str(error), hint) from None
+
+
+def edit(config: Config, service: str) -> bool:
+    """Let the user edit a definition, or a template of a new one; returns whether it changed.
+
+    Raises McpError; where the copy has mistakes, InvalidFile with all of them and where the copy is.
+    """
+    path = definitions.definition_path(config, service).resolve()  # a symbolic link stays one
+    content = _read(path)
+    before = content if content is not None else _template(config, service).encode()
+    copy = _copy(service, before)
+    try:
+        return _edit_copy(config, service, _Original(path, content), copy, before)
+    finally:
+        if _read(copy) == before:
+            copy.unlink()
+
+
+def _edit_copy(config: Config, service: str, original: _Original, copy: Path, before: bytes) -> bool:
+    while True:
+        failure = _run_editor(copy)
+        after = _read(copy)
+        if failure:
+            hint = "nothing was changed" if after in (None, before) else f"nothing was changed; it left {copy}"
+            raise McpError(failure, hint)
+        if after is None:
+            raise McpError(f"the editor removed {copy}", f"{original.path} is as it was")
+        if after == before:
+            return False
+        try:
+            _check(config, service, copy)
+            break
+        except InvalidFile as error:
+            _offer_again(error, original.path, copy)
+    original.replace(after, copy)
+    copy.unlink()
+    return True
+
+
+def _check(config: Config, service: str, copy: Path) -> None:
+    definition = definitions.parse(read_text(copy), str(copy))
+    if definition.service.name != service:
+        raise InvalidFile(str(copy), [f'name: is "{definition.service.name}", but this is the definition of {service}'])
+    definitions.check_build(definition, str(copy))
+    if definition.node not in [node.name for node in config.nodes]:
+        output.note(f"mcp: note: {config.source} has no node {definition.node}; `mcp node add` adds one")
+
+
+def _offer_again(error: InvalidFile, original: Path, copy: Path) -> None:
+    """Go on where the user at the terminal wants to edit again; else raise the mistakes, and where the copy is."""
+    if output.is_interactive():
+        output.error(str(error))
+        if output.ask("Edit again?"):
+            return
+        raise McpError(f"nothing was changed; your version is {copy}")
+    state = "is as it was" if original.exists() else "was not written"
+    mistakes = [line.removeprefix(f"{copy}: ") for line in str(error).splitlines()]
+    raise InvalidFile(str(copy), [*mistakes, f"{original} {state}; this copy has your version"])
+
+
+def _run_editor(file: Path) -> str:
+    """Run the user's editor; returns what went wrong, or nothing."""
+    variable = next((name for name in ("VISUAL", "EDITOR") if os.environ.get(name, "").strip()), "")
+    text = os.environ[variable] if variable else "vi"
+    try:
+        argv = [*shlex.split(text), str(file)]
+    except ValueError:
+        raise McpError(f"{variable}: its quotes do not match: {text}") from None
+    try:
+        status = on_terminal(argv)
+    except NotReady as error:
+        raise NotReady(str(error), "set EDITOR to the editor you use") from None
+    return f"the editor {argv[0]} failed (exit status {status})" if status else ""
+
+
+def _template(config: Config, service: str) -> str:
+    node = config.nodes[0].name if config.nodes else "NODE"
+    return TEMPLATE.format(name=quoted(service), node=quoted(node), plain=service)
+
+
+def _copy(service: str, content: bytes) -> Path:
+    """A private copy: definitions may hold secrets."""
+    descriptor, name = tempfile.mkstemp(prefix=f"mcp-{service}-", suffix=".toml")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    return Path(name)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise McpError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _mode(path: Path) -> int:
+    """The mode of the file that is replaced; new ones are the user's alone, since `env` may hold secrets."""
+    return path.stat().st_mode & 0o777 if path.exists() else 0o600

@@ -1,0 +1,92 @@
+"""Definitions out of nodes' registries, into files; none that differs is overwritten unasked."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcp.client.fleet import NodeAnswer
+from mcp.definitions import definitions
+from mcp.definitions.definitions import Definition
+from mcp.definitions.writer import write
+from mcp.shared.errors import InvalidFile, McpError, NotReady
+from mcp.shared.files import write_atomic
+from mcp.shared.toml import read_text
+from mcp.shared.wire import service_from_wire
+
+if TYPE_CHECKING:
+    from proto.mcp.v1 import mcp_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One service of one node: its definition, or why there is none."""
+
+    service: str
+    node: str
+    definition: Definition | None
+    error: McpError | None = None
+
+
+def collect(answers: "Iterable[NodeAnswer[pb.ListServicesResponse]]", service: str) -> list[Exported]:
+    """What the nodes have registered, of one service or (empty) of all, by service; a name on two nodes is an error."""
+    found = sorted(_registered(answers, service), key=lambda one: one.service)
+    nodes: dict[str, list[str]] = {}
+    for one in found:
+        nodes.setdefault(one.service, []).append(one.node)
+    return [_ambiguous(one, nodes[one.service]) if len(nodes[one.service]) > 1 else one for one in found]
+
+
+def _registered(answers: "Iterable[NodeAnswer[pb.ListServicesResponse]]", service: str) -> Iterator[Exported]:
+    for answer in answers:
+        for info in answer.value.services if answer.value else ():
+            if service in ("", info.name):
+                yield _exported(info, answer.node.name)
+
+
+def _exported(info: "pb.ServiceInfo", node: str) -> Exported:
+    try:
+        if not info.HasField("definition"):
+            hint = f"upgrade its agent with `mcp agent upgrade {node}`"
+            raise NotReady(f"{info.name}: {node} has no definition of it", hint)
+        spec = service_from_wire(info.definition)
+    except McpError as error:
+        return Exported(info.name, node, None, error)
+    return Exported(info.name, node, Definition(node, spec, path=info.name))
+
+
+def _ambiguous(one: Exported, nodes: list[str]) -> Exported:
+    error = NotReady(f"{one.service}: is registered on {' and '.join(nodes)}", "choose with --node")
+    return Exported(one.service, one.node, None, error)
+
+
+def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bool]:
+    """Write SERVICE.toml; returns it, and whether it changed. Raises McpError where another one is there already.
+
+    A file that means the same is left as it is, with its comments.
+    """
+    path = folder / f"{definition.service.name}.toml"
+    existing = _existing(path)
+    if existing is not None and (existing.service, existing.node) == (definition.service, definition.node):
+        return path, False
+    if path.exists() and not force:
+        raise NotReady(f"{path}: is there already and differs", "--force replaces it")
+    _make(folder)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600  # `env` may hold secrets
+    write_atomic(path.resolve(), write(definition).encode(), mode)
+    return path, True
+
+
+def _existing(path: Path) -> Definition | None:
+    """The definition in a file; None where there is none, or none that is valid."""
+    try:
+        return definitions.parse(read_text(path), str(path)) if path.exists() else None
+    except InvalidFile:
+        return None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise McpError(f"{folder}: cannot be made: {error.strerror}") from None

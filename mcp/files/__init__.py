@@ -1,0 +1,1 @@
+"""Copy files between the workstation and a service's folder."""

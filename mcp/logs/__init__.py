@@ -1,0 +1,1 @@
+"""Show container logs: follow, merge, format."""

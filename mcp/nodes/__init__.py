@@ -1,0 +1,1 @@
+"""Manage nodes over ssh: provision, upgrade, doctor."""

@@ -1,0 +1,230 @@
+"""The agent on its node: its file, its configuration, its unit, and starting it."""
+
+import asyncio
+import ipaddress
+import socket
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mcp.config.configuration import MciasConfig, Node
+from mcp.definitions.writer import quoted
+from mcp.nodes.agent_file import AgentFile
+from mcp.nodes.layout import HOME, USER
+from mcp.nodes.provision.steps import Command, RemoteFile, Steps
+from mcp.nodes.ssh import as_user
+from mcp.shared import resources
+from mcp.shared.errors import InvalidInput, McpError, NotReady
+
+AGENT = f"{HOME}/mcp-agent"
+CONFIG = f"{HOME}/mcp-agent.toml"
+CERTS = f"{HOME}/certs"
+MCIAS_CA = f"{CERTS}/mcias-ca.pem"
+SERVICE = "mcp-agent.service"
+UNIT = f"/etc/systemd/system/{SERVICE}"
+START_SECONDS = 120.0
+
+# Prints the files that are newer than the running agent: an earlier run may have been interrupted before its restart.
+_NEWER = """\
+unit=$1; shift
+since=$(systemctl show --timestamp=us+utc --property=ExecMainStartTimestamp --value "$unit")
+find "$@" -maxdepth 0 -newermt "$since"
+"""
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What the agent's configuration says: where it listens, and where its certificate and key are."""
+
+    cert: str
+    key: str
+
+
+def as_mcp(uid: int, *arguments: str, agent: str = AGENT) -> list[str]:
+    """The argv of a command of the agent's, for root to run as the user mcp."""
+    env = [f"HOME={HOME}", f"XDG_RUNTIME_DIR=/run/user/{uid}", "PYTHONDONTWRITEBYTECODE="]
+    return [*as_user(USER), "env", f"--chdir={HOME}", *env, "/usr/bin/python3", "-I", agent, *arguments]
+
+
+def unit_text(uid: int) -> str:
+    """deploy/mcp-agent.service for that UID."""
+    return resources.deploy_file(SERVICE).replace("@UID@", str(uid))
+
+
+def listen_address(node: Node, listen: str, addresses: Sequence[str]) -> str:
+    """IP:PORT to listen on: `listen` (an IP), else the node's own; raises where it is none of the node's addresses."""
+    host, _, port = node.address.rpartition(":")
+    try:
+        ip = ipaddress.ip_address(listen or host.strip("[]"))
+    except ValueError:
+        if listen:
+            raise InvalidInput(f"--listen: {listen} is not an IP address") from None
+        ip = ipaddress.ip_address(_resolved(node, host))
+    if not ip.is_unspecified and not ip.is_loopback and str(ip) not in addresses:
+        raise NotReady(
+            f"{node.name} has no address {ip}, only {', '.join(addresses) or 'none'}",
+            "say which one its agent is to listen on with --listen IP (0.0.0.0 is all)",
+        )
+    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+
+def _resolved(node: Node, host: str) -> str:
+    """Asked here, as clients do: a node's own /etc/hosts often has its name as a loopback address."""
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except socket.gaierror as error:
+        raise NotReady(
+            f"{node.name}: {host} is not a known host name ({error.strerror})", "check its address in mcp.toml"
+        ) from None
+
+
+def config_text(node: Node, address: str, mcias: MciasConfig | None) -> str:
+    """A configuration for the agent; deploy/mcp-agent.toml explains every key that there is."""
+    pairs = {
+        "server": {"grpc_addr": address, "tls_cert": f"{CERTS}/cert.pem", "tls_key": f"{CERTS}/key.pem"},
+        "database": {"path": f"{HOME}/mcp.db"},
+        "agent": {"node_name": node.name},
+    }
+    if mcias is None:
+        pairs["auth"] = {"backend": "local"}
+    else:
+        pairs["mcias"] = {"server_url": f"https://{mcias.endpoint}", "service_name": mcias.service_name}
+        if mcias.ca_cert is not None:
+            pairs["mcias"]["ca_cert"] = MCIAS_CA
+    blocks = [
+        "\n".join([f"[{section}]", *(f"{key} = {quoted(value)}" for key, value in table.items()), ""])
+        for section, table in pairs.items()
+    ]
+    return "# Written by `mcp node provision`, which leaves it as it is from now on.\n\n" + "\n".join(blocks)
+
+
+def settings_of(node: Node, text: str) -> AgentSettings:
+    """What a configuration that is there says; raises NotReady where it is for another node or port."""
+    try:
+        table = tomllib.loads(text)
+        address, name = table["server"]["grpc_addr"], table["agent"]["node_name"]
+        settings = AgentSettings(str(table["server"]["tls_cert"]), str(table["server"]["tls_key"]))
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise NotReady(f"{node.name}: {CONFIG} is there and cannot be used: {error}", "mend or remove it") from None
+    if not (settings.cert.startswith("/") and settings.key.startswith("/")):
+        raise NotReady(f"{node.name}: {CONFIG} there: tls_cert and tls_key are no absolute paths", "mend or remove it")
+    if name != node.name:
+        raise NotReady(f"{node.name}: {CONFIG} there says node_name = {name}", "is this the right node?")
+    port, wanted = str(address).rpartition(":")[2], node.address.rpartition(":")[2]
+    if port != wanted:
+        raise NotReady(
+            f"{node.name}: its agent listens on {address}, and mcp.toml says {node.address}",
+            f"correct mcp.toml, or grpc_addr in {CONFIG} there",
+        )
+    return settings
+
+
+async def folders(steps: Steps) -> None:
+    """The folder of certificates."""
+    if await steps.holds(["sh", "-c", f'test "$(stat -c %U:%a {CERTS})" = {USER}:750']):
+        steps.ok(f"folder {CERTS}")
+    else:
+        await steps.change(f"folder {CERTS}", Command([*as_user(USER), "install", "-d", "-m", "0750", CERTS]))
+
+
+async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
+    """Have the agent's file; returns the version that is there afterwards.
+
+    An agent that serves is left as it is: `mcp agent upgrade` replaces it, which can undo that.
+    """
+    name = steps.ssh.node.name
+    there = await steps.sha256(AGENT)
+    if there == agent.sha256:
+        steps.ok(f"agent: {agent.version} for {agent.arch} in {AGENT}, sha256 {agent.sha256[:12]}…")
+        return agent.version
+    if there and await _active(steps):
+        version = (await steps.ssh.check(as_mcp(uid, "version"), root=True)).split()[-1]
+        steps.ok(f"agent: {version} serves and stays; `mcp agent upgrade {name}` puts {agent.version} in its place")
+        return version
+    content, new = await asyncio.to_thread(lambda: agent.content), f"{AGENT}.new"
+    try:
+        await steps.change(
+            f"agent: {agent.version} for {agent.arch} to {AGENT}, sha256 {agent.sha256[:12]}…",
+            RemoteFile(new, content, USER, 0o755),
+            Command(as_mcp(uid, "version", agent=new), name="the agent does not run there"),
+            Command(["mv", "-fT", new, AGENT]),
+        )
+    except McpError:
+        await steps.ssh.run(["rm", "-f", new], root=True)
+        raise
+    return agent.version
+
+
+async def configuration(steps: Steps, address: str, mcias: MciasConfig | None) -> AgentSettings:
+    """Have the configuration; one that is there is left as it is."""
+    node = steps.ssh.node
+    text = await steps.text(CONFIG)
+    if mcias is not None and mcias.ca_cert is not None:
+        await public_file(steps, MCIAS_CA, mcias.ca_cert.read_bytes())
+    if text is not None:
+        settings = settings_of(node, text)
+        steps.ok(f"configuration: {CONFIG} is there")
+        return settings
+    new = config_text(node, address, mcias)
+    await steps.change(
+        f"configuration: {CONFIG}, to listen on {address}", RemoteFile(CONFIG, new.encode(), USER, 0o600)
+    )
+    return settings_of(node, new)
+
+
+async def public_file(steps: Steps, path: str, content: bytes) -> None:
+    """Have a file of mcp's that everybody may read."""
+    if await steps.text(path) == content.decode():
+        steps.ok(f"file {path}")
+    else:
+        await steps.change(f"file {path}", RemoteFile(path, content, USER, 0o644))
+
+
+async def unit(steps: Steps, uid: int) -> None:
+    """Have the unit, known to systemd and started at boot."""
+    text = unit_text(uid)
+    if await steps.text(UNIT) == text:
+        steps.ok(f"unit {UNIT}")
+    else:
+        await steps.change(f"unit {UNIT}", RemoteFile(UNIT, text.encode(), "root", 0o644))
+    show = ["systemctl", "show", "--property=NeedDaemonReload", "--property=LoadState", "--value", SERVICE]
+    said = (await steps.ssh.run(show)).stdout.split()
+    if b"yes" in said or b"not-found" in said:
+        await steps.change("systemd reads its units again", Command(["systemctl", "daemon-reload"]))
+    if await steps.holds(["systemctl", "is-enabled", "--quiet", SERVICE]):
+        steps.ok("the agent is started at boot")
+    else:
+        await steps.change("the agent is started at boot", Command(["systemctl", "enable", "--quiet", SERVICE]))
+
+
+async def start(steps: Steps, settings: AgentSettings) -> None:
+    """Have it run, with what is in its files now; raises McpError with its last words where it does not."""
+    if not await _active(steps):
+        verb, what = "start", "the agent is started"
+    elif await _is_stale(steps, settings):
+        verb, what = "restart", "the agent is restarted; containers run on"
+    else:
+        steps.ok("the agent runs")
+        return
+    try:
+        await steps.change(what, Command(["systemctl", verb, SERVICE], seconds=START_SECONDS))
+    except McpError as error:
+        raise McpError(await _last_words(steps) or str(error), f"see `journalctl -u {SERVICE}` there") from None
+
+
+async def _active(steps: Steps) -> bool:
+    return await steps.holds(["systemctl", "is-active", "--quiet", SERVICE])
+
+
+async def _is_stale(steps: Steps, settings: AgentSettings) -> bool:
+    files = [AGENT, CONFIG, UNIT, settings.cert, settings.key]
+    if steps.written & set(files):
+        return True
+    done = await steps.ssh.run(["sh", "-euc", _NEWER, "sh", SERVICE, *files], root=True)
+    return done.stdout.strip() != b""
+
+
+async def _last_words(steps: Steps) -> str:
+    journal = ["journalctl", "--quiet", "--output=cat", f"--unit={SERVICE}", "_COMM=python3", "--lines=1"]
+    said = (await steps.ssh.run(journal, root=True)).stdout.decode(errors="replace").strip()
+    return f"{steps.ssh.node.name}: the agent does not start: {said[:300]}" if said else ""

@@ -1,0 +1,109 @@
+"""The last look: does the agent answer over gRPC, with the version expected, and does it know the operator?"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mcp.client.agent import AgentClient
+from mcp.client.session import Session
+from mcp.config.configuration import read_ca
+from mcp.config.node_entries import locked
+from mcp.nodes.provision.agent import as_mcp
+from mcp.nodes.provision.steps import Command, Steps
+from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
+from mcp.shared.files import private_folder
+
+T = TypeVar("T")
+
+TOKEN_PREFIX = "mcp_"  # noqa: S105 - as the agent's own tokens have it; a test holds them together
+ANSWER_SECONDS = 30.0
+EVERY = 0.5
+
+
+async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int) -> str:
+    """Have the operator's token registered on the node, and stored here; returns the token, "" if there is none yet.
+
+    With MCIAS accounts are not the node's business, and nothing is done.
+    """
+    if session.config.mcias is not None:
+        return _own_token(session)
+    token, is_new = _token(session, keep=not steps.dry_run)
+    if is_new:
+        steps.changed_here(f"token: a new one, in {session.config.token_path}")
+    elif await asyncio.to_thread(_is_known, steps, session, ca, token):
+        steps.ok("token: the agent knows it")
+        return token
+    add = Command(as_mcp(uid, "token", "add", account, "--token-stdin"), stdin=token.encode())
+    try:
+        await steps.change(f"token: registered on the node as {account}'s", add)
+    except McpError as error:
+        raise McpError(str(error), "--account NAME registers it under another name") from None
+    return token
+
+
+def _own_token(session: Session) -> str:
+    """The operator's; "" where there is none."""
+    is_there = session.token_from_environment() or session.config.token_path.exists()
+    return session.token if is_there else ""
+
+
+def _token(session: Session, *, keep: bool) -> tuple[str, bool]:
+    """The operator's token, and whether it is a new one, which is kept before any node knows it."""
+    if token := _own_token(session):
+        return token, False
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    if not keep:
+        return token, True
+    if not session.config.token_path.parent.exists():
+        private_folder(session.config.token_path.parent)
+    with locked(session.config.token_path):
+        if made := _own_token(session):  # meanwhile, by the provisioning of another node
+            return made, False
+        session.store_token(token)
+    return token, True
+
+
+async def answers(steps: Steps, session: Session, ca: Path, token: str, version: str) -> None:
+    """Wait until the agent answers; raises McpError where it does not, or is another version than `version`."""
+    node = steps.ssh.node
+    if not token:  # MCIAS, and nobody has logged in yet: that it refuses us proves that it is there
+        await asyncio.to_thread(_is_known, steps, session, ca, "none")
+        steps.ok(f"{node.name} answers on {node.address}; log in with `mcp login`")
+        return
+    status = await asyncio.to_thread(_ask, steps, session, ca, token, lambda agent: agent.node_status())
+    if status.agent_version != version:
+        raise McpError(f"{node.name}: the agent that answers is {status.agent_version}, and {version} was expected")
+    podman = f"podman {status.runtime_version}"
+    steps.ok(f"{node.name} answers on {node.address}: mcp-agent {status.agent_version}, {podman}")
+
+
+def _is_known(steps: Steps, session: Session, ca: Path, token: str) -> bool:
+    """Whether the agent takes the token; in a dry run no answer is no."""
+    try:
+        _ask(steps, session, ca, token, lambda agent: agent.who_am_i())
+    except Unauthenticated:
+        return False
+    except Forbidden:
+        return True
+    except (Unreachable, OSError):
+        if not steps.dry_run:
+            raise
+        return False
+    return True
+
+
+def _ask(steps: Steps, session: Session, ca: Path, token: str, question: Callable[[AgentClient], T]) -> T:
+    """Ask the agent, which may have been started a moment ago."""
+    pem = ca.read_bytes() if ca.exists() else read_ca(session.config)
+    deadline = time.monotonic() + (0 if steps.dry_run else ANSWER_SECONDS)
+    while True:
+        try:
+            with AgentClient(steps.ssh.node, pem, token, session.login_hint) as agent:
+                return question(agent)
+        except Unreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(EVERY)

@@ -1,0 +1,57 @@
+"""The whole of `mcp node provision`, in order. What can be refused is refused before anything is changed."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mcp.client.session import Session
+from mcp.config.configuration import Node
+from mcp.nodes import agent_file
+from mcp.nodes.provision import agent, certificate, check, system
+from mcp.nodes.provision.certificate import Authority, Own
+from mcp.nodes.provision.steps import Report, Steps
+from mcp.nodes.ssh import Ssh
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; `folder` is where agent files are, `account` whose the operator's token is."""
+
+    dry_run: bool = False
+    folder: Path | None = None
+    uid: int | None = None
+    listen: str = ""
+    own: Own = field(default_factory=Own)
+    account: str = ""
+
+
+def provision(session: Session, node: Node, options: Options, report: Report) -> int:
+    """Make the node what it should be; returns how many things were changed, or would be. Raises McpError."""
+    return asyncio.run(_provision(session, node, options, report))
+
+
+async def _provision(session: Session, node: Node, options: Options, report: Report) -> int:
+    certificate.check_own(options.own)
+    async with Ssh(node) as ssh:
+        ssh.become_root()
+        steps = Steps(ssh, report, dry_run=options.dry_run)
+        facts = await system.look(ssh)
+        address = agent.listen_address(node, options.listen, facts.addresses)
+        uid = await system.choose_uid(ssh, facts, options.uid)
+        found = await agent_file.find(facts.arch, options.folder)
+        authority = Authority(session.config, options.folder)
+        await certificate.refuse(steps, authority, options.own)
+        steps.ok(f"{node.name}: Debian {facts.release}, {facts.arch}, reached as UID {ssh.uid}")
+
+        await system.packages(steps, facts.release)
+        await system.account(steps, uid)
+        await agent.folders(steps)
+        version = await agent.file(steps, found, uid)
+        settings = await agent.configuration(steps, address, session.config.mcias)
+        await certificate.have(steps, authority, settings, options.own, uid)
+        await agent.unit(steps, uid)
+        await agent.start(steps, settings)
+        token = await check.known(steps, session, authority.cert, options.account, uid)
+        if not (options.dry_run and steps.changes):
+            await check.answers(steps, session, authority.cert, token, version)
+        return steps.changes

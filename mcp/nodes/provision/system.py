@@ -1,0 +1,134 @@
+"""The system below the agent: Debian, its packages, and the account that podman runs as."""
+
+import re
+from dataclasses import dataclass
+
+from mcp.config.configuration import Node
+from mcp.nodes.agent_file import architecture
+from mcp.nodes.layout import HOME, UID, USER, account_steps
+from mcp.nodes.provision.steps import Command, Steps
+from mcp.nodes.ssh import Ssh
+from mcp.shared.errors import McpError, NotReady, shown
+
+RELEASES = ("12", "13")
+PYTHON = (3, 11)
+_COMMON = (
+    *("podman", "crun", "uidmap", "netavark", "aardvark-dns", "catatonit", "python3"),
+    *("dbus-user-session", "libpam-systemd", "ca-certificates", "libstdc++6"),
+)
+# netavark 1.4 calls iptables, that of Debian 13 calls nft; no package depends on either.
+PACKAGES = {"12": (*_COMMON, "slirp4netns", "iptables"), "13": (*_COMMON, "passt", "nftables")}
+INSTALL_SECONDS = 1800.0
+
+# The package lists are renewed only where they do not do: a node without a network may have all it needs.
+_INSTALL = """\
+export DEBIAN_FRONTEND=noninteractive
+set -- -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
+apt-get "$@" 2>/dev/null || { apt-get -q -o DPkg::Lock::Timeout=300 update; apt-get "$@"; }
+"""
+_LOOK = """\
+. /etc/os-release
+echo "id $ID"
+echo "release $VERSION_ID"
+echo "machine $(uname -m)"
+test ! -d /run/systemd/system || echo "systemd yes"
+echo "addresses $(hostname -I 2>/dev/null)"
+echo "account $(getent passwd "$1")"
+"""
+_PASSWD = re.compile(rf"{USER}(:[^:]*)(:[0-9]{{1,10}}){{2}}(:[^:]*){{3}}")
+_NUMBER = re.compile("[0-9]{1,4}")
+_ASK_PYTHON = "import sys; print(*sys.version_info[:2])"
+
+
+@dataclass(frozen=True)
+class SystemFacts:
+    """What a node is: its Debian, our name of its architecture, its IP addresses; `account` is mcp's passwd line."""
+
+    release: str
+    arch: str
+    addresses: tuple[str, ...]
+    account: str
+
+    @property
+    def account_uid(self) -> int | None:
+        """The UID of the user mcp, where there is one."""
+        return int(self.account.split(":")[2]) if self.account else None
+
+
+async def look(ssh: Ssh) -> SystemFacts:
+    """Ask the node what it is; raises NotReady where it cannot be made a node of ours."""
+    node = ssh.node
+    said = await ssh.check(["sh", "-c", _LOOK, "sh", USER])
+    known = {key: value.strip() for key, _, value in (line.partition(" ") for line in said.splitlines())}
+    system = f"{known.get('id', 'an unknown system')} {known.get('release', '')}".strip()
+    if known.get("id") == "nixos":
+        raise NotReady(f"{node.name} runs NixOS", "use the module in deploy/nixos, which does what this does")
+    if known.get("id") != "debian" or known.get("release") not in RELEASES:
+        raise NotReady(f"{node.name} runs {system}", "only Debian 12 and 13 are set up by this command")
+    if "systemd" not in known:
+        raise NotReady(f"{node.name} does not run systemd", "the agent needs it: boot the node with systemd")
+    arch = architecture(known.get("machine", ""))
+    check_architecture(node, arch)
+    return SystemFacts(known["release"], arch, tuple(known.get("addresses", "").split()), _account(node, known))
+
+
+def _account(node: Node, known: dict[str, str]) -> str:
+    """mcp's line as passwd(5) has it, or ""; raises McpError where it is anything else."""
+    line = known.get("account", "")
+    if line and not _PASSWD.fullmatch(line):
+        raise McpError(f"{node.name}: its entry of user {USER} in passwd is not understood: {shown(line)}")
+    return line
+
+
+def check_architecture(node: Node, arch: str) -> None:
+    """Raise NotReady where mcp.toml says something else."""
+    if node.arch and node.arch != arch:
+        raise NotReady(f"{node.name} is {arch}, and mcp.toml says {node.arch}", f'correct it: arch = "{arch}"')
+
+
+async def choose_uid(ssh: Ssh, facts: SystemFacts, wanted: int | None) -> int:
+    """The UID of mcp: what it has, else the one wanted, which must be free; raises NotReady."""
+    name, there = ssh.node.name, facts.account_uid
+    if there is not None:
+        if facts.account.split(":")[5] != HOME:
+            raise NotReady(f"{name}: there is another user {USER}, whose home is not {HOME}", "rename or remove it")
+        if wanted not in (None, there):
+            raise NotReady(f"{name}: {USER} has the UID {there}, which cannot change any more", "leave out --uid")
+        return there
+    uid = UID if wanted is None else wanted
+    for database, what in (("passwd", "UID"), ("group", "GID")):
+        holder = (await ssh.run(["getent", database, str(uid)])).stdout.decode(errors="replace").partition(":")[0]
+        if holder and (what, holder) != ("GID", USER):
+            raise NotReady(f"{name}: {what} {uid} is {holder}'s", "choose a free one with --uid N")
+    return uid
+
+
+async def packages(steps: Steps, release: str) -> None:
+    """Have Debian's packages; apt is as the node has it set up, and is not asked where nothing is missing."""
+    wanted = PACKAGES[release]
+    argv = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Abbrev}\\n", *wanted]
+    listed = (await steps.ssh.run(argv)).stdout.decode(errors="replace")
+    present = {line.split()[0] for line in listed.splitlines() if line.split()[1:] == ["ii"]}
+    missing = [name for name in wanted if name not in present]
+    if not missing:
+        steps.ok(f"packages: all {len(wanted)} are installed")
+    else:
+        what = f"packages: {' '.join(missing)}"
+        install = ["sh", "-euc", _INSTALL, "sh", *missing]
+        do = f"see what `apt-get install {' '.join(missing)}` says there, and whether its mirror can be reached"
+        await steps.change(what, Command(install, seconds=INSTALL_SECONDS, name="apt-get", hint=do))
+    if missing and steps.dry_run:
+        return
+    version = (await steps.ssh.check(["python3", "-I", "-c", _ASK_PYTHON])).split()
+    numbers = tuple(int(word) for word in version if _NUMBER.fullmatch(word))
+    if numbers < PYTHON:
+        raise McpError(f"{steps.ssh.node.name}: python3 is {'.'.join(version)}, and the agent needs 3.11 or newer")
+
+
+async def account(steps: Steps, uid: int) -> None:
+    """Have the user mcp, before podman ever runs as that user."""
+    for step in account_steps(uid):
+        if await steps.holds(step.done):
+            steps.ok(step.title)
+        else:
+            await steps.change(step.title, Command(step.command, name=step.title))

@@ -1,0 +1,66 @@
+"""Many nodes: at once or in waves, each on its own; a wave with a failure is the last one."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from mcp.config.configuration import Node
+from mcp.nodes.agent_file import AgentFile, find
+from mcp.nodes.upgrade.node_upgrade import NodeUpgrade, UpgradeResult, UpgradeRow
+from mcp.shared.errors import McpError
+from mcp.terminal.output import LiveLines
+
+AT_ONCE = 20  # connections, each of which sends some 12 MB
+
+
+class AgentFiles:
+    """The agent's files, each looked for (or built) once, however many nodes wait for it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` is what --from names."""
+        self._folder = folder
+        self._found: dict[str, AgentFile | McpError] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def find(self, arch: str) -> AgentFile:
+        """The file for that architecture; raises NotFound."""
+        async with self._turns[arch]:
+            if arch not in self._found:
+                try:
+                    self._found[arch] = await find(arch, self._folder)
+                except McpError as error:
+                    self._found[arch] = error
+        found = self._found[arch]
+        if isinstance(found, McpError):
+            raise found
+        return found
+
+
+async def run(course: NodeUpgrade, nodes: Sequence[Node], wave: int, lines: LiveLines) -> list[UpgradeRow]:
+    """Bring all nodes through, `wave` at a time (0: all); the rows are in the nodes' order."""
+    rows: list[UpgradeRow] = []
+    size = wave or len(nodes) or 1
+    for first in range(0, len(nodes), size):
+        if not all(row.is_good for row in rows):
+            rows += [_untouched(node) for node in nodes[first:]]
+            break
+        rows += await _at_once(course, nodes[first : first + size], lines)
+    return rows
+
+
+async def _at_once(course: NodeUpgrade, nodes: Sequence[Node], lines: LiveLines) -> list[UpgradeRow]:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(node: Node) -> UpgradeRow:
+        async with places:
+            row = await course.run(node, lambda text: lines.show(node.name, text))
+        lines.show(node.name, str(row.result), last=True)
+        return row
+
+    return list(await asyncio.gather(*(one(node) for node in nodes)))
+
+
+def _untouched(node: Node) -> UpgradeRow:
+    why = "not begun, since a node before it failed; run it again for the rest"
+    return UpgradeRow(node.name, "", "", UpgradeResult.UNTOUCHED, why)

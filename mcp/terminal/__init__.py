@@ -1,0 +1,1 @@
+"""Print to and read from the terminal."""

@@ -1,0 +1,249 @@
+"""What the monitor makes of its rounds, with a clock of the tests' own."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agent.config import MonitorConfig
+from agent.monitor.changes import Alert, ChangeDetector, Moment, Observations
+from agent.monitor.state import Observed, observe
+from agent.podman.client import Container
+from agent.store.registry import ComponentRow
+from mcp.shared.spec import ComponentSpec
+
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+RULES = MonitorConfig(interval=60, cooldown=900, flap_threshold=3, flap_window=600)
+
+
+def component(state: str = "running", desired: str = "running", name: str = "api", **facts: object) -> Observed:
+    """A component of web in a state; removed: without a container."""
+    row = ComponentRow("web", name, f"web-{name}", ComponentSpec(name, "localhost/web:1"), desired, START)
+    values: dict[str, object] = {"identifier": "id", "started": START, "exit_code": 0, **facts}
+    container = Container(
+        name=f"web-{name}",
+        image="localhost/web:1",
+        state=state,
+        **values,  # type: ignore[arg-type]
+    )
+    return observe([row], [] if state == "removed" else [container])[0]
+
+
+class Rounds:
+    """A watch, and a clock that goes on by a minute each round."""
+
+    def __init__(self, rules: MonitorConfig = RULES, last: dict[tuple[str, str], str] | None = None) -> None:
+        self.watch = ChangeDetector(rules, last or {})
+        self.now = START
+        self.clock = 1000.0
+
+    def see(
+        self,
+        *observed: Observed,
+        minutes: float = 1,
+        worked_on: Sequence[str] = (),
+        busy: Sequence[str] = (),
+        doubtful: bool = False,
+    ) -> Observations:
+        """The next round."""
+        self.now += timedelta(minutes=minutes)
+        self.clock += minutes * 60
+        moment = Moment(self.now, self.clock)
+        return self.watch.round(observed, moment, worked_on=set(worked_on), busy=set(busy), doubtful=doubtful)
+
+
+def changes(verdict: Observations) -> list[tuple[str, str, str]]:
+    """The events of a round, as (before, after, detail)."""
+    return [(event.previous, event.state, event.detail) for event in verdict.events]
+
+
+def kinds(verdict: Observations) -> list[str]:
+    """The alerts of a round."""
+    return [alert.kind for alert in verdict.alerts]
+
+
+def test_what_stays_as_it_is_is_no_event() -> None:
+    rounds = Rounds()
+    assert changes(rounds.see(component())) == [("", "running", "")]
+    assert rounds.see(component()) == Observations((), ())
+
+
+def test_a_container_that_ends_is_an_event_and_drift() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    verdict = rounds.see(component("exited", exit_code=3))
+    assert changes(verdict) == [("running", "exited", "exit code 3")]
+    assert verdict.alerts == (Alert("web", "api", "drift", "running", "exited", "exit code 3", rounds.now),)
+
+
+def test_somebody_is_told_once_in_a_cooldown_and_again_after_it() -> None:
+    rounds = Rounds()
+    first = rounds.see(component("exited")).alerts[0]
+    told = [kinds(rounds.see(component("exited"))) for _ in range(20)]
+    assert [index for index, each in enumerate(told, 1) if each] == [15]
+    rounds.see(component())
+    again = rounds.see(component("exited"), minutes=20).alerts[0]
+    assert first.since < again.since == rounds.now
+
+
+def test_drift_that_ends_and_comes_back_within_the_cooldown_is_not_told_again() -> None:
+    rounds = Rounds()
+    assert kinds(rounds.see(component("exited"))) == ["drift"]
+    assert kinds(rounds.see(component())) == []
+    assert kinds(rounds.see(component("exited"))) == []
+
+
+def test_each_component_has_a_cooldown_of_its_own() -> None:
+    verdict = Rounds().see(component("exited"), component("exited", name="work"))
+    assert [alert.component for alert in verdict.alerts] == ["api", "work"]
+
+
+def test_drift_counts_from_when_it_began() -> None:
+    rounds = Rounds()
+    rounds.see(component("exited"), busy=["web"])
+    began = rounds.now
+    assert rounds.see(component("exited")).alerts[0].since == began
+
+
+def test_what_was_stopped_and_what_is_not_ours_does_not_drift() -> None:
+    rounds = Rounds()
+    assert rounds.see(component("exited", "stopped"), component("exited", "ignore", "other")).alerts == ()
+
+
+def test_what_runs_and_should_not_drifts() -> None:
+    assert kinds(Rounds().see(component("running", "stopped"))) == ["drift"]
+
+
+def test_an_operation_under_way_is_an_event_and_no_alert() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    verdict = rounds.see(component("removed"), busy=["web"], worked_on=["web"])
+    assert changes(verdict) == [("running", "removed", "")]
+    assert verdict.alerts == ()
+    assert kinds(rounds.see(component("removed"))) == ["drift"]
+
+
+def test_restarts_count_where_podman_counts_them() -> None:
+    rounds = Rounds()
+    rounds.see(component(restarts=1))
+    verdict = rounds.see(component(restarts=6, started=START + timedelta(seconds=50)))
+    assert changes(verdict) == [
+        ("running", "running", "restarted 5 times"),
+        ("running", "running", "flapping: 5 changes within 10m"),
+    ]
+    assert [(alert.kind, alert.detail) for alert in verdict.alerts] == [("flapping", "flapping: 5 changes within 10m")]
+
+
+def test_restarts_count_where_only_the_start_changes() -> None:
+    rounds = Rounds()
+    seen = [rounds.see(component(started=START + timedelta(minutes=minute))) for minute in range(6)]
+    assert [changes(verdict) for verdict in seen] == [
+        [("", "running", "")],
+        [("running", "running", "restarted")],
+        [("running", "running", "restarted")],
+        [("running", "running", "restarted"), ("running", "running", "flapping: 3 changes within 10m")],
+        [],
+        [],
+    ]
+    assert [kinds(verdict) for verdict in seen] == [[], [], [], ["flapping"], [], []]
+
+
+def test_it_flaps_no_more_when_the_window_has_passed() -> None:
+    rounds = Rounds()
+    for minute in range(4):
+        rounds.see(component(started=START + timedelta(minutes=minute)))
+    assert rounds.see(component(started=START + timedelta(minutes=3)), minutes=8).events == ()
+    verdict = rounds.see(component(started=START + timedelta(minutes=3)), minutes=1)
+    assert changes(verdict) == [("running", "running", "steady again")]
+
+
+def test_changes_too_far_apart_are_no_flapping() -> None:
+    rounds = Rounds()
+    for minute in range(20):
+        verdict = rounds.see(component(started=START + timedelta(minutes=minute)), minutes=6)
+        assert verdict.alerts == ()
+
+
+def test_up_and_down_is_flapping() -> None:
+    rounds = Rounds(MonitorConfig(flap_threshold=3, cooldown=0))
+    told = [kinds(rounds.see(component(state))) for state in ("running", "exited", "running", "exited", "running")]
+    assert told == [[], ["drift"], [], ["flapping"], ["flapping"]]
+
+
+def test_what_operators_do_is_no_flapping() -> None:
+    rounds = Rounds()
+    for minute in range(10):
+        verdict = rounds.see(component(started=START + timedelta(minutes=minute)), worked_on=["web"])
+        assert verdict.alerts == ()
+
+
+def test_another_container_is_an_event_and_no_restart() -> None:
+    rounds = Rounds()
+    rounds.see(component(identifier="one", restarts=7))
+    for number in range(5):
+        verdict = rounds.see(component(identifier=f"new{number}", started=START + timedelta(minutes=number)))
+        assert changes(verdict) == [("running", "running", "new container")]
+        assert verdict.alerts == ()
+
+
+def test_undeployed_is_removed_and_forgotten() -> None:
+    rounds = Rounds()
+    rounds.see(component("exited"))
+    verdict = rounds.see()
+    assert changes(verdict) == [("exited", "removed", "no longer registered")]
+    assert verdict.alerts == ()
+    assert rounds.see() == Observations((), ())
+    assert kinds(rounds.see(component("exited"))) == ["drift"]
+
+
+def test_in_doubt_nothing_is_removed() -> None:
+    rounds = Rounds()
+    rounds.see(component(), component("exited", "ignore", "stray"))
+    verdict = rounds.see(component("removed"), doubtful=True)
+    detail = "podman lists no containers at all after it failed"
+    assert changes(verdict) == [("running", "unknown", detail)]
+    assert [(alert.kind, alert.observed, alert.detail) for alert in verdict.alerts] == [("drift", "unknown", detail)]
+    assert rounds.see(component("removed"), doubtful=True) == Observations((), ())
+    assert changes(rounds.see(component(), component("exited", "ignore", "stray"))) == [("unknown", "running", "")]
+
+
+def test_what_was_removed_before_the_doubt_stays_removed() -> None:
+    rounds = Rounds()
+    rounds.see(component("removed"))
+    assert rounds.see(component("removed"), doubtful=True).events == ()
+
+
+def test_a_new_agent_goes_on_from_what_the_last_one_wrote() -> None:
+    last = {("web", "api"): "running", ("old", "api"): "removed", ("gone", "api"): "running"}
+    verdict = Rounds(last=last).see(component("exited"))
+    assert [(event.service, event.previous, event.state) for event in verdict.events] == [
+        ("web", "running", "exited"),
+        ("gone", "running", "removed"),
+    ]
+    assert Rounds(last={("web", "api"): "running"}).see(component()) == Observations((), ())
+
+
+def test_labels_of_another_component_do_not_hide_it() -> None:
+    stray = component("exited", "ignore")
+    verdict = Rounds().see(component(), stray)
+    assert changes(verdict) == [("", "running", "")]
+
+
+def test_unhealthy_is_degraded_and_drift() -> None:
+    verdict = Rounds().see(component(health="unhealthy"))
+    assert changes(verdict) == [("", "degraded", "unhealthy")]
+    assert kinds(verdict) == ["drift"]
+    assert changes(Rounds().see(component("paused"))) == [("", "degraded", "paused")]
+
+
+@pytest.mark.parametrize("set_by", [timedelta(days=365), timedelta(days=-365)], ids=["forward", "back"])
+def test_a_wall_clock_that_is_set_changes_neither_cooldown_nor_flapping(set_by: timedelta) -> None:
+    rounds = Rounds()
+    for number in range(4):
+        last = rounds.see(component(restarts=number))
+    assert kinds(last) == ["flapping"]
+    rounds.now += set_by
+    assert rounds.see(component(restarts=3)) == Observations((), ())
+    assert kinds(rounds.see(component("exited", restarts=3), minutes=13)) == []
+    (told,) = rounds.see(component("exited", restarts=3)).alerts
+    assert (told.kind, told.since) == ("drift", rounds.now - timedelta(minutes=1))
