@@ -47,7 +47,7 @@ def main() -> None:
                 for number in range(made, size):
                     make(podman, reference, f"s{number}")
                     spec = ComponentSpec(f"s{number}", reference)
-                    registry._registry.put_component(f"s{number}", 0, spec, "stopped")
+                    registry._registry.components.put(f"s{number}", 0, spec, "stopped")
                 made = size
                 asyncio.run(measure(size, command, registry))
             registry.close()
@@ -112,7 +112,7 @@ async def list_containers(podman: Podman) -> bytes:
 
 async def live_check(podman: Podman, registry: AsyncRegistry) -> object:
     """What the agent does for `mcp ps`."""
-    containers, rows = await asyncio.gather(podman.containers(), registry.call(Registry.components))
+    containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
     return services_info(observe(rows, containers), {})
 
 

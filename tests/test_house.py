@@ -20,6 +20,7 @@ FILE_LIMIT = 400  # lines of one module
 
 KNOW_GRPC = {"agent/daemon/server.py", "agent/rpc/servicer.py", "agent/rpc/interceptor.py", "mcp/client/agent.py"}
 KNOW_SQL = {
+    "agent/store/operations.py",
     *("agent/store/database.py", "agent/store/schema.py", "agent/store/snapshot.py"),
     *("agent/store/components.py", "agent/store/events.py", "agent/store/deploys.py", "agent/store/tokens.py"),
     "agent/store/previous_logs.py",

@@ -108,8 +108,8 @@ def _token(state: DevState) -> None:
         return
     registry = Registry(state.folder / "mcp.db")
     try:
-        if any(token.name == NODE for token in registry.tokens()):
-            registry.revoke_token(NODE)
+        if any(token.name == NODE for token in registry.tokens.select()):
+            registry.tokens.revoke(NODE)
         write_atomic(path, f"{issue(registry, NODE)}\n".encode())
     finally:
         registry.close()

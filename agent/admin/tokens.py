@@ -44,10 +44,10 @@ def run(args: argparse.Namespace, database: Path) -> int:
             case "add":
                 _add(registry, args)
             case "revoke":
-                registry.revoke_token(args.name)
+                registry.tokens.revoke(args.name)
                 sys.stderr.write(f"revoked {one_line(args.name)}\n")
             case _:
-                _list(registry.tokens(), args.json)
+                _list(registry.tokens.select(), args.json)
     finally:
         registry.close()
     return 0
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, database: Path) -> int:
 def issue(registry: Registry, name: str, lifetime: timedelta | None = None) -> str:
     """Make a human account without roles, and return its token."""
     token = new_token()
-    registry.add_token(token_row(name, token, "human", (), _expiry(lifetime)))
+    registry.tokens.add(token_row(name, token, "human", (), _expiry(lifetime)))
     return token
 
 
@@ -66,7 +66,7 @@ def _add(registry: Registry, args: argparse.Namespace) -> None:
         check_name("--role", role)
     token = _from_stdin() if args.token_stdin else new_token()
     expires = _expiry(_lifetime(args.expires))
-    registry.add_token(token_row(args.name, token, args.type, tuple(args.role), expires))
+    registry.tokens.add(token_row(args.name, token, args.type, tuple(args.role), expires))
     if args.token_stdin and args.output is None:
         sys.stderr.write(f"added {args.name}, with the token that was given\n")
         return
@@ -77,7 +77,7 @@ def _add(registry: Registry, args: argparse.Namespace) -> None:
     try:
         write_atomic(args.output, f"{token}\n".encode())
     except BaseException:
-        registry.revoke_token(args.name)  # nobody has the token: nothing half done
+        registry.tokens.revoke(args.name)  # nobody has the token: nothing half done
         raise
     sys.stderr.write(f"added {args.name}; its token is in {args.output}\n")
 

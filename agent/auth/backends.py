@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from agent.store.registry import AsyncRegistry, Registry, TokenRow
+from agent.store.registry import AsyncRegistry, TokenRow
 from mcp.shared.errors import Forbidden, Unauthenticated
 
 TOKEN_PREFIX = "mcp_"  # noqa: S105 - not a secret: it lets scanners recognise leaked tokens
@@ -48,7 +48,7 @@ class LocalBackend:
     async def identify(self, token: str) -> Identity:
         """The account of a token; raises Unauthenticated."""
         digest = token_hash(token)
-        for row in await self._registry.call(Registry.tokens, digest):
+        for row in await self._registry.call(self._registry.tokens.select, digest):
             if hmac.compare_digest(row.sha256, digest):
                 if row.expires_at is not None and row.expires_at <= self._now():
                     raise Unauthenticated(f"the token of {row.name} expired at {row.expires_at:%Y-%m-%d %H:%M} UTC")

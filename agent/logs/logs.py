@@ -21,7 +21,7 @@ from agent.logs.sources import Seen, inspect_containers
 from agent.podman.client import Podman
 from agent.services.lifecycle import Lifecycle
 from agent.store.components import ComponentRow
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import InvalidInput, NotFound, NotReady, Unavailable
 
 Key = tuple[str, str]
@@ -139,7 +139,7 @@ class Logs:
         keys = await self._kept_keys(query)
         found.expected = len(keys)
         for key in keys:
-            kept = await self._registry.call(Registry.kept_log, *key)
+            kept = await self._registry.call(self._registry.previous_logs.find, *key)
             if kept is None:
                 if not query.every:  # of a whole fleet that is most
                     found.notices.append(f"{'/'.join(key)}: has no previous container")
@@ -151,14 +151,14 @@ class Logs:
 
     async def _kept_keys(self, query: AgentLogsQuery) -> list[Key]:
         """The components asked for: those deployed, and those of which only a log is kept."""
-        kept = await self._registry.call(Registry.kept_log_names)
+        kept = await self._registry.call(self._registry.previous_logs.names)
         if query.every:
-            rows = await self._registry.call(Registry.components)
+            rows = await self._registry.call(self._registry.components.select)
             return sorted({*((row.service, row.name) for row in rows), *kept})
         keys: dict[Key, None] = {}
         for service, component in query.targets:
             only_kept = [key for key in kept if key[0] == service and component in ("", key[1])]
-            deployed = await self._registry.call(Registry.components, service, component)
+            deployed = await self._registry.call(self._registry.components.select, service, component)
             if not deployed and not only_kept:
                 await self._lifecycle.rows(service, component)  # raises with what there is
             keys |= dict.fromkeys([*((row.service, row.name) for row in deployed), *only_kept])
@@ -187,7 +187,7 @@ class Logs:
 
     async def _rows(self, query: AgentLogsQuery) -> list[ComponentRow]:
         if query.every:
-            return await self._registry.call(Registry.components)
+            return await self._registry.call(self._registry.components.select)
         found: dict[Key, ComponentRow] = {}
         for service, component in query.targets:
             for row in await self._deployed(service, component):
@@ -199,7 +199,7 @@ class Logs:
         try:
             return await self._lifecycle.rows(service, component)
         except NotFound:
-            kept = await self._registry.call(Registry.kept_log_names)
+            kept = await self._registry.call(self._registry.previous_logs.names)
             if not any(key[0] == service and component in ("", key[1]) for key in kept):
                 raise
             name = f"{service}/{component}" if component else service
@@ -217,7 +217,7 @@ class Logs:
             found.notices.append(f"{'/'.join(key)}: {error}")
             return None
         wanted = ComponentQuery(bounds, query.timed or found.expected > 1, query.cursors.get(key, ""))
-        return ComponentLog(wanted, wrap, partial(self._registry.call, Registry.kept_log, *key))
+        return ComponentLog(wanted, wrap, partial(self._registry.call, self._registry.previous_logs.find, *key))
 
     def _refuse_missing(self, rows: Sequence[ComponentRow], present: Mapping[Key, Seen]) -> None:
         missing = [row for row in rows if (row.service, row.name) not in present]
@@ -232,7 +232,7 @@ class Logs:
         return tracker
 
     async def _look(self, service: str, component: str) -> Seen | None:
-        rows = await self._registry.call(Registry.components, service, component)
+        rows = await self._registry.call(self._registry.components.select, service, component)
         if not rows:
             raise Removed
         return (await inspect_containers(self._podman, rows)).get((service, component))

@@ -20,7 +20,7 @@ from agent.logs.tail import TailLine, read_tail
 from agent.podman.client import Container, Podman
 from agent.podman.import_spec import parse_inspected
 from agent.store.previous_logs import PreviousLog
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import McpError, Unavailable
 from mcp.shared.image import image_version
 
@@ -60,7 +60,7 @@ async def capture(
                 data=data,
                 place=place,
             )
-            await registry.call(Registry.put_kept_log, kept)
+            await registry.call(registry.previous_logs.put, kept)
     except TimeoutError:
         logger.warning(
             "the end of a log is not kept", extra=fields(container=container.name, error="it takes too long")

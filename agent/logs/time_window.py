@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from agent.logs.model import Window
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 from mcp.shared import times
 from mcp.shared.errors import InvalidInput, NotFound, Unavailable, shown
 from mcp.shared.times import SECOND, TIME_RULE, WORDS
@@ -51,7 +51,7 @@ def _moment(field: str, text: str, now: int) -> int:
 
 async def _last_deploy(registry: AsyncRegistry, service: str, field: str) -> int:
     """When the service's last successful deploy began."""
-    rows = await registry.call(Registry.deploys, service, 1, "done")
+    rows = await registry.call(registry.deploys.select, service, 1, "done")
     if not rows:
         raise NotFound(
             f"{field}: deploy: there was no successful deploy of {service} by this agent",

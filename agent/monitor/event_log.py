@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from agent.store.events import Event
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 
 PAGE = 500  # events read from the registry at once
 
@@ -19,22 +19,22 @@ class EventLog:
 
     async def add(self, events: Sequence[Event]) -> None:
         """Write events, and wake those who wait for them."""
-        await self._registry.call(Registry.add_events, events)
+        await self._registry.call(self._registry.events.add, events)
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     async def last(self, service: str, count: int) -> list[Event]:
         """The last events of a service (of all where empty), oldest first."""
-        after = await self._registry.call(Registry.event_before_last, service, count)
-        return await self._registry.call(Registry.events, service, after)
+        after = await self._registry.call(self._registry.events.number_before_last, service, count)
+        return await self._registry.call(self._registry.events.select, service, after)
 
     async def read(self, service: str, after: int, tail: int | None, *, follow: bool) -> AsyncGenerator[Event]:
         """Events numbered above `after`, of the past ones only the last `tail` (None: all), then those to come."""
         if tail is not None:
-            after = max(after, await self._registry.call(Registry.event_before_last, service, tail))
+            after = max(after, await self._registry.call(self._registry.events.number_before_last, service, tail))
         while True:
             news = self._news  # taken before the look, so that none is missed between the look and the wait
-            page = await self._registry.call(Registry.events, service, after, PAGE)
+            page = await self._registry.call(self._registry.events.select, service, after, PAGE)
             for event in page:
                 yield event
                 after = event.number

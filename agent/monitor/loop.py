@@ -13,7 +13,7 @@ from agent.monitor.state import observe
 from agent.podman.client import Podman
 from agent.services.operations import Operations
 from agent.store.events import Event
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 from agent.tasks import not_cancelled
 from mcp.shared.errors import McpError
 
@@ -70,7 +70,9 @@ class Monitor:
         """Look once; raises McpError where podman or the registry does not answer."""
         began = time.monotonic()
         watch = self._watch or await self._remember()
-        containers, rows = await asyncio.gather(self._podman.containers(), self._registry.call(Registry.components))
+        containers, rows = await asyncio.gather(
+            self._podman.containers(), self._registry.call(self._registry.components.select)
+        )
         # an empty list right after a failure proves nothing: podman may have lost its database, or look elsewhere
         self._in_doubt = self._in_doubt and not containers
         verdict = watch.round(
@@ -87,7 +89,7 @@ class Monitor:
 
     async def _remember(self) -> ChangeDetector:
         """Go on from what an earlier agent saw."""
-        last = await self._registry.call(Registry.last_events)
+        last = await self._registry.call(self._registry.events.latest)
         self._watch = ChangeDetector(self._rules, {(event.service, event.component): event.state for event in last})
         return self._watch
 
@@ -99,6 +101,6 @@ class Monitor:
             self._unwritten = []
         if time.monotonic() - self._pruned >= PRUNE_SECONDS:
             await self._registry.call(
-                Registry.prune_events, datetime.now(UTC) - timedelta(seconds=self._rules.retention)
+                self._registry.events.prune, datetime.now(UTC) - timedelta(seconds=self._rules.retention)
             )
             self._pruned = time.monotonic()

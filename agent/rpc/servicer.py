@@ -25,7 +25,7 @@ from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.recover import Recovery
 from agent.services.sync import Syncer
-from agent.store.registry import AsyncRegistry, DeployRow, Registry
+from agent.store.registry import AsyncRegistry, DeployRow
 from mcp.shared.errors import InvalidInput, McpError
 from mcp.shared.names import check_name
 from mcp.shared.spec import ServiceSpec
@@ -108,7 +108,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         service = check_name("service", request.service)
         if request.limit < 0:
             raise InvalidInput("limit: must not be negative")
-        rows = await self._registry.call(Registry.deploys, service, request.limit)
+        rows = await self._registry.call(self._registry.deploys.select, service, request.limit)
         return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
 
     async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:
@@ -194,7 +194,9 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                 yield status.event_info(event)
 
     async def LiveCheck(self, request: pb.LiveCheckRequest, context: Any) -> pb.LiveCheckResponse:
-        containers, rows = await asyncio.gather(self._podman.containers(), self._registry.call(Registry.components))
+        containers, rows = await asyncio.gather(
+            self._podman.containers(), self._registry.call(self._registry.components.select)
+        )
         return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers), {}))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
@@ -214,7 +216,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def NodeStatus(self, request: pb.NodeStatusRequest, context: Any) -> pb.NodeStatusResponse:
         python, architecture = platform()
         facts = await asyncio.to_thread(self._probe.read)
-        rows = await self._registry.call(Registry.components)
+        rows = await self._registry.call(self._registry.components.select)
         response = pb.NodeStatusResponse(
             node_name=self._node_name,
             runtime="podman",

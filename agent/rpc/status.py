@@ -8,7 +8,7 @@ from agent.monitor.state import Observed, observe
 from agent.podman.client import Podman
 from agent.podman.details import ContainerDetails, read_details
 from agent.store.events import Event
-from agent.store.registry import AsyncRegistry, ComponentRow, Registry
+from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import NotFound
 from mcp.shared.image import image_version
 from mcp.shared.spec import ServiceSpec
@@ -20,7 +20,7 @@ RECENT = 20  # events that a status shows
 
 async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
     """What is registered, with its definition; podman is not asked. `observed_state` is what the monitor saw last."""
-    rows, last = await asyncio.gather(registry.call(Registry.components), registry.call(Registry.last_events))
+    rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
     states = {(event.service, event.component): event.state for event in last}
     by_service: dict[str, list[ComponentRow]] = {}
     for row in rows:
@@ -52,7 +52,7 @@ async def service_status(
 
     Raises NotFound where neither the registry nor podman knows the service.
     """
-    containers, rows = await asyncio.gather(podman.containers(), registry.call(Registry.components))
+    containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
     everything = observe(rows, containers)
     chosen = [one for one in everything if service in ("", one.service)]
     if service and not chosen:
@@ -74,7 +74,7 @@ async def service_status(
 
 async def check_known(registry: AsyncRegistry, service: str) -> None:
     """Raise NotFound where a service neither is deployed nor has events."""
-    rows, last = await asyncio.gather(registry.call(Registry.components), registry.call(Registry.last_events))
+    rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
     if service not in {row.service for row in rows} | {event.service for event in last}:
         raise not_deployed(service, {row.service for row in rows})
 

@@ -13,7 +13,7 @@ from typing import Any
 from agent.podman import import_spec
 from agent.podman.client import Container, Podman
 from agent.services.operations import Operations
-from agent.store.registry import AsyncRegistry, ComponentRow, Registry
+from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared import proc
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE, NAME_RULE, container_name, is_name
@@ -48,7 +48,9 @@ class Adopter:
 
         What is registered already is left as it is. Raises NotFound where a service matches nothing.
         """
-        rows, containers = await asyncio.gather(self._registry.call(Registry.components), self._podman.containers())
+        rows, containers = await asyncio.gather(
+            self._registry.call(self._registry.components.select), self._podman.containers()
+        )
         found = candidates(service, rows, containers)
         known = [_registered(row) for row in rows if row.service == service and row.container in _names(containers)]
         if service and not found and not known:
@@ -100,16 +102,16 @@ class Adopter:
             return [_refused(each, str(error)) for each in good]
 
     async def _put(self, service: str, good: list[Adopted]) -> list[Adopted]:
-        position = len(await self._registry.call(Registry.components, service))
+        position = len(await self._registry.call(self._registry.components.select, service))
         if highest := max(each.deploy for each in good):
-            await self._registry.call(Registry.begin_deploys_after, highest)
+            await self._registry.call(self._registry.deploys.begin_after, highest)
         results = []
         for number, each in enumerate(good, position):
             assert each.spec is not None, "what is good has a specification"
             state = "running" if each.running else "stopped"
             try:
                 await self._registry.call(
-                    Registry.put_component, service, number, each.spec, state, each.digest, each.deploy
+                    self._registry.components.put, service, number, each.spec, state, each.digest, each.deploy
                 )
             except McpError as error:
                 results.append(_refused(each, str(error)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from agent.logs.tail import TailLine
 from agent.podman.client import Podman
 from agent.services.rollout import Rollout, RolloutSettings
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.spec import ServiceSpec
 
@@ -43,7 +43,7 @@ class Deployer:
         """
         check_deployable(service, only)
         component = next(iter(only)) if len(only) == 1 else ""
-        number = await self._registry.call(Registry.begin_deploy, service, component, user)
+        number = await self._registry.call(self._registry.deploys.begin, service, component, user)
         settings = RolloutSettings(service.name, number, self._settle, force)
         rollouts = [
             Rollout(self._podman, self._registry, settings, position, component)
@@ -54,7 +54,7 @@ class Deployer:
         errors = [f"{rollout.component.name}: {rollout.error}" for rollout in rollouts if rollout.error]
         digests = {rollout.component.name: rollout.digest for rollout in rollouts if rollout.digest}
         await self._registry.call(
-            Registry.end_deploy, number, "failed" if errors else "done", "; ".join(errors), digests
+            self._registry.deploys.end, number, "failed" if errors else "done", "; ".join(errors), digests
         )
         return [
             ComponentResult(rollout.component.name, str(rollout.error or ""), rollout.unchanged, rollout.last_lines)

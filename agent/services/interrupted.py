@@ -14,7 +14,7 @@ from agent.services.deploy import ComponentResult
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.rollout import discard, log_keeper
-from agent.store.registry import AsyncRegistry, ComponentRow, DeployRow, OperationRow, Registry
+from agent.store.registry import AsyncRegistry, ComponentRow, DeployRow, OperationRow
 from mcp.shared.errors import McpError, NotFound, NotReady
 from mcp.shared.names import aside_name, container_name
 from mcp.shared.spec import ComponentSpec
@@ -31,14 +31,14 @@ class InterruptedOperations:
 
     async def left(self) -> list[OperationRow]:
         """The operations that were under way when the last agent ended."""
-        return await self._registry.call(Registry.left_operations)
+        return await self._registry.call(self._registry.operations.unfinished)
 
     async def heal(self, left: OperationRow) -> None:
         """Finish or undo one of them; raises McpError where podman does not let us."""
         if left not in await self.left():
             return  # somebody's command has dealt with it meanwhile
         logger.info("healing", extra=fields(service=left.service, operation=left.operation))
-        for deploy in await self._registry.call(Registry.deploys, left.service, 0, "running"):
+        for deploy in await self._registry.call(self._registry.deploys.select, left.service, 0, "running"):
             await self._undo(deploy)
         repeat = {
             "stop": self._lifecycle.stop,
@@ -50,16 +50,20 @@ class InterruptedOperations:
                 _check(await repeat(left.service, left.component))
             elif left.operation == "undeploy":
                 _check(await self._lifecycle.undeploy(left.service))
-        await self._registry.call(Registry.end_operation, left.service)
+        await self._registry.call(self._registry.operations.end, left.service)
 
     async def _undo(self, deploy: DeployRow) -> None:
         service = deploy.definition
-        rows = {row.name: row for row in await self._registry.call(Registry.components, service.name)}
+        rows = {row.name: row for row in await self._registry.call(self._registry.components.select, service.name)}
         for component in service.components:
             if deploy.component in ("", component.name):
                 await self._undo_component(deploy, component, rows.get(component.name))
         await self._registry.call(
-            Registry.end_deploy, deploy.number, "interrupted", "the agent ended before the deploy did", deploy.digests
+            self._registry.deploys.end,
+            deploy.number,
+            "interrupted",
+            "the agent ended before the deploy did",
+            deploy.digests,
         )
 
     async def _undo_component(self, deploy: DeployRow, component: ComponentSpec, row: ComponentRow | None) -> None:
@@ -81,7 +85,7 @@ class InterruptedOperations:
         if current is not None and row is not None and row.desired_state == "running":
             await self._podman.start(name)
         kept = {route.name for route in row.spec.routes} if row else set()
-        await self._registry.call(Registry.release_ports, service, component.name, kept)
+        await self._registry.call(self._registry.components.release_ports, service, component.name, kept)
 
 
 def _check(results: Sequence[ComponentResult]) -> None:

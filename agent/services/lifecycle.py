@@ -6,7 +6,7 @@ from agent.podman.client import Podman, labelled
 from agent.services.deploy import ComponentResult, no_component
 from agent.services.recover import bring_up
 from agent.services.rollout import resolve_replacement
-from agent.store.registry import AsyncRegistry, ComponentRow, Registry
+from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, aside_name
 
@@ -21,9 +21,9 @@ class Lifecycle:
 
     async def rows(self, service: str, component: str = "") -> list[ComponentRow]:
         """The deployed components asked for; raises NotFound with what there is."""
-        rows = await self._registry.call(Registry.components, service)
+        rows = await self._registry.call(self._registry.components.select, service)
         if not rows:
-            there = {row.service for row in await self._registry.call(Registry.components)}
+            there = {row.service for row in await self._registry.call(self._registry.components.select)}
             hint = f"deployed here: {', '.join(sorted(there))}" if there else "nothing is deployed here"
             raise NotFound(f"{service} is not deployed on this node", hint)
         chosen = [row for row in rows if component in ("", row.name)]
@@ -51,7 +51,7 @@ class Lifecycle:
         """
         made = list(labelled(await self._podman.containers(), service))
         rows = [] if made else await self.rows(service)
-        rows = rows or await self._registry.call(Registry.components, service)
+        rows = rows or await self._registry.call(self._registry.components.select, service)
         known = {row.container for row in rows}
         strays = [container for container in made if container.name.removesuffix(ASIDE_SUFFIX) not in known]
         results = [await _result(row.name, self._undeploy(row)) for row in reversed(rows)][::-1]
@@ -61,7 +61,7 @@ class Lifecycle:
         ]
 
     async def _stop(self, row: ComponentRow) -> None:
-        await self._registry.call(Registry.set_desired, row.service, row.name, "stopped")
+        await self._registry.call(self._registry.components.set_desired, row.service, row.name, "stopped")
         current = await resolve_replacement(self._podman, self._registry, row)
         if current is not None:  # what does not run may be between two runs of a crash loop
             await self._podman.stop(row.container)
@@ -70,7 +70,7 @@ class Lifecycle:
         current = await resolve_replacement(self._podman, self._registry, row)
         if current is None or not current.running:
             await bring_up(self._podman, self._registry, row, current)
-        await self._registry.call(Registry.set_desired, row.service, row.name, "running")
+        await self._registry.call(self._registry.components.set_desired, row.service, row.name, "running")
 
     async def _restart(self, row: ComponentRow) -> None:
         current = await resolve_replacement(self._podman, self._registry, row)
@@ -81,7 +81,7 @@ class Lifecycle:
     async def _undeploy(self, row: ComponentRow) -> None:
         await self._podman.remove(aside_name(row.container))
         await self._podman.remove(row.container)
-        await self._registry.call(Registry.remove_component, row.service, row.name)
+        await self._registry.call(self._registry.components.remove, row.service, row.name)
 
 
 async def _result(name: str, work: Awaitable[None]) -> ComponentResult:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from agent.log import fields, logger
-from agent.store.registry import AsyncRegistry, OperationRow, Registry
+from agent.store.registry import AsyncRegistry, OperationRow
 from agent.tasks import create_guarded_task
 from mcp.shared.errors import McpError, NotReady
 from mcp.shared.times import ago
@@ -88,15 +88,15 @@ class Operations:
     async def _noted(
         self, registry: AsyncRegistry, row: OperationRow, user: str, work: Callable[[], Awaitable[T]]
     ) -> T:
-        await registry.call(Registry.begin_operation, row, user)
+        await registry.call(registry.operations.begin, row, user)
         try:
             result = await work()
         except asyncio.CancelledError:
             raise  # the agent is ending: the next one finds what is left
         except BaseException:
-            await registry.call(Registry.end_operation, row.service)
+            await registry.call(registry.operations.end, row.service)
             raise
-        await registry.call(Registry.end_operation, row.service)
+        await registry.call(registry.operations.end, row.service)
         return result
 
     def services_since(self, moment: float) -> set[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.podman.client import Container, Podman
 from agent.services.operations import Operations
-from agent.store.registry import AsyncRegistry, ComponentRow, Registry
+from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
 
 STOPPED = ("exited", "stopped", "created", "configured", "initialized")
@@ -61,7 +61,7 @@ class Purger:
 
     async def purge(self, request: PurgeScope, user: str) -> list[Purged]:
         """Judge the components asked for, and forget those that may go; raises NotFound where there is none."""
-        rows = await self._registry.call(Registry.components, request.service, request.component)
+        rows = await self._registry.call(self._registry.components.select, request.service, request.component)
         if not rows and request.service:
             asked = f"{request.service}/{request.component}" if request.component else request.service
             raise NotFound(f"{asked} is not registered on this node")
@@ -73,7 +73,7 @@ class Purger:
         async def work() -> list[Purged]:
             return await self._judge(service, request)
 
-        rows = await self._registry.call(Registry.components, service, request.component)
+        rows = await self._registry.call(self._registry.components.select, service, request.component)
         if request.dry_run or all(f"{row.service}/{row.name}" in request.defined for row in rows):
             return await work()
         try:
@@ -82,12 +82,12 @@ class Purger:
             return [Purged(row.service, row.name, False, str(error)) for row in rows]
 
     async def _judge(self, service: str, request: PurgeScope) -> list[Purged]:
-        rows = await self._registry.call(Registry.components, service, request.component)
+        rows = await self._registry.call(self._registry.components.select, service, request.component)
         containers = await self._podman.containers()
         results = []
         for row in rows:
             may_go, reason = verdict(row, containers, request.defined)
             if may_go and not request.dry_run:
-                await self._registry.call(Registry.remove_component, row.service, row.name)
+                await self._registry.call(self._registry.components.remove, row.service, row.name)
             results.append(Purged(row.service, row.name, may_go, reason))
         return results

@@ -15,7 +15,7 @@ from agent.log import fields, logger
 from agent.podman.client import Container, Podman
 from agent.services.operations import Operations
 from agent.services.rollout import ALWAYS_UP, new_container, resolve_replacement
-from agent.store.registry import AsyncRegistry, ComponentRow, Registry
+from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError
 from mcp.shared.names import aside_name
 
@@ -42,7 +42,7 @@ async def bring_up(podman: Podman, registry: AsyncRegistry, row: ComponentRow, c
     if current is not None:
         await podman.start(row.container)
         return
-    host_ports = await registry.call(Registry.ports, row.service, row.name)
+    host_ports = await registry.call(registry.components.ports, row.service, row.name)
     await podman.ensure_image(row.spec.image)
     await podman.ensure_network(row.spec.network)
     await podman.run(new_container(row.service, row.spec, host_ports, row.deploy))
@@ -136,7 +136,7 @@ class Recovery:
                 await asyncio.sleep(delay)
 
     async def _look(self) -> tuple[list[ComponentRow], dict[str, Container]]:
-        rows = await self._registry.call(Registry.components)
+        rows = await self._registry.call(self._registry.components.select)
         if not rows:
             return [], {}
         return rows, {container.name: container for container in await self._podman.containers()}
@@ -168,7 +168,7 @@ class Recovery:
 
     async def _service(self, service: str) -> list[Recovered]:
         """Bring up one service, alone at it; looks again, as others may have worked on it in the meantime."""
-        rows = await self._registry.call(Registry.components, service)
+        rows = await self._registry.call(self._registry.components.select, service)
         results = [await self._component(row) for row in rows]
         return [result for result, row in zip(results, rows, strict=True) if row.desired_state == "running"]
 

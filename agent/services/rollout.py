@@ -17,7 +17,7 @@ from agent.logs.tail import TailLine, last_lines
 from agent.podman.argv import NewContainer
 from agent.podman.client import Container, Image, Podman
 from agent.services import ports
-from agent.store.registry import AsyncRegistry, ComponentRow, Registry
+from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotReady
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name, port_variable
 from mcp.shared.spec import ComponentSpec, fixed_port
@@ -180,8 +180,8 @@ class Rollout:
 
     async def prepare(self) -> None:
         """Do all that can fail while the old container still runs: image, network, ports."""
-        await self._registry.call(Registry.check_container, self._service, self.component.name)
-        rows = await self._registry.call(Registry.components, self._service, self.component.name)
+        await self._registry.call(self._registry.components.check_container, self._service, self.component.name)
+        rows = await self._registry.call(self._registry.components.select, self._service, self.component.name)
         self._row = rows[0] if rows else None
         self._found = await self._podman.find(self._name, aside_name(self._name))
         self._refuse_foreign()
@@ -194,7 +194,11 @@ class Rollout:
         await self._podman.ensure_network(self.component.network)
         host_ports = {
             route.name: await self._registry.call(
-                Registry.reserve_port, self._service, self.component.name, route.name, ports.candidates()
+                self._registry.components.reserve_port,
+                self._service,
+                self.component.name,
+                route.name,
+                ports.candidates(),
             )
             for route in self.component.routes
         }
@@ -239,7 +243,7 @@ class Rollout:
     async def keep(self) -> None:
         """The new container is good: write it down, and remove the old one."""
         await self._registry.call(
-            Registry.put_component,
+            self._registry.components.put,
             self._service,
             self._position,
             self.component,
@@ -259,7 +263,7 @@ class Rollout:
             self.error = NotReady(f"{self.error}; and the old container could not be put back: {error}")
         try:
             kept = {route.name for route in self._row.spec.routes} if self._row else set()
-            await self._registry.call(Registry.release_ports, self._service, self.component.name, kept)
+            await self._registry.call(self._registry.components.release_ports, self._service, self.component.name, kept)
         except McpError as error:  # they are the component's still, and its next deploy takes them
             logger.warning("ports are not released", extra=fields(container=self._name, error=error))
 

@@ -9,7 +9,7 @@ from agent.services.deploy import Deployer
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.plan import Change, Reality, plan
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import McpError
 from mcp.shared.spec import ServiceSpec
 
@@ -53,7 +53,7 @@ class Syncer:
 
     async def plan(self, services: Sequence[ServiceSpec], *, partial: bool) -> list[Change]:
         """What would have to be done; asks podman twice, however many services there are."""
-        rows = await self._registry.call(Registry.components)
+        rows = await self._registry.call(self._registry.components.select)
         containers, image_ids = await self._podman.containers(), await self._podman.image_ids()
         return plan(services, Reality(rows, containers, image_ids), partial=partial)
 
@@ -90,7 +90,7 @@ class Syncer:
     async def _ignore(self, service: str, changes: Sequence[Change]) -> Synced:
         """Mark components that are in no definition; their containers are left as they are."""
         for change in changes:
-            await self._registry.call(Registry.set_desired, service, change.component, "ignore")
+            await self._registry.call(self._registry.components.set_desired, service, change.component, "ignore")
         return Synced(service, True, _summary(changes))
 
     async def _carry_out(self, service: ServiceSpec, changes: Sequence[Change], user: str) -> Synced:

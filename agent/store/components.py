@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.store.database import Database, now_text, time_of
+from agent.store.database import Table, now_text, time_of
 from mcp.shared.errors import NotReady
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec
@@ -26,12 +26,12 @@ class ComponentRow:
     deploy: int = 0  # the number of the deploy that made its container; 0: none did
 
 
-class ComponentTable(Database):
-    """What Registry can do with components. Every method is one transaction."""
+class ComponentTable(Table):
+    """Every method is one transaction."""
 
-    def components(self, service: str = "", component: str = "") -> list[ComponentRow]:
+    def select(self, service: str = "", component: str = "") -> list[ComponentRow]:
         """The components of a service (all where empty), in the order of their definitions."""
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT service, name, container, spec, desired_state, deployed_at, digest, deploy FROM components"
             " WHERE ?1 IN ('', service) AND ?2 IN ('', name) ORDER BY service, position, name",
             service,
@@ -51,14 +51,14 @@ class ComponentTable(Database):
             for row in rows
         ]
 
-    def put_component(
+    def put(
         self, service: str, position: int, spec: ComponentSpec, desired_state: str, digest: str = "", deploy: int = 0
     ) -> None:
         """Write what is now deployed; raises NotReady where the container belongs to another component."""
         container = container_name(service, spec.name)
-        with self._transaction():
+        with self._database.transaction():
             self._refuse_foreign_container(container, service, spec.name)
-            self._db.execute(
+            self._database.db.execute(
                 "INSERT OR REPLACE INTO components"
                 " (service, name, position, container, spec, desired_state, deployed_at, digest, deploy)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -74,7 +74,7 @@ class ComponentTable(Database):
         self._refuse_foreign_container(container_name(service, component), service, component)
 
     def _refuse_foreign_container(self, container: str, service: str, component: str) -> None:
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT service, name FROM components WHERE container = ? AND NOT (service = ? AND name = ?)",
             container,
             service,
@@ -87,45 +87,47 @@ class ComponentTable(Database):
 
     def set_desired(self, service: str, component: str, state: str) -> None:
         """Set what a component should be."""
-        with self._transaction():
-            self._db.execute(
+        with self._database.transaction():
+            self._database.db.execute(
                 "UPDATE components SET desired_state = ? WHERE service = ? AND name = ?", (state, service, component)
             )
 
-    def remove_component(self, service: str, component: str) -> None:
+    def remove(self, service: str, component: str) -> None:
         """Forget a component, its ports, and what was kept of a log."""
-        with self._transaction():
-            self._db.execute("DELETE FROM components WHERE service = ? AND name = ?", (service, component))
-            self._db.execute("DELETE FROM ports WHERE service = ? AND component = ?", (service, component))
-            self._db.execute("DELETE FROM kept_logs WHERE service = ? AND component = ?", (service, component))
+        with self._database.transaction():
+            self._database.db.execute("DELETE FROM components WHERE service = ? AND name = ?", (service, component))
+            self._database.db.execute("DELETE FROM ports WHERE service = ? AND component = ?", (service, component))
+            self._database.db.execute("DELETE FROM kept_logs WHERE service = ? AND component = ?", (service, component))
 
     # --- ports ---
 
     def ports(self, service: str, component: str) -> dict[str, int]:
         """The host port of each route that has one."""
-        rows = self._rows("SELECT route, host_port FROM ports WHERE service = ? AND component = ?", service, component)
+        rows = self._database.rows(
+            "SELECT route, host_port FROM ports WHERE service = ? AND component = ?", service, component
+        )
         return {str(route): int(str(port)) for route, port in rows}
 
     def reserve_port(self, service: str, component: str, route: str, candidates: Iterator[int]) -> int:
         """The host port of a route: the one it has, or the first candidate that no other route has."""
-        with self._transaction():
+        with self._database.transaction():
             held = self.ports(service, component).get(route)
             if held is not None:
                 return held
-            taken = {row[0] for row in self._rows("SELECT host_port FROM ports")}
+            taken = {row[0] for row in self._database.rows("SELECT host_port FROM ports")}
             port = next((candidate for candidate in candidates if candidate not in taken), None)
             if port is None:
                 raise NotReady("no free host port was found between 10000 and 60000")
-            self._db.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", (service, component, route, port))
+            self._database.db.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", (service, component, route, port))
             return port
 
     def release_ports(self, service: str, component: str, keep: set[str]) -> None:
         """Give back the ports of all routes of a component but those in `keep`."""
-        with self._transaction():
+        with self._database.transaction():
             self._drop_ports(service, component, keep)
 
     def _drop_ports(self, service: str, component: str, keep: set[str]) -> None:
-        self._db.execute(
+        self._database.db.execute(
             "DELETE FROM ports WHERE service = ? AND component = ? AND route NOT IN (SELECT value FROM json_each(?))",
             (service, component, json.dumps(sorted(keep))),
         )

@@ -31,7 +31,7 @@ class Database:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             os.fchmod(descriptor, 0o600)
             os.close(descriptor)
-            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            self.db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         except OSError as error:
             raise RegistryError(f"{path}: cannot be opened: {error.strerror}") from None
         except sqlite3.Error as error:
@@ -39,14 +39,14 @@ class Database:
         try:
             self._prepare()
         except BaseException:
-            self._db.close()
+            self.db.close()
             raise
 
     def _prepare(self) -> None:
         try:
             self._refuse_foreign()
             for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
-                self._db.execute(f"PRAGMA {pragma}")
+                self.db.execute(f"PRAGMA {pragma}")
             self._migrate()
         except sqlite3.DatabaseError as error:
             raise as_mcp_error(self.path, error) from None
@@ -58,13 +58,13 @@ class Database:
             "SELECT user_version, EXISTS(SELECT 1 FROM sqlite_master),"
             " EXISTS(SELECT 1 FROM sqlite_master WHERE name = 'components') FROM pragma_user_version"
         )
-        version, any_table, our_table = self._db.execute(query).fetchone()
+        version, any_table, our_table = self.db.execute(query).fetchone()
         if version < 0 or (any_table if version == 0 else not our_table):
             raise RegistryError(f"{self.path}: is another program's database", "name another file")
 
     def _migrate(self) -> None:
-        with self._transaction():
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        with self.transaction():
+            (version,) = self.db.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
                 raise RegistryError(
                     f"{self.path}: was written by a newer mcp-agent (schema {version}; {len(MIGRATIONS)} is known)",
@@ -72,37 +72,46 @@ class Database:
                 )
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
                 for statement in script.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {number}")
+                    self.db.execute(statement)
+                self.db.execute(f"PRAGMA user_version = {number}")
             for statement in ADDITIONS:
-                self._db.execute(statement)
+                self.db.execute(statement)
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self.db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """One write transaction; SQLite's errors come out as McpError."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._db.execute("COMMIT")
+                self.db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
                 raise
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
             raise as_mcp_error(self.path, error) from None
 
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        """Return what a query finds; SQLite's errors come out as McpError."""
         try:
-            return self._db.execute(query, values).fetchall()
+            return self.db.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
             raise as_mcp_error(self.path, error) from None
+
+
+class Table:
+    """A group of tables of one registry file; every public method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        """Use an open file."""
+        self._database = database
 
 
 def as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:

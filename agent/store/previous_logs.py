@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.store.database import Database, time_of
+from agent.store.database import Table, time_of
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class PreviousLog:
     place: str
 
 
-class PreviousLogTable(Database):
-    """What Registry can do with kept logs. Every method is one transaction."""
+class PreviousLogTable(Table):
+    """Every method is one transaction."""
 
-    def put_kept_log(self, kept: PreviousLog) -> None:
+    def put(self, kept: PreviousLog) -> None:
         """Keep the log of a component's container, instead of that of an earlier one."""
-        with self._transaction():
-            self._db.execute(
+        with self._database.transaction():
+            self._database.db.execute(
                 "INSERT OR REPLACE INTO kept_logs (service, component, identifier, container, deploy, version, driver,"
                 " ended_at, exit_code, reason, data, place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -44,14 +44,14 @@ class PreviousLogTable(Database):
                 ),
             )
 
-    def kept_log_names(self) -> list[tuple[str, str]]:
+    def names(self) -> list[tuple[str, str]]:
         """The (service, component) of every log that is kept, in order."""
-        rows = self._rows("SELECT service, component FROM kept_logs ORDER BY service, component")
+        rows = self._database.rows("SELECT service, component FROM kept_logs ORDER BY service, component")
         return [(str(service), str(component)) for service, component in rows]
 
-    def kept_log(self, service: str, component: str) -> PreviousLog | None:
+    def find(self, service: str, component: str) -> PreviousLog | None:
         """What was kept of a component's last container that is gone."""
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT identifier, container, deploy, version, driver, ended_at, exit_code, reason, data, place"
             " FROM kept_logs WHERE service = ? AND component = ?",
             service,

@@ -1,18 +1,21 @@
 """The registry: what should run on this node, what was done, and who may ask for it.
 
-One SQLite file (database.py), a module for each group of tables. Every method is one transaction and may block; the
+One SQLite file, a table class for each group of tables. Every method of a table is one transaction and may block; the
 server calls them through `AsyncRegistry`, the command line directly.
 """
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from agent.store.components import ComponentRow, ComponentTable
-from agent.store.database import RegistryError
-from agent.store.deploys import DeployRow, DeployTable, OperationRow
+from agent.store.database import Database, RegistryError
+from agent.store.deploys import DeployRow, DeployTable
 from agent.store.events import EventTable
+from agent.store.operations import OperationRow, OperationTable
 from agent.store.previous_logs import PreviousLogTable
 from agent.store.tokens import TokenRow, TokenTable
 
@@ -22,23 +25,44 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Registry(ComponentTable, DeployTable, TokenTable, EventTable, PreviousLogTable):
-    """An open registry. Not safe for use by several threads at once."""
+class Registry:
+    """The tables of an open registry file. Not safe for use by several threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file; raises RegistryError."""
+        self._database = Database(path)
+        self.path = path
+        self.components = ComponentTable(self._database)
+        self.deploys = DeployTable(self._database)
+        self.operations = OperationTable(self._database)
+        self.tokens = TokenTable(self._database)
+        self.events = EventTable(self._database)
+        self.previous_logs = PreviousLogTable(self._database)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
 
 
 class AsyncRegistry:
     """A registry for the event loop: one thread of its own runs the calls, one after the other."""
 
     def __init__(self, registry: Registry) -> None:
-        """Takes over `registry`."""
+        """Take over `registry`; its tables are for `call` only."""
         self.path = registry.path
+        self.components = registry.components
+        self.deploys = registry.deploys
+        self.operations = registry.operations
+        self.tokens = registry.tokens
+        self.events = registry.events
+        self.previous_logs = registry.previous_logs
         self._registry = registry
         self._thread = ThreadPoolExecutor(1, "registry")
 
-    async def call(self, method: Callable[Concatenate[Registry, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `Registry.method` in the registry's thread."""
+    async def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a method of one of the tables in the registry's thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: method(self._registry, *args, **kwargs))
+        return await loop.run_in_executor(self._thread, partial(method, *args, **kwargs))
 
     def close(self) -> None:
         """Finish what is under way and close the file."""

@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.store.database import Database, time_of
+from agent.store.database import Table, time_of
 from mcp.shared.errors import NotFound, NotReady
 
 
@@ -21,14 +21,14 @@ class TokenRow:
     expires_at: datetime | None
 
 
-class TokenTable(Database):
-    """What Registry can do with tokens. Every method is one transaction."""
+class TokenTable(Table):
+    """Every method is one transaction."""
 
-    def add_token(self, token: TokenRow) -> None:
+    def add(self, token: TokenRow) -> None:
         """Add an account's token; raises NotReady where the name is taken."""
         try:
-            with self._transaction():
-                self._db.execute(
+            with self._database.transaction():
+                self._database.db.execute(
                     "INSERT INTO tokens (name, sha256, account_type, roles, created_at, expires_at)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
                     (
@@ -46,9 +46,9 @@ class TokenTable(Database):
                 "see mcp-agent token list; revoke it first, or use another name",
             ) from None
 
-    def tokens(self, sha256: str = "") -> list[TokenRow]:
+    def select(self, sha256: str = "") -> list[TokenRow]:
         """All tokens by name, or the one with this hash."""
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT name, sha256, account_type, roles, created_at, expires_at FROM tokens"
             " WHERE ?1 IN ('', sha256) ORDER BY name",
             sha256,
@@ -65,9 +65,9 @@ class TokenTable(Database):
             for row in rows
         ]
 
-    def revoke_token(self, name: str) -> None:
+    def revoke(self, name: str) -> None:
         """Remove a token; raises NotFound with the names there are."""
-        with self._transaction():
-            if self._db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount == 0:
-                names = [str(row[0]) for row in self._rows("SELECT name FROM tokens ORDER BY name")]
+        with self._database.transaction():
+            if self._database.db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount == 0:
+                names = [str(row[0]) for row in self._database.rows("SELECT name FROM tokens ORDER BY name")]
                 raise NotFound(f"no token named {name}", f"there is: {', '.join(names)}" if names else "there are none")

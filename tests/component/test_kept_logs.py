@@ -13,7 +13,7 @@ def kept(rig: Rig, name: str = "api") -> PreviousLog | None:
     """What the agent's registry has of a component of the service web."""
     registry = Registry(rig.agent.home.database)
     try:
-        return registry.kept_log("web", name)
+        return registry.previous_logs.find("web", name)
     finally:
         registry.close()
 

@@ -74,12 +74,12 @@ class LocalRealm:
     def token(self, user: str, kind: str, roles: tuple[str, ...], end: datetime) -> str:
         """Make an account with one token."""
         token = new_token()
-        self._registry.add_token(token_row(user, token, kind, roles, end))
+        self._registry.tokens.add(token_row(user, token, kind, roles, end))
         return token
 
     def revoke(self, user: str) -> None:
         """End its token."""
-        self._registry.revoke_token(user)
+        self._registry.tokens.revoke(user)
 
 
 class MciasRealm:

@@ -67,8 +67,8 @@ def test_tokens_are_random_and_only_their_hash_is_stored(registry: Registry) -> 
     assert len(tokens) == 100
     assert all(token.startswith("mcp_") and len(token) == 47 for token in tokens)
     token = tokens.pop()
-    registry.add_token(backends.token_row("ann", token, "human", ("admin",), None))
-    assert backends.token_hash(token) == registry.tokens()[0].sha256
+    registry.tokens.add(backends.token_row("ann", token, "human", ("admin",), None))
+    assert backends.token_hash(token) == registry.tokens.select()[0].sha256
     beside = [path.read_bytes() for path in registry.path.parent.iterdir()]
     assert len(beside) > 1
     assert not any(token.encode() in content for content in beside)
@@ -77,8 +77,8 @@ def test_tokens_are_random_and_only_their_hash_is_stored(registry: Registry) -> 
 def test_who_a_token_belongs_to(registry: Registry) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     past = datetime.now(UTC) - timedelta(seconds=1)
-    registry.add_token(backends.token_row("ann", "good", "human", ("admin", "ops"), soon))
-    registry.add_token(backends.token_row("bob", "late", "system", (), past))
+    registry.tokens.add(backends.token_row("ann", "good", "human", ("admin", "ops"), soon))
+    registry.tokens.add(backends.token_row("bob", "late", "system", (), past))
     backend = LocalBackend(AsyncRegistry(registry))
 
     def identify(token: str) -> Identity:
@@ -90,7 +90,7 @@ def test_who_a_token_belongs_to(registry: Registry) -> None:
     for wrong in ("goo", "good ", "", backends.token_hash("good")):
         with pytest.raises(Unauthenticated, match=r"^the token is not valid$"):
             identify(wrong)
-    registry.revoke_token("ann")
+    registry.tokens.revoke("ann")
     with pytest.raises(Unauthenticated, match=r"^the token is not valid$"):
         identify("good")
 

@@ -50,7 +50,7 @@ def test_a_lost_token_is_replaced(tmp_path: Path) -> None:
     dev.prepare(tmp_path / "dev", 0)
     assert token.read_text() != before
     registry = Registry(config.database)
-    assert [row.name for row in registry.tokens()] == ["dev"]
+    assert [row.name for row in registry.tokens.select()] == ["dev"]
     registry.close()
 
 

@@ -38,24 +38,24 @@ def db(tmp_path: Path) -> Iterator[Registry]:
 
 
 def test_it_comes_back_as_it_was_and_the_last_one_counts(db: Registry) -> None:
-    assert db.kept_log("web", "api") is None
-    assert db.kept_log_names() == []
-    db.put_kept_log(KEPT)
-    assert db.kept_log("web", "api") == KEPT
-    assert db.kept_log_names() == [("web", "api")]
+    assert db.previous_logs.find("web", "api") is None
+    assert db.previous_logs.names() == []
+    db.previous_logs.put(KEPT)
+    assert db.previous_logs.find("web", "api") == KEPT
+    assert db.previous_logs.names() == [("web", "api")]
     never_ended = replace(KEPT, ended_at=None, reason="replaced", data=b"")
-    db.put_kept_log(never_ended)
-    assert db.kept_log("web", "api") == never_ended
-    assert db.kept_log("web", "web") is None
+    db.previous_logs.put(never_ended)
+    assert db.previous_logs.find("web", "api") == never_ended
+    assert db.previous_logs.find("web", "web") is None
 
 
 def test_it_goes_with_its_component(db: Registry) -> None:
     for component in ("api", "worker"):
-        db.put_component("web", 0, replace(API, name=component), "running")
-        db.put_kept_log(replace(KEPT, component=component))
-    db.remove_component("web", "api")
-    assert db.kept_log("web", "api") is None
-    assert db.kept_log("web", "worker") is not None
+        db.components.put("web", 0, replace(API, name=component), "running")
+        db.previous_logs.put(replace(KEPT, component=component))
+    db.components.remove("web", "api")
+    assert db.previous_logs.find("web", "api") is None
+    assert db.previous_logs.find("web", "worker") is not None
 
 
 def timed(second: str, text: bytes, *, is_stderr: bool = False) -> TailLine:

@@ -73,12 +73,12 @@ def test_a_kernel_that_does_not_say_when_it_started(tmp_path: Path) -> None:
 
 def test_since_the_last_deploy_that_succeeded(registry: AsyncRegistry) -> None:
     async def deploy(result: str) -> int:
-        number = await registry.call(Registry.begin_deploy, SHOP, "", "alice")
-        await registry.call(Registry.end_deploy, number, result, "", {})
+        number = await registry.call(registry.deploys.begin, SHOP, "", "alice")
+        await registry.call(registry.deploys.end, number, result, "", {})
         return number
 
     with pytest.raises(NotFound, match="no successful deploy of shop"):
         window(registry, "deploy")
     good, _ = asyncio.run(deploy("done")), asyncio.run(deploy("failed"))
-    rows = asyncio.run(registry.call(Registry.deploys, "shop"))
+    rows = asyncio.run(registry.call(registry.deploys.select, "shop"))
     assert window(registry, "deploy").since == next(nanoseconds(row.at) for row in rows if row.number == good)

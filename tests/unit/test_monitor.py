@@ -61,7 +61,7 @@ def monitor_of(podman: Any, log: EventLog, registry: AsyncRegistry, interval: fl
 def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventLog) -> list[tuple[str, str]]:
     """Let the monitor run until podman has given all its answers; return the events."""
     registry = Registry(folder / "mcp.db")
-    registry.put_component("web", 0, ComponentSpec("web", "localhost/web:1"), "running")
+    registry.components.put("web", 0, ComponentSpec("web", "localhost/web:1"), "running")
     shared, podman = AsyncRegistry(registry), Podman(*answers)
 
     async def play() -> None:
@@ -74,7 +74,7 @@ def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventL
         await asyncio.wait({task})
 
     asyncio.run(play())
-    events = [(event.previous, event.state) for event in registry.events()]
+    events = [(event.previous, event.state) for event in registry.events.select()]
     shared.close()
     return events
 

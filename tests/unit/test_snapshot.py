@@ -18,7 +18,7 @@ def database(tmp_path: Path) -> Path:
     """A registry with one component, closed."""
     path = tmp_path / "mcp.db"
     registry = Registry(path)
-    registry.put_component("web", 0, ComponentSpec("api", "localhost/x:1"), "running")
+    registry.components.put("web", 0, ComponentSpec("api", "localhost/x:1"), "running")
     registry.close()
     return path
 
@@ -26,7 +26,7 @@ def database(tmp_path: Path) -> Path:
 def services(path: Path) -> list[str]:
     registry = Registry(path)
     try:
-        return [row.service for row in registry.components()]
+        return [row.service for row in registry.components.select()]
     finally:
         registry.close()
 

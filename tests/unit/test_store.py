@@ -58,7 +58,7 @@ def test_nobody_else_can_read_it_or_what_lies_beside_it(path: Path) -> None:
     previous = os.umask(0)
     try:
         opened = Registry(path)
-        opened.put_component("web", 0, WEB, "running")
+        opened.components.put("web", 0, WEB, "running")
     finally:
         os.umask(previous)
     beside = sorted(path.parent.iterdir())
@@ -74,11 +74,11 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
 
 
 def test_its_settings(path: Path, db: Registry) -> None:
-    db.set_desired("none", "none", "running")
+    db.components.set_desired("none", "none", "running")
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
-    rows = {name: db._rows(f"PRAGMA {name}") for name in ("foreign_keys", "synchronous", "busy_timeout")}
+    rows = {name: db._database.rows(f"PRAGMA {name}") for name in ("foreign_keys", "synchronous", "busy_timeout")}
     assert rows == {"foreign_keys": [(1,)], "synchronous": [(2,)], "busy_timeout": [(5000,)]}
 
 
@@ -89,14 +89,14 @@ def test_migrations_run_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(database, "MIGRATIONS", more)
     for _ in range(3):
         opened = Registry(path)
-        assert opened._rows("SELECT a FROM extra") == [("once",)]
+        assert opened._database.rows("SELECT a FROM extra") == [("once",)]
         opened.close()
     assert schema_version(path) == len(more)
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Registry(path)
-    opened.put_component("web", 0, WEB, "running")
+    opened.components.put("web", 0, WEB, "running")
     opened.close()
     broken = (*schema.MIGRATIONS, "DELETE FROM components;\nCREATE TABLE tokens (a TEXT);\n")
     monkeypatch.setattr(database, "MIGRATIONS", broken)
@@ -104,7 +104,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
         Registry(path)
     monkeypatch.undo()
     opened = Registry(path)
-    assert [row.name for row in opened.components()] == ["web"]
+    assert [row.name for row in opened.components.select()] == ["web"]
     assert schema_version(path) == len(schema.MIGRATIONS)
     opened.close()
 
@@ -131,7 +131,7 @@ def test_what_is_no_database_is_refused_and_left_alone(path: Path, content: byte
 
 def test_a_damaged_database_is_refused(path: Path) -> None:
     opened = Registry(path)
-    opened.put_component("web", 0, WEB, "running")
+    opened.components.put("web", 0, WEB, "running")
     opened.close()
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -168,14 +168,14 @@ def test_paths_that_cannot_be_opened(tmp_path: Path) -> None:
 def test_another_process_that_holds_the_lock_is_named(
     path: Path, db: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    db._db.execute("PRAGMA busy_timeout = 20")
+    db._database.db.execute("PRAGMA busy_timeout = 20")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(NotReady, match="is locked by another process for more than 5 s; try again"):
-        db.put_component("web", 0, WEB, "running")
+        db.components.put("web", 0, WEB, "running")
     other.execute("ROLLBACK")
     other.close()
-    db.put_component("web", 0, WEB, "running")
+    db.components.put("web", 0, WEB, "running")
 
 
 def test_many_processes_can_make_it_at_once(path: Path) -> None:
@@ -193,10 +193,10 @@ def test_many_processes_can_make_it_at_once(path: Path) -> None:
 
 def test_components_come_back_whole_and_in_order(db: Registry) -> None:
     other = replace(WEB, name="api")
-    db.put_component("web", 1, other, "running")
-    db.put_component("web", 0, WEB, "running")
-    db.put_component("a", 0, replace(WEB, name="z"), "stopped")
-    rows = db.components()
+    db.components.put("web", 1, other, "running")
+    db.components.put("web", 0, WEB, "running")
+    db.components.put("a", 0, replace(WEB, name="z"), "stopped")
+    rows = db.components.select()
     assert [(row.service, row.name, row.container, row.desired_state) for row in rows] == [
         ("a", "z", "a-z", "stopped"),
         ("web", "web", "web", "running"),
@@ -204,77 +204,80 @@ def test_components_come_back_whole_and_in_order(db: Registry) -> None:
     ]
     assert rows[1].spec == WEB
     assert abs(datetime.now(UTC) - rows[1].deployed_at) < timedelta(minutes=1)
-    assert [row.name for row in db.components("web")] == ["web", "api"]
-    assert [row.name for row in db.components("web", "api")] == ["api"]
-    assert db.components("none") == []
+    assert [row.name for row in db.components.select("web")] == ["web", "api"]
+    assert [row.name for row in db.components.select("web", "api")] == ["api"]
+    assert db.components.select("none") == []
 
 
 def test_a_component_is_replaced_stopped_and_removed(db: Registry) -> None:
-    db.put_component("web", 0, WEB, "running")
-    db.put_component("web", 0, replace(WEB, image="localhost/web:2"), "running")
-    db.set_desired("web", "web", "stopped")
-    (row,) = db.components()
+    db.components.put("web", 0, WEB, "running")
+    db.components.put("web", 0, replace(WEB, image="localhost/web:2"), "running")
+    db.components.set_desired("web", "web", "stopped")
+    (row,) = db.components.select()
     assert (row.spec.version, row.desired_state) == ("2", "stopped")
     with pytest.raises(sqlite3.IntegrityError):
-        db.set_desired("web", "web", "dancing")
-    db.remove_component("web", "web")
-    db.remove_component("web", "web")
-    assert db.components() == []
+        db.components.set_desired("web", "web", "dancing")
+    db.components.remove("web", "web")
+    db.components.remove("web", "web")
+    assert db.components.select() == []
 
 
 def test_two_components_cannot_have_one_container(db: Registry) -> None:
-    db.put_component("a-b", 0, replace(WEB, name="c"), "running")
+    db.components.put("a-b", 0, replace(WEB, name="c"), "running")
     message = "the container a-b-c belongs to a-b/c; give one of the two another name"
     with pytest.raises(NotReady, match=message):
-        db.put_component("a", 0, replace(WEB, name="b-c"), "running")
+        db.components.put("a", 0, replace(WEB, name="b-c"), "running")
     with pytest.raises(NotReady, match=message):
-        db.check_container("a", "b-c")
-    db.check_container("a-b", "c")
-    db.check_container("a", "b")
-    assert [(row.service, row.name) for row in db.components()] == [("a-b", "c")]
+        db.components.check_container("a", "b-c")
+    db.components.check_container("a-b", "c")
+    db.components.check_container("a", "b")
+    assert [(row.service, row.name) for row in db.components.select()] == [("a-b", "c")]
 
 
 def test_a_service_with_its_own_component_collides_too(db: Registry) -> None:
-    db.put_component("a", 0, replace(WEB, name="b"), "running")
+    db.components.put("a", 0, replace(WEB, name="b"), "running")
     with pytest.raises(NotReady, match="the container a-b belongs to a/b"):
-        db.check_container("a-b", "a-b")
+        db.components.check_container("a-b", "a-b")
 
 
 # --- ports ---
 
 
 def test_a_port_is_kept(db: Registry) -> None:
-    assert db.reserve_port("web", "web", "", iter([10001, 10002])) == 10001
-    assert db.reserve_port("web", "web", "", iter([10002])) == 10001
-    assert db.reserve_port("web", "web", "rest", iter([10001, 10002])) == 10002
-    assert db.ports("web", "web") == {"": 10001, "rest": 10002}
-    assert db.ports("web", "api") == {}
+    assert db.components.reserve_port("web", "web", "", iter([10001, 10002])) == 10001
+    assert db.components.reserve_port("web", "web", "", iter([10002])) == 10001
+    assert db.components.reserve_port("web", "web", "rest", iter([10001, 10002])) == 10002
+    assert db.components.ports("web", "web") == {"": 10001, "rest": 10002}
+    assert db.components.ports("web", "api") == {}
 
 
 def test_ports_of_routes_that_are_gone_are_given_back(db: Registry) -> None:
     for number, route in enumerate(("", "rest", "admin")):
-        db.reserve_port("web", "web", route, iter([10000 + number]))
-    db.reserve_port("web", "api", "", iter([10009]))
-    db.put_component("web", 0, replace(WEB, routes=(RouteSpec("rest", 80), RouteSpec("", 81))), "running")
-    assert db.ports("web", "web") == {"": 10000, "rest": 10001}
-    db.release_ports("web", "web", keep={"rest"})
-    assert db.ports("web", "web") == {"rest": 10001}
-    db.remove_component("web", "web")
-    assert db.ports("web", "web") == {}
-    assert db.ports("web", "api") == {"": 10009}
+        db.components.reserve_port("web", "web", route, iter([10000 + number]))
+    db.components.reserve_port("web", "api", "", iter([10009]))
+    db.components.put("web", 0, replace(WEB, routes=(RouteSpec("rest", 80), RouteSpec("", 81))), "running")
+    assert db.components.ports("web", "web") == {"": 10000, "rest": 10001}
+    db.components.release_ports("web", "web", keep={"rest"})
+    assert db.components.ports("web", "web") == {"rest": 10001}
+    db.components.remove("web", "web")
+    assert db.components.ports("web", "web") == {}
+    assert db.components.ports("web", "api") == {"": 10009}
 
 
 def test_no_port_left_is_said(db: Registry) -> None:
-    db.reserve_port("web", "web", "", iter([10001]))
+    db.components.reserve_port("web", "web", "", iter([10001]))
     with pytest.raises(NotReady, match="no free host port was found between 10000 and 60000"):
-        db.reserve_port("web", "api", "", iter([10001]))
-    assert db.ports("web", "api") == {}
+        db.components.reserve_port("web", "api", "", iter([10001]))
+    assert db.components.ports("web", "api") == {}
 
 
 def test_two_registries_never_give_the_same_port(path: Path, db: Registry) -> None:
     other = Registry(path)
     wanted = range(10000, 10100)
-    got = [(db, other)[number % 2].reserve_port("web", f"c{number}", "", iter(wanted)) for number in range(len(wanted))]
+    got = [
+        (db, other)[number % 2].components.reserve_port("web", f"c{number}", "", iter(wanted))
+        for number in range(len(wanted))
+    ]
     assert got == list(wanted)
     other.close()
 
@@ -282,7 +285,7 @@ def test_two_registries_never_give_the_same_port(path: Path, db: Registry) -> No
 def test_two_processes_never_give_the_same_port(path: Path, db: Registry) -> None:
     code = (
         "import sys, pathlib; from agent.store.registry import Registry; r = Registry(pathlib.Path(sys.argv[1]))\n"
-        "for n in range(40): print(r.reserve_port(sys.argv[2], f'c{n}', '', iter(range(10000, 10200))))"
+        "for n in range(40): print(r.components.reserve_port(sys.argv[2], f'c{n}', '', iter(range(10000, 10200))))"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(path), name], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -298,29 +301,29 @@ def test_two_processes_never_give_the_same_port(path: Path, db: Registry) -> Non
 
 def test_tokens(db: Registry) -> None:
     late = replace(TOKEN, name="bob", sha256="bb", account_type="system", roles=(), expires_at=NOW)
-    db.add_token(late)
-    db.add_token(TOKEN)
-    assert db.tokens() == [TOKEN, late]
-    assert db.tokens("bb") == [late]
-    assert db.tokens("cc") == []
-    db.revoke_token("bob")
-    assert db.tokens() == [TOKEN]
+    db.tokens.add(late)
+    db.tokens.add(TOKEN)
+    assert db.tokens.select() == [TOKEN, late]
+    assert db.tokens.select("bb") == [late]
+    assert db.tokens.select("cc") == []
+    db.tokens.revoke("bob")
+    assert db.tokens.select() == [TOKEN]
 
 
 def test_a_token_s_name_is_taken_once(db: Registry) -> None:
-    db.add_token(TOKEN)
+    db.tokens.add(TOKEN)
     with pytest.raises(NotReady, match="there is a token named ann already, or this token"):
-        db.add_token(replace(TOKEN, sha256="bb"))
-    assert db.tokens() == [TOKEN]
+        db.tokens.add(replace(TOKEN, sha256="bb"))
+    assert db.tokens.select() == [TOKEN]
 
 
 def test_revoking_what_is_not_there(db: Registry) -> None:
     with pytest.raises(NotFound, match="no token named ann; there are none"):
-        db.revoke_token("ann")
-    db.add_token(TOKEN)
+        db.tokens.revoke("ann")
+    db.tokens.add(TOKEN)
     with pytest.raises(NotFound, match="no token named x'; DROP; there is: ann"):
-        db.revoke_token("x'; DROP")
-    assert db.tokens() == [TOKEN]
+        db.tokens.revoke("x'; DROP")
+    assert db.tokens.select() == [TOKEN]
 
 
 # --- for the event loop ---
@@ -328,10 +331,10 @@ def test_revoking_what_is_not_there(db: Registry) -> None:
 
 async def _calls(path: Path) -> list[str]:
     both = AsyncRegistry(Registry(path))
-    await both.call(Registry.put_component, "web", 0, WEB, "running")
-    rows = await both.call(Registry.components, component="web")
+    await both.call(both.components.put, "web", 0, WEB, "running")
+    rows = await both.call(both.components.select, component="web")
     with pytest.raises(NotReady):
-        await both.call(Registry.reserve_port, "web", "web", "", iter(()))
+        await both.call(both.components.reserve_port, "web", "web", "", iter(()))
     both.close()
     return [row.name for row in rows]
 
@@ -349,6 +352,6 @@ def test_additions_leave_the_schema_number_as_it_is(path: Path) -> None:
         connection.execute("DROP TABLE kept_logs")
     assert schema_version(path) == len(schema.MIGRATIONS)
     registry = Registry(path)
-    assert registry.kept_log("web", "api") is None
+    assert registry.previous_logs.find("web", "api") is None
     registry.close()
     assert schema_version(path) == len(schema.MIGRATIONS)

@@ -28,46 +28,46 @@ def event(service: str, state: str, days: float = 0, component: str = "api") -> 
 
 
 def test_they_come_back_as_they_went_in_with_numbers(db: Registry) -> None:
-    db.add_events([event("web", "exited"), event("db", "removed")])
-    assert db.events() == [
+    db.events.add([event("web", "exited"), event("db", "removed")])
+    assert db.events.select() == [
         Event("web", "api", "running", "exited", NOW, "why", 1),
         Event("db", "api", "running", "removed", NOW, "why", 2),
     ]
-    assert [each.number for each in db.events("db")] == [2]
-    assert [each.number for each in db.events(after=1)] == [2]
-    assert [each.number for each in db.events(limit=1)] == [1]
+    assert [each.number for each in db.events.select("db")] == [2]
+    assert [each.number for each in db.events.select(after=1)] == [2]
+    assert [each.number for each in db.events.select(limit=1)] == [1]
 
 
 def test_the_last_ones(db: Registry) -> None:
-    db.add_events([event(service, "exited") for service in ("web", "db", "web", "web", "db")])
-    assert [each.number for each in db.events("web", db.event_before_last("web", 2))] == [3, 4]
-    assert db.event_before_last("", 2) == 3
-    assert db.event_before_last("web", 0) == 4
-    assert db.event_before_last("web", 3) == 0
-    assert db.event_before_last("none", 0) == 0
+    db.events.add([event(service, "exited") for service in ("web", "db", "web", "web", "db")])
+    assert [each.number for each in db.events.select("web", db.events.number_before_last("web", 2))] == [3, 4]
+    assert db.events.number_before_last("", 2) == 3
+    assert db.events.number_before_last("web", 0) == 4
+    assert db.events.number_before_last("web", 3) == 0
+    assert db.events.number_before_last("none", 0) == 0
 
 
 def test_the_last_of_each_component(db: Registry) -> None:
-    db.add_events([event("web", "exited"), event("web", "running"), event("web", "removed", component="work")])
-    assert [(each.component, each.state, each.number) for each in db.last_events()] == [
+    db.events.add([event("web", "exited"), event("web", "running"), event("web", "removed", component="work")])
+    assert [(each.component, each.state, each.number) for each in db.events.latest()] == [
         ("api", "running", 2),
         ("work", "removed", 3),
     ]
 
 
 def test_old_ones_go_but_for_what_says_how_things_are(db: Registry) -> None:
-    db.add_events([event("web", "exited", 40), event("web", "running", 39), event("gone", "removed", 38)])
-    db.add_events([event("db", "exited", 31), event("db", "running", 1)])
-    assert db.prune_events(NOW - timedelta(days=30)) == 3
-    assert [(each.service, each.state) for each in db.events()] == [("web", "running"), ("db", "running")]
-    assert db.prune_events(NOW - timedelta(days=30)) == 0
+    db.events.add([event("web", "exited", 40), event("web", "running", 39), event("gone", "removed", 38)])
+    db.events.add([event("db", "exited", 31), event("db", "running", 1)])
+    assert db.events.prune(NOW - timedelta(days=30)) == 3
+    assert [(each.service, each.state) for each in db.events.select()] == [("web", "running"), ("db", "running")]
+    assert db.events.prune(NOW - timedelta(days=30)) == 0
 
 
 def test_numbers_are_not_used_again(db: Registry) -> None:
-    db.add_events([event("gone", "removed", 40)])
-    db.prune_events(NOW)
-    db.add_events([event("web", "exited")])
-    assert [each.number for each in db.events()] == [2]
+    db.events.add([event("gone", "removed", 40)])
+    db.events.prune(NOW)
+    db.events.add([event("web", "exited")])
+    assert [each.number for each in db.events.select()] == [2]
 
 
 async def read(db: Registry, after: int, tail: int | None) -> list[int]:
@@ -77,7 +77,7 @@ async def read(db: Registry, after: int, tail: int | None) -> list[int]:
 
 
 def test_all_pages_are_read(db: Registry) -> None:
-    db.add_events([event("web", "exited")] * (2 * PAGE))
+    db.events.add([event("web", "exited")] * (2 * PAGE))
     assert asyncio.run(read(db, 0, None)) == list(range(1, 2 * PAGE + 1))
     assert asyncio.run(read(db, 0, 3)) == [2 * PAGE - 2, 2 * PAGE - 1, 2 * PAGE]
     assert asyncio.run(read(db, 2 * PAGE - 1, 3)) == [2 * PAGE]

@@ -7,7 +7,7 @@ from agent.log import fields, logger
 from agent.logs.k8s_file.segments import Keeper
 from agent.logs.sources import inspect, source_of
 from agent.podman.client import Podman
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry
 from agent.tasks import create_guarded_task, not_cancelled
 from mcp.shared.errors import McpError
 
@@ -49,7 +49,9 @@ class RotationKeeper:
         """Watch the log of a container, or of all; what podman does not tell now, it is asked again later."""
         try:
             names = (
-                [container] if container else [row.container for row in await self._registry.call(Registry.components)]
+                [container]
+                if container
+                else [row.container for row in await self._registry.call(self._registry.components.select)]
             )
             for each in await inspect(self._podman, names):
                 await self._keeper.watch(source_of(each))
