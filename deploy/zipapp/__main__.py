@@ -20,4 +20,12 @@ if not sys.flags.isolated:
 
 from _start import start
 
-start("@PROGRAM@", "@BUILD@", "@ENTRY@")
+
+def extract(program, build, tree):
+    # type: (str, str, str) -> None
+    import _first  # read only where there is no tree yet
+
+    _first.start(program, build, tree)
+
+
+start("@PROGRAM@", "@BUILD@", "@ENTRY@", extract)

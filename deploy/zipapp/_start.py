@@ -1,9 +1,10 @@
-"""Start a zipapp: `_start` beside `__main__` in the archive, read and compiled at every start, hence short, and
-without pathlib, whose import takes longer than all of this.
+"""Start a zipapp: `_start` beside `__main__` in the archive.
+
+It is read and compiled at every start, hence short, and without pathlib, whose import takes longer than all of this.
 
 An extracted tree lies at FOLDER/BUILD-TAG (TAG names the Python's ABI, BUILD the archive's content), and
 beside it TREE.lock, on which every process that runs from the tree holds a shared flock until it ends.
-A whole tree is run as it is; anything else is left to `_first`, which has shiv extract it.
+A whole tree is run as it is; anything else is extracted first, see `_first`.
 """
 
 from __future__ import annotations
@@ -28,25 +29,27 @@ def refuse(program: str, why: str) -> NoReturn:
     sys.exit(1)
 
 
-def start(program: str, build: str, entry: str) -> NoReturn:
-    """Run the archive's program; `entry` is the module whose main() gives the exit code."""
+def start(program: str, build: str, entry: str, extract: Callable[[str, str, str], None]) -> NoReturn:
+    """Run the archive's program; `entry` is the module whose main() gives the exit code.
+
+    `extract` is given program, build and tree where there is no whole tree. It runs the program, too, and returns only
+    if another process has just extracted the tree.
+    """
     for name in [name for name in os.environ if name.startswith("SHIV_") and name != "SHIV_ROOT"]:
         del os.environ[name]  # they choose another entry point, or other modules
     folder = cache_folder(program)
     tree = f"{folder}/{build}-{importlib.machinery.EXTENSION_SUFFIXES[0].strip('.').removesuffix('.so')}"
     try:
-        main = load(program, build, entry, folder, tree)
+        if not (trusted(folder) and hold(tree) and intact(tree)):
+            extract(program, build, tree)
+        main = load(build, entry, folder, tree)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(main())
 
 
-def load(program: str, build: str, entry: str, folder: str, tree: str) -> Callable[[], int]:
-    """Import the program's main from its tree; the first start runs it, too, and does not come back."""
-    if not (trusted(folder) and hold(tree) and intact(tree)):
-        import _first
-
-        _first.start(program, build, tree)
+def load(build: str, entry: str, folder: str, tree: str) -> Callable[[], int]:
+    """Import the program's main from its tree, and remove the trees of other builds."""
     if any(build not in name for name in os.listdir(folder)):
         import _clean
 
@@ -121,7 +124,9 @@ def intact(tree: str) -> bool:
 
 
 def use_path(site_packages: str) -> None:
-    """Import from the standard library and the tree only: not from the system's packages, and not from
-    the archive, which an upgrade may replace while we run."""
+    """Import from the standard library and the tree only.
+
+    Not from the system's packages, and not from the archive, which an upgrade may replace while we run.
+    """
     foreign = ("site-packages", "dist-packages")
     sys.path[:] = [path for path in sys.path[1:] if not path.endswith(foreign)] + [site_packages]
