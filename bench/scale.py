@@ -73,8 +73,9 @@ async def measure(size: int, command: str, registry: AsyncRegistry) -> None:
     """Print the figures at one size; what is compared takes turns."""
     podman = Podman(command, 60)
     log = EventLog(registry)
-    monitor = Monitor("bench", MonitorConfig(), podman, registry, Operations(), log)
-    alone = Monitor("bench", MonitorConfig(), Answered(await list_containers(podman)), registry, Operations(), log)
+    idle = Operations().services_since
+    monitor = Monitor("bench", MonitorConfig(), podman, registry, idle, log)
+    alone = Monitor("bench", MonitorConfig(), Answered(await list_containers(podman)), registry, idle, log)
     await monitor.round()  # the first one writes an event for each service
     await alone.round()
     steps: dict[str, Callable[[], Awaitable[object]]] = {

@@ -92,7 +92,9 @@ def _tame_collector() -> None:
 
 
 def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servicer: Servicer) -> Monitor:
-    return Monitor(config.node_name, config.monitor, podman, registry, servicer.operations, servicer.events)
+    return Monitor(
+        config.node_name, config.monitor, podman, registry, servicer.operations.services_since, servicer.events
+    )
 
 
 def service_files(config: AgentConfig) -> ServiceFiles:

@@ -19,8 +19,7 @@ from agent.logs.model import LogReader, LogSource, Piece
 from agent.logs.readers import Readers, Wrap
 from agent.logs.sources import Seen, inspect_containers
 from agent.podman.client import Podman
-from agent.services.lifecycle import Lifecycle
-from agent.store.components import ComponentRow
+from agent.store.components import ComponentRow, select_deployed
 from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import InvalidInput, NotFound, NotReady, Unavailable
 
@@ -72,11 +71,10 @@ class _Found:
 class Logs:
     """The logs of this node's components."""
 
-    def __init__(self, podman: Podman, registry: AsyncRegistry, lifecycle: Lifecycle) -> None:
-        """`lifecycle` tells what is deployed."""
+    def __init__(self, podman: Podman, registry: AsyncRegistry) -> None:
+        """Read the logs of what `registry` knows."""
         self._podman = podman
         self._registry = registry
-        self._lifecycle = lifecycle
         self._news = Inotify()
         self._readers = Readers(podman, self._news)
         self._trackers: WeakValueDictionary[str, Tracker] = WeakValueDictionary()  # by container
@@ -160,7 +158,7 @@ class Logs:
             only_kept = [key for key in kept if key[0] == service and component in ("", key[1])]
             deployed = await self._registry.call(self._registry.components.select, service, component)
             if not deployed and not only_kept:
-                await self._lifecycle.rows(service, component)  # raises with what there is
+                await self._deployed(service, component)  # raises with what there is
             keys |= dict.fromkeys([*((row.service, row.name) for row in deployed), *only_kept])
         return list(keys)
 
@@ -197,7 +195,7 @@ class Logs:
     async def _deployed(self, service: str, component: str) -> list[ComponentRow]:
         """The components asked for; NotFound says what there is, and whether a failed deploy has left its words."""
         try:
-            return await self._lifecycle.rows(service, component)
+            return select_deployed(await self._registry.call(self._registry.components.select), service, component)
         except NotFound:
             kept = await self._registry.call(self._registry.previous_logs.names)
             if not any(key[0] == service and component in ("", key[1]) for key in kept):

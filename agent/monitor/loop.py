@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from agent.config import MonitorConfig
@@ -11,7 +12,6 @@ from agent.monitor.changes import ChangeDetector, Moment
 from agent.monitor.event_log import EventLog
 from agent.monitor.state import observe
 from agent.podman.client import Podman
-from agent.services.operations import Operations
 from agent.store.events import Event
 from agent.store.registry import AsyncRegistry
 from agent.tasks import not_cancelled
@@ -31,14 +31,14 @@ class Monitor:
         rules: MonitorConfig,
         podman: Podman,
         registry: AsyncRegistry,
-        operations: Operations,
+        services_since: Callable[[float], set[str]],
         events: EventLog,
     ) -> None:
-        """`operations` says which changes are somebody's doing; `events` takes what was seen."""
+        """Write what is seen to `events`; `services_since` names the services worked on since a monotonic time."""
         self._rules = rules
         self._podman = podman
         self._registry = registry
-        self._operations = operations
+        self._services_since = services_since
         self._events = events
         self._alerter = Alerter(node, rules.alert_command)
         self._watch: ChangeDetector | None = None
@@ -78,8 +78,8 @@ class Monitor:
         verdict = watch.round(
             observe(rows, containers),
             Moment(datetime.now(UTC), began),
-            worked_on=self._operations.services_since(self._last_round),
-            busy=self._operations.services_since(began),
+            worked_on=self._services_since(self._last_round),
+            busy=self._services_since(began),
             doubtful=self._in_doubt,
         )
         self._last_round = began

@@ -65,7 +65,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._syncer = Syncer(podman, registry, self.operations, self._deployer, self._lifecycle)
         self._adopter = Adopter(podman, registry, self.operations)
         self._purger = purge.Purger(podman, registry, self.operations)
-        self.logs = Logs(podman, registry, self._lifecycle)
+        self.logs = Logs(podman, registry)
         self._probe = NodeProbe(registry.path.parent)
         self._followers = Followers(stopping)
         self._files = files

@@ -1,12 +1,12 @@
 """The registry's tables of components and their ports: what is deployed, and all that is needed to make it again."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from agent.store.database import Table, now_text, time_of
-from mcp.shared.errors import NotReady
+from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.wire import component_from_json, component_to_json
@@ -24,6 +24,18 @@ class ComponentRow:
     deployed_at: datetime
     digest: str = ""  # of the image that it was made from
     deploy: int = 0  # the number of the deploy that made its container; 0: none did
+
+
+def select_deployed(rows: Sequence[ComponentRow], service: str, component: str = "") -> list[ComponentRow]:
+    """Select a service's rows, or one component's; raises NotFound with what is deployed."""
+    selected = [row for row in rows if row.service == service]
+    if not selected:
+        services = ", ".join(sorted({row.service for row in rows}))
+        hint = f"deployed here: {services}" if services else "nothing is deployed here"
+        raise NotFound(f"{service} is not deployed on this node", hint)
+    if component and component not in (names := [row.name for row in selected]):
+        raise NotFound(f"{service} has no component {component}", f"it has: {', '.join(names)}")
+    return [row for row in selected if component in ("", row.name)]
 
 
 class ComponentTable(Table):

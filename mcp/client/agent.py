@@ -25,7 +25,7 @@ from proto.mcp.v1 import mcp_pb2 as pb  # noqa: E402
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc  # noqa: E402
 
 if TYPE_CHECKING:
-    from mcp.logs.blocks import LogsQuery
+    from mcp.client.logs_query import LogsQuery
 
 T = TypeVar("T")
 

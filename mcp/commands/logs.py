@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Sequence
 from contextlib import closing
 
+from mcp.client.logs_query import LogsQuery
 from mcp.client.session import Session, Target
 from mcp.commands import arguments
 from mcp.config.configuration import Node
-from mcp.logs.blocks import LogsQuery, pieces
+from mcp.logs.blocks import pieces
 from mcp.logs.follow import NodeLogs
 from mcp.logs.view import JsonLines, Labels, LogView, Prefixed, notice
 from mcp.shared import times

@@ -96,7 +96,8 @@ def _export(session: Session, args: argparse.Namespace) -> int:
     for answer in answers:
         if answer.error is not None:
             output.error(str(answer.error))
-    found = collect(answers, args.target or "")
+    registered = {answer.node.name: answer.value.services for answer in answers if answer.value}
+    found = collect(registered, args.target or "")
     unanswered = fleet.exit_code(answers)
     if not found and not unanswered:
         where = args.node or "any node"

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from mcp.config import configuration
 from mcp.config.configuration import Node
-from mcp.definitions.writer import quoted
 from mcp.shared.errors import McpError, NotReady
 from mcp.shared.files import private_folder, write_atomic
-from mcp.shared.toml import parse_toml
+from mcp.shared.toml import parse_toml, quoted
 
 # From where a statement starts or goes on: strings of four kinds, comments, brackets, line ends, and all else.
 _STRING = r"""'''.*?'{3,5}|""\"(?:\\.|[^\\])*?"{3,5}|'[^'\n]*'|"(?:\\.|[^"\\\n])*\""""

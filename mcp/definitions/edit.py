@@ -8,11 +8,10 @@ from pathlib import Path
 
 from mcp.config.configuration import Config
 from mcp.definitions import definitions
-from mcp.definitions.writer import quoted
 from mcp.shared.errors import InvalidFile, McpError, NotReady
 from mcp.shared.files import write_atomic
 from mcp.shared.proc import on_terminal
-from mcp.shared.toml import read_text
+from mcp.shared.toml import quoted, read_text
 from mcp.terminal import output
 
 TEMPLATE = """\

@@ -1,11 +1,10 @@
 """Definitions out of nodes' registries, into files; none that differs is overwritten unasked."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcp.client.fleet import NodeAnswer
 from mcp.definitions import definitions
 from mcp.definitions.definitions import Definition
 from mcp.definitions.writer import write
@@ -28,20 +27,21 @@ class Exported:
     error: McpError | None = None
 
 
-def collect(answers: "Iterable[NodeAnswer[pb.ListServicesResponse]]", service: str) -> list[Exported]:
-    """What the nodes have registered, of one service or (empty) of all, by service; a name on two nodes is an error."""
-    found = sorted(_registered(answers, service), key=lambda one: one.service)
+def collect(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) -> list[Exported]:
+    """Return what the nodes (by name) have registered of one service, or (empty) of all, in the order of their names.
+
+    A service that two nodes have is an error.
+    """
+    found = sorted(_exports(registered, service), key=lambda one: one.service)
     nodes: dict[str, list[str]] = {}
     for one in found:
         nodes.setdefault(one.service, []).append(one.node)
     return [_ambiguous(one, nodes[one.service]) if len(nodes[one.service]) > 1 else one for one in found]
 
 
-def _registered(answers: "Iterable[NodeAnswer[pb.ListServicesResponse]]", service: str) -> Iterator[Exported]:
-    for answer in answers:
-        for info in answer.value.services if answer.value else ():
-            if service in ("", info.name):
-                yield _exported(info, answer.node.name)
+def _exports(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) -> Iterator[Exported]:
+    for node, services in registered.items():
+        yield from (_exported(info, node) for info in services if service in ("", info.name))
 
 
 def _exported(info: "pb.ServiceInfo", node: str) -> Exported:

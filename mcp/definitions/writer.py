@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from mcp.definitions.definitions import Definition
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec
+from mcp.shared.toml import quoted
 
 WIDTH = 100  # characters of a line above which a list is written with one value a line
 
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _NESTED = ("routes", "health")
 
@@ -25,20 +25,6 @@ def write(definition: Definition) -> str:
 def write_full(definition: Definition) -> str:
     """The definition as MCP understands it: every key, and the containers' names as comments."""
     return _document(definition, full=True)
-
-
-def quoted(text: str) -> str:
-    """A TOML string on one line; what is not printable is escaped, so that it cannot drive a terminal."""
-    return f'"{"".join(_escaped(character) for character in text)}"'
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _document(definition: Definition, *, full: bool) -> str:

@@ -1,7 +1,6 @@
-"""What to show of logs, and the blocks that agents send taken apart into who wrote what."""
+"""The blocks that agents send, taken apart into who wrote what."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -9,28 +8,6 @@ if TYPE_CHECKING:
 
 STDERR = 2  # LOG_STREAM_STDERR; said here so that nothing of protobuf is imported before it must
 TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.532885487Z `; they sort as the times do
-
-
-@dataclass(frozen=True)
-class LogsQuery:
-    """What to ask one node for; times are passed on as text.
-
-    `targets` are (service, component), the component empty for all; `every` is everything on the node. `tail` 0 is all,
-    a negative number none. `beyond` are options, as they are written, that agents of old would ignore without a word.
-    """
-
-    targets: tuple[tuple[str, str], ...]
-    every: bool = False
-    tail: int = 0
-    follow: bool = False
-    timestamps: bool = False
-    since: str = ""
-    until: str = ""
-    grep: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    ignore_case: bool = False
-    previous: bool = False
-    beyond: tuple[str, ...] = ()
 
 
 class Origin(NamedTuple):

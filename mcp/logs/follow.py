@@ -5,9 +5,9 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from mcp.client.logs_query import LogsQuery
 from mcp.client.session import Session
 from mcp.config.configuration import Node
-from mcp.logs.blocks import LogsQuery
 from mcp.shared.errors import InvalidInput, McpError, TooOld, Unavailable, Unreachable
 from mcp.terminal.output import size_text
 

@@ -1,4 +1,4 @@
-"""Reading TOML files strictly: every key known, every type right, all problems reported at once.
+"""Read TOML files strictly: every key known, every type right, all problems reported at once; quote strings.
 
 A `Table` hands out typed values and remembers what was wrong; `read_file` turns that into one InvalidFile.
 """
@@ -20,6 +20,7 @@ _KINDS: dict[type, str] = {
     list: "a list",
     dict: "a table",
 }
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def kind_of(value: object) -> str:
@@ -175,3 +176,17 @@ def read_toml(path: Path, build: Callable[[Table], T], text: str | None = None) 
     if problems:
         raise InvalidFile(str(path), problems)
     return result
+
+
+def quoted(text: str) -> str:
+    """Return a TOML string on one line, with unprintable characters escaped, so that it cannot drive a terminal."""
+    return f'"{"".join(_escaped(character) for character in text)}"'
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp.client.fleet import NodeAnswer
-from mcp.config.configuration import Node
 from mcp.definitions import definitions, export
-from mcp.shared.errors import NotReady, Unreachable
+from mcp.shared.errors import NotReady
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.wire import service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
@@ -118,25 +116,25 @@ def test_a_node_that_does_not_answer(deployed: Rig, tmp_path: Path) -> None:
     assert done.stderr.startswith("mcp: mars: ")
 
 
-def answers(*names: str, more: pb.ServiceInfo | None = None) -> list[NodeAnswer[pb.ListServicesResponse]]:
-    """What nodes of these names answer that all have the service web."""
+def registered(*names: str, info: pb.ServiceInfo | None = None) -> dict[str, list[pb.ServiceInfo]]:
+    """The services of nodes of these names: `info`, or a service web."""
     spec = ServiceSpec("web", components=(ComponentSpec("api", "localhost/web:1.0"),))
-    info = more or pb.ServiceInfo(name="web", definition=service_to_wire(spec))
-    return [NodeAnswer(Node(name, "a:1"), pb.ListServicesResponse(services=[info]), None) for name in names]
+    info = info or pb.ServiceInfo(name="web", definition=service_to_wire(spec))
+    return {name: [info] for name in names}
 
 
 def test_a_service_on_two_nodes_is_not_guessed() -> None:
-    found = export.collect(answers("rift", "orion"), "web")
+    found = export.collect(registered("rift", "orion"), "web")
     assert [str(one.error) for one in found] == ["web: is registered on rift and orion; choose with --node"] * 2
-    lost = NodeAnswer[pb.ListServicesResponse](Node("mars", "a:1"), None, Unreachable("x"))
-    (one,) = export.collect([*answers("rift"), lost], "")
+    (one,) = export.collect(registered("rift"), "")
     assert one.definition is not None
     assert one.definition.node == "rift"
 
 
 def test_what_is_no_definition_is_said() -> None:
-    (old,) = export.collect(answers("rift", more=pb.ServiceInfo(name="web")), "")
+    (old,) = export.collect(registered("rift", info=pb.ServiceInfo(name="web")), "")
     assert isinstance(old.error, NotReady)
-    (bad,) = export.collect(answers("rift", more=pb.ServiceInfo(name="web", definition=pb.ServiceSpec(name="A"))), "")
+    invalid = pb.ServiceInfo(name="web", definition=pb.ServiceSpec(name="A"))
+    (bad,) = export.collect(registered("rift", info=invalid), "")
     assert bad.definition is None
     assert 'name: "A"' in str(bad.error)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from mcp.definitions import definitions
 from mcp.definitions.definitions import Definition
-from mcp.definitions.writer import quoted, write, write_full
+from mcp.definitions.writer import write, write_full
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
+from mcp.shared.toml import quoted
 from tests.unit import specs
 
 versions = st.sampled_from(["", "v1.2.3"])

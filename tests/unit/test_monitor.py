@@ -55,7 +55,7 @@ def web(state: str) -> list[Container]:
 def monitor_of(podman: Any, log: EventLog, registry: AsyncRegistry, interval: float) -> Monitor:
     """A monitor that asks a stand-in."""
     rules: Any = MonitorConfig(interval=interval)
-    return Monitor("rift", rules, podman, registry, Operations(), log)
+    return Monitor("rift", rules, podman, registry, Operations().services_since, log)
 
 
 def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventLog) -> list[tuple[str, str]]:

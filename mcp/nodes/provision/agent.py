@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcp.config.configuration import MciasConfig, Node
-from mcp.definitions.writer import quoted
 from mcp.nodes.agent_file import AgentFile
 from mcp.nodes.layout import HOME, USER
 from mcp.nodes.provision.steps import Command, RemoteFile, Steps
 from mcp.nodes.ssh import as_user
 from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady
+from mcp.shared.toml import quoted
 
 AGENT = f"{HOME}/mcp-agent"
 CONFIG = f"{HOME}/mcp-agent.toml"

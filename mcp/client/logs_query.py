@@ -1,0 +1,25 @@
+"""The query for logs that is sent to one node."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LogsQuery:
+    """What to ask one node for; times are passed on as text.
+
+    `targets` are (service, component), the component empty for all; `every` is everything on the node. `tail` 0 is all,
+    a negative number none. `beyond` are options, as they are written, that agents of old would ignore without a word.
+    """
+
+    targets: tuple[tuple[str, str], ...]
+    every: bool = False
+    tail: int = 0
+    follow: bool = False
+    timestamps: bool = False
+    since: str = ""
+    until: str = ""
+    grep: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    ignore_case: bool = False
+    previous: bool = False
+    beyond: tuple[str, ...] = ()
