@@ -31,10 +31,11 @@ test-fast: $(VENV)/ready ## only the tests that need neither podman nor a build 
 build: host-build $(VENV)/ready ## build the zipapps of both architectures into dist/
 	$(RUN) build.py
 
-lint: $(VENV)/ready ## ruff and mypy --strict
+lint: $(VENV)/ready ## ruff, mypy --strict, and who may import what
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 
 format: $(VENV)/ready ## format the code and mend what ruff can mend
 	$(VENV)/bin/ruff check --fix .

@@ -1,0 +1,1 @@
+"""The agent: runs services as containers on one node."""

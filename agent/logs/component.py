@@ -65,10 +65,10 @@ class ComponentLog:
                 yield piece
 
     async def follow(self, tracker: Tracker, *, patient: bool) -> AsyncGenerator[Piece]:
-        """The log from container to container; a notice at each change. Ends with the window, or where the component is
-        removed.
+        """Follow the log from container to container, with a notice at each change.
 
-        Without a container it waits for one if it is `patient`, and else raises NotFound.
+        Ends with the window, or when the component is removed. Without a container it waits for one if it is
+        `patient`, and else raises NotFound.
         """
         async with tracker.used():
             run = await self._in_window(tracker.first(patient=patient))

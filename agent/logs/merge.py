@@ -217,7 +217,7 @@ class _Merge:
         self._failures: list[Exception] = []
         self._error: Exception | None = None  # ends it all
 
-    async def blocks(self) -> AsyncGenerator[LogBlock]:
+    async def blocks(self) -> AsyncGenerator[LogBlock]:  # noqa: C901 - one loop, as one state follows the other
         while True:
             self._wake.clear()  # before we look: also what happens while a client takes a block is to wake us
             for each in self._inputs:

@@ -84,7 +84,7 @@ class HttpsService:
                 raise http.client.IncompleteRead(b"")
             return HttpAnswer(response.status, response.headers.get_content_type(), content)
 
-    def _explain(self, error: Exception) -> tuple[str, str]:
+    def _explain(self, error: Exception) -> tuple[str, str]:  # noqa: C901, PLR0911 - a flat list of answers
         """What is in the way, and what to do about it."""
         match error:
             case socket.gaierror():

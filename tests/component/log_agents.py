@@ -80,8 +80,9 @@ def sends(*what: pb.LogsResponse | float | tuple[Any, str]) -> Call:
 
 
 def together(*nodes: Sequence[pb.LogsResponse | float]) -> list[list[Call]]:
-    """A call for each node that sends nothing before all have been asked: a client that is slow to connect on a busy
-    machine is not a node that is quiet.
+    """A call for each node that sends nothing before all have been asked.
+
+    A client that is slow to connect on a busy machine is not a node that is quiet.
     """
     asked = threading.Barrier(len(nodes))
 

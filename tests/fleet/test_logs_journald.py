@@ -42,7 +42,7 @@ def site(request: pytest.FixtureRequest, nodes: Fleet, tmp_path_factory: pytest.
 
 
 def deploy(site: Installed, name: str, *scripts: str, drivers: tuple[str, ...] = ("journald",)) -> None:
-    """A service with a component for each script: c0, c1, …"""
+    """A service with a component for each script: c0, c1 and so on."""
     components = "".join(
         f'[[components]]\nname = "c{number}"\nimage = "{WORKER}"\ncmd = ["sh", "-c", {json.dumps(script)}]\n'
         f'log_driver = "{driver}"\n'

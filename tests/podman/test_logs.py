@@ -29,7 +29,7 @@ CHATTER = "echo out one; echo err one >&2; printf 'no\\000end\\r \\377'; exec sl
 
 
 def define(agent: Agent, name: str, *scripts: str, more: str = "") -> None:
-    """A service with a component for each script: c0, c1, …"""
+    """A service with a component for each script: c0, c1 and so on."""
     components = "".join(
         f'[[components]]\nname = "c{number}"\nimage = "{WORKER}"\ncmd = ["sh", "-c", {json.dumps(script)}]\n{more}\n'
         for number, script in enumerate(scripts)

@@ -38,8 +38,10 @@ FORGOTTEN = "the journal no longer has the place where reading broke off: lines 
 
 
 class Child:
-    """One reading. The request has `identifier`, `since` and `until` (µs or null), `tail`, `timed`, `place`, `skip`,
-    `follow`, `directory` (null: this machine's journal), and `user` (a number).
+    """One reading.
+
+    The request has `identifier`, `since` and `until` (µs or null), `tail`, `timed`, `place`, `skip`, `follow`,
+    `directory` (null: this machine's journal), and `user` (a number).
     """
 
     def __init__(self, request: dict[str, Any]) -> None:

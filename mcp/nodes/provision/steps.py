@@ -23,8 +23,10 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Command:
-    """A command; `stdin` is never shown, `seconds` is how long it may take, `name` is what errors call a script, and
-    `hint` what they say to do.
+    """A command on a node.
+
+    `stdin` is never shown, `seconds` is how long it may take, `name` is what errors call a script, and `hint` what they
+    say to do.
     """
 
     argv: Sequence[str]
