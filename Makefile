@@ -3,13 +3,13 @@
 PYTHON ?= /usr/bin/python3
 VENV := .venv
 RUN := env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/python
-PYTEST := $(RUN) -m pytest
+TIERS := $(RUN) -m tools.tiers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet fleet-down test test-fast build lint format proto lock bench setup clean
+.PHONY: help demo fleet fleet-down test test-fast test-component test-podman test-built test-fleet build lint format proto lock bench setup clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: host-demo $(VENV)/ready ## build, start an agent, deploy a small service with it, show it, and clean up
 	$(RUN) build.py --arch own
@@ -21,12 +21,23 @@ fleet: host-test ## boot three real nodes, Debian 12 and 13, and leave them up t
 fleet-down: ## end the nodes that `make fleet` left up in this clone, or with FLEET=NUMBER those of one fleet
 	$(PYTHON) -I tools/nodes.py down $(FLEET)
 
-test: setup ## set this machine up, then run everything: linters, unit, component, podman and end-to-end tests
-	$(RUN) build.py
-	$(PYTEST) tests
+test: setup ## set this machine up, then run every test: all tiers below, side by side
+	$(TIERS)
 
-test-fast: $(VENV)/ready ## only the tests that need neither podman nor a build (about a minute)
-	$(PYTEST) tests/unit tests/test_house.py
+test-fast: $(VENV)/ready ## for every change, in seconds: unit tests, rules of the house, types, linters
+	$(TIERS) fast
+
+test-component: $(VENV)/ready ## in minutes, without root: real agents and the CLI, on stand-ins for podman and MCIAS
+	$(TIERS) component
+
+test-podman: setup ## agents on real rootless podman; the stand-in for podman compared with it
+	$(TIERS) podman
+
+test-built: setup ## the zipapps: reproducible, on Debian 12 and 13 and on arm64, a newcomer's way; the NixOS module
+	$(TIERS) built
+
+test-fleet: setup ## real nodes: provisioning, upgrades, reboots, journald (needs root)
+	$(TIERS) fleet
 
 build: host-build $(VENV)/ready ## build the zipapps of both architectures into dist/
 	$(RUN) build.py

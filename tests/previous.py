@@ -4,7 +4,6 @@ tests/previous_release.txt names its commit. It is built once, outside of the tr
 """
 
 import functools
-import os
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +14,8 @@ import pytest
 
 from mcp.shared.resources import ROOT
 from tests.zipapps import build
+from tools.hostlib import bootstrap
+from tools.hostlib.bootstrap import locked
 
 NAMED_IN = Path(__file__).parent / "previous_release.txt"
 FAKE_PODMAN = "tests/component/fake_podman.py"
@@ -34,9 +35,10 @@ class Previous:
 def previous() -> Previous:
     """The previous release; fails the test, in one line, where git does not have it."""
     commit = NAMED_IN.read_text().strip()
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcp-test/previous" / commit
-    if not folder.is_dir():
-        _make(commit, folder)
+    folder = bootstrap.cache() / "previous" / commit
+    with locked(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            _make(commit, folder)
     version = _done([str(folder / "mcp.pyz"), "version"]).split()[-1]
     return Previous(folder / "mcp.pyz", folder / "mcp-agent.pyz", folder / "fake_podman.py", version)
 

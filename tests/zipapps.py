@@ -1,4 +1,8 @@
-"""The built zipapps, for tests that run them: each is built at most once in a test session."""
+"""The built zipapps, for tests that run them: each is built at most once in a test session.
+
+A session may consist of several processes (workers of pytest-xdist, the tiers of tools/tiers.py): BUILT in the
+environment names the folder that they share.
+"""
 
 import atexit
 import functools
@@ -12,8 +16,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from mcp.shared.resources import ROOT
+import pytest
 
+from mcp.shared.resources import ROOT
+from tools.hostlib.bootstrap import locked
+
+BUILT = "MCP_TEST_BUILT"
 PYTHON = "/usr/bin/python3"  # has no packages of ours
 OWN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 OTHER_ARCH = {"amd64": "arm64", "arm64": "amd64"}[OWN_ARCH]
@@ -25,20 +33,25 @@ def build(*arguments: str, root: Path = ROOT, **environment: str) -> subprocess.
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
 
 
-@functools.cache
-def _output() -> Path:
-    folder = tempfile.mkdtemp(prefix="mcp-zipapps-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Path(folder).chmod(0o755)  # tests run the files as other users, too
-    return Path(folder)
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder, unless a process before us has."""
+    if BUILT not in os.environ and not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="mcp-zipapps-")
+        Path(folder).chmod(0o755)  # tests run the files as other users, too
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ[BUILT] = folder
 
 
 @functools.cache
 def built(program: str, arch: str = OWN_ARCH) -> Path:
     """The zipapp of `program` (mcp, mcp-agent) for `arch` (amd64, arm64), made from the working tree."""
-    done = build("--program", program, "--arch", arch, "--out", str(_output()))
-    assert done.returncode == 0, done.stderr
-    (made,) = _output().glob(f"{program}-v*-linux-{arch}.pyz")
+    folder = Path(os.environ[BUILT])
+    name = f"{program}-v*-linux-{arch}.pyz"
+    with locked(folder / f"{program}-{arch}.lock"):
+        if not list(folder.glob(name)):
+            done = build("--program", program, "--arch", arch, "--out", str(folder))
+            assert done.returncode == 0, done.stderr
+        (made,) = folder.glob(name)
     return made
 
 

@@ -1,0 +1,213 @@
+"""Run the tests by tier, several side by side, as most of them wait for something most of the time.
+
+    python -m tools.tiers [TIER ...]    all tiers where none is named
+
+Each tier is a pytest of its own, with its own folder for temporary files, its own log and its own JUnit file (in
+build/tests). With one tier pytest has the terminal; with several, the output of a tier is shown as a whole if it
+failed, and the last line sums up all of them as pytest would. The exit status is 1 if anything failed.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+TREE = Path(__file__).parents[1]
+REPORTS = TREE / "build/tests"
+POLL = 0.2  # seconds
+NEWS = 60.0  # seconds between two lines that say how far all are
+END_SECONDS = 60.0  # an interrupted tier has this long to remove its nodes and containers
+INTERRUPTED = 130
+AGAINST_PODMAN = "tests/component/test_fake_podman.py"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Tests of one cost; `workers` is how many files run at a time, `nice` is of the scheduler."""
+
+    name: str
+    paths: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    workers: int = 2
+    nice: int = 0
+
+    def argv(self, scratch: Path) -> list[str]:
+        """The command line of its pytest."""
+        options = [f"--junit-xml={REPORTS / self.name}.xml", f"--basetemp={scratch / self.name}"]
+        options += ["-o", f"cache_dir=.pytest_cache/{self.name}", "-n", str(self.workers), "--dist=loadfile"]
+        options += [f"--ignore={path}" for path in self.without]
+        return ["nice", "-n", str(self.nice), sys.executable, "-m", "pytest", *options, *self.paths]
+
+
+# Those that take longest and wait most come first; those that only compute take what processor time is left.
+TIERS = {
+    tier.name: tier
+    for tier in (
+        Tier("fleet", ("tests/fleet",)),
+        Tier("podman", ("tests/podman", AGAINST_PODMAN), workers=1),
+        Tier("built", ("tests/build", "tests/e2e", "tests/nixos"), workers=1),
+        Tier("component", ("tests/component", "tests/platform"), without=(AGAINST_PODMAN,), nice=5),
+        Tier("fast", ("tests/test_house.py", "tests/unit"), nice=10),
+    )
+}
+
+
+@dataclass
+class Running:
+    """A tier under way."""
+
+    tier: Tier
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    began: float
+
+    def progress(self) -> str:
+        """How far it is: the last percentage that pytest printed."""
+        percents = [part for part in self.log.read_text(errors="replace").split() if part.endswith("%]")]
+        return f"{self.tier.name} {percents[-1].rstrip(']').lstrip('[') if percents else '0%'}"
+
+    def report(self) -> Counter[str]:
+        """Show how it ended, in full if it failed; return how many tests passed, failed and so on."""
+        text = self.log.read_text(errors="replace").rstrip()
+        counts, failed = count(REPORTS / f"{self.tier.name}.xml"), self.process.returncode != 0
+        if failed:
+            say(f"{f' {self.tier.name} ':=^100}\n{text}")
+            counts["error"] += not (counts["failed"] or counts["error"])  # of pytest itself
+        last = (text.splitlines() or [""])[-1].strip("= ")
+        say(f"--- {self.tier.name}: {'FAILED' if failed else 'passed'}: {last}")
+        return counts
+
+
+def count(report: Path) -> Counter[str]:
+    """The tests of a JUnit file by result; a file that is not there has none."""
+    found: Counter[str] = Counter()
+    if report.exists():
+        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - our own pytest wrote it
+            numbers = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+            found += Counter(failed=numbers["failures"], error=numbers["errors"], skipped=numbers["skipped"])
+            found["passed"] += numbers["tests"] - numbers["failures"] - numbers["errors"] - numbers["skipped"]
+    return found
+
+
+def summary(counts: Counter[str], seconds: float) -> str:
+    """The last line, in pytest's words."""
+    parts = [f"{counts['passed']} passed"]
+    parts += [f"{counts[result]} {result}" for result in ("failed", "error", "skipped") if counts[result]]
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{', '.join(parts)} in {seconds:.2f}s ({minutes // 60}:{minutes % 60:02}:{rest:02})"
+
+
+def say(text: str) -> None:
+    """Print at once, so that a log of CI shows it when it happens."""
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for everything temporary; the built zipapps in it are shared by all tiers (tests/zipapps.py)."""
+    folder = Path(tempfile.mkdtemp(prefix="mcp-tests-"))
+    folder.chmod(0o755)  # users that tests change to run the zipapps
+    (folder / "built").mkdir()
+    os.environ.setdefault("MCP_TEST_BUILT", str(folder / "built"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(tier: Tier, scratch: Path) -> Running:
+    """Start the pytest of a tier, in a process group of its own."""
+    log = REPORTS / f"{tier.name}.log"
+    (REPORTS / f"{tier.name}.xml").unlink(missing_ok=True)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            tier.argv(scratch), cwd=TREE, stdin=subprocess.DEVNULL, stdout=file, stderr=file, process_group=0
+        )
+    return Running(tier, process, log, time.monotonic())
+
+
+def run_all(tiers: Sequence[Tier], scratch: Path) -> int:
+    """Run tiers side by side; return the exit status."""
+    began, counts, failed = time.monotonic(), Counter[str](), False
+    running = [start(tier, scratch) for tier in tiers]
+    say(f"running {', '.join(tier.name for tier in tiers)}; logs are in {REPORTS.relative_to(TREE)}")
+    try:
+        for ended in ends(running):
+            counts += ended.report()
+            failed = failed or ended.process.returncode != 0
+    except BaseException:
+        end(running)
+        raise
+    say(summary(counts, time.monotonic() - began))
+    return 1 if failed else 0
+
+
+def ends(running: Sequence[Running]) -> Iterator[Running]:
+    """Each tier when it has ended, and a line of news now and then until then."""
+    left, told = list(running), time.monotonic()
+    while left:
+        for each in [each for each in left if each.process.poll() is not None]:
+            left.remove(each)
+            yield each
+        if left and time.monotonic() - told > NEWS:
+            told = time.monotonic()
+            say(", ".join(each.progress() for each in left))
+        time.sleep(POLL)
+
+
+def end(running: Sequence[Running]) -> None:
+    """Interrupt what still runs, which removes what it has made, and kill what does not end of it."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        deadline = time.monotonic() + END_SECONDS
+        for each in running:
+            if each.process.poll() is None:
+                os.killpg(each.process.pid, number)
+        for each in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                each.process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def run_one(tier: Tier, scratch: Path) -> int:
+    """Run one tier on our terminal; Ctrl-C is for its pytest, which has the last word."""
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        return subprocess.run(tier.argv(scratch), cwd=TREE, check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Take SIGTERM for Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the tiers of a command line."""
+    parser = argparse.ArgumentParser(prog="tiers", description="Run the tests by tier.")
+    parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"one of {', '.join(TIERS)}; all where none is named")
+    names = dict.fromkeys(parser.parse_args(argv).tiers or TIERS)
+    if unknown := [name for name in names if name not in TIERS]:
+        parser.error(f"unknown tier: {', '.join(unknown)}; known: {', '.join(TIERS)}")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, interrupt)
+    tiers = [TIERS[name] for name in names]
+    with scratch_folder() as scratch:
+        try:
+            return run_one(tiers[0], scratch) if len(tiers) == 1 else run_all(tiers, scratch)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
