@@ -1,4 +1,4 @@
-"""Real agents and the real CLI as subprocesses, from the source tree or from zipapps.
+"""Real agents as processes, and the real CLI, from the source tree or from zipapps.
 
 For component, podman and end-to-end tests alike:
 
@@ -6,6 +6,8 @@ For component, podman and end-to-end tests alike:
     with Agent.start(home, env=agent_env(home.folder, podman_folder)) as agent:
         agent.define("web", DEFINITION)
         assert agent.cli.run("deploy", "web").code == 0
+
+`cli.run` runs the CLI of the source tree within this process (tests/inprocess.py), `cli.process` as one of its own.
 
 `Agent.start_dev(folder, env=…)` starts `mcp-agent dev` instead. `command` may be the argv of a zipapp, and `wrap` may
 put something in front of it that changes the user (Rootless.argv).
@@ -23,7 +25,10 @@ from types import TracebackType
 from typing import Self
 
 from agent.admin.pki import KeyPair, make_ca, make_server_certificate
+from agent.main import main as agent_main
+from mcp.main import main as mcp_main
 from mcp.shared.resources import ROOT
+from tests import inprocess
 from tests.waiting import wait_for
 
 AGENT = (sys.executable, "-m", "agent.main")
@@ -62,6 +67,15 @@ def run_program(
     return Outcome(tuple(argv), done.returncode, out, err)
 
 
+def run_here(
+    main: inprocess.Main, args: Sequence[str], *, env: Mapping[str, str], cwd: Path, stdin: str = ""
+) -> Outcome:
+    """Run the main function of a program with exactly this environment, within this process."""
+    code, *output = inprocess.run(main, args, env=env, cwd=cwd, stdin=stdin.encode())
+    out, err = (part.decode(errors="replace") for part in output)
+    return Outcome(tuple(args), code, out, err)
+
+
 def agent_env(home: Path, *folders: Path) -> dict[str, str]:
     """A small environment for an agent: `folders` come first on PATH."""
     return {"PATH": ":".join([*map(str, folders), SYSTEM_PATH]), "HOME": str(home), "LANG": "C.UTF-8"}
@@ -81,9 +95,18 @@ class Cli:
         base = {"PATH": SYSTEM_PATH, "HOME": str(self.config.parent), "LANG": "C.UTF-8", "MCP_CONFIG": str(self.config)}
         return {**base, **self.env, **(extra or {})}
 
-    def run(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 60.0) -> Outcome:
-        """Run one command to its end."""
-        return run_program([*self.command, *args], env=self.environment(env), cwd=self.cwd, timeout=timeout)
+    def run(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 60.0, stdin: str = "") -> Outcome:
+        """Run one command to its end; `timeout` is for a process of its own."""
+        if self.command is CLI and inprocess.is_possible():
+            return run_here(mcp_main, args, env=self.environment(env), cwd=self.cwd, stdin=stdin)
+        return self.process(*args, env=env, timeout=timeout, stdin=stdin)
+
+    def process(
+        self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 60.0, stdin: str = ""
+    ) -> Outcome:
+        """Run one command to its end as a process of its own."""
+        argv = [*self.command, *args]
+        return run_program(argv, env=self.environment(env), cwd=self.cwd, timeout=timeout, stdin=stdin)
 
     def popen(self, *args: str) -> "subprocess.Popen[str]":
         """Start one command, with pipes for its output."""
@@ -140,8 +163,10 @@ class Home:
 
     def token(self, *args: str) -> Outcome:
         """Run `mcp-agent token ARGS`; flags of `token` itself come from here."""
-        argv = self.wrap([*self.command, "token", "--config", str(self.config), *args])
-        return run_program(argv, env=agent_env(self.folder), cwd=self.cwd)
+        words, env = ["token", "--config", str(self.config), *args], agent_env(self.folder)
+        if self.command is AGENT and self.wrap is list and inprocess.is_possible():
+            return run_here(agent_main, words, env=env, cwd=self.cwd)
+        return run_program(self.wrap([*self.command, *words]), env=env, cwd=self.cwd)
 
     def new_token(self, name: str, *options: str) -> str:
         """Make an account and return its token."""

@@ -1,11 +1,12 @@
 #!/usr/bin/python3 -IS
 """A FAKE podman: no container ever runs. The component tests put it on PATH as `podman`.
 
-It keeps its containers in the folder `state` beside it, takes exactly the command lines that agent/podman/client.py
-builds, and refuses any other one. `test_fake_podman.py` runs the same commands against it and against the real
-podman. How to make it misbehave: see FakePodman in fakes.py.
+It keeps its containers in the folder `state` beside the script that is run, takes exactly the command lines that
+agent/podman/client.py builds, and refuses any other one. `test_fake_podman.py` runs the same commands against it and
+against the real podman. How to make it misbehave: see FakePodman in fakes.py.
 
-It is started some thousand times in a test run: what is slow to import comes where it is needed.
+It is started some thousand times in a test run: what is slow to import comes where it is needed, and `podman` is a
+script of a few lines that imports this file, which Python then has to compile only once.
 """
 # pathlib takes as long to import as all the rest:
 # ruff: noqa: PTH100, PTH104, PTH110, PTH118, PTH120, PTH123
@@ -13,7 +14,6 @@ It is started some thousand times in a test run: what is slow to import comes wh
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import sys
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
-STATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "state")
+STATE = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "state")
 NEVER = -62135596800  # the year 1, as podman says it
 BUILT_IN_NETWORKS = ("podman", "bridge", "host", "none")
 IMAGE_ENV = ["PATH=/bin", "VERSION=1.0.0"]
@@ -374,6 +374,8 @@ def bindings(container: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
 
 def image_id(state: dict[str, Any], name: str) -> str:
     """An image is what it does: one that is told to do something else is another image."""
+    import hashlib
+
     return hashlib.sha256(json.dumps([name, state["images"][name]], sort_keys=True).encode()).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,13 @@ from typing import Any
 from tests.component.processes import command_line, pids
 from tests.waiting import wait_for
 
-SCRIPT = Path(__file__).parent / "fake_podman.py"
+SCRIPT = f"""\
+#!/usr/bin/python3 -IS
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from fake_podman import main
+sys.exit(main(sys.argv[1:]))
+"""
 WEB, WEB2 = "localhost/mcp-web:1.0.0", "localhost/mcp-web:2.0.0"
 WORKER, FAIL, BRIEF = "localhost/mcp-worker:1.0.0", "localhost/mcp-fail:1.0.0", "localhost/mcp-brief:1.0.0"
 MISSING = "localhost/mcp-missing:1.0.0"
@@ -30,7 +35,8 @@ class FakePodman:
         """Make `folder` with an executable `podman` and its empty state, which knows IMAGES."""
         state = folder / "state"
         state.mkdir(parents=True)
-        shutil.copy(SCRIPT, folder / "podman")
+        (folder / "podman").write_text(SCRIPT)
+        (folder / "podman").chmod(0o755)
         images = {reference: {"program": program} for reference, program in IMAGES.items()}
         empty = {"containers": [], "images": images, "registry": {}, "networks": []}
         (state / "state.json").write_text(json.dumps(empty))
