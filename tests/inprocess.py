@@ -7,6 +7,7 @@ fast or clean, output that cannot be written) needs a real one.
 import io
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ def run(
     try:
         with _folder(cwd), _environment({**env, **_GRPC}), _descriptors(files), _streams():
             status = _status(main, list(argv))
-        return status, *(_content(file) for file in files[1:])
+        return status, _content(files[1]), _content(files[2])
     finally:
         for file in files:
             os.close(file)
@@ -69,15 +70,19 @@ def _folder(path: Path) -> Iterator[None]:
 @contextmanager
 def _environment(env: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(env)
-    time.tzset()
+    _change_environment(env)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
-        time.tzset()
+        _change_environment(before)
+
+
+def _change_environment(env: Mapping[str, str]) -> None:
+    """Make it all there is, and have forgotten what was derived from the one before."""
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    tempfile.tempdir = None
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def previous() -> Previous:
     """The previous release; fails the test, in one line, where git does not have it."""
     commit = NAMED_IN.read_text().strip()
     folder = bootstrap.cache() / "previous" / commit
-    with locked(folder.with_suffix(".lock")):
+    with locked(bootstrap.cache() / "previous.lock"):
         if not folder.is_dir():
             _make(commit, folder)
     version = _done([str(folder / "mcp.pyz"), "version"]).split()[-1]
