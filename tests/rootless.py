@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import wait_for
 from tools import images
 from tools.hostlib import account, private
 from tools.hostlib.machine import HostError
@@ -38,8 +39,14 @@ def _set_up() -> tuple[Private | None, str]:
 def rootless(rootless_session: Private) -> Iterator[Private]:
     """The run's podman, with its images; containers and networks that a test makes are gone after it."""
     yield rootless_session
-    rootless_session.run(["podman", "rm", "--all", "--force", "--time", "0"])
-    rootless_session.run(["podman", "network", "prune", "--force"])
+    remove_all(rootless_session)
+
+
+def remove_all(podman: Private) -> None:
+    """Remove containers and networks; podman fails to remove one that ends, or is started again, in that moment."""
+    argv = ["podman", "rm", "--all", "--force", "--time", "0"]
+    wait_for(lambda: podman.run(argv, check=False).returncode == 0, what="the end of all containers")
+    podman.run(["podman", "network", "prune", "--force"])
 
 
 @pytest.fixture(scope="session")

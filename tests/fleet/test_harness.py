@@ -1,5 +1,6 @@
 """The nodes themselves: they are real, they can be rebooted, and nothing of them is left behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,12 +19,11 @@ from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
 WEB = ["podman", "run", "--detach", "--name", "web", "--publish", "8080:8080", "localhost/mcp-web:1.0.0"]
+LONE = f"lone{os.getpid()}"  # another run of these tests has another
 OWNER = """
 import sys, time
 from tools.nodelib import fleet
-made = fleet.create({"lone": "13"}, account=False)
-if "keep" in sys.argv:
-    made.keep()
+made = fleet.create({sys.argv[1]: "13"}, account=False)
 print(made.number, flush=True)
 time.sleep(600)
 """
@@ -35,14 +35,20 @@ def page(node: Node) -> bytes:
 
 
 def traces(number: int, name: str) -> list[str]:
-    """What there is on this machine of a node."""
+    """What there is on this machine of a node, and of its fleet, unless another run has taken its number."""
     found = [str(folder) for folder in cgroups.folders(f"mcp-nodes-{number}-{name}") if folder.exists()]
-    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{fleet.BASE}/{number}/" in line]
-    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
     spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.split()
-    found += [line for line in links if line.startswith((f"{network.bridge(number)} ", f"{network.bridge(number)}p"))]
     found += [space for space in spaces if space == network.namespace(number, name)]
-    return found + mounts + [str(path) for path in fleet.BASE.glob(f"{number}/**/*")][:1]
+    mounts = Path("/proc/mounts").read_text().splitlines()
+    found += [line for line in mounts if f"{fleet.BASE}/{number}/nodes/{name}/" in line]
+    with contextlib.suppress(BlockingIOError):
+        taken = fleet._locked(number)
+        links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+        bridge = network.bridge(number)
+        found += [line for line in links.splitlines() if line.startswith((f"{bridge} ", f"{bridge}p"))]
+        found += [str(path) for path in fleet.BASE.glob(f"{number}/**/*")][:1]
+        taken.lock.close()
+    return found
 
 
 @pytest.mark.parametrize(("name", "codename"), [("twelve", "bookworm"), ("thirteen", "trixie")])
@@ -125,47 +131,46 @@ def test_a_reboot_keeps_the_disk_and_nothing_else(node: Node, graceful: bool) ->
 
 
 def test_fleets_do_not_get_in_each_others_way(nodes: Fleet) -> None:
-    with fleet.create({"twelve": "12"}, account=False) as other:
+    with fleet.create({LONE: "12"}, account=False) as other:
         assert other.number != nodes.number
-        assert other["twelve"].run(["id", "mcp"], check=False).returncode == 1
+        assert other[LONE].run(["id", "mcp"], check=False).returncode == 1
         assert nodes["twelve"].run(["id", "-u", "mcp"]).stdout.strip() == str(UID)
-    assert traces(other.number, "twelve") == []
+    assert traces(other.number, LONE) == []
     assert nodes["twelve"].run(["hostname"]).stdout.strip() == "twelve"
 
 
 def test_what_a_killed_run_left_the_next_one_removes() -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, LONE], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     number = int(owner.stdout.readline())
     owner.send_signal(signal.SIGKILL)
     owner.wait(10)
-    assert any("lone" in trace for trace in traces(number, "lone"))
-    assert "lone" in fleet.sweep()
-    assert traces(number, "lone") == []
+    fleet.sweep()  # or it was another run beside this one that has removed it
+    wait_for(lambda: not traces(number, LONE), what="the removal of what was left")
 
 
 def test_an_interrupted_run_removes_its_nodes_itself() -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, LONE], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     number = int(owner.stdout.readline())
     owner.send_signal(signal.SIGINT)
     owner.wait(20)
-    assert traces(number, "lone") == []
+    assert traces(number, LONE) == []
 
 
 def test_a_kept_fleet_stays_until_it_is_to_go() -> None:
     nodes_py = [sys.executable, "-I", str(ROOT / "tools/nodes.py")]
-    done = subprocess.run([*nodes_py, "up", "lone=13"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*nodes_py, "up", f"{LONE}=13"], capture_output=True, text=True, check=True)
     words = done.stdout.split()
     config = words[words.index("-F") + 1]
-    assert "lone" not in fleet.sweep()
-    said = subprocess.run(["ssh", "-F", config, "lone", "id", "-u", "mcp"], capture_output=True, text=True, check=True)
+    assert LONE not in fleet.sweep()
+    said = subprocess.run(["ssh", "-F", config, LONE, "id", "-u", "mcp"], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == str(UID)
     number = int(Path(config).parent.name)
     assert f"fleet {number}," in done.stdout
     down = subprocess.run([*nodes_py, "down", str(number)], capture_output=True, text=True, check=True)
-    assert down.stdout == "removed lone\n"
-    assert traces(number, "lone") == []
+    assert down.stdout == f"removed {LONE}\n"
+    assert traces(number, LONE) == []
 
 
 @pytest.mark.parametrize("arguments", [["up", "rift=11"], ["up", "rift"], ["sideways"]])
