@@ -5,6 +5,7 @@ import signal
 from collections.abc import Generator
 
 import pytest
+import xdist.workermanage
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.nodes", "tests.rootless", "tests.roots", "tests.zipapps"]
@@ -19,6 +20,9 @@ for _name in _NOISE:
 # A shell lets what it starts in the background ignore ^C, and children inherit that; ours are sent ^C in tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An interrupted run lets its workers remove nodes and containers before it kills them; 10 s are not enough for that.
+xdist.workermanage.NodeManager.EXIT_TIMEOUT = 60
 
 # How long an example takes says nothing on a machine that does other things as well.
 settings.register_profile("mcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -27,7 +27,7 @@ TREE = Path(__file__).parents[1]
 REPORTS = TREE / "build/tests"
 POLL = 0.2  # seconds
 NEWS = 60.0  # seconds between two lines that say how far all are
-END_SECONDS = 60.0  # an interrupted tier has this long to remove its nodes and containers
+END_SECONDS = 90.0  # an interrupted tier has this long to remove its nodes and containers; see tests/conftest.py
 INTERRUPTED = 130
 AGAINST_PODMAN = "tests/component/test_fake_podman.py"
 

@@ -1,7 +1,11 @@
 """Looking at processes from outside."""
 
+import random
 import socket
 from pathlib import Path
+
+RESERVING = "127.83.0.1"  # that a port of it is bound says that the one of 127.0.0.1 is somebody's
+_held: list[socket.socket] = []
 
 
 def command_line(pid: int) -> list[str]:
@@ -29,7 +33,19 @@ def children(pid: int) -> set[int]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nothing listens on, and that no other caller gets as long as this process lives.
+
+    Another address holds it for us; it lies below those that the kernel gives to whoever does not name one.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        held = socket.socket()
+        try:
+            held.bind((RESERVING, port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
+            continue
+        _held.append(held)
+        return port

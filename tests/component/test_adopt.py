@@ -8,11 +8,13 @@ import pytest
 from mcp.definitions.definitions import parse
 from tests.component.conftest import Rig
 from tests.component.fakes import WEB, WORKER
+from tests.component.processes import free_port
 
+PORT = free_port()
 ENV = "--env-file=/dev/stdin"
 SHOP_WEB = [
     "--restart=always",
-    "--publish=127.0.0.1:23999:8080",
+    f"--publish=127.0.0.1:{PORT}:8080",
     "--volume=/tmp:/data:ro",
     "--env-file=/dev/stdin",
     WEB,
@@ -59,7 +61,7 @@ def test_the_definition_makes_the_same_container_again(shop: Rig) -> None:
     assert (done.code, done.stderr) == (0, "")
     web, work = parse(done.stdout, "stdout").service.components
     assert (web.image, web.restart, web.network, web.cmd) == (WEB, "always", "", ())
-    assert (web.ports, web.volumes, web.env) == (("127.0.0.1:23999:8080",), ("/tmp:/data:ro",), ("COLOUR=a b",))
+    assert (web.ports, web.volumes, web.env) == ((f"127.0.0.1:{PORT}:8080",), ("/tmp:/data:ro",), ("COLOUR=a b",))
     assert (work.image, work.restart, work.network, work.user) == (WORKER, "on-failure", "mcpnet", "0:0")
     assert work.cmd == ("worker", "-v")
     assert shop.agent.cli.run("ps", "--json").stdout.strip() == "[]", "a dry run registers nothing"
@@ -72,7 +74,7 @@ def test_the_definition_makes_the_same_container_again(shop: Rig) -> None:
     shop.fake.change(containers=[])
     assert shop.agent.cli.run("agent", "recover", "rift").code == 0
     again = shop.fake.containers()["shop-web"]
-    assert (again["ports"], again["env"], again["restart"]) == (["127.0.0.1:23999:8080"], ["COLOUR=a b"], "always")
+    assert (again["ports"], again["env"], again["restart"]) == ([f"127.0.0.1:{PORT}:8080"], ["COLOUR=a b"], "always")
 
 
 def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) -> None:

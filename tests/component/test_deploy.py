@@ -11,6 +11,7 @@ from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import TWO, component, route, service
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, WEB2, WORKER
+from tests.component.processes import free_port
 from tests.component.wire import connected
 from tests.waiting import wait_for
 
@@ -66,9 +67,11 @@ def test_the_life_of_a_service(rig: Rig) -> None:
 
 
 def test_what_podman_is_asked_for(rig: Rig) -> None:
+    port = free_port()
     more = (
         'user = "0:0"\nnetwork = "mcpnet"\nrestart = "on-failure:3"\ncmd = ["web", "--flag", "a b"]\n'
-        'ports = ["127.0.0.1:39999:8080"]\nvolumes = ["/tmp:/data:ro"]\nenv = ["LOG_LEVEL=info"]'
+        f'ports = ["127.0.0.1:{port}:8080"]\n'
+        'volumes = ["/tmp:/data:ro"]\nenv = ["LOG_LEVEL=info"]'
     )
     rig.agent.define("web", service("web", component("web", more=more)))
     ok(rig.agent.cli.run("deploy", "web"))
@@ -77,7 +80,7 @@ def test_what_podman_is_asked_for(rig: Rig) -> None:
         *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
         "--log-opt=max-size=32000000",
         *("--label=mcp.service=web", "--label=mcp.component=web", "--label=mcp.deploy=1", "--restart=on-failure:3"),
-        *("--network=mcpnet", "--user=0:0", "--publish=127.0.0.1:39999:8080", "--volume=/tmp:/data:ro"),
+        *("--network=mcpnet", "--user=0:0", f"--publish=127.0.0.1:{port}:8080", "--volume=/tmp:/data:ro"),
         *("--env-file=/dev/stdin", WEB, "web", "--flag", "a b"),
     ]
     assert ["network", "create", "mcpnet"] in rig.fake.commands()

@@ -16,6 +16,7 @@ from agent.podman.argv import NewContainer, logs_argv, run_argv
 from agent.podman.details import ContainerDetails, parse_details
 from mcp.shared.spec import ComponentSpec, HealthSpec, log_size_text
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
+from tests.component.processes import free_port
 from tools.hostlib.private import Private
 
 Done = tuple[int, str, str]
@@ -174,7 +175,7 @@ def _inspected(out: str) -> list[tuple[dict[str, Any], ContainerDetails]]:
 
 def _detail(details: ContainerDetails) -> tuple[object, ...]:
     # the two hosts' ports differ
-    ports = [re.sub(r"2345[0-9]", "PORT", port) for port in details.ports]
+    ports = [re.sub(r"\b(2[0-9]|3[01])[0-9]{3}\b", "PORT", port) for port in details.ports]
     return details.exit_code, len(details.digest), ports, details.health
 
 
@@ -203,7 +204,7 @@ def fake(tmp_path: Path) -> FakePodman:
 
 
 def test_the_fake_does_what_podman_does(rootless: Private, fake: FakePodman) -> None:
-    real, pretended = play(real_runner(rootless), 23451), play(fake_runner(fake), 23452)
+    real, pretended = play(real_runner(rootless), free_port()), play(fake_runner(fake), free_port())
     assert [(ours, theirs) for ours, theirs in zip(pretended, real, strict=True) if ours != theirs] == []
 
 
@@ -269,7 +270,7 @@ def test_specifications_are_read_back_alike(rootless: Private, fake: FakePodman,
     said = {key: value for key, value in more.items() if key != "log_max_bytes"}
     if said.get("log_driver") != "none":
         said["log_max_size"] = log_size_text(more.get("log_max_bytes", 0))
-    for run, port in ((real_runner(rootless), "23461"), (fake_runner(fake), "23462")):
+    for run, port in ((real_runner(rootless), str(free_port())), (fake_runner(fake), str(free_port()))):
         run("network", "create", "testnet")
         argv = [word.replace("PORT", port) for word in new("w", WEB, **more)]
         assert run(*argv, stdin="A=b c\n" if "env" in more else "")[0] == 0

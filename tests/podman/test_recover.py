@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agents import Agent, Home
+from tests.component.processes import free_port
 from tests.stage import folder_of, start_agent
 from tests.waiting import wait_for
 from tools import images
@@ -150,7 +151,8 @@ def test_a_restarted_agent_touches_nothing(rootless: Private) -> None:
 def test_a_container_made_by_hand_is_adopted_without_noticing(agent: Agent, rootless: Private, tmp_path: Path) -> None:
     rootless.run(["podman", "network", "create", "shopnet"])
     made = ["podman", "run", "--detach"]
-    rootless.run([*made, "--name=shop-web", "--restart=always", "--publish=127.0.0.1:23997:8080", "--volume=/tmp:/d:ro",
+    published = f"--publish=127.0.0.1:{free_port()}:8080"
+    rootless.run([*made, "--name=shop-web", "--restart=always", published, "--volume=/tmp:/d:ro",
                   "--env=COLOUR=a b", "--volume=shopdata:/v", WEB])  # fmt: skip
     rootless.run([*made, "--name=shop-work", "--network=shopnet", "--user=0:0", "--restart=on-failure:3", WORKER,
                   "worker"])  # fmt: skip
