@@ -58,7 +58,7 @@ def site(own_nodes: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Upgrades
     """The old agent everywhere, and web servers on two nodes."""
     folder = tmp_path_factory.mktemp("operator")
     made = make(own_nodes, folder)
-    for version, modules in ((OLD, {}), (NEW, {}), (CRASHING, {"agent/server": CRASH})):
+    for version, modules in ((OLD, {}), (NEW, {}), (CRASHING, {"agent/daemon/server": CRASH})):
         made.agents[version] = agent_file(folder / version, version, **modules)
     made.reset(*own_nodes.nodes)
     for name in ("ada", "bob"):
