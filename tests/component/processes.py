@@ -1,6 +1,6 @@
 """Looking at processes from outside."""
 
-import random
+import secrets
 import socket
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def free_port() -> int:
     Another address holds it for us; it lies below those that the kernel gives to whoever does not name one.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = 20_000 + secrets.randbelow(12_000)
         held = socket.socket()
         try:
             held.bind((RESERVING, port))
