@@ -23,7 +23,7 @@ Main = Callable[[list[str]], int]
 
 
 def is_possible() -> bool:
-    """Whether a program can run here now: streams, environment and folder are the whole process's."""
+    """Tell whether this thread may run a program: streams, environment and folder are the process's."""
     return threading.current_thread() is threading.main_thread()
 
 

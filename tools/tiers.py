@@ -73,7 +73,7 @@ class Running:
     began: float
 
     def progress(self) -> str:
-        """How far it is: the last percentage that pytest printed."""
+        """Return the last percentage that pytest printed."""
         percents = [part for part in self.log.read_text(errors="replace").split() if part.endswith("%]")]
         return f"{self.tier.name} {percents[-1].rstrip(']').lstrip('[') if percents else '0%'}"
 

@@ -35,7 +35,7 @@ def page(node: Node) -> bytes:
 
 
 def traces(number: int, name: str) -> list[str]:
-    """What there is on this machine of a node, and of its fleet, unless another run has taken its number."""
+    """List what this machine has of a node, and of its fleet, unless another run has taken its number."""
     found = [str(folder) for folder in cgroups.folders(f"mcp-nodes-{number}-{name}") if folder.exists()]
     spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.split()
     found += [space for space in spaces if space == network.namespace(number, name)]

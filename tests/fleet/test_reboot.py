@@ -32,7 +32,7 @@ UP = {f"{name}/{name}" for name in SERVICES if name != "quiet"}
 
 
 def is_up(site: Installed) -> bool:
-    """Whether all services that are not stopped run, and no others."""
+    """Tell whether all services that are not stopped run, and no others."""
     done = site.cli.run("ps", "--json")
     rows = json.loads(done.stdout or "[]")
     return (

@@ -41,7 +41,7 @@ def test_every_test_is_in_one_tier() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where tiers of a test's own have their tests, logs and reports."""
+    """Folder of the tests, logs and reports of tiers of a test's own."""
     monkeypatch.setattr(tiers, "TREE", tmp_path)
     monkeypatch.setattr(tiers, "REPORTS", tmp_path / "reports")
     (tmp_path / "reports").mkdir()
