@@ -8,7 +8,7 @@ class LogsQuery:
     """What to ask one node for; times are passed on as text.
 
     `targets` are (service, component), the component empty for all; `every` is everything on the node. `tail` 0 is all,
-    a negative number none. `beyond` are options, as they are written, that agents of old would ignore without a word.
+    a negative number none.
     """
 
     targets: tuple[tuple[str, str], ...]
@@ -22,4 +22,3 @@ class LogsQuery:
     exclude: tuple[str, ...] = ()
     ignore_case: bool = False
     previous: bool = False
-    beyond: tuple[str, ...] = ()

@@ -118,7 +118,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
 
 def _show_one(logs: NodeLogs, view: LogView) -> int:
     """Show what one node sends, as it comes: nothing has to be sorted."""
-    node, service = logs.node.name, logs.service
+    node = logs.node.name
     try:
         with closing(logs.blocks()) as blocks:
             for block in blocks:
@@ -126,8 +126,8 @@ def _show_one(logs: NodeLogs, view: LogView) -> int:
                     view.marker(block)
                     continue
                 if block.notice:
-                    view.marker(notice(block, node, service, with_node=False))
-                view.show(pieces(block, node, service))
+                    view.marker(notice(block, node, with_node=False))
+                view.show(pieces(block, node))
     finally:
         view.end()
     return EXIT_DONE
@@ -175,23 +175,7 @@ def _query(args: argparse.Namespace, targets: Sequence[Target], *, several: bool
         exclude=tuple(args.exclude),
         ignore_case=args.ignore_case,
         previous=args.previous,
-        beyond=tuple(_beyond(args, len(targets), several=several)),
     )
-
-
-def _beyond(args: argparse.Namespace, targets: int, *, several: bool) -> list[str]:
-    """What agents of old would ignore, in the words of the command line."""
-    options = {
-        "--all": args.all,
-        "--until": args.until,
-        "--grep": args.grep,
-        "--exclude": args.exclude,
-        "--previous": args.previous,
-        "--json": args.json,
-        "several services at once": targets > 1,
-        "several nodes at once": several and not args.all,
-    }
-    return [name for name, given in options.items() if given]
 
 
 def _view(args: argparse.Namespace, nodes: Sequence[NodeLogs], found: Sequence[Target]) -> LogView:

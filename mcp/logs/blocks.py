@@ -22,12 +22,12 @@ class Origin(NamedTuple):
 Piece = tuple[Origin, bytes]
 
 
-def pieces(block: "pb.LogsResponse", node: str, service: str) -> Iterator[Piece]:
-    """The parts of a block that have one origin each; `service` is meant where an agent of old names none."""
+def pieces(block: "pb.LogsResponse", node: str) -> Iterator[Piece]:
+    """The parts of a block that have one origin each."""
     lengths = block.run_length
     if not lengths:
         if block.data:
-            yield Origin(node, block.service or service, block.component, block.stream == STDERR), block.data
+            yield Origin(node, block.service, block.component, block.stream == STDERR), block.data
         return
     data, begin = block.data, 0
     origins = [Origin(node, each.service, each.component, each.stream == STDERR) for each in block.sources]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mcp.client.logs_query import LogsQuery
 from mcp.client.session import Session
 from mcp.config.configuration import Node
-from mcp.shared.errors import InvalidInput, McpError, TooOld, Unavailable, Unreachable
+from mcp.shared.errors import McpError, Unavailable, Unreachable
 from mcp.terminal.output import size_text
 
 if TYPE_CHECKING:
@@ -24,11 +24,9 @@ class NodeLogs:
     def __init__(self, session: Session, node: Node, query: LogsQuery, *, reconnect: bool) -> None:
         """With `reconnect`, a stream that follows and breaks is taken up again where it broke off."""
         self.node, self.query = node, query
-        self.service = query.targets[0][0] if query.targets else ""  # meant where an agent of old names none
         self.answered = False
         self._session = session
         self._reconnect = reconnect and query.follow
-        self._is_old = False
         self._size = 0
         self._cursors: dict[tuple[str, str], pb.LogCursor] = {}
         self._agent: AgentClient | None = None
@@ -52,7 +50,7 @@ class NodeLogs:
                     yield block
                 return
             except (Unreachable, Unavailable) as error:
-                if not (self._reconnect and self.answered and not self._is_old):
+                if not (self._reconnect and self.answered):
                     raise self._broken(error) from None
             if not lost and not self._closed:
                 yield f"{self.node.name}: connection lost, reconnecting"
@@ -65,23 +63,13 @@ class NodeLogs:
         # a channel of its own each time: one that failed waits seconds before it tries again
         with self._session.agent(self.node) as agent:
             self._agent = agent
-            try:
-                with closing(agent.logs(self.query, self._cursors.values())) as blocks:
-                    for block in blocks:
-                        self._note(agent, block)
-                        yield block
-            except InvalidInput as error:
-                # an agent of old reads only `service`, which is empty where there are several
-                if len(self.query.targets) != 1 and not self.answered and "service: is missing" in str(error):
-                    raise self._too_old(agent) from None
-                raise
+            with closing(agent.logs(self.query, self._cursors.values())) as blocks:
+                for block in blocks:
+                    self._note(block)
+                    yield block
 
-    def _note(self, agent: "AgentClient", block: "pb.LogsResponse") -> None:
-        if not self.answered:
-            self._is_old = not (block.service or block.cursors or block.caught_up or block.notice)
-            if self._is_old and self.query.beyond:
-                raise self._too_old(agent)
-            self.answered = True
+    def _note(self, block: "pb.LogsResponse") -> None:
+        self.answered = True
         self._size += len(block.data)
         for cursor in block.cursors:
             self._cursors[cursor.service, cursor.component] = cursor
@@ -91,6 +79,3 @@ class NodeLogs:
             return error
         what = f"{self.node.name}: the connection was lost after {size_text(self._size)} of logs"
         return Unreachable(what, "what followed is missing: run the command again")
-
-    def _too_old(self, agent: "AgentClient") -> TooOld:
-        return agent.too_old(", ".join(self.query.beyond))

@@ -63,11 +63,11 @@ class Lane:
         now = time.monotonic()
         if isinstance(block, str):
             return [_Item(self._latest, now, None, block.encode())]
-        node, service = self.logs.node.name, self.logs.service
+        node = self.logs.node.name
         found: list[_Item] = []
         if block.notice:
-            found.append(_Item(self._latest, now, None, notice(block, node, service, with_node=True).encode()))
-        for origin, data in pieces(block, node, service):
+            found.append(_Item(self._latest, now, None, notice(block, node, with_node=True).encode()))
+        for origin, data in pieces(block, node):
             lines = data.split(b"\n")
             rest = lines.pop()
             found += [self._line(now, origin, line + b"\n") for line in lines]

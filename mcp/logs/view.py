@@ -176,10 +176,10 @@ def _object(time: bytes, head: bytes, message: bytes) -> bytes:
     return b'{"time": %b, %b, "message": %b}\n' % (when, head, text)
 
 
-def notice(block: "pb.LogsResponse", node: str, service: str, *, with_node: bool) -> str:
+def notice(block: "pb.LogsResponse", node: str, *, with_node: bool) -> str:
     """The text of a block's notice, with what it is about where it does not say so itself."""
     text = block.notice
     if not _NAMED.match(text):
-        about = f"{block.service or service}/{block.component}" if block.component else block.service or node
+        about = f"{block.service}/{block.component}" if block.component else block.service or node
         text = f"{about}: {text}"
     return f"{node} {text}" if with_node and not text.startswith(f"{node}: ") else text

@@ -111,7 +111,7 @@ class LogAgent(pb_grpc.McpAgentServiceServicer):
     """Answers the n-th call of Logs with the n-th of `calls`, the last one for ever."""
 
     def __init__(self, *calls: Call) -> None:
-        """Every other RPC but NodeStatus is unimplemented."""
+        """Every other RPC is unimplemented."""
         self.calls = list(calls)
         self.requests: list[pb.LogsRequest] = []
 
@@ -119,10 +119,6 @@ class LogAgent(pb_grpc.McpAgentServiceServicer):
         """Do as told."""
         self.requests.append(request)
         yield from self.calls[min(len(self.requests), len(self.calls)) - 1](request, context)
-
-    def NodeStatus(self, _: pb.NodeStatusRequest, __: Any) -> pb.NodeStatusResponse:
-        """The version of old."""
-        return pb.NodeStatusResponse(agent_version="v0.1.0")
 
 
 class Served:

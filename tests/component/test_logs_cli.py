@@ -37,7 +37,6 @@ from tests.component.log_agents import (
 from tests.waiting import wait_for
 
 TWO = service("web", component("api"), component("worker"))
-OLD = pb.LogsResponse(data=b"old\n", stream=OUT, component="api")  # as agents of old send them
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
@@ -182,45 +181,6 @@ def test_mistakes_are_one_line_and_nothing_is_asked(home: Home, argv: tuple[str,
         assert MISTAKES[argv] in done.stderr
         assert (len(done.errors), done.stdout) == (1, "")
         assert served[0].agent.requests == []
-
-
-# --- agents of old ---
-
-
-def test_an_old_agent_shows_what_it_can(home: Home) -> None:
-    worker = pb.LogsResponse(data=b"b\n", stream=ERR, component="worker")
-    with fleet(home, [sends(OLD, worker)]) as (cli, _):
-        done = cli.run("logs", "web", "-n", "3")
-        assert (done.code, done.stdout, done.stderr) == (0, "api    | old\n", "worker | b\n")
-
-
-@pytest.mark.parametrize(
-    "options", [["--grep", "x"], ["--exclude", "x"], ["--until", "1m"], ["--previous"], ["--json"]], ids=" ".join
-)
-def test_what_an_old_agent_would_ignore_is_said(home: Home, options: list[str]) -> None:
-    with fleet(home, [sends(OLD)]) as (cli, _):
-        done = cli.run("logs", "web", *options)
-        assert (done.code, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"mcp: the agent on rift (v0.1.0) does not know {options[0]}; this is mcp ")
-
-
-def test_an_old_agent_that_is_asked_for_several_services(home: Home) -> None:
-    refuses = sends((grpc.StatusCode.INVALID_ARGUMENT, "service: is missing; names must be …"))
-    with fleet(home, [refuses]) as (cli, _):
-        done = cli.run("logs", "--node", "rift", "web", "batch")
-        assert done.code == 1
-        assert "(v0.1.0) does not know several services at once; this is mcp " in done.stderr
-        assert "does not know --all; this is mcp " in cli.run("logs", "--node", "rift", "--all").stderr
-
-
-def test_an_old_agent_that_stops_ends_a_follower(home: Home) -> None:
-    with fleet(home, [sends(OLD, (UNAVAILABLE, STOP))]) as (cli, served):
-        done = cli.run("logs", "web/api", "-f")
-        assert (done.code, done.stdout) == (4, "old\n")
-        assert done.stderr == (
-            "mcp: rift: the connection was lost after 4 B of logs; what followed is missing: run the command again\n"
-        )
-        assert len(served[0].agent.requests) == 1
 
 
 # --- lost connections ---
@@ -422,13 +382,6 @@ def test_a_token_that_is_refused_everywhere_is_one_error(home: Home) -> None:
     with fleet(home, [refuses], [sends(block(timed((1, "a"))))]) as (cli, _):
         done = cli.run("logs", "--all")
         assert (done.code, done.stdout, len(done.errors)) == (1, "rift2 web/api | a\n", 1)
-
-
-def test_an_old_agent_among_several(home: Home) -> None:
-    with fleet(home, [sends(OLD)], [sends(block(timed((1, "a")), "job", service="more"))]) as (cli, _):
-        done = cli.run("logs", "web", "more")
-        assert (done.code, done.stdout) == (1, "rift2 more/job  | a\n")
-        assert "the agent on rift (v0.1.0) does not know several nodes at once" in done.stderr
 
 
 def test_a_node_far_ahead_waits_for_one_that_is_slow(home: Home) -> None:

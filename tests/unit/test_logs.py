@@ -145,17 +145,15 @@ def test_each_stream_goes_to_its_own_in_few_writes(monkeypatch: pytest.MonkeyPat
 
 def test_blocks_are_taken_apart() -> None:
     one = pb.LogsResponse(data=b"a\n", service="site", component="api", stream=pb.LOG_STREAM_STDERR)
-    assert list(pieces(one, "rift", "")) == [(API._replace(is_stderr=True), b"a\n")]
-    old = pb.LogsResponse(data=b"a\n", component="api", stream=pb.LOG_STREAM_STDOUT)
-    assert list(pieces(old, "rift", "site")) == [(API, b"a\n")]
-    assert list(pieces(pb.LogsResponse(caught_up=True), "rift", "site")) == []
+    assert list(pieces(one, "rift")) == [(API._replace(is_stderr=True), b"a\n")]
+    assert list(pieces(pb.LogsResponse(caught_up=True), "rift")) == []
     several = pb.LogsResponse(
         data=b"a\nb\nccc\n",
         sources=[pb.LogSource(service="site", component=name) for name in ("web", "api")],
         run_source=[1, 0, 1],
         run_length=[2, 2, 4],
     )
-    assert list(pieces(several, "rift", "x")) == [(API, b"a\n"), (WEB, b"b\n"), (API, b"ccc\n")]
+    assert list(pieces(several, "rift")) == [(API, b"a\n"), (WEB, b"b\n"), (API, b"ccc\n")]
 
 
 def test_numbers_and_widths_are_the_wire_s() -> None:
@@ -168,13 +166,13 @@ def test_numbers_and_widths_are_the_wire_s() -> None:
 
 def test_notices_name_what_they_are_about() -> None:
     gone = pb.LogsResponse(service="site", component="api", notice="gone")
-    assert notice(gone, "rift", "", with_node=False) == "site/api: gone"
-    assert notice(gone, "rift", "", with_node=True) == "rift site/api: gone"
-    assert notice(pb.LogsResponse(service="site", notice="x"), "rift", "", with_node=True) == "rift site: x"
-    assert notice(pb.LogsResponse(notice="x: y"), "rift", "", with_node=True) == "rift: x: y"
+    assert notice(gone, "rift", with_node=False) == "site/api: gone"
+    assert notice(gone, "rift", with_node=True) == "rift site/api: gone"
+    assert notice(pb.LogsResponse(service="site", notice="x"), "rift", with_node=True) == "rift site: x"
+    assert notice(pb.LogsResponse(notice="x: y"), "rift", with_node=True) == "rift: x: y"
     named = pb.LogsResponse(notice="site/api: gone")
-    assert notice(named, "rift", "", with_node=False) == "site/api: gone"
-    assert notice(named, "rift", "", with_node=True) == "rift site/api: gone"
+    assert notice(named, "rift", with_node=False) == "site/api: gone"
+    assert notice(named, "rift", with_node=True) == "rift site/api: gone"
 
 
 # --- JSON ---
