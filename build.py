@@ -255,15 +255,20 @@ def sources(program: Program) -> Files:
 
 
 def stamp() -> tuple[str, str]:
-    """Version and commit, from git; abbreviations are of fixed length since git's own depend on the clone."""
+    """Version and commit: the release alone for the commit of its tag, else the release and what git says of HEAD.
+
+    The hash has a fixed length, since the length of git's own abbreviations depends on the clone.
+    """
+    (release,) = re.findall(r'^RELEASE = "(.+?)"', (HERE / "mcp/shared/version.py").read_text(), re.M)
     if not (HERE / ".git").exists():
-        return "v0.0.0-source", "unknown"
+        return f"{release}+source", "unknown"
+    tag = f"v{release}"
+    described = git("describe", "--tags", "--long", "--always", "--dirty", "--abbrev=12", "--match", tag).strip()
+    build = described.removeprefix(f"{tag}-").replace("-", ".")  # 12.gabcdef123456.dirty; without the tag no 12.g
     commit = git("rev-parse", "HEAD").strip()
-    try:
-        return git("describe", "--tags", "--match", "v*", "--dirty", "--abbrev=12").strip(), commit
-    except BuildError:
-        dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return f"v0.0.0-{git('rev-list', '--count', 'HEAD').strip()}-g{commit[:12]}{dirty}", commit
+    if build == f"0.g{commit[:12]}":
+        return release, commit
+    return f"{release}+{build if 'g' in build else 'g' + build}", commit
 
 
 def git(*arguments: str) -> str:

@@ -1,12 +1,14 @@
 """The previous release, built from git's history: what the programs of this tree must get along with.
 
-tests/previous_release.txt names its commit. It is built once, outside of the tree, by its own build.py.
+tests/previous_release.txt names its commit ("Releases" in docs/development.md). It is built once, outside of the tree,
+by its own build.py.
 """
 
 import functools
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tools.hostlib import bootstrap
 from tools.hostlib.bootstrap import locked
 
 NAMED_IN = Path(__file__).parent / "previous_release.txt"
+GIT = ["git", "-c", f"safe.directory={ROOT}", "-c", f"safe.directory={ROOT / '.git'}"]
 FAKE_PODMAN = "tests/component/fake_podman.py"
 
 
@@ -34,7 +37,8 @@ class Previous:
 @functools.cache
 def previous() -> Previous:
     """The previous release; fails the test, in one line, where git does not have it."""
-    commit = NAMED_IN.read_text().strip()
+    named = f"{NAMED_IN.read_text().strip()}^{{commit}}"
+    commit = _done([*GIT, "-C", str(ROOT), "rev-parse", "--verify", named]).strip()
     folder = bootstrap.cache() / "previous" / commit
     with locked(bootstrap.cache() / "previous.lock"):
         if not folder.is_dir():
@@ -47,14 +51,14 @@ def _make(commit: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         tree, made = Path(scratch, "tree"), Path(scratch, "made")
-        git = ["git", "-c", f"safe.directory={ROOT}", "-c", f"safe.directory={ROOT / '.git'}"]
-        _done([*git, "clone", "--quiet", "--no-checkout", str(ROOT), str(tree)])
-        _done([*git, "-C", str(tree), "checkout", "--quiet", "--detach", commit])
+        _done([*GIT, "clone", "--quiet", "--no-checkout", str(ROOT), str(tree)])
+        _done([*GIT, "-C", str(tree), "checkout", "--quiet", "--detach", commit])
         done = build("--arch", "own", "--out", str(made), root=tree)
         if done.returncode != 0:
             pytest.fail(f"the previous release ({commit[:12]}) cannot be built: {done.stderr.strip()}", pytrace=False)
         shutil.copy(tree / FAKE_PODMAN, made / "fake_podman.py")
-        made.rename(folder)
+        with suppress(OSError):  # another run may have been first
+            made.rename(folder)
 
 
 def _done(argv: list[str]) -> str:

@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def built(program: str, arch: str = OWN_ARCH) -> Path:
     """The zipapp of `program` (mcp, mcp-agent) for `arch` (amd64, arm64), made from the working tree."""
     folder = Path(os.environ[BUILT])
-    name = f"{program}-v*-linux-{arch}.pyz"
+    name = f"{program}-[0-9]*-linux-{arch}.pyz"
     with locked(folder / f"{program}-{arch}.lock"):
         if not list(folder.glob(name)):
             done = build("--program", program, "--arch", arch, "--out", str(folder))

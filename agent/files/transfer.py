@@ -116,7 +116,7 @@ async def send_whole(files: ServiceFiles, request: pb.PullFileRequest) -> pb.Pul
         if reader.size > UNARY_LIMIT:
             raise NotReady(
                 f"{request.service}/{request.path}: its {reader.size} bytes are too many for PullFile",
-                "use PullFileStream: a newer mcp does",
+                "use PullFileStream",
             )
         content = b""
         while data := await to_its_end(lambda: reader.read(CHUNK)):

@@ -7,7 +7,7 @@ logged with its traceback under the request id that the client sees.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn
@@ -19,10 +19,10 @@ from google.protobuf.message import DecodeError
 from agent.auth.backends import Identity, TokenBackend, authorize, bearer_token
 from agent.log import fields, logger
 from mcp.shared import errors
-from mcp.shared.version import VERSION
+from mcp.shared.version import OLDEST_AGENT_HEADER, OLDEST_CLI, VERSION, VERSION_HEADER, is_older
 
 REQUEST_ID = "x-request-id"
-AGENT_VERSION = "x-mcp-version"  # in the trailing metadata of every answer, so that clients can name it
+FOR_EVERY_VERSION = frozenset({"NodeStatus"})  # what an upgrade asks the agent before and after
 MESSAGE_LIMIT = 2000  # bytes; clients refuse trailers of more than 8 KiB, in which a byte may take three
 
 _caller: ContextVar[Identity] = ContextVar("caller")
@@ -68,9 +68,9 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
     ) -> Any:
         """Wrap whatever handler would answer the call; a method that we do not know is refused by ours."""
         handler: Any = await continuation(details) or grpc.stream_stream_rpc_method_handler(_unknown)
-        headers = dict(details.invocation_metadata or ())
-        authorization = headers.get("authorization")
-        call = _AuthorizedCall(self._backend, details.method, authorization if isinstance(authorization, str) else None)
+        metadata = dict(details.invocation_metadata or ())
+        headers = {key: value for key, value in metadata.items() if isinstance(value, str)}
+        call = _AuthorizedCall(self._backend, details.method, headers)
         # Requests stay bytes until the token has been checked: gRPC itself would parse a single one before, and
         # answer one that cannot be parsed with UNKNOWN.
         call.deserializer = handler.request_deserializer
@@ -100,9 +100,9 @@ async def _unknown(_requests: Any, _context: Any) -> AsyncIterator[Any]:
 class _AuthorizedCall:
     """One call on its way through the gate."""
 
-    def __init__(self, backend: TokenBackend, method: str, authorization: str | None) -> None:
+    def __init__(self, backend: TokenBackend, method: str, headers: Mapping[str, str]) -> None:
         self._backend = backend
-        self._authorization = authorization
+        self._headers = headers
         self.deserializer: Callable[[bytes], Any] | None = None
         self._fields: dict[str, object] = {"rid": secrets.token_hex(6), "method": method.rpartition("/")[2]}
 
@@ -140,11 +140,12 @@ class _AuthorizedCall:
     async def _guarded(self, context: Any) -> AsyncIterator[None]:
         started = time.monotonic()
         self._fields["peer"] = context.peer()
-        context.set_trailing_metadata(((REQUEST_ID, str(self._fields["rid"])), (AGENT_VERSION, VERSION)))
+        context.set_trailing_metadata(((REQUEST_ID, str(self._fields["rid"])), (VERSION_HEADER, VERSION)))
         code, message = grpc.StatusCode.OK, ""
         try:
             try:
                 await self._authenticate()
+                self._check_versions()
                 yield
             except errors.McpError as error:
                 code, message = status_code(error), _cut(str(error))
@@ -163,10 +164,23 @@ class _AuthorizedCall:
             self._log(code, message, time.monotonic() - started)
 
     async def _authenticate(self) -> None:
-        identity = await self._backend.identify(bearer_token(self._authorization))
+        identity = await self._backend.identify(bearer_token(self._headers.get("authorization")))
         self._fields.update(user=identity.user, account=identity.account_type)
         authorize(identity)
         _caller.set(identity)
+
+    def _check_versions(self) -> None:
+        """Refuse a CLI and an agent that are too far apart; a client that states no version is served."""
+        cli = self._headers.get(VERSION_HEADER)
+        if cli is None or self._fields["method"] in FOR_EVERY_VERSION:
+            return
+        if is_older(cli, OLDEST_CLI):
+            what = f"mcp {cli[:40]} is too old for this agent ({VERSION}), which needs {OLDEST_CLI} or newer"
+            raise errors.NotReady(what, f"install mcp {VERSION}")
+        oldest = self._headers.get(OLDEST_AGENT_HEADER, VERSION)
+        if is_older(VERSION, oldest):
+            what = f"this agent ({VERSION}) is too old for mcp {cli[:40]}, which needs {oldest[:40]} or newer"
+            raise errors.NotReady(what, "upgrade it with `mcp agent upgrade`")
 
     async def _abort_internal(self, context: Any) -> NoReturn:
         await context.abort(

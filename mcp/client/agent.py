@@ -13,7 +13,7 @@ from mcp.config.configuration import Node
 from mcp.shared import errors
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.tls import prepare_grpc
-from mcp.shared.version import VERSION
+from mcp.shared.version import OLDEST_AGENT, OLDEST_AGENT_HEADER, VERSION, VERSION_HEADER, is_older
 
 prepare_grpc()
 
@@ -33,7 +33,6 @@ QUERY_DEADLINE = 20.0  # seconds for what only asks; the agent gives podman 15
 CHANGE_DEADLINE = 1800.0  # seconds for what pulls images and restarts containers
 CONNECT_DEADLINE_MS = 5000
 _LOST = ("Stream removed", "Socket closed", "Received RST_STREAM", "GOAWAY")  # of a connection that there was
-_VERSION_FIELD = "x-mcp-version"  # agents send it with every answer; the first ones did not
 
 _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
@@ -55,7 +54,11 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         self.node = node
         self._login_hint = login_hint
         self._ca = ca
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._metadata = (
+            ("authorization", f"Bearer {token}"),
+            (VERSION_HEADER, VERSION),
+            (OLDEST_AGENT_HEADER, OLDEST_AGENT),
+        )
         options = [
             ("grpc.max_receive_message_length", -1),
             # the time for one attempt to connect, and the wait before the next one
@@ -189,14 +192,6 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         )
         return self._stream(self._stub.Logs(request, metadata=self._metadata))
 
-    def push_file(self, request: pb.PushFileRequest) -> None:
-        """Write a small file in one message, for agents that know nothing else."""
-        self._call(pb.PushFileResponse, self._stub.PushFile, request, CHANGE_DEADLINE)
-
-    def pull_file(self, request: pb.PullFileRequest) -> pb.PullFileResponse:
-        """Read a small file in one message, from agents that know nothing else."""
-        return self._call(pb.PullFileResponse, self._stub.PullFile, request, CHANGE_DEADLINE)
-
     def push_chunks(self, chunks: Iterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
         """Write a file of any size; an exception of `chunks` ends the call and is raised here."""
         failed: list[Exception] = []
@@ -237,23 +232,6 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         assert isinstance(response, kind)
         return response
 
-    def too_old(self, what: str, version: str = "") -> errors.TooOld:
-        """The error for an agent that does not know `what`: names both versions and the command that helps.
-
-        `version` is the agent's, where it is known; else it is asked for.
-        """
-        version = version or self._ask_version() or f"older than {VERSION}"
-        return errors.TooOld(
-            f"the agent on {self.node.name} ({version}) does not know {what}; this is mcp {VERSION}",
-            f"upgrade the agent with `mcp agent upgrade {self.node.name}`",
-        )
-
-    def _ask_version(self) -> str:
-        try:
-            return str(self._stub.NodeStatus(pb.NodeStatusRequest(), metadata=self._metadata, timeout=5).agent_version)
-        except grpc.RpcError:
-            return ""
-
     def _explain(self, error: Any) -> errors.McpError:
         """What a failed call means to the user; a failed connection is looked into."""
         code, details = error.code(), error.details() or ""
@@ -261,8 +239,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         name = self.node.name
         if code is grpc.StatusCode.UNAUTHENTICATED:
             return errors.Unauthenticated(f"{name}: {details}", self._login_hint)
-        if code is grpc.StatusCode.UNIMPLEMENTED:
-            return self.too_old(_unknown_call(details), dict(error.trailing_metadata() or ()).get(_VERSION_FIELD, ""))
+        version = dict(error.trailing_metadata() or ()).get(VERSION_HEADER)
+        if version and (is_older(version, OLDEST_AGENT) or code is grpc.StatusCode.UNIMPLEMENTED):
+            what = f"the agent on {name} ({version}) is too old for mcp {VERSION}"
+            return errors.NotReady(what, f"upgrade it with `mcp agent upgrade {name}`")
         if code in _EXPECTED:
             return _EXPECTED[code](f"{name}: {details}")
         if not said_by_agent and (code is grpc.StatusCode.CANCELLED or details.startswith(_LOST)):
@@ -275,9 +255,3 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         if code is grpc.StatusCode.UNAVAILABLE:
             return errors.Unreachable(f"{name}: {why_unreachable(self.node.address, self._ca) or details}")
         return errors.McpError(f"{name}: {details or code.name}")
-
-
-def _unknown_call(details: str) -> str:
-    """The RPC that an agent says it does not know: `... does not implement Plan`."""
-    _, found, name = details.rpartition("does not implement ")
-    return f"the call {name}" if found else "what it is asked"

@@ -180,14 +180,14 @@ def _status(session: Session, args: argparse.Namespace) -> int:
 
 
 def _status_row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> dict[str, object]:
-    """A node's row; agents of old do not say what they were built from, nor what runs them."""
+    """A node's row."""
     status = answer.value
     return {
         "node": answer.node.name,
         "version": status.agent_version if status else None,
-        "build": (status.agent_commit or None) if status else None,
-        "architecture": (status.architecture if status else "") or answer.node.arch or None,
-        "python": (status.agent_python or None) if status else None,
+        "build": status.agent_commit if status else None,
+        "architecture": status.architecture if status else answer.node.arch or None,
+        "python": status.agent_python if status else None,
         "reachable": answer.state != "unreachable",  # one that refuses us is there
         "error": str(answer.error) if answer.error is not None else None,
         "skew": skew(status.agent_version) if status else None,

@@ -55,16 +55,6 @@ class LocalFile:
             raise McpError(f"{self.name}: became shorter while it was read", "try again")
         return data
 
-    def read_again(self, limit: int) -> bytes:
-        """At most the first `limit` bytes, whatever was read before; raises NotReady for what cannot be read twice."""
-        try:
-            return os.pread(self._file, limit, 0)
-        except OSError:
-            raise NotReady(
-                f"{self.name}: can be read only once, and the agent knows no chunks",
-                "upgrade the agent with `mcp agent upgrade`, or push a regular file",
-            ) from None
-
 
 def remote_path(path: str, file: str) -> str:
     """Where `file` goes on the node: a path that is a folder (empty, or ending with /) gets the file's name."""

@@ -6,12 +6,11 @@ from typing import Protocol
 
 from mcp.client.agent import AgentClient
 from mcp.files.local import LocalFile
-from mcp.shared.errors import McpError, NotReady, TooOld
+from mcp.shared.errors import McpError
 from mcp.terminal import output
 from proto.mcp.v1 import mcp_pb2 as pb
 
 CHUNK = 512 * 1024  # bytes
-UNARY_LIMIT = 4 * 1024 * 1024 - 4096  # bytes of a file in one message: what agents that know no chunks take by default
 
 
 class Sink(Protocol):
@@ -30,10 +29,7 @@ def push(agent: AgentClient, source: LocalFile, target: str, mode: int) -> int:
     first = pb.FileChunk(service=service, path=path, mode=mode or source.mode, size=source.size)
     sent = _Sent(source, first)
     with output.progress(target, source.size) as sent.progress:
-        try:
-            response = agent.push_chunks(sent.chunks())
-        except TooOld:
-            return _push_whole(agent, source, first)
+        response = agent.push_chunks(sent.chunks())
     if (response.size, response.sha256) != (sent.size, sent.sha256):
         raise McpError(f"{target}: the node wrote something else than was sent", "push it again")
     return sent.size
@@ -60,31 +56,10 @@ class _Sent:
         yield pb.FileChunk(sha256=self.sha256)
 
 
-def _push_whole(agent: AgentClient, source: LocalFile, first: pb.FileChunk) -> int:
-    content = source.read_again(UNARY_LIMIT + 1)
-    if len(content) > UNARY_LIMIT:
-        raise NotReady(
-            f"{first.service}/{first.path}: is too large for the agent of {agent.node.name}, which knows no chunks",
-            f"upgrade it with `mcp agent upgrade {agent.node.name}`",
-        )
-    agent.push_file(pb.PushFileRequest(service=first.service, path=first.path, content=content, mode=first.mode))
-    return len(content)
-
-
 def pull(agent: AgentClient, target: str, sink: Sink) -> int:
     """Read SERVICE/PATH into `sink`; returns its size in bytes. Raises McpError, OSError."""
     service, _, path = target.partition("/")
     request = pb.PullFileRequest(service=service, path=path)
-    try:
-        return _pull_chunks(agent, request, target, sink)
-    except TooOld:
-        whole = agent.pull_file(request)
-    sink.write(whole.content)
-    sink.commit(whole.mode)
-    return len(whole.content)
-
-
-def _pull_chunks(agent: AgentClient, request: pb.PullFileRequest, target: str, sink: Sink) -> int:
     digest, size, mode, sha256 = hashlib.sha256(), 0, 0, ""
     with output.progress(target, 0) as progress:
         for chunk in agent.pull_chunks(request):

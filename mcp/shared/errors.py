@@ -44,10 +44,6 @@ class NotReady(McpError):
     """Refused in the present state; says what to do first."""
 
 
-class TooOld(NotReady):
-    """An agent that does not know a call that this program makes."""
-
-
 class Unavailable(McpError):
     """A failure that trying again may mend."""
 

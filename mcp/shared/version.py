@@ -1,17 +1,25 @@
-"""Which build this is: `VERSION` and `COMMIT`, stamped in by build.py, and all the rest on demand."""
+"""The version of this build, and the oldest versions of the other program that it works with."""
 
+from enum import StrEnum
 from typing import TypedDict
+
+RELEASE = "0.1.0"  # the only place of this number; a release's commit has the tag v0.1.0
+OLDEST_AGENT = "0.1.0"  # that this CLI talks to
+OLDEST_CLI = "0.1.0"  # that this agent serves
+
+VERSION_HEADER = "x-mcp-version"  # of the CLI in the metadata of requests, of the agent in the trailing metadata
+OLDEST_AGENT_HEADER = "x-mcp-oldest-agent"  # in the metadata of requests
 
 
 def _stamp() -> tuple[str, str]:
     try:
         from mcp.shared import _stamp  # type: ignore[attr-defined]  # exists in a zipapp only
     except ImportError:
-        return "v0.0.0-source", "unknown"
+        return f"{RELEASE}+source", "unknown"
     return _stamp.VERSION, _stamp.COMMIT
 
 
-VERSION, COMMIT = _stamp()
+VERSION, COMMIT = _stamp()  # RELEASE, or RELEASE+COMMITS.gHASH[.dirty]: so many commits after the release, where known
 
 
 class BuildDetails(TypedDict):
@@ -39,25 +47,39 @@ def details() -> BuildDetails:
     }
 
 
-def skew(other: str, own: str = VERSION) -> str:
-    """How another program's version stands to ours: `current`, `older`, `newer`, or else `different`.
+class VersionSkew(StrEnum):
+    """How another program's version compares with ours."""
 
-    Versions are `git describe`'s, v1.2.3[-COMMITS-gHASH][-dirty]: later commits are newer, whatever their hash.
-    """
+    CURRENT = "current"
+    OLDER = "older"
+    NEWER = "newer"
+    DIFFERENT = "different"  # another build of the same release, and it is not known which came first
+
+
+def skew(other: str, own: str = VERSION) -> VersionSkew:
+    """Compare another program's version with ours: release numbers, then the commits after the release."""
     if other == own:
-        return "current"
-    theirs, ours = _order(other), _order(own)
-    if theirs is None or ours is None or theirs == ours:
-        return "different"
-    return "older" if theirs < ours else "newer"
+        return VersionSkew.CURRENT
+    theirs, ours = _numbers(other), _numbers(own)
+    if theirs == ours or (theirs[0] == ours[0] and None in (theirs[1], ours[1])):
+        return VersionSkew.DIFFERENT
+    return VersionSkew.OLDER if theirs < ours else VersionSkew.NEWER
 
 
-def _order(version: str) -> tuple[int, ...] | None:
-    """Numbers that sort as versions do; None for one that names no build."""
+def is_older(version: str, release: str) -> bool:
+    """Return whether a version is below a release; text that is no version is below every release."""
+    return _numbers(version)[0] < _numbers(release)[0]
+
+
+def _numbers(version: str) -> tuple[tuple[int, ...], int | None]:
+    """The release, (0, 0, 0) for text that is no version, and the commits after it, None where not known."""
     import re  # not at the start of every command
 
-    found = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)(?:-(\d+)-g[0-9a-f]+)?(?:-dirty)?", version)
-    return tuple(int(number or 0) for number in found.groups()) if found else None
+    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(\+(?:(\d{1,9})\.)?.+)?", version, re.ASCII)
+    if not found:
+        return (0, 0, 0), None
+    *release, build, commits = found.groups()
+    return tuple(int(number) for number in release), None if build and not commits else int(commits or 0)
 
 
 def platform() -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Old and new together: the previous release's agent with this CLI, and its CLI with this agent."""
+"""Old and new together: the previous release works with this tree, and what is below the minimum is refused."""
 
 import json
 import shutil
@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from grpc import StatusCode
 
-from mcp.shared.version import VERSION
+from mcp.shared.version import OLDEST_CLI, VERSION
 from tests import previous as history
 from tests.agents import AGENT, Agent, Cli, Home, Outcome, agent_env
 from tests.component.conftest import copy_home
 from tests.component.definitions import TWO
 from tests.component.fakes import FakePodman
+from tests.component.wire import connected
 from tests.previous import Previous, previous
-from tests.zipapps import PYTHON
+from tests.zipapps import PYTHON, built, forged
 
 
 @pytest.fixture(scope="session")
@@ -102,20 +104,6 @@ def test_the_versions_are_shown_side_by_side(old_agent: Agent, release: Previous
     assert row["skew"] != "current"
 
 
-@pytest.mark.parametrize("options", [["--grep", "x"], ["--until", "1h"], ["--previous"]])
-def test_what_the_agent_is_too_old_for_names_both_versions_and_the_way_out(
-    old_agent: Agent, release: Previous, options: list[str]
-) -> None:
-    old_agent.define("web", TWO)
-    ok(old_agent.cli.run("deploy", "web"))
-    done = old_agent.cli.run("logs", "web", *options)
-    assert (done.code, done.stdout) == (1, "")
-    assert done.errors == [
-        f"mcp: the agent on rift ({release.version}) does not know {options[0]}; this is mcp {VERSION}; "
-        "upgrade the agent with `mcp agent upgrade rift`"
-    ]
-
-
 def test_an_upgrade_and_its_undo_keep_what_is_registered(old_home: tuple[Home, dict[str, str]]) -> None:
     home, env = old_home
     new = replace(home, command=AGENT)
@@ -136,4 +124,65 @@ def test_without_the_history_it_is_one_line(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(pytest.fail.Exception, match=r"there is no previous release to test with: .*a full clone has"):
         previous.__wrapped__()
-    assert list((tmp_path / "cache/mcp-test/previous").iterdir()) == []
+    assert not (tmp_path / "cache").exists()
+
+
+# --- below the minimum ---
+
+TOO_OLD = "0.0.9"
+
+
+def forge(program: str, folder: Path) -> tuple[str, ...]:
+    """The command that runs this tree's program as one that says it is TOO_OLD."""
+    stamp = f'VERSION = "{TOO_OLD}"\nCOMMIT = "{"0" * 40}"\n'
+    return PYTHON, "-I", str(forged(built(program), folder / program, "0" * 16, **{"mcp/shared/_stamp": stamp}))
+
+
+@pytest.fixture
+def too_old_agent(tmp_path: Path, template: Home) -> Iterator[Agent]:
+    """An agent below the minimum."""
+    fake = FakePodman.install(tmp_path / "bin")
+    home = replace(copy_home(template, tmp_path / "agent"), command=forge("mcp-agent", tmp_path))
+    with Agent.start(home, env=agent_env(home.folder, fake.folder)) as agent:
+        yield agent
+
+
+# A call that changes something, one with a stream of answers, and one with a stream of requests.
+CALLS = [("deploy", "web"), ("logs", "web", "-f"), ("push", __file__, "web/file")]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_an_agent_below_the_minimum_does_nothing_and_is_named(too_old_agent: Agent, call: tuple[str, ...]) -> None:
+    too_old_agent.define("web", TWO)
+    done = too_old_agent.cli.run(*call)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.errors == [
+        f"mcp: the agent on rift ({TOO_OLD}) is too old for mcp {VERSION}; upgrade it with `mcp agent upgrade rift`"
+    ]
+    assert list(too_old_agent.home.srv.iterdir()) == []
+
+
+def test_an_agent_below_the_minimum_says_what_an_upgrade_asks(too_old_agent: Agent) -> None:
+    (row,) = json.loads(ok(too_old_agent.cli.run("agent", "status", "--json")))
+    assert (row["version"], row["skew"], row["error"]) == (TOO_OLD, "older", None)
+    assert TOO_OLD in ok(too_old_agent.cli.run("node", "list"))
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_a_cli_below_the_minimum_is_refused(new_agent: Agent, tmp_path: Path, call: tuple[str, ...]) -> None:
+    cli = replace(new_agent.cli, command=forge("mcp", tmp_path))
+    new_agent.define("web", TWO)
+    done = cli.run(*call)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.errors == [
+        f"mcp: rift: mcp {TOO_OLD} is too old for this agent ({VERSION}), which needs {OLDEST_CLI} or newer; "
+        f"install mcp {VERSION}"
+    ]
+    assert list(new_agent.home.srv.iterdir()) == []
+    (row,) = json.loads(ok(cli.run("agent", "status", "--json")))
+    assert (row["version"], row["skew"]) == (VERSION, "newer")
+
+
+def test_a_client_that_states_no_version_is_served(new_agent: Agent) -> None:
+    with connected(new_agent) as wire:
+        assert wire.call("ListServices").code is StatusCode.OK

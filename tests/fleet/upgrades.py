@@ -17,7 +17,7 @@ from tests.zipapps import OWN_ARCH, PYTHON, built, forged
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
-OLD, NEW, CRASHING = "v0.1.0", "v0.2.0", "v0.3.0"
+OLD, NEW, CRASHING = "0.0.9", "0.2.0", "0.3.0"  # the first is below the minimum: it has to be upgraded
 AGENT = "/srv/mcp/mcp-agent"
 STATE = "/var/lib/mcp-agent-switch"
 WEB = """\

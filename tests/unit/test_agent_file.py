@@ -39,8 +39,8 @@ def test_the_one_of_the_architecture_is_taken(tmp_path: Path) -> None:
 
 
 def test_our_own_version_comes_first(tmp_path: Path) -> None:
-    make(tmp_path / "mcp-agent-old.pyz", "amd64", "v0.1.0")
-    assert find("amd64", tmp_path).version == "v0.1.0"
+    make(tmp_path / "mcp-agent-old.pyz", "amd64", "0.1.0")
+    assert find("amd64", tmp_path).version == "0.1.0"
     ours = make(tmp_path / "mcp-agent-ours.pyz", "amd64")
     assert find("amd64", tmp_path).path == ours
     (tmp_path / "mcp-agent.pyz").write_bytes(ours.read_bytes())  # the same under another name
@@ -48,9 +48,9 @@ def test_our_own_version_comes_first(tmp_path: Path) -> None:
 
 
 def test_nobody_guesses_between_others(tmp_path: Path) -> None:
-    make(tmp_path / "mcp-agent-1.pyz", "amd64", "v0.1.0")
-    make(tmp_path / "mcp-agent-2.pyz", "amd64", "v0.2.0")
-    with pytest.raises(NotFound, match=r"several agents for amd64: v0.1.0, v0.2.0; leave only one there"):
+    make(tmp_path / "mcp-agent-1.pyz", "amd64", "0.1.0")
+    make(tmp_path / "mcp-agent-2.pyz", "amd64", "0.2.0")
+    with pytest.raises(NotFound, match=r"several agents for amd64: 0.1.0, 0.2.0; leave only one there"):
         find("amd64", tmp_path)
 
 
@@ -82,9 +82,9 @@ def test_without_a_source_tree_it_is_beside_the_program(tmp_path: Path, monkeypa
 
 def test_a_source_tree_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "ROOT", tmp_path)
-    made = make(tmp_path / "mcp-agent-v1-linux-arm64.pyz", "arm64", "v1")
+    made = make(tmp_path / "mcp-agent-1.0.0-linux-arm64.pyz", "arm64", "1.0.0")
     (tmp_path / "build.py").write_text(f"import sys\nprint('{made}: 1.2 MB', file=sys.stderr)\n")
-    assert asyncio.run(agent_file.find("arm64")).version == "v1"
+    assert asyncio.run(agent_file.find("arm64")).version == "1.0.0"
     (tmp_path / "build.py").write_text("import sys\nsys.exit('build.py: no wheels')\n")
     with pytest.raises(NotFound, match=r"cannot be built: build.py: no wheels; or name a folder"):
         asyncio.run(agent_file.find("arm64"))
@@ -92,7 +92,7 @@ def test_a_source_tree_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_file_that_changes_meanwhile_is_not_taken(tmp_path: Path) -> None:
     found = find("amd64", make(tmp_path / "mcp-agent.pyz", "amd64").parent)
-    make(tmp_path / "mcp-agent.pyz", "amd64", "v9")
+    make(tmp_path / "mcp-agent.pyz", "amd64", "9.0.0")
     with pytest.raises(NotFound, match="has changed meanwhile"):
         assert found.content
 

@@ -1,4 +1,4 @@
-"""What of upgrades can be told without a node: waves, verdicts, skew, and the script's own soundness."""
+"""What of upgrades can be told without a node: waves, verdicts, and the script's own soundness."""
 
 import argparse
 import asyncio
@@ -19,7 +19,6 @@ from mcp.nodes.upgrade.node_upgrade import NodeUpgrade, Say, UpgradeResult, Upgr
 from mcp.nodes.upgrade.switch import SCRIPT, AgentFacts, SwitchState
 from mcp.shared.errors import InvalidInput, McpError, NotFound, Unreachable
 from mcp.shared.resources import ROOT
-from mcp.shared.version import skew
 from mcp.terminal.output import LiveLines
 
 NODES = [Node(name, "10.0.0.1:9444") for name in ("ada", "bob", "cyd", "dan", "eve")]
@@ -106,24 +105,6 @@ def test_a_file_that_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyP
 
     assert [str(error) for error in asyncio.run(all_of_them())] == ["no agent for amd64 in dist"] * 3
     assert asked == ["amd64"]
-
-
-@pytest.mark.parametrize(
-    ("other", "own", "expected"),
-    [
-        ("v1.2.3", "v1.2.3", "current"),
-        ("v1.2.2", "v1.2.3", "older"),
-        ("v1.10.0", "v1.9.9", "newer"),
-        ("v1.2.3", "v1.2.3-4-g0123456789ab", "older"),
-        ("v1.2.3-10-gabc", "v1.2.3-9-gdef-dirty", "newer"),
-        ("v1.2.3-4-gabc", "v1.2.3-4-gdef", "different"),
-        ("v1.2.3-dirty", "v1.2.3", "different"),
-        ("", "v1.2.3", "different"),
-        ("v0.0.0-source", "v1.2.3", "different"),
-    ],
-)
-def test_versions_are_put_in_order(other: str, own: str, expected: str) -> None:
-    assert skew(other, own) == expected
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,7 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
     said = agent.node_status()
     after = time.time()
     yield version(agent.node, said.agent_version)
-    if said.HasField("now"):  # agents of old do not say
-        yield clock(skew(before, said.now.ToNanoseconds() / 1e9, after), MEND_CLOCK)
+    yield clock(skew(before, said.now.ToNanoseconds() / 1e9, after), MEND_CLOCK)
     if said.disk_total_bytes:
         yield room("the services' disk", said.disk_free_bytes, said.disk_total_bytes)
     yield _podman(agent, said.runtime_version)
