@@ -17,12 +17,13 @@ from agent.logs.k8s_file.segments import Mark
 from agent.logs.model import FILE_DRIVERS, TIME_WIDTH, Batch, LogSource, Reading
 from agent.logs.sources import source_of
 from agent.logs.tail import TailLine, read_tail
-from agent.podman.client import Container, Podman
+from agent.podman.client import Podman, deploy_number
 from agent.podman.import_spec import parse_inspected
 from agent.store.previous_logs import PreviousLog
 from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import McpError, Unavailable
 from mcp.shared.image import image_version
+from mcp.shared.names import ASIDE_SUFFIX
 
 LIMIT = 64 * 1024  # bytes of records
 LINES = 1000  # that are read where the log is no file
@@ -35,24 +36,26 @@ class _Ended:
     """What `podman inspect` says of a container."""
 
     source: LogSource
+    image: str
+    deploy: int
     exit_code: int
     at: datetime | None
 
 
 async def capture(
-    podman: Podman, registry: AsyncRegistry, service: str, component: str, container: Container, reason: str
+    podman: Podman, registry: AsyncRegistry, service: str, component: str, identifier: str, reason: str
 ) -> None:
-    """Keep the end of a container's log in the registry; `reason` is failed or replaced.
+    """Save the end of a container's log in the registry; `reason` is failed or replaced.
 
     The container is to be stopped before, so that its last lines are there. What fails is logged.
     """
     try:
         async with asyncio.timeout(SECONDS):
-            ended = _parse(await podman.inspect(container.identifier))
+            ended = _parse(await podman.inspect(identifier))
             data, place = await _end_of_log(podman, ended.source)
             kept = PreviousLog(
-                *(service, component, container.identifier, container.name, container.deploy),
-                version=image_version(container.image),
+                *(service, component, identifier, ended.source.container.removesuffix(ASIDE_SUFFIX), ended.deploy),
+                version=image_version(ended.image),
                 driver=ended.source.driver,
                 ended_at=ended.at,
                 exit_code=ended.exit_code,
@@ -63,10 +66,10 @@ async def capture(
             await registry.call(registry.previous_logs.put, kept)
     except TimeoutError:
         logger.warning(
-            "the end of a log is not kept", extra=fields(container=container.name, error="it takes too long")
+            "the end of a log is not kept", extra=fields(container=identifier[:12], error="it takes too long")
         )
     except (McpError, OSError) as error:
-        logger.warning("the end of a log is not kept", extra=fields(container=container.name, error=error))
+        logger.warning("the end of a log is not kept", extra=fields(container=identifier[:12], error=error))
 
 
 def _parse(output: bytes) -> _Ended:
@@ -77,6 +80,8 @@ def _parse(output: bytes) -> _Ended:
         at = datetime.fromisoformat(str(state.get("FinishedAt") or "0001-01-01T00:00:00Z"))
         return _Ended(
             source=source_of(rows[0]),
+            image=str(rows[0].get("ImageName") or ""),
+            deploy=deploy_number((rows[0].get("Config") or {}).get("Labels") or {}),
             exit_code=int(state["ExitCode"]),
             at=at.astimezone(UTC) if at.year > 1 and at.tzinfo else None,  # the year 1: it has not ended
         )

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +23,8 @@ STEADY = 10.0  # seconds; what ran longer is in no crash loop
 AGAIN = 0.05  # seconds between two attempts or looks
 ENDED_JUST_NOW = "no such process"
 PULL_TIMEOUT = 900.0
+
+BUILT_IN_NETWORKS = ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman")  # are always there
 
 # What a parser meets in JSON of another form than podman's (OSError: a time that the C library cannot tell).
 _MISFITS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError)
@@ -46,13 +48,18 @@ class Container:
     @property
     def deploy(self) -> int:
         """The number of the deploy that made it; 0 where none of this agent's did."""
-        number = self.labels.get(LABEL_DEPLOY, "")
-        return int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0
+        return deploy_number(self.labels)
 
     @property
     def running(self) -> bool:
         """Whether its main process runs."""
         return self.state == "running"
+
+
+def deploy_number(labels: Mapping[str, str]) -> int:
+    """Return the number of the deploy that made the container with these labels, or 0."""
+    number = str(labels.get(LABEL_DEPLOY, ""))
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0
 
 
 def parse_containers(output: bytes) -> list[Container]:
@@ -278,9 +285,7 @@ class Podman:
         return (await proc.run(self.argv(["healthcheck", "run", name]), seconds=self.timeout * 2)).returncode == 0
 
     async def ensure_network(self, name: str) -> None:
-        """Have a network; podman's built-in ones are always there."""
-        if name in ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman"):
-            return
+        """Create a network unless it exists."""
         async with self._networks:  # components that are prepared together may all lack the same one
             found = await proc.run(self.argv(["network", "inspect", name]), seconds=self.timeout)
             if found.returncode != 0:
@@ -356,11 +361,11 @@ class Podman:
         """
         found = (await self.find(name)).get(name)
         if found is not None:
-            await self.remove_container(found)
+            await self.remove_by_id(found.identifier)
 
-    async def remove_container(self, container: Container) -> None:
-        """Stop and remove a container that was found before, whatever it is called by now."""
-        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", container.identifier]
+    async def remove_by_id(self, identifier: str) -> None:
+        """Stop and remove the container with this id, whatever it is called by now; one that is gone is fine."""
+        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", identifier]
         await self._check(argv, STOP_GRACE + self.timeout * 2)
 
     def argv(self, arguments: Sequence[str]) -> list[str]:

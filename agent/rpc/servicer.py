@@ -19,8 +19,10 @@ from agent.rpc.interceptor import caller
 from agent.rpc.streams import Followers
 from agent.services import purge
 from agent.services.adopt import Adopter
-from agent.services.deploy import ComponentResult, Deployer, check_deployable
-from agent.services.interrupted import InterruptedOperations, finish_all
+from agent.services.boot import boot
+from agent.services.deploy import Deployer, check_deployable
+from agent.services.executor import ComponentResult, Executor
+from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.recover import Recovery
@@ -35,8 +37,6 @@ from proto.mcp.v1 import mcp_pb2 as pb
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 
 T = TypeVar("T")
-
-HEAL_RETRIES = (1.0, 10.0, 60.0, 300.0)  # seconds
 
 
 class Servicer(pb_grpc.McpAgentServiceServicer):
@@ -56,13 +56,15 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         """`settle`: see Deployer; `stopping` is set when the agent begins to stop, and ends followers."""
         self.operations = Operations(registry)
         self.events = EventLog(registry)
-        self.recovery = Recovery(podman, registry, self.operations, settle, boot_order)
         self._node_name = node_name
         self._podman = podman
         self._registry = registry
-        self._deployer = Deployer(podman, registry, settle)
-        self._lifecycle = Lifecycle(podman, registry)
-        self._syncer = Syncer(podman, registry, self.operations, self._deployer, self._lifecycle)
+        executor = Executor(podman, registry, settle)
+        self.recovery = Recovery(executor, self.operations, settle, boot_order)
+        self._interrupted = InterruptedOperations(executor, self.operations)
+        self._deployer = Deployer(executor)
+        self._lifecycle = Lifecycle(executor)
+        self._syncer = Syncer(executor, self.operations, self._deployer)
         self._adopter = Adopter(podman, registry, self.operations)
         self._purger = purge.Purger(podman, registry, self.operations)
         self.logs = Logs(podman, registry)
@@ -252,15 +254,8 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                     yield response
 
     async def boot(self) -> None:
-        """What the agent does once it serves: finish what the last one left, then bring up what should run."""
-        healer = InterruptedOperations(self._podman, self._registry, self._lifecycle)
-        left = await finish_all(healer, self.operations, await healer.left())
-        await self.recovery.boot()
-        for delay in HEAL_RETRIES:  # podman may have come late, or have been in the way only for a moment
-            if not left:
-                return
-            await asyncio.sleep(delay)
-            left = await finish_all(healer, self.operations, left)
+        """Bring the node up once the agent serves."""
+        await boot(self._interrupted, self.recovery)
 
     async def _change(
         self,

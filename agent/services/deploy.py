@@ -1,75 +1,68 @@
-"""Deploying a service: every component is prepared while the old containers run, then replaced and watched.
+"""Deploy a service: plan what its definition asks for, carry it out, and write it to the history."""
 
-Each deploy is a row of the service's history.
-"""
+from collections.abc import Collection, Sequence
 
-import asyncio
-from collections.abc import Collection
-from dataclasses import dataclass, field
-
-from agent.logs.tail import TailLine
-from agent.podman.client import Podman
-from agent.services.rollout import Rollout, RolloutSettings
-from agent.store.registry import AsyncRegistry
+from agent.services.executor import ComponentResult, Executor
+from agent.services.plan import Change, NodeState, plan
+from agent.services.transaction import Report, report_nothing
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.spec import ServiceSpec
-
-
-@dataclass(frozen=True)
-class ComponentResult:
-    """What became of one component; `error` is empty on success, `unchanged` means that nothing was to do."""
-
-    name: str
-    error: str = ""
-    unchanged: bool = False
-    last_lines: list[TailLine] = field(default_factory=list)
 
 
 class Deployer:
     """Deploys services on this node."""
 
-    def __init__(self, podman: Podman, registry: AsyncRegistry, settle: float) -> None:
-        """`settle` is how many seconds a new container must stay up to be kept."""
-        self._podman = podman
-        self._registry = registry
-        self._settle = settle
+    def __init__(self, executor: Executor) -> None:
+        """Work through `executor`."""
+        self._executor = executor
+        self._registry = executor.registry
 
     async def deploy(
-        self, service: ServiceSpec, only: Collection[str], user: str, *, force: bool = False
+        self,
+        service: ServiceSpec,
+        only: Collection[str],
+        user: str,
+        *,
+        force: bool = False,
+        report: Report = report_nothing,
     ) -> list[ComponentResult]:
         """Deploy a service, or some of its components; one that fails does not stop the others.
 
         Containers are replaced in the order of the definition, and watched together.
         """
         check_deployable(service, only)
-        component = next(iter(only)) if len(only) == 1 else ""
-        number = await self._registry.call(self._registry.deploys.begin, service, component, user)
-        settings = RolloutSettings(service.name, number, self._settle, force)
-        rollouts = [
-            Rollout(self._podman, self._registry, settings, position, component)
-            for position, component in enumerate(service.components)
-            if not only or component.name in only
-        ]
-        await self._roll_out(rollouts)
-        errors = [f"{rollout.component.name}: {rollout.error}" for rollout in rollouts if rollout.error]
-        digests = {rollout.component.name: rollout.digest for rollout in rollouts if rollout.digest}
-        await self._registry.call(
-            self._registry.deploys.end, number, "failed" if errors else "done", "; ".join(errors), digests
-        )
+        state = await self._executor.examine()
+        changes = plan([service], state, partial=True, only=only, force=force)
+        changed = {result.name: result for result in await self.record(service, only, user, changes, report)}
         return [
-            ComponentResult(rollout.component.name, str(rollout.error or ""), rollout.unchanged, rollout.last_lines)
-            for rollout in rollouts
+            changed.get(name) or _unchanged(service.name, name, state)
+            for name in service.component_names()
+            if not only or name in only
         ]
 
-    async def _roll_out(self, rollouts: list[Rollout]) -> None:
-        await asyncio.gather(*(rollout.step(rollout.prepare) for rollout in rollouts))
-        for rollout in rollouts:
-            await rollout.step(rollout.replace)
-        await asyncio.gather(*(rollout.step(rollout.settle) for rollout in rollouts))
-        for rollout in rollouts:
-            await rollout.step(rollout.keep)
-            if rollout.error is not None:
-                await rollout.undo()
+    async def record(
+        self,
+        service: ServiceSpec,
+        only: Collection[str],
+        user: str,
+        changes: Sequence[Change],
+        report: Report = report_nothing,
+    ) -> list[ComponentResult]:
+        """Carry out changes as a deploy, which is a row of the service's history."""
+        component = next(iter(only)) if len(only) == 1 else ""
+        deploys = self._registry.deploys
+        number = await self._registry.call(deploys.begin, service, component, user)
+        results = await self._executor.apply(changes, number, report)
+        errors = [f"{result.name}: {result.error}" for result in results if result.error]
+        digests = {result.name: result.digest for result in results if result.digest}
+        outcome = "failed" if errors else "done"
+        await self._registry.call(deploys.end, number, outcome, "; ".join(errors), digests)
+        return results
+
+
+def _unchanged(service: str, component: str, state: NodeState) -> ComponentResult:
+    row = state.row(service, component)
+    return ComponentResult(component, unchanged=True, digest=row.digest if row is not None else "")
 
 
 def check_deployable(service: ServiceSpec, only: Collection[str]) -> None:
@@ -81,6 +74,6 @@ def check_deployable(service: ServiceSpec, only: Collection[str]) -> None:
             raise no_component(service.name, name, service.component_names())
 
 
-def no_component(service: str, component: str, there: list[str]) -> NotFound:
-    """The error for a component that a service does not have."""
-    return NotFound(f"{service} has no component {component}", f"it has: {', '.join(there)}")
+def no_component(service: str, component: str, names: Sequence[str]) -> NotFound:
+    """Return the error for a component that a service does not have."""
+    return NotFound(f"{service} has no component {component}", f"it has: {', '.join(names)}")

@@ -1,92 +1,82 @@
-"""Stopping, starting and removing what is deployed. Each can be run again, and then finishes what was left."""
+"""Stop, start, restart and undeploy what is deployed. Each can be run again, and then finishes what was left."""
 
-from collections.abc import Awaitable
+from collections.abc import Callable, Sequence
 
-from agent.podman.client import Podman, labelled
-from agent.services.deploy import ComponentResult, no_component
-from agent.services.recover import bring_up
-from agent.services.rollout import resolve_replacement
-from agent.store.registry import AsyncRegistry, ComponentRow
-from mcp.shared.errors import McpError, NotFound
-from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, aside_name
+from agent.podman.client import Container, labelled
+from agent.services import plan
+from agent.services.deploy import no_component
+from agent.services.executor import ComponentResult, Executor
+from agent.services.plan import Change, NodeState
+from agent.store.registry import ComponentRow
+from mcp.shared.errors import NotFound
+from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT
 
 
 class Lifecycle:
     """What can be done with deployed services on this node."""
 
-    def __init__(self, podman: Podman, registry: AsyncRegistry) -> None:
-        """Works on what `registry` knows, through `podman`."""
-        self._podman = podman
-        self._registry = registry
+    def __init__(self, executor: Executor) -> None:
+        """Work on what the registry knows, through `executor`."""
+        self._executor = executor
+        self._registry = executor.registry
 
     async def rows(self, service: str, component: str = "") -> list[ComponentRow]:
-        """The deployed components asked for; raises NotFound with what there is."""
-        rows = await self._registry.call(self._registry.components.select, service)
-        if not rows:
-            there = {row.service for row in await self._registry.call(self._registry.components.select)}
-            hint = f"deployed here: {', '.join(sorted(there))}" if there else "nothing is deployed here"
-            raise NotFound(f"{service} is not deployed on this node", hint)
-        chosen = [row for row in rows if component in ("", row.name)]
-        if not chosen:
-            raise no_component(service, component, [row.name for row in rows])
-        return chosen
+        """Return the deployed components asked for; raises NotFound with what is deployed."""
+        return _chosen(await self._registry.call(self._registry.components.select), service, component)
 
     async def stop(self, service: str, component: str) -> list[ComponentResult]:
         """Stop containers, in reverse order, and keep them."""
-        rows = await self.rows(service, component)
-        return [await _result(row.name, self._stop(row)) for row in reversed(rows)][::-1]
+        return (await self._change(service, component, plan.stop, reverse=True))[::-1]
 
     async def start(self, service: str, component: str) -> list[ComponentResult]:
         """Start containers; one that is gone is made again from the registry."""
-        return [await _result(row.name, self._start(row)) for row in await self.rows(service, component)]
+        return await self._change(service, component, plan.start)
 
     async def restart(self, service: str, component: str) -> list[ComponentResult]:
         """Stop and start containers, one after the other; what was stopped, or is gone, runs afterwards as well."""
-        return [await _result(row.name, self._restart(row)) for row in await self.rows(service, component)]
+        return await self._change(service, component, plan.restart)
 
     async def undeploy(self, service: str) -> list[ComponentResult]:
         """Stop and remove a service's containers and forget them; its data stays.
 
-        Containers that MCP made for the service go too where the registry does not know them.
+        Containers that MCP made for the service go too if the registry does not know them.
         """
-        made = list(labelled(await self._podman.containers(), service))
-        rows = [] if made else await self.rows(service)
-        rows = rows or await self._registry.call(self._registry.components.select, service)
+        state = await self._executor.examine()
+        made = list(labelled(state.containers, service))
+        rows = [row for row in state.rows if row.service == service] if made else _chosen(state.rows, service, "")
         known = {row.container for row in rows}
         strays = [container for container in made if container.name.removesuffix(ASIDE_SUFFIX) not in known]
-        results = [await _result(row.name, self._undeploy(row)) for row in reversed(rows)][::-1]
-        return results + [
-            await _result(stray.labels.get(LABEL_COMPONENT, stray.name), self._podman.remove(stray.name))
-            for stray in strays
-        ]
+        changes = [plan.undeploy(row) for row in reversed(rows)]
+        changes += [plan.remove_stray(service, _stray_name(stray, rows), stray) for stray in strays]
+        results = await self._executor.apply(changes)
+        return results[: len(rows)][::-1] + results[len(rows) :]
 
-    async def _stop(self, row: ComponentRow) -> None:
-        await self._registry.call(self._registry.components.set_desired, row.service, row.name, "stopped")
-        current = await resolve_replacement(self._podman, self._registry, row)
-        if current is not None:  # what does not run may be between two runs of a crash loop
-            await self._podman.stop(row.container)
-
-    async def _start(self, row: ComponentRow) -> None:
-        current = await resolve_replacement(self._podman, self._registry, row)
-        if current is None or not current.running:
-            await bring_up(self._podman, self._registry, row, current)
-        await self._registry.call(self._registry.components.set_desired, row.service, row.name, "running")
-
-    async def _restart(self, row: ComponentRow) -> None:
-        current = await resolve_replacement(self._podman, self._registry, row)
-        if current is not None:  # what does not run may be between two runs of a crash loop
-            await self._podman.stop(row.container)
-        await self._start(row)
-
-    async def _undeploy(self, row: ComponentRow) -> None:
-        await self._podman.remove(aside_name(row.container))
-        await self._podman.remove(row.container)
-        await self._registry.call(self._registry.components.remove, row.service, row.name)
+    async def _change(
+        self,
+        service: str,
+        component: str,
+        change: Callable[[ComponentRow, NodeState], Change],
+        *,
+        reverse: bool = False,
+    ) -> list[ComponentResult]:
+        state = await self._executor.examine()
+        rows = _chosen(state.rows, service, component)
+        return await self._executor.apply([change(row, state) for row in (reversed(rows) if reverse else rows)])
 
 
-async def _result(name: str, work: Awaitable[None]) -> ComponentResult:
-    try:
-        await work
-    except McpError as error:
-        return ComponentResult(name, str(error))
-    return ComponentResult(name)
+def _stray_name(stray: Container, rows: Sequence[ComponentRow]) -> str:
+    """Return the component that a stray's label names, or the container's name if that component has a row."""
+    component = stray.labels.get(LABEL_COMPONENT, stray.name)
+    return stray.name if component in {row.name for row in rows} else component
+
+
+def _chosen(rows: Sequence[ComponentRow], service: str, component: str) -> list[ComponentRow]:
+    mine = [row for row in rows if row.service == service]
+    if not mine:
+        deployed = sorted({row.service for row in rows})
+        hint = f"deployed here: {', '.join(deployed)}" if deployed else "nothing is deployed here"
+        raise NotFound(f"{service} is not deployed on this node", hint)
+    chosen = [row for row in mine if component in ("", row.name)]
+    if not chosen:
+        raise no_component(service, component, [row.name for row in mine])
+    return chosen

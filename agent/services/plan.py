@@ -1,105 +1,352 @@
-"""What would have to happen for the node to run what the definitions say: a pure comparison.
+"""Decide what has to change on this node, and by which steps. Pure: the decision is made here and nowhere else.
 
+`mcp plan` prints what deploy, sync, rollback, recover and the start of the agent carry out (see transaction.py).
 Definitions count for what should run; containers and registry rows that no definition names are never removed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
 
-from agent.podman.client import Container
+from agent.podman.client import BUILT_IN_NETWORKS, Container
+from agent.services.steps import (
+    AwaitStable,
+    CreateNetwork,
+    DiscardContainer,
+    ForgetComponent,
+    ProvideImage,
+    RecordComponent,
+    RemoveContainer,
+    RemoveLeftover,
+    RemoveReplaced,
+    ReservePorts,
+    RestoreName,
+    RunContainer,
+    SetAside,
+    SetDesired,
+    StartContainer,
+    Step,
+    StopContainer,
+)
 from agent.store.registry import ComponentRow
-from mcp.shared.names import LABEL_SERVICE, container_name
+from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
+
+ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container ends for good by itself
+BUSY = ("running", "restarting", "paused", "stopping", "removing")  # states that recovery leaves alone
+
+
+class Action(StrEnum):
+    """What a change is, in a word."""
+
+    CREATE = "create"
+    REPLACE = "replace"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    REMOVE = "remove"
+    REGISTER = "register"  # the container is right, the registry is not
+    CLEAN_UP = "clean up"  # what an interrupted deploy left
+    IGNORE = "ignore"
+    BLOCKED = "blocked"  # cannot be done; the reason says why
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to do; `action` is create, replace, start, stop, register, ignore or blocked."""
+    """One change of a component: its steps in the order of their phases, and why.
+
+    A change that is `undone_on_failure` is undone if a step before its commit fails or the agent is killed; any other
+    one is carried on. `deploy` is the number for new containers, or None for that of the deploy under way.
+    """
 
     service: str
     component: str
-    action: str
+    action: Action
     reasons: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    undone_on_failure: bool = False
+    deploy: int | None = None
 
 
 @dataclass(frozen=True)
-class Reality:
-    """What there is on the node: the registry's rows, podman's containers, and the local images' ids by name."""
+class NodeState:
+    """The registry's rows, podman's containers, and the ids of the local images by name."""
 
     rows: Sequence[ComponentRow]
     containers: Sequence[Container]
     image_ids: Mapping[str, str]
 
     def container(self, name: str) -> Container | None:
-        """The container of that name."""
+        """Return the container of that name, or None."""
         return next((container for container in self.containers if container.name == name), None)
 
     def row(self, service: str, component: str) -> ComponentRow | None:
-        """The registry's row of a component."""
+        """Return the registry's row of a component, or None."""
         return next((row for row in self.rows if (row.service, row.name) == (service, component)), None)
 
+    def owner(self, container: str) -> ComponentRow | None:
+        """Return the component that the registry says a container belongs to, or None."""
+        return next((row for row in self.rows if row.container == container), None)
 
-def plan(services: Sequence[ServiceSpec], reality: Reality, *, partial: bool) -> list[Change]:
-    """The changes that make reality what the definitions say, in their order.
 
-    With `partial`, the definitions are not all of the node's: what none of them names is not looked at.
+def plan(
+    services: Sequence[ServiceSpec],
+    state: NodeState,
+    *,
+    partial: bool,
+    only: Collection[str] = (),
+    force: bool = False,
+) -> list[Change]:
+    """Return the changes that make the node run what the definitions say, in their order.
+
+    With `partial`, the definitions are not all of the node's: what none of them names is not looked at. `only` names
+    the components to look at (all if empty); with `force`, what is up to date is replaced as well.
     """
-    changes = [change for service in services for change in _service(service, reality)]
+    changes = [change for service in services for change in _service(service, state, only, force)]
     if not partial:
         defined = {(service.name, name) for service in services for name in service.component_names()}
-        changes += [
-            Change(row.service, row.name, "ignore", ("is in no definition; kept as it is",))
-            for row in reality.rows
-            if (row.service, row.name) not in defined and row.desired_state != "ignore"
-        ]
+        changes += [_ignore(row) for row in state.rows if (row.service, row.name) not in defined and is_managed(row)]
     return changes
 
 
-def _service(service: ServiceSpec, reality: Reality) -> Iterator[Change]:
-    for component in service.components:
-        row = reality.row(service.name, component.name)
-        container = reality.container(container_name(service.name, component.name))
-        found = _active(component, row, container, reality) if service.active else _inactive(row, container)
-        if found is not None:
-            action, reasons = found
-            yield Change(service.name, component.name, action, tuple(reasons))
+def is_managed(row: ComponentRow) -> bool:
+    """Return False for a component that MCP only looks at."""
+    return row.desired_state != "ignore"
 
 
-Found = tuple[str, list[str]]
+def _service(service: ServiceSpec, state: NodeState, only: Collection[str], force: bool) -> Iterator[Change]:
+    for position, component in enumerate(service.components):
+        if only and component.name not in only:
+            continue
+        if service.active:
+            change = _Comparison(service.name, position, component, state).change(force)
+        else:
+            change = _deactivate(service.name, component.name, state)
+        if change is not None:
+            yield change
 
 
-def _active(
-    component: ComponentSpec, row: ComponentRow | None, container: Container | None, reality: Reality
-) -> Found | None:
-    if row is None:
-        if container is None:
-            return "create", ["is not deployed"]
-        if LABEL_SERVICE in container.labels:
-            return "replace", [f"the container {container.name} is not in the registry"]
-        return "blocked", [f"there is a container {container.name} that MCP did not make; adopt or remove it"]
-    if container is None:
-        return "create", ["its container is gone", *differences(row.spec, component)]
-    reasons = differences(row.spec, component)
-    if container.deploy != row.deploy:
-        reasons.append("its container is not the one that was deployed")
-    local = reality.image_ids.get(component.image)
-    if not reasons and local is not None and local != container.image_id:
-        reasons.append(f"{component.image} names another image now")
-    if reasons:
-        return "replace", reasons
-    if not container.running:
-        return "start", ["was stopped" if row.desired_state == "stopped" else f"is {container.state}"]
-    return None if row.desired_state == "running" else ("register", [f"runs, but was to be {row.desired_state}"])
-
-
-def _inactive(row: ComponentRow | None, container: Container | None) -> Found | None:
+def _deactivate(service: str, component: str, state: NodeState) -> Change | None:
+    row, container = state.row(service, component), state.container(container_name(service, component))
     if row is None or (row.desired_state == "stopped" and (container is None or not container.running)):
         return None
-    return "stop", ["the service is not active"]
+    return stop(row, state, reasons=("the service is not active",))
+
+
+def _ignore(row: ComponentRow) -> Change:
+    reasons = ("is in no definition; kept as it is",)
+    return Change(row.service, row.name, Action.IGNORE, reasons, (SetDesired("ignore"),))
+
+
+class _Comparison:
+    """A component of a definition beside what the node has of it."""
+
+    def __init__(self, service: str, position: int, component: ComponentSpec, state: NodeState) -> None:
+        self._service, self._position, self._component = service, position, component
+        self._name = container_name(service, component.name)
+        self._row = state.row(service, component.name)
+        self._owner = state.owner(self._name)
+        self._image_id = state.image_ids.get(component.image)
+        self._left = resolve_replacement(self._name, self._row.deploy if self._row else 0, state)
+
+    def change(self, force: bool) -> Change | None:
+        """Return what has to be done, or None."""
+        if (blocked := self._blocked()) is not None:
+            return self._change(Action.BLOCKED, [blocked])
+        container, row = self._left.container, self._row
+        if container is None:
+            reasons = ["is not deployed"] if row is None else ["its container is gone", *self._differences(row)]
+            return self._replace(Action.CREATE, reasons)
+        if reasons := self._outdated(container) or (["forced"] if force else []):
+            return self._replace(Action.REPLACE, reasons)
+        assert row is not None, "what is not in the registry is outdated"
+        return self._up(row, container)
+
+    def _blocked(self) -> str | None:
+        owner, container = self._owner, self._left.container
+        if owner is not None and owner is not self._row:
+            return (
+                f"the container {self._name} belongs to {owner.service}/{owner.name}; give one of the two another name"
+            )
+        if self._row is None and container is not None and LABEL_SERVICE not in container.labels:
+            return (
+                f"there is a container {self._name} that MCP did not make;"
+                f" take it over with mcp adopt {self._service}, or remove it"
+            )
+        return None
+
+    def _differences(self, row: ComponentRow) -> list[str]:
+        return differences(row.spec, self._component)
+
+    def _outdated(self, container: Container) -> list[str]:
+        """Return why a container is not the one that the definition asks for."""
+        if self._row is None:
+            return [f"the container {container.name} is not in the registry"]
+        reasons = self._differences(self._row)
+        if container.deploy != self._row.deploy:
+            reasons.append("its container is not the one that was deployed")
+        if not reasons and self._image_id is not None and self._image_id != container.image_id:
+            reasons.append(f"{self._component.image} names another image now")
+        return reasons
+
+    def _up(self, row: ComponentRow, container: Container) -> Change | None:
+        """Return what a container that is the right one lacks."""
+        if not container.running:
+            reason = "was stopped" if row.desired_state == "stopped" else f"is {container.state}"
+            steps = [StartContainer(self._name), SetDesired("running"), AwaitStable(self._name, is_new=False)]
+            return self._change(Action.START, [reason], steps)
+        if row.desired_state != "running":
+            return self._change(Action.REGISTER, [f"runs, but was to be {row.desired_state}"], [SetDesired("running")])
+        return self._change(Action.CLEAN_UP, [self._left.reason]) if self._left.steps else None
+
+    def _replace(self, action: Action, reasons: list[str]) -> Change:
+        component, old = self._component, self._left.container
+        steps = make_ready(component, self._row, is_local=self._image_id is not None)
+        if old is not None:
+            restart = old.running or self._was_interrupted()
+            steps += [*self._left.steps, StopContainer(self._name, restart), SetAside(self._name)]
+        steps += [RunContainer(component), AwaitStable(self._name), RecordComponent(component, self._position)]
+        if old is not None:
+            steps.append(RemoveReplaced(aside_name(self._name), old.identifier))
+        return Change(self._service, component.name, action, tuple(reasons), in_phases(steps), undone_on_failure=True)
+
+    def _was_interrupted(self) -> bool:
+        """Return True for a container that should be up: if it is down, a deploy that broke off has stopped it."""
+        row = self._row
+        return row is not None and row.desired_state == "running" and row.spec.restart in ALWAYS_UP
+
+    def _change(self, action: Action, reasons: Sequence[str], steps: Sequence[Step] = ()) -> Change:
+        steps = () if action is Action.BLOCKED else [*self._left.steps, *steps]
+        return Change(self._service, self._component.name, action, tuple(reasons), in_phases(steps))
+
+
+# --- what an interrupted deploy left ---
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Which of a container and the one set aside stays, and the steps that make it so (none if there is one only)."""
+
+    container: Container | None  # that has the name, or will have it
+    steps: tuple[Step, ...] = ()
+    reason: str = ""
+
+
+def resolve_replacement(name: str, deploy: int, state: NodeState) -> Resolution:
+    """Decide which container stays where an interrupted deploy left an old one set aside.
+
+    The new one stays if it is the one that the registry knows (made by `deploy`), running or not. Else the old one
+    gets its name back.
+    """
+    current, aside = state.container(name), state.container(aside_name(name))
+    if aside is None:
+        return Resolution(current)
+    reason = f"an interrupted deploy left {aside.name}"
+    if current is not None and current.deploy == deploy:
+        return Resolution(current, (RemoveLeftover(aside.name, aside.identifier),), reason)
+    discarded = (DiscardContainer(name),) if current is not None else ()
+    return Resolution(aside, (*discarded, RestoreName(name)), reason)
+
+
+# --- what single commands ask for ---
+
+
+def stop(row: ComponentRow, state: NodeState, *, reasons: tuple[str, ...] = ()) -> Change:
+    """Return how to stop a component; its container stays."""
+    left = _left(row, state)
+    steps = [SetDesired("stopped"), *left.steps]
+    if left.container is not None:
+        steps.append(StopContainer(row.container))
+    return Change(row.service, row.name, Action.STOP, reasons, in_phases(steps))
+
+
+def start(row: ComponentRow, state: NodeState) -> Change:
+    """Return how to start a component; a container that is gone is made again from the registry."""
+    left = _left(row, state)
+    steps = [*left.steps, *([] if left.container and left.container.running else bring_up(row, left.container, state))]
+    return Change(
+        row.service, row.name, Action.START, (), in_phases([*steps, SetDesired("running")]), deploy=row.deploy
+    )
+
+
+def restart(row: ComponentRow, state: NodeState) -> Change:
+    """Return how to stop and start a component; what was stopped, or is gone, runs afterwards as well."""
+    left = _left(row, state)
+    stopped = [StopContainer(row.container)] if left.container is not None else []
+    steps = [*left.steps, *stopped, *bring_up(row, left.container, state), SetDesired("running")]
+    return Change(row.service, row.name, Action.RESTART, (), in_phases(steps), deploy=row.deploy)
+
+
+def undeploy(row: ComponentRow) -> Change:
+    """Return how to remove a component's containers and its row; its data stays."""
+    steps = (RemoveContainer(aside_name(row.container)), RemoveContainer(row.container), ForgetComponent())
+    return Change(row.service, row.name, Action.REMOVE, (), steps)
+
+
+def remove_stray(service: str, component: str, container: Container) -> Change:
+    """Return how to remove a container that MCP made and the registry does not know."""
+    return Change(service, component, Action.REMOVE, (), (RemoveContainer(container.name),))
+
+
+def recover(row: ComponentRow, state: NodeState, booted: datetime) -> Change | None:
+    """Return how to bring a component up that should run and does not, or None; desired states are never changed.
+
+    A container whose restart policy lets it end for good (a job) is started again after a reboot, but not if it has
+    ended since then: it has done its work.
+    """
+    left = _left(row, state)
+    if needs_start(row, left.container, booted):
+        steps = in_phases([*left.steps, *bring_up(row, left.container, state)])
+        action = Action.START if left.container is not None else Action.CREATE
+        return Change(row.service, row.name, action, (), steps, deploy=row.deploy)
+    return Change(row.service, row.name, Action.CLEAN_UP, (left.reason,), in_phases(left.steps)) if left.steps else None
+
+
+def needs_start(row: ComponentRow, container: Container | None, booted: datetime) -> bool:
+    """Return True for a component that should run, does not, and has not ended for good."""
+    if row.desired_state != "running":
+        return False
+    if container is None:
+        return True
+    if container.state in BUSY:
+        return False
+    may_have_ended = row.spec.restart not in ALWAYS_UP and container.state == "exited"
+    return not may_have_ended or container.started is None or container.started <= booted
+
+
+def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -> list[Step]:
+    """Return how to start a component's container, or make it again from the registry if it is gone."""
+    if container is not None:
+        return [StartContainer(row.container)]
+    return [*make_ready(row.spec, row, is_local=row.spec.image in state.image_ids), RunContainer(row.spec)]
+
+
+def make_ready(spec: ComponentSpec, row: ComponentRow | None, *, is_local: bool) -> list[Step]:
+    """Return all that a new container needs and that can fail while the old one still runs."""
+    steps: list[Step] = [ProvideImage(spec.image, is_local)]
+    if spec.network not in BUILT_IN_NETWORKS:
+        steps.append(CreateNetwork(spec.network))
+    if spec.routes:
+        held = tuple(route.name for route in row.spec.routes) if row is not None else ()
+        steps.append(ReservePorts(tuple(route.name for route in spec.routes), held))
+    return steps
+
+
+def in_phases(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return steps in the order of their phases; within one, in their own order."""
+    return tuple(sorted(steps, key=lambda step: step.phase))
+
+
+def _left(row: ComponentRow, state: NodeState) -> Resolution:
+    return resolve_replacement(row.container, row.deploy, state)
+
+
+# --- what differs ---
 
 
 def differences(old: ComponentSpec, new: ComponentSpec) -> list[str]:
-    """What differs between two versions of a component; values of variables are never shown."""
+    """Return what differs between two versions of a component; values of variables are never shown."""
     return [
         _environment(old.env, new.env) if field.name == "env" else _difference(field.name, old, new)
         for field in fields(ComponentSpec)

@@ -1,4 +1,4 @@
-"""Bringing up what should run: after a reboot, and after podman lost its containers. From the registry alone.
+"""Bring up what should run: after a reboot, and after podman lost its containers. From the registry alone.
 
 Containers are made and started here, and nothing else: no desired state is ever changed, so an empty `podman ps` never
 comes to mean that services were undeployed. What runs is not touched.
@@ -12,40 +12,28 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from agent.log import fields, logger
-from agent.podman.client import Container, Podman
+from agent.podman.client import Container
+from agent.services.executor import Executor
 from agent.services.operations import Operations
-from agent.services.rollout import ALWAYS_UP, new_container, resolve_replacement
-from agent.store.registry import AsyncRegistry, ComponentRow
+from agent.services.plan import BUSY, Change, NodeState, recover
+from agent.store.registry import ComponentRow
 from mcp.shared.errors import McpError
-from mcp.shared.names import aside_name
 
 AT_ONCE = 4  # services that are brought up at the same time
 BOOT_USER = "mcp-agent"
 BOOT_RETRIES = (2.0, 10.0, 30.0)  # seconds, the last one again and again; podman can fail for a while after a reboot
-BUSY = ("running", "restarting", "paused", "stopping", "removing")  # states that are left alone
 
-CREATE, START, NONE = "create", "start", "none"
+NONE = "none"
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What was (or would be) done for one component: create, start or none; `error` is empty on success."""
+    """What was (or would be) done for one component: create, start, clean up or none; `error` is empty on success."""
 
     service: str
     component: str
     action: str
     error: str = ""
-
-
-async def bring_up(podman: Podman, registry: AsyncRegistry, row: ComponentRow, current: Container | None) -> None:
-    """Start a component's container, or make it again from the registry where it is gone (`current` is None)."""
-    if current is not None:
-        await podman.start(row.container)
-        return
-    host_ports = await registry.call(registry.components.ports, row.service, row.name)
-    await podman.ensure_image(row.spec.image)
-    await podman.ensure_network(row.spec.network)
-    await podman.run(new_container(row.service, row.spec, host_ports, row.deploy))
 
 
 def stages(rows: Sequence[ComponentRow], boot_order: Sequence[Sequence[str]]) -> list[list[list[ComponentRow]]]:
@@ -59,70 +47,34 @@ def stages(rows: Sequence[ComponentRow], boot_order: Sequence[Sequence[str]]) ->
     return [stage for stage in found if stage]
 
 
-def present(row: ComponentRow, containers: dict[str, Container]) -> Container | None:
-    """The container that a component has, once what an interrupted deploy left is tidied away."""
-    current = containers.get(row.container)
-    if current is not None and current.deploy == row.deploy:
-        return current
-    return containers.get(aside_name(row.container)) or current
-
-
-def action(row: ComponentRow, container: Container | None, booted: datetime) -> str:
-    """What brings a component up: create, start or none.
-
-    A container whose restart policy lets it end for good (a job) is started again after a reboot, but not when it
-    has ended since: then it has done its work.
-    """
-    if row.desired_state != "running":
-        return NONE
-    if container is None:
-        return CREATE
-    if container.state in BUSY:
-        return NONE
-    may_end = row.spec.restart not in ALWAYS_UP
-    if may_end and container.state == "exited" and container.started is not None and container.started > booted:
-        return NONE
-    return START
-
-
 class Recovery:
     """Brings up what should run on this node."""
 
     def __init__(
-        self,
-        podman: Podman,
-        registry: AsyncRegistry,
-        operations: Operations,
-        settle: float,
-        boot_order: Sequence[Sequence[str]],
+        self, executor: Executor, operations: Operations, settle: float, boot_order: Sequence[Sequence[str]]
     ) -> None:
         """`settle`: seconds that a stage's new containers must stay up before the next stage begins."""
-        self._podman = podman
-        self._registry = registry
+        self._executor = executor
         self._operations = operations
         self._settle = settle
         self._boot_order = boot_order
 
     async def plan(self) -> list[Recovered]:
-        """What `run` would do for each component that should run, in its order; changes nothing."""
-        rows, containers = await self._look()
+        """Return what `run` would do for each component that should run, in its order; changes nothing."""
+        state = await self._executor.examine()
         booted = boot_time()
-        ordered = [row for stage in stages(rows, self._boot_order) for service in stage for row in service]
-        return [
-            Recovered(row.service, row.name, action(row, present(row, containers), booted))
-            for row in ordered
-            if row.desired_state == "running"
-        ]
+        ordered = [row for stage in stages(state.rows, self._boot_order) for service in stage for row in service]
+        return [_planned(row, recover(row, state, booted)) for row in ordered if row.desired_state == "running"]
 
     async def run(self, user: str, *, boot: bool = False) -> list[Recovered]:
         """Bring up every component that should run, stage by stage; one that fails stops nothing else.
 
         With `boot`, operators' commands wait for a service that is being brought up instead of being refused.
         """
-        rows, containers = await self._look()
+        state = await self._executor.examine()
         results: list[Recovered] = []
-        for stage in stages(rows, self._boot_order):
-            results += await self._stage(stage, containers, user, boot)
+        for stage in stages(state.rows, self._boot_order):
+            results += await self._stage(stage, state, user, boot)
         return results
 
     async def boot(self) -> None:
@@ -135,25 +87,17 @@ class Recovery:
                 logger.warning("services cannot be brought up", extra=fields(error=error, retry_seconds=delay))
                 await asyncio.sleep(delay)
 
-    async def _look(self) -> tuple[list[ComponentRow], dict[str, Container]]:
-        rows = await self._registry.call(self._registry.components.select)
-        if not rows:
-            return [], {}
-        return rows, {container.name: container for container in await self._podman.containers()}
-
-    async def _stage(
-        self, stage: list[list[ComponentRow]], containers: dict[str, Container], user: str, boot: bool
-    ) -> list[Recovered]:
+    async def _stage(self, stage: list[list[ComponentRow]], state: NodeState, user: str, boot: bool) -> list[Recovered]:
         limit = asyncio.Semaphore(AT_ONCE)
         booted = boot_time()
 
-        async def one(rows: list[ComponentRow]) -> list[Recovered]:
-            if not _needs_work(rows, containers, booted):
-                return [Recovered(row.service, row.name, NONE) for row in rows if row.desired_state == "running"]
+        async def bring_up(rows: list[ComponentRow]) -> list[Recovered]:
+            if all(recover(row, state, booted) is None for row in rows):
+                return [_planned(row, None) for row in rows if row.desired_state == "running"]
             async with limit:
                 return await self._locked(rows, user, boot)
 
-        done = await asyncio.gather(*(one(rows) for rows in stage))
+        done = await asyncio.gather(*(bring_up(rows) for rows in stage))
         return await self._settled([result for results in done for result in results])
 
     async def _locked(self, rows: list[ComponentRow], user: str, boot: bool) -> list[Recovered]:
@@ -167,34 +111,25 @@ class Recovery:
             ]
 
     async def _service(self, service: str) -> list[Recovered]:
-        """Bring up one service, alone at it; looks again, as others may have worked on it in the meantime."""
-        rows = await self._registry.call(self._registry.components.select, service)
-        results = [await self._component(row) for row in rows]
+        """Bring up one service, alone at it; examines the node again, as others may have changed it in the meantime."""
+        state, booted = await self._executor.examine(), boot_time()
+        rows = [row for row in state.rows if row.service == service]
+        changes = {row.name: change for row in rows if (change := recover(row, state, booted)) is not None}
+        errors = {result.name: result.error for result in await self._executor.apply(list(changes.values()))}
+        results = [replace(_planned(row, changes.get(row.name)), error=errors.get(row.name, "")) for row in rows]
+        for result in results:
+            _log(result)
         return [result for result, row in zip(results, rows, strict=True) if row.desired_state == "running"]
-
-    async def _component(self, row: ComponentRow) -> Recovered:
-        what = NONE
-        try:
-            current = await resolve_replacement(self._podman, self._registry, row)
-            what = action(row, current, boot_time())
-            if what == NONE:
-                return Recovered(row.service, row.name, what)
-            await bring_up(self._podman, self._registry, row, current)
-        except McpError as error:
-            logger.warning("not brought up", extra=fields(service=row.service, component=row.name, error=error))
-            return Recovered(row.service, row.name, what, str(error))
-        logger.info("brought up", extra=fields(service=row.service, component=row.name, action=what))
-        return Recovered(row.service, row.name, what)
 
     async def _settled(self, results: list[Recovered]) -> list[Recovered]:
         """The results once what was started has had time to fail: a stage is up before the next one begins."""
         if not any(result.action != NONE and not result.error for result in results):
             return results
         await asyncio.sleep(self._settle)
-        rows, containers = await self._look()
-        names = {(row.service, row.name): row.container for row in rows}
+        state = await self._executor.examine()
+        names = {(row.service, row.name): row.container for row in state.rows}
         return [
-            self._judged(result, containers.get(names.get((result.service, result.component), "")))
+            self._judged(result, state.container(names.get((result.service, result.component), "")))
             for result in results
         ]
 
@@ -208,11 +143,16 @@ class Recovery:
         return replace(result, error=error)
 
 
-def _needs_work(rows: Sequence[ComponentRow], containers: dict[str, Container], booted: datetime) -> bool:
-    """Whether anything is to be done for a service: a container to bring up, or a deploy's leavings to tidy."""
-    return any(
-        aside_name(row.container) in containers or action(row, present(row, containers), booted) != NONE for row in rows
-    )
+def _planned(row: ComponentRow, change: Change | None) -> Recovered:
+    return Recovered(row.service, row.name, NONE if change is None else str(change.action))
+
+
+def _log(result: Recovered) -> None:
+    about = fields(service=result.service, component=result.component, action=result.action, error=result.error)
+    if result.error:
+        logger.warning("not brought up", extra=about)
+    elif result.action != NONE:
+        logger.info("brought up", extra=about)
 
 
 def boot_time() -> datetime:

@@ -1,26 +1,26 @@
-"""Making the node run what the definitions say: the plan, carried out."""
+"""Make the node run what the definitions say: the plan, carried out service by service."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial as partial_
 
-from agent.podman.client import Podman
 from agent.services.deploy import Deployer
-from agent.services.lifecycle import Lifecycle
+from agent.services.executor import ComponentResult, Executor
 from agent.services.operations import Operations
-from agent.services.plan import Change, Reality, plan
-from agent.store.registry import AsyncRegistry
+from agent.services.plan import Action, Change, plan
 from mcp.shared.errors import McpError
 from mcp.shared.spec import ServiceSpec
 
 DONE = {
-    "create": "created",
-    "replace": "replaced",
-    "start": "started",
-    "stop": "stopped",
-    "register": "is to run again",
-    "ignore": "ignored",
+    Action.CREATE: "created",
+    Action.REPLACE: "replaced",
+    Action.START: "started",
+    Action.STOP: "stopped",
+    Action.REGISTER: "is to run again",
+    Action.CLEAN_UP: "cleaned up",
+    Action.IGNORE: "ignored",
 }
+MAKES_CONTAINERS = (Action.CREATE, Action.REPLACE)
 
 
 @dataclass(frozen=True)
@@ -36,43 +36,30 @@ class Synced:
 class Syncer:
     """Plans and carries out."""
 
-    def __init__(
-        self,
-        podman: Podman,
-        registry: AsyncRegistry,
-        operations: Operations,
-        deployer: Deployer,
-        lifecycle: Lifecycle,
-    ) -> None:
-        """Works through the parts that single commands use."""
+    def __init__(self, executor: Executor, operations: Operations, deployer: Deployer) -> None:
+        """Work on a service only while no other operation does."""
+        self._executor = executor
         self._operations = operations
-        self._podman = podman
-        self._registry = registry
         self._deployer = deployer
-        self._lifecycle = lifecycle
 
     async def plan(self, services: Sequence[ServiceSpec], *, partial: bool) -> list[Change]:
-        """What would have to be done; asks podman twice, however many services there are."""
-        rows = await self._registry.call(self._registry.components.select)
-        containers, image_ids = await self._podman.containers(), await self._podman.image_ids()
-        return plan(services, Reality(rows, containers, image_ids), partial=partial)
+        """Return what would have to be done; asks podman twice, however many services there are."""
+        return plan(services, await self._executor.examine(), partial=partial)
 
     async def sync(self, services: Sequence[ServiceSpec], user: str, *, partial: bool) -> list[Synced]:
         """Do what the plan says, service by service; one that fails does not stop the others."""
-        changes = await self.plan(services, partial=partial)
-        ignored: dict[str, list[Change]] = {}
-        for change in changes:
-            if change.action == "ignore":
-                ignored.setdefault(change.service, []).append(change)
-        busy = {change.service for change in changes}
+        by_service: dict[str, list[Change]] = {}
+        for change in await self.plan(services, partial=partial):
+            by_service.setdefault(change.service, []).append(change)
         results = []
         for service in services:
-            if service.name not in busy:
+            if service.name not in by_service:
                 results.append(Synced(service.name, False, "up to date"))
             else:
                 results.append(await self._alone(service.name, user, partial_(self._service, service, user)))
-        for name, found in ignored.items():
-            results.append(await self._alone(name, user, partial_(self._ignore, name, found)))
+        for name, changes in by_service.items():
+            if ignored := [change for change in changes if change.action is Action.IGNORE]:
+                results.append(await self._alone(name, user, partial_(self._ignore, name, ignored)))
         return results
 
     async def _alone(self, service: str, user: str, work: Callable[[], Awaitable[Synced]]) -> Synced:
@@ -85,41 +72,18 @@ class Syncer:
         changes = await self.plan([service], partial=True)  # again, now that nobody else works on the service
         if not changes:
             return Synced(service.name, False, "up to date")
-        return await self._carry_out(service, changes, user)
+        made = {change.component for change in changes if change.action in MAKES_CONTAINERS}
+        if made:
+            return _synced(service.name, changes, await self._deployer.record(service, made, user, changes))
+        return _synced(service.name, changes, await self._executor.apply(changes))
 
     async def _ignore(self, service: str, changes: Sequence[Change]) -> Synced:
         """Mark components that are in no definition; their containers are left as they are."""
-        for change in changes:
-            await self._registry.call(self._registry.components.set_desired, service, change.component, "ignore")
-        return Synced(service, True, _summary(changes))
-
-    async def _carry_out(self, service: ServiceSpec, changes: Sequence[Change], user: str) -> Synced:
-        replace = {change.component for change in changes if change.action in ("create", "replace")}
-        errors: dict[str, str] = {}
-        if replace:
-            results = await self._deployer.deploy(service, replace, user)
-            errors = {result.name: result.error for result in results if result.error}
-        errors |= {change.component: change.reasons[0] for change in changes if change.action == "blocked"}
-        for change in changes:
-            if (
-                change.component not in replace
-                and change.component not in errors
-                and (error := await self._simple(change))
-            ):
-                errors[change.component] = error
-        done = [change for change in changes if change.component not in errors]
-        return Synced(
-            service.name, bool(done), _summary(done), "; ".join(f"{name}: {error}" for name, error in errors.items())
-        )
-
-    async def _simple(self, change: Change) -> str:
-        work = self._lifecycle.stop if change.action == "stop" else self._lifecycle.start
-        try:
-            (result,) = await work(change.service, change.component)
-        except McpError as error:
-            return str(error)
-        return result.error
+        return _synced(service, changes, await self._executor.apply(changes))
 
 
-def _summary(changes: Sequence[Change]) -> str:
-    return "; ".join(f"{change.component}: {DONE[change.action]} ({', '.join(change.reasons)})" for change in changes)
+def _synced(service: str, changes: Sequence[Change], results: Sequence[ComponentResult]) -> Synced:
+    errors = [f"{result.name}: {result.error}" for result in results if result.error]
+    done = [change for change, result in zip(changes, results, strict=True) if not result.error]
+    summary = "; ".join(f"{each.component}: {DONE[each.action]} ({', '.join(each.reasons)})" for each in done)
+    return Synced(service, bool(done), summary, "; ".join(errors))

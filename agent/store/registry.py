@@ -15,11 +15,20 @@ from agent.store.components import ComponentRow, ComponentTable
 from agent.store.database import Database, RegistryError
 from agent.store.deploys import DeployRow, DeployTable
 from agent.store.events import EventTable
-from agent.store.operations import OperationRow, OperationTable
+from agent.store.operations import OperationRow, OperationTable, TransactionRow
 from agent.store.previous_logs import PreviousLogTable
 from agent.store.tokens import TokenRow, TokenTable
 
-__all__ = ["AsyncRegistry", "ComponentRow", "DeployRow", "OperationRow", "Registry", "RegistryError", "TokenRow"]
+__all__ = [
+    "AsyncRegistry",
+    "ComponentRow",
+    "DeployRow",
+    "OperationRow",
+    "Registry",
+    "RegistryError",
+    "TokenRow",
+    "TransactionRow",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")

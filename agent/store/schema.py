@@ -96,4 +96,16 @@ ADDITIONS: tuple[str, ...] = (
         PRIMARY KEY (service, component)
     ) STRICT
     """,
+    """
+    -- The steps of the changes that are under way: see agent/services/transaction.py.
+    CREATE TABLE IF NOT EXISTS transactions (
+        service           TEXT NOT NULL,
+        component         TEXT NOT NULL,
+        deploy            INTEGER NOT NULL,          -- the number for new containers
+        undone_on_failure INTEGER NOT NULL,
+        steps             TEXT NOT NULL,             -- JSON list
+        position          INTEGER NOT NULL,          -- of the step that is under way
+        PRIMARY KEY (service, component)
+    ) STRICT
+    """,
 )

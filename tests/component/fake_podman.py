@@ -338,6 +338,7 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "Cmd": container["cmd"] or [f"/bin/{container['program']}"],
             "Env": [*IMAGE_ENV, "TERM=xterm", "container=podman", *container["env"], "HOSTNAME=0"],
             "User": container["user"],
+            "Labels": container["labels"],
             **({"Healthcheck": container["health"]} if container["health"] else {}),
         },
         "HostConfig": {

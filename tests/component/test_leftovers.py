@@ -17,7 +17,8 @@ def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_
     done = rig.agent.cli.run("deploy", "web")
     assert done.code == 0, done.stderr
     assert rig.fake.running() == {"web-api": WEB2}
-    assert settled(rig, new)
+    left = rig.agent.cli.run("plan")
+    assert (left.code, left.stdout) == (2, "clean up web/api on rift (an interrupted deploy left web-api.old)\n")
     assert "device or resource busy" in rig.agent.log()
 
     ok(rig.agent.cli.run("stop", "web"))  # it cannot be removed yet
@@ -26,6 +27,7 @@ def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_
     ok(rig.agent.cli.run("start", "web"))
     assert rig.fake.running() == {"web-api": WEB2}
     assert list(rig.fake.containers()) == ["web-api"]
+    assert settled(rig, new)
 
 
 def test_an_undeploy_that_cannot_be_finished_at_the_start_is_finished_later(rig: Rig) -> None:

@@ -69,7 +69,7 @@ def test_a_restarted_agent_touches_nothing_that_runs(rig: Rig) -> None:
     rig.restart()
     assert rig.agent.cli.run("ps").code == 0
     rig.agent.stop()
-    assert {argv[0] for argv in rig.fake.commands()} <= {"ps", "version", "inspect", "container"}
+    assert {argv[0] for argv in rig.fake.commands()} <= {"ps", "images", "version", "inspect", "container"}
     assert [(each["id"], each["started"]) for each in rig.fake.state["containers"]] == [
         (each["id"], each["started"]) for each in before
     ]

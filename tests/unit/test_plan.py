@@ -3,20 +3,21 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.podman.client import Container
-from agent.services.plan import Change, Reality, differences, plan
+from agent.services.plan import Action, NodeState, differences, plan, resolve_replacement
 from agent.store.registry import ComponentRow
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
-from mcp.shared.spec import ComponentSpec, ServiceSpec
+from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
 from tests.unit import specs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def deployed(services: list[ServiceSpec]) -> Reality:
+def deployed(services: list[ServiceSpec]) -> NodeState:
     """What there is right after these were deployed."""
     rows, containers = [], []
     for number, service in enumerate(services, 1):
@@ -26,7 +27,7 @@ def deployed(services: list[ServiceSpec]) -> Reality:
             labels = {LABEL_SERVICE: service.name, LABEL_DEPLOY: str(number)}
             containers.append(Container("id", name, component.image, "running", 0, NOW, labels, component.image))
     ids = {component.image: component.image for service in services for component in service.components}
-    return Reality(rows, containers, ids)
+    return NodeState(rows, containers, ids)
 
 
 distinct = st.lists(specs.services, max_size=3, unique_by=lambda service: service.name).map(
@@ -41,7 +42,7 @@ def test_what_was_just_deployed_needs_nothing(services: list[ServiceSpec]) -> No
 
 @given(distinct)
 def test_an_empty_node_needs_every_component_once(services: list[ServiceSpec]) -> None:
-    changes = plan(services, Reality([], [], {}), partial=False)
+    changes = plan(services, NodeState([], [], {}), partial=False)
     wanted = [(service.name, name) for service in services for name in service.component_names()]
     assert [(change.service, change.component) for change in changes] == wanted
     assert {change.action for change in changes} <= {"create"}
@@ -52,15 +53,7 @@ def test_nothing_is_ever_removed_and_every_change_has_a_reason(
     before: list[ServiceSpec], after: list[ServiceSpec]
 ) -> None:
     changes = plan(after, deployed(before), partial=False)
-    assert {change.action for change in changes} <= {
-        "create",
-        "replace",
-        "start",
-        "stop",
-        "register",
-        "ignore",
-        "blocked",
-    }
+    assert Action.REMOVE not in {change.action for change in changes}
     assert all(change.reasons for change in changes)
     known = {(service.name, name) for service in after for name in service.component_names()}
     ignored = {(change.service, change.component) for change in changes if change.action == "ignore"}
@@ -84,12 +77,106 @@ def test_order_of_variables_is_a_difference_that_is_said() -> None:
 
 def test_an_inactive_service_that_was_never_deployed_needs_nothing() -> None:
     service = ServiceSpec("web", False, (ComponentSpec("api", "x:1"),))
-    assert plan([service], Reality([], [], {}), partial=False) == []
+    assert plan([service], NodeState([], [], {}), partial=False) == []
     running = deployed([replace(service, active=True)])
-    assert plan([service], running, partial=False) == [Change("web", "api", "stop", ("the service is not active",))]
+    (change,) = plan([service], running, partial=False)
+    assert (change.action, change.reasons) == ("stop", ("the service is not active",))
+    assert [step.title for step in change.steps] == ["record that it should be stopped", "stop web-api"]
 
 
 def test_another_way_to_log_is_said() -> None:
     old = ComponentSpec("a", "x:1")
     assert differences(old, replace(old, log_max_size="10m")) == ["log_max_size: default -> 10m"]
     assert differences(old, replace(old, log_driver="journald")) == ["log_driver: k8s-file -> journald"]
+
+
+# --- steps ---
+
+API = ComponentSpec("api", "localhost/web:2", network="mcpnet", routes=(RouteSpec("rest", 8443),))
+WEB = ServiceSpec("web", components=(API,))
+
+
+def titles(state: NodeState) -> list[str]:
+    """The steps of the one change that WEB needs."""
+    (change,) = plan([WEB], state, partial=True)
+    return [step.title for step in change.steps]
+
+
+def test_the_steps_of_a_first_deploy() -> None:
+    assert titles(NodeState([], [], {})) == [
+        "pull the image localhost/web:2",
+        "create the network mcpnet if missing",
+        "reserve host ports for rest",
+        "run localhost/web:2",
+        "wait until web-api is healthy or stays up",
+        "record it in the registry",
+    ]
+
+
+def test_the_steps_of_a_replacement() -> None:
+    state = deployed([replace(WEB, components=(replace(API, env=("A=1",)),))])
+    assert titles(state) == [
+        "check the image localhost/web:2",
+        "create the network mcpnet if missing",
+        "reserve host ports for rest",
+        "stop web-api",
+        "rename web-api to web-api.old",
+        "run localhost/web:2",
+        "wait until web-api is healthy or stays up",
+        "record it in the registry",
+        "remove web-api.old",
+    ]
+
+
+def test_force_replaces_what_is_up_to_date() -> None:
+    (change,) = plan([WEB], deployed([WEB]), partial=True, force=True)
+    assert (change.action, change.reasons, change.undone_on_failure) == ("replace", ("forced",), True)
+
+
+def test_only_some_components_are_planned() -> None:
+    service = replace(WEB, components=(API, replace(API, name="work")))
+    changes = plan([service], NodeState([], [], {}), partial=True, only={"work"})
+    assert [change.component for change in changes] == ["work"]
+
+
+def test_a_container_of_another_component_is_in_the_way() -> None:
+    other = ServiceSpec("web-api", components=(replace(API, name="web-api"),))
+    (change,) = plan([WEB], deployed([other]), partial=True)
+    assert (change.action, change.steps) == ("blocked", ())
+    assert change.reasons == ("the container web-api belongs to web-api/web-api; give one of the two another name",)
+
+
+def test_what_an_interrupted_deploy_left_is_to_be_cleaned_up() -> None:
+    state = deployed([WEB])
+    left = replace(state.containers[0], name="web-api.old", identifier="old", state="exited", labels={})
+    (change,) = plan([WEB], replace(state, containers=[*state.containers, left]), partial=True)
+    assert (change.action, change.reasons) == ("clean up", ("an interrupted deploy left web-api.old",))
+    assert [step.title for step in change.steps] == ["remove web-api.old, which an earlier deploy left"]
+
+
+@pytest.mark.parametrize(
+    ("containers", "stays", "steps"),
+    [
+        ([], None, []),
+        (["web running 1"], "web", []),
+        (["web exited 2"], "web", []),
+        (["web running 2", "web.old exited 1"], "web", ["remove web.old, which an earlier deploy left"]),
+        # a new one that is kept and was stopped since then is kept all the same
+        (["web exited 2", "web.old exited 1"], "web", ["remove web.old, which an earlier deploy left"]),
+        (
+            ["web running 3", "web.old exited 2"],
+            "web.old",
+            ["remove web, which an interrupted deploy left", "rename web.old to web"],
+        ),
+        (["web.old exited 2"], "web.old", ["rename web.old to web"]),
+        (["other running 2"], None, []),
+    ],
+)
+def test_which_container_stays(containers: list[str], stays: str | None, steps: list[str]) -> None:
+    made = [
+        Container(name, name, "a:1", state, 0, None, {LABEL_DEPLOY: number})
+        for name, state, number in (text.split() for text in containers)
+    ]
+    found = resolve_replacement("web", 2, NodeState([], made, {}))
+    assert (found.container.name if found.container else None) == stays
+    assert [step.title for step in found.steps] == steps

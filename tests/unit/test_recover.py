@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.podman.client import Container
-from agent.services.recover import action, present, stages
+from agent.services.plan import NodeState, recover
+from agent.services.recover import stages
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
 
@@ -54,21 +55,27 @@ def test_services_that_no_stage_names_come_last() -> None:
     ],
 )
 def test_what_brings_a_container_up(restart: str, state: str, started: datetime | None, expected: str) -> None:
-    assert action(row(restart=restart), container(state, started), BOOTED) == expected
+    assert action(row(restart=restart), container(state, started)) == expected
     for desired in ("stopped", "ignore"):
-        assert action(row(restart=restart, desired=desired), container(state, started), BOOTED) == "none"
+        assert action(row(restart=restart, desired=desired), container(state, started)) == "none"
+
+
+def action(row: ComponentRow, *containers: Container) -> str:
+    """What recovery would do for a component."""
+    change = recover(row, NodeState([row], containers, {}), BOOTED)
+    return "none" if change is None else str(change.action)
 
 
 def test_a_container_that_is_gone_is_made_again_unless_it_should_not_run() -> None:
-    assert action(row(), None, BOOTED) == "create"
-    assert action(row(desired="stopped"), None, BOOTED) == "none"
+    assert action(row()) == "create"
+    assert action(row(desired="stopped")) == "none"
 
 
-def test_the_container_of_the_registry_counts_and_else_the_one_that_was_put_aside() -> None:
+def test_what_an_interrupted_deploy_left_is_cleaned_up_on_the_way() -> None:
     new, old = container("running", deploy=8), container("exited", name="web-api.old")
-    assert present(row(), {}) is None
-    assert present(row(), {"web-api": new}) is new
-    assert present(row(), {"web-api": new, "web-api.old": old}) is old
+    assert action(row(), new) == "none"
+    assert action(row(), new, old) == "start"
     kept = container("running", deploy=7)
-    assert present(row(), {"web-api": kept, "web-api.old": old}) is kept
-    assert present(row(), {"web-api.old": old}) is old
+    assert action(row(), kept, old) == "clean up"
+    assert action(row(), old) == "start"
+    assert action(row(desired="stopped"), old) == "clean up"

@@ -1,0 +1,36 @@
+"""Build the container that a component becomes. Pure."""
+
+from agent.podman.argv import NewContainer
+from mcp.shared.names import container_name, port_variable
+from mcp.shared.spec import ComponentSpec, fixed_port
+
+
+def new_container(service: str, component: ComponentSpec, host_ports: dict[str, int], deploy: int = 0) -> NewContainer:
+    """Return the container of a component whose routes have these host ports, labelled with a deploy's number.
+
+    It listens on the host port's number, unless the definition fixes another one (see `fixed_port`).
+    """
+    published, env = list(component.ports), list(component.env)
+    for route in component.routes:
+        host_port = host_ports[route.name]
+        inside = fixed_port(component, route) or host_port
+        published.append(f"127.0.0.1:{host_port}:{inside}")
+        names = [port_variable(route.name), *(["PORT"] if len(component.routes) == 1 else [])]
+        env += [f"{name}={inside}" for name in dict.fromkeys(names) if component.variable(name) is None]
+    return NewContainer(
+        name=container_name(service, component.name),
+        image=component.image,
+        service=service,
+        component=component.name,
+        restart=component.restart,
+        network=component.network,
+        user=component.user,
+        ports=tuple(published),
+        volumes=component.volumes,
+        cmd=component.cmd,
+        env=tuple(env),
+        deploy=deploy,
+        health=component.health,
+        log_driver=component.log_driver,
+        log_max_bytes=component.log_max_bytes,
+    )

@@ -1,0 +1,72 @@
+"""Examine the node and carry changes out: what every operation on services is made of."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agent.logs.tail import TailLine
+from agent.podman.client import Podman
+from agent.services.plan import Action, Change, NodeState
+from agent.services.steps import StepContext
+from agent.services.transaction import Report, Transaction, carry_out, report_nothing
+from agent.store.registry import AsyncRegistry
+
+
+@dataclass(frozen=True)
+class ComponentResult:
+    """What became of one component; `error` is empty on success, `unchanged` means that nothing was to do."""
+
+    name: str
+    error: str = ""
+    unchanged: bool = False
+    last_lines: list[TailLine] = field(default_factory=list)
+    digest: str = ""  # of the image that its container is made from, if that was looked up
+
+
+class Executor:
+    """Carries changes out on this node."""
+
+    def __init__(self, podman: Podman, registry: AsyncRegistry, settle: float) -> None:
+        """`settle` is how many seconds a new container must stay up to be kept."""
+        self.podman = podman
+        self.registry = registry
+        self._settle = settle
+
+    async def examine(self) -> NodeState:
+        """Return what the registry and podman say; raises McpError."""
+        rows, containers, image_ids = await asyncio.gather(
+            self.registry.call(self.registry.components.select), self.podman.containers(), self.podman.image_ids()
+        )
+        return NodeState(rows, containers, image_ids)
+
+    async def apply(
+        self, changes: Sequence[Change], deploy: int = 0, report: Report = report_nothing
+    ) -> list[ComponentResult]:
+        """Carry out changes of one service, each to its end or its undoing.
+
+        Args:
+            changes: In the order in which components are replaced.
+            deploy: The number of the deploy under way, for the containers of changes that name none.
+            report: Called for each step as it begins and ends.
+        """
+        possible = [change for change in changes if change.action is not Action.BLOCKED]
+        transactions = {change.component: self._transaction(change, deploy, report) for change in possible}
+        if transactions:
+            await carry_out(self.registry, list(transactions.values()))
+        return [_result(change, transactions.get(change.component)) for change in changes]
+
+    def context(self, service: str, component: str, deploy: int) -> StepContext:
+        """Return what the steps of a component work with."""
+        return StepContext(self.podman, self.registry, service, component, deploy, self._settle)
+
+    def _transaction(self, change: Change, deploy: int, report: Report) -> Transaction:
+        number = deploy if change.deploy is None else change.deploy
+        context = self.context(change.service, change.component, number)
+        return Transaction(change.steps, context, undone_on_failure=change.undone_on_failure, report=report)
+
+
+def _result(change: Change, transaction: Transaction | None) -> ComponentResult:
+    if transaction is None:
+        return ComponentResult(change.component, "; ".join(change.reasons))
+    error = str(transaction.error or "")
+    return ComponentResult(change.component, error, last_lines=transaction.last_lines, digest=transaction.digest)

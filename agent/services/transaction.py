@@ -1,0 +1,181 @@
+"""Carry out changes step by step, so that a failure or a kill at any point leaves nothing half done.
+
+The registry knows each step before it begins and after it is done. A change that fails is undone in reverse; one that
+an agent was killed in is undone or carried on by the next agent, from the same rows.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.log import fields, logger
+from agent.logs.tail import TailLine
+from agent.services.steps import DidNotStayUpError, Phase, Step, StepContext
+from agent.store.registry import AsyncRegistry, TransactionRow
+from mcp.shared.errors import McpError, NotReady
+
+
+class StepState(StrEnum):
+    """What became of a step."""
+
+    STARTED = "started"
+    DONE = "done"
+    FAILED = "failed"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One step of a component's change, as it happens; `number` counts from 1."""
+
+    component: str
+    number: int
+    count: int
+    title: str
+    state: StepState
+
+
+Report = Callable[[StepEvent], None]
+
+
+def report_nothing(_event: StepEvent) -> None:
+    """Report steps to nobody."""
+
+
+class Transaction:
+    """The steps of one component's change. `error` is why it failed, if it did; `last_lines` what a container wrote."""
+
+    def __init__(
+        self, steps: Sequence[Step], context: StepContext, *, undone_on_failure: bool, report: Report = report_nothing
+    ) -> None:
+        """Nothing is done yet."""
+        self.error: McpError | None = None
+        self.last_lines: list[TailLine] = []
+        self._steps = steps
+        self._context = context
+        self._undone_on_failure = undone_on_failure
+        self._report = report
+        self._position = 0
+
+    @property
+    def component(self) -> str:
+        """The component that it changes."""
+        return self._context.component
+
+    @property
+    def digest(self) -> str:
+        """The digest of the image that it provided; empty where it did not."""
+        return self._context.digest
+
+    @property
+    def row(self) -> TransactionRow:
+        """What the registry has to know of it."""
+        context = self._context
+        steps = json.dumps([step.as_data() for step in self._steps])
+        return TransactionRow(
+            context.service, context.component, context.deploy, self._undone_on_failure, steps, self._position
+        )
+
+    async def run(self, phase: Phase) -> None:
+        """Do the steps of a phase; expected failures and bugs become `error`, after what was done is undone."""
+        while self.error is None and self._position < len(self._steps):
+            step = self._steps[self._position]
+            if step.phase > phase:
+                return
+            try:
+                await self._do(step)
+            except McpError as error:
+                await self._fail(step, error)
+            except Exception:  # noqa: BLE001 - a bug must not leave the old container stopped; it is logged whole
+                logger.exception("bug in the step %r of %s", step.title, self._name)
+                await self._fail(step, McpError("internal error; the agent's log has the details"))
+
+    async def resume(self, position: int) -> None:
+        """Carry on or undo what a killed agent left at `position`; raises McpError where that fails."""
+        self._position = position
+        if self._undone_on_failure and not await self._is_committed():
+            await self._undo()
+            return
+        while self._position < len(self._steps):
+            step = self._steps[self._position]
+            if await step.is_done(self._context):
+                self._position += 1
+            else:
+                await self._do(step)
+
+    @property
+    def _name(self) -> str:
+        return f"{self._context.service}/{self._context.component}"
+
+    async def _do(self, step: Step) -> None:
+        if self._position:
+            await self._note_position()
+        self._tell(step, StepState.STARTED)
+        await step.do(self._context)
+        self._tell(step, StepState.DONE)
+        self._position += 1
+
+    async def _fail(self, step: Step, error: McpError) -> None:
+        self.error = error
+        if isinstance(error, DidNotStayUpError):
+            self.last_lines = error.last_lines
+        self._tell(step, StepState.FAILED)
+        if not self._undone_on_failure or any(done.commits for done in self._steps[: self._position]):
+            return
+        try:
+            notes = await self._undo()
+        except McpError as failure:
+            self.error = NotReady(f"{error}; and it could not be undone: {failure}")
+        else:
+            self.error = NotReady("; ".join([str(error), *notes])) if notes else error
+
+    async def _undo(self) -> list[str]:
+        """Undo all that was done, in reverse, from the step that had begun; return what a person should know."""
+        notes = []
+        for step in reversed(self._steps[: self._position + 1]):
+            if note := await step.undo(self._context):
+                notes.append(note)
+            self._tell(step, StepState.UNDONE)
+        return notes
+
+    async def _is_committed(self) -> bool:
+        """Return True if the step that commits is done: before the position, or there and at its end."""
+        if any(step.commits for step in self._steps[: self._position]):
+            return True
+        if self._position == len(self._steps):
+            return False
+        step = self._steps[self._position]
+        return step.commits and await step.is_done(self._context)
+
+    async def _note_position(self) -> None:
+        registry = self._context.registry
+        await registry.call(registry.operations.advance, self._context.service, self._context.component, self._position)
+
+    def _tell(self, step: Step, state: StepState) -> None:
+        number = self._steps.index(step) + 1
+        self._report(StepEvent(self._context.component, number, len(self._steps), step.title, state))
+
+
+async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]) -> None:
+    """Carry out the changes of a service's components, phase by phase; one that fails does not stop the others."""
+    await registry.call(registry.operations.begin_transactions, [each.row for each in transactions])
+    for phase in Phase:
+        if phase.is_concurrent:
+            async with asyncio.TaskGroup() as group:
+                for each in transactions:
+                    group.create_task(each.run(phase))
+        else:
+            for each in transactions:
+                await each.run(phase)
+    for each in transactions:
+        await registry.call(registry.operations.end_transaction, each.row.service, each.row.component)
+
+
+async def resume(row: TransactionRow, context: StepContext) -> None:
+    """Carry on or undo what a killed agent left; raises McpError where that fails, and may be called again."""
+    steps = [Step.from_data(data) for data in json.loads(row.steps)]
+    logger.info("resuming", extra=fields(service=row.service, component=row.component, step=row.position))
+    await Transaction(steps, context, undone_on_failure=row.undone_on_failure).resume(row.position)
+    await context.registry.call(context.registry.operations.end_transaction, row.service, row.component)

@@ -1,0 +1,350 @@
+"""Plans carried out: what is planned is what is done, and a kill at any moment leaves the old or the new, whole."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.podman.argv import NewContainer
+from agent.podman.client import Container
+from agent.services.boot import boot
+from agent.services.deploy import Deployer
+from agent.services.executor import Executor
+from agent.services.interrupted import InterruptedOperations
+from agent.services.lifecycle import Lifecycle
+from agent.services.operations import Operations
+from agent.services.plan import Action, Change, plan
+from agent.services.recover import Recovery
+from agent.services.steps import Phase, Step
+from agent.services.transaction import StepEvent, StepState
+from agent.store.registry import AsyncRegistry, Registry
+from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE, aside_name, container_name
+from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
+from tests.unit.memory_podman import NOW, MemoryPodman, World
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OLD, NEW, BROKEN = "localhost/web:1", "localhost/web:2", "localhost/fail:1"
+API = ComponentSpec("api", OLD, routes=(RouteSpec("rest", 8443),))
+WORK = ComponentSpec("work", OLD)
+BEFORE = ServiceSpec("web", components=(API, WORK))
+AFTER = ServiceSpec("web", components=(replace(API, image=NEW, network="mcpnet"), replace(WORK, env=("A=1",))))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no code of the agent's handles it, and nothing is done afterwards."""
+
+
+class Life:
+    """An agent's life, which ends at the moment that is numbered `end` (None: it does not)."""
+
+    def __init__(self, end: int | None = None) -> None:
+        self.end = end
+        self.moments = 0
+
+    def moment(self) -> None:
+        """Live through one more moment."""
+        if self.end is not None and self.moments >= self.end:
+            raise Killed
+        self.moments += 1
+
+
+class MortalPodman(MemoryPodman):
+    """A podman whose agent may be killed before or after each change."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        super().__init__(world)
+        self._life = life
+
+    async def _change(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            self._life.moment()
+        except Killed:
+            work.close()
+            raise
+        await work
+        self._life.moment()
+
+    async def run(self, new: NewContainer) -> None:
+        await self._change(super().run(new))
+
+    async def start(self, name: str) -> None:
+        await self._change(super().start(name))
+
+    async def stop(self, name: str) -> None:
+        await self._change(super().stop(name))
+
+    async def rename(self, name: str, new_name: str) -> None:
+        await self._change(super().rename(name, new_name))
+
+    async def remove_by_id(self, identifier: str) -> None:
+        await self._change(super().remove_by_id(identifier))
+
+
+class MortalRegistry(AsyncRegistry):
+    """A registry whose agent may be killed before or after each call."""
+
+    def __init__(self, registry: Registry, life: Life) -> None:
+        super().__init__(registry)
+        self._life = life
+
+    async def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._life.moment()
+        result = await super().call(method, *args, **kwargs)
+        self._life.moment()
+        return result
+
+
+@dataclass
+class Node:
+    """An agent's parts over a world, until `close`."""
+
+    world: World
+    registry: AsyncRegistry
+    executor: Executor
+    operations: Operations
+
+    @classmethod
+    def start(cls, world: World, folder: Path, life: Life) -> "Node":
+        registry = MortalRegistry(Registry(folder / "mcp.db"), life)
+        executor = Executor(MortalPodman(world, life), registry, settle=0.0)
+        return cls(world, registry, executor, Operations(registry))
+
+    async def deploy(
+        self, service: ServiceSpec, report: Callable[[StepEvent], None] = lambda _event: None
+    ) -> list[str]:
+        """Deploy a service as the RPC does; return its errors."""
+        deployer = Deployer(self.executor)
+        results = await self.operations.run(
+            service.name, "kyle", "deploy", lambda: deployer.deploy(service, (), "kyle", report=report)
+        )
+        return [result.error for result in results]
+
+    async def lifecycle(self, verb: str, service: str) -> None:
+        """Stop, start, restart or undeploy a service as the RPC does."""
+        method = getattr(Lifecycle(self.executor), verb)
+        arguments = (service,) if verb == "undeploy" else (service, "")
+        await self.operations.run(service, "kyle", verb, lambda: method(*arguments))
+
+    async def boot(self) -> None:
+        """Do what an agent does when it starts."""
+        recovery = Recovery(self.executor, self.operations, 0.0, ())
+        await boot(InterruptedOperations(self.executor, self.operations), recovery)
+
+    async def plan(self, service: ServiceSpec) -> list[Change]:
+        """Return what is to be done for a service."""
+        return plan([service], await self.executor.examine(), partial=True)
+
+
+def world() -> World:
+    """A node with no container, whose images can be pulled."""
+    return World(local={OLD}, remote={OLD, NEW, BROKEN}, fails={BROKEN})
+
+
+Work = Callable[[Node], Coroutine[Any, Any, object]]
+
+
+async def live(world: World, folder: Path, life: Life, work: Work) -> None:
+    """Run an agent's work to its end, or to the agent's."""
+    node = Node.start(world, folder, life)
+    try:
+        await work(node)
+    except BaseException:
+        if life.end is None:
+            raise
+    finally:
+        node.registry.close()
+
+
+# --- killed at every moment ---
+
+VERBS: dict[str, Work] = {
+    "deploy": lambda node: node.deploy(AFTER),
+    "stop": lambda node: node.lifecycle("stop", "web"),
+    "restart": lambda node: node.lifecycle("restart", "web"),
+    "undeploy": lambda node: node.lifecycle("undeploy", "web"),
+}
+
+
+def prepared(folder: Path) -> World:
+    """A node that runs BEFORE."""
+    made = world()
+    asyncio.run(live(made, folder, Life(), lambda node: node.deploy(BEFORE)))
+    return made
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_agent_that_is_killed_at_any_moment_leaves_nothing_half_done(verb: str, tmp_path: Path) -> None:
+    whole = Life()
+    (tmp_path / "whole").mkdir()
+    asyncio.run(live(prepared(tmp_path / "whole"), tmp_path / "whole", whole, VERBS[verb]))
+    assert whole.moments > 10
+    for end in range(whole.moments):
+        folder = tmp_path / str(end)
+        folder.mkdir()
+        made = prepared(folder)
+        asyncio.run(live(made, folder, Life(end), VERBS[verb]))
+        asyncio.run(live(made, folder, Life(), lambda node, end=end: check_whole(node, verb, end)))  # type: ignore[misc]
+
+
+async def check_whole(node: Node, verb: str, end: int) -> None:
+    """Start the next agent, and check that what was asked for is done or undone, for each component."""
+    await node.boot()
+    assert await node.registry.call(node.registry.operations.unfinished) == [], end
+    assert await node.registry.call(node.registry.operations.transactions, "web") == [], end
+    names = set(node.world.containers)
+    states = {container.state for container in node.world.containers.values()}
+    rows = await node.registry.call(node.registry.components.select)
+    if verb == "undeploy":
+        assert (names, rows) in ((set(), []), ({"web-api", "web-work"}, rows)), end
+        assert len(rows) == len(names)
+        return
+    assert names == {"web-api", "web-work"}, end
+    if verb == "stop":
+        assert states in ({"running"}, {"exited"}), end
+        return
+    assert states == {"running"}, end
+    for old, new in zip(BEFORE.components, AFTER.components, strict=True):
+        either = [await node.plan(ServiceSpec("web", components=(spec,))) for spec in (old, new)]
+        assert [] in either, (end, either)
+    assert await node.deploy(AFTER) == ["", ""]
+    assert await node.plan(AFTER) == []
+
+
+def test_every_kind_of_step_is_reached_by_a_verb_or_a_plan() -> None:
+    """A step that is added has to be killed as well: its name belongs to a case above or to the property below."""
+    assert {step.__name__ for step in Step.__subclasses__()} == {
+        *("ProvideImage", "CreateNetwork", "ReservePorts", "StopContainer", "SetAside", "RunContainer", "AwaitStable"),
+        *("RecordComponent", "RemoveReplaced", "SetDesired", "StartContainer", "RemoveContainer", "ForgetComponent"),
+        *("RestoreName", "DiscardContainer", "RemoveLeftover"),
+    }
+
+
+# --- the plan and what is done ---
+
+images = st.sampled_from([OLD, NEW])
+components = st.builds(
+    ComponentSpec,
+    name=st.just("api"),
+    image=images,
+    network=st.sampled_from(["", "mcpnet"]),
+    routes=st.sampled_from([(), (RouteSpec(port=8443),)]),
+    env=st.sampled_from([(), ("A=1",)]),
+)
+services = st.lists(st.sampled_from(["api", "work"]), min_size=1, max_size=2, unique=True).flatmap(
+    lambda names: st.tuples(*(components.map(lambda spec, name=name: replace(spec, name=name)) for name in names))  # type: ignore[misc]
+)
+
+
+@st.composite
+def containers(draw: st.DrawFn, name: str, component: str) -> Container | None:
+    """A container that somebody may have left under this name."""
+    if draw(st.booleans()):
+        return None
+    labels = {LABEL_SERVICE: "web", LABEL_COMPONENT: component, LABEL_DEPLOY: str(draw(st.integers(0, 2)))}
+    image = draw(images)
+    state = draw(st.sampled_from(["running", "exited", "created"]))
+    labels = draw(st.sampled_from([labels, labels, {}]))
+    return Container(f"id-{name}", name, image, state, 0, NOW, labels, f"id-of-{image}")
+
+
+@st.composite
+def leftovers(draw: st.DrawFn) -> tuple[World, list[tuple[ComponentSpec, str, int]]]:
+    """Any registry and podman state: rows (specification, desired state, deploy) and containers, also set aside."""
+    made, rows = world(), []
+    made.local = set(draw(st.lists(images)))
+    for component in ("api", "work"):
+        name = container_name("web", component)
+        for each in (name, aside_name(name)):
+            if (container := draw(containers(each, component))) is not None:
+                made.containers[each] = container
+        if draw(st.booleans()):
+            spec = replace(draw(components), name=component)
+            desired = draw(st.sampled_from(["running", "stopped", "ignore"]))
+            rows.append((spec, desired, draw(st.integers(0, 2))))
+    return made, rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(leftovers(), services)
+def test_a_plan_lists_the_steps_that_deploy_takes_and_is_empty_afterwards(
+    left: tuple[World, list[tuple[ComponentSpec, str, int]]], specs: tuple[ComponentSpec, ...]
+) -> None:
+    made, rows = left
+    service = ServiceSpec("web", components=specs)
+
+    async def check(node: Node) -> None:
+        await node.registry.call(node.registry.deploys.begin_after, 2)
+        for position, (spec, desired, deploy) in enumerate(rows):
+            await node.registry.call(node.registry.components.put, "web", position, spec, desired, "", deploy)
+        planned = await node.plan(service)
+        taken: list[tuple[str, str]] = []
+
+        def report(event: StepEvent) -> None:
+            if event.state is StepState.DONE:
+                taken.append((event.component, event.title))
+
+        errors = await node.deploy(service, report)
+        blocked = [change for change in planned if change.action is Action.BLOCKED]
+        assert len([error for error in errors if error]) == len(blocked)
+        assert sorted(taken) == sorted((change.component, step.title) for change in planned for step in change.steps)
+        assert await node.plan(service) == blocked
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(live(made, Path(folder), Life(), check))
+
+
+# --- failures ---
+
+
+def test_what_fails_is_undone_and_the_rest_is_done(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    broken = ServiceSpec("web", components=(replace(API, image=BROKEN), replace(WORK, image=NEW)))
+    events: list[StepEvent] = []
+
+    async def check(node: Node) -> None:
+        errors = await node.deploy(broken, events.append)
+        assert errors[0].startswith("the new container ended with exit code 3 soon after its start")
+        assert errors[0].endswith("; the old container runs again")
+        assert errors[1] == ""
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+    assert {name: each.image for name, each in made.containers.items()} == {"web-api": OLD, "web-work": NEW}
+    assert {each.state for each in made.containers.values()} == {"running"}
+    undone = [event.title for event in events if event.state is StepState.UNDONE]
+    assert undone == [
+        "wait until web-api is healthy or stays up",
+        f"run {BROKEN}",
+        "rename web-api to web-api.old",
+        "stop web-api",
+        "reserve a host port" if not API.routes[0].name else "reserve host ports for rest",
+        f"pull the image {BROKEN}",
+    ]
+
+
+def test_steps_are_data_that_reads_back_the_same() -> None:
+    state = asyncio.run(examined())
+    steps = [step for change in state for step in change.steps]
+    assert steps
+    assert [Step.from_data(step.as_data()) for step in steps] == steps
+    assert {step.phase for step in steps} == set(Phase)
+
+
+async def examined() -> list[Change]:
+    """The changes from a node that runs BEFORE to AFTER."""
+    with tempfile.TemporaryDirectory() as folder:
+        made, changes = world(), []
+
+        async def work(node: Node) -> None:
+            await node.deploy(BEFORE)
+            changes.extend(await node.plan(AFTER))
+
+        await live(made, Path(folder), Life(), work)
+        return changes
