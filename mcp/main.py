@@ -159,7 +159,7 @@ def _run_in_session(module: Any, args: argparse.Namespace) -> Any:
 
 def _answers_by_status(args: argparse.Namespace) -> bool:
     """Whether exit status 2 is an answer (there are changes), so that no error may have it."""
-    return args.command == "plan" or (args.command in ("sync", "rollback") and args.dry_run)
+    return args.command == "plan" or (args.command in ("deploy", "sync", "rollback") and args.dry_run)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

@@ -27,7 +27,9 @@ from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.recover import Recovery
 from agent.services.sync import Syncer
+from agent.services.transaction import Report, StepEvent, report_nothing
 from agent.store.registry import AsyncRegistry, DeployRow
+from agent.tasks import create_guarded_task
 from mcp.shared.errors import InvalidInput, McpError
 from mcp.shared.names import check_name
 from mcp.shared.spec import ServiceSpec
@@ -73,25 +75,40 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._files = files
 
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
-        service = service_from_wire(request.service)
-        component = _optional_name("component", request.component)
-        only, user = {component} if component else set(), caller().user
-        check_deployable(service, only)
-        results = await self.operations.run(
-            service.name,
-            user,
-            "deploy",
-            lambda: self._deployer.deploy(service, only, user, force=request.force),
-            component=component,
-        )
-        return pb.DeployResponse(results=_results(results))
+        return await self._deploy(request, report_nothing)
+
+    async def DeployStream(self, request: pb.DeployRequest, context: Any) -> AsyncIterator[pb.DeployEvent]:
+        events: asyncio.Queue[StepEvent | None] = asyncio.Queue()
+        work = create_guarded_task(self._deploy(request, events.put_nowait), "deploy", expected=(McpError,))
+        work.add_done_callback(lambda _task: events.put_nowait(None))
+        while (event := await events.get()) is not None:
+            yield pb.DeployEvent(
+                step=pb.StepEvent(
+                    component=event.component,
+                    number=event.number,
+                    count=event.count,
+                    title=event.title,
+                    state=event.state,
+                )
+            )
+        yield pb.DeployEvent(response=await work)
 
     async def Plan(self, request: pb.PlanRequest, context: Any) -> pb.PlanResponse:
-        changes = await self._syncer.plan(_definitions(request.services), partial=request.partial)
+        component = _optional_name("component", request.component)
+        changes = await self._syncer.plan(
+            _definitions(request.services),
+            partial=request.partial,
+            only={component} if component else (),
+            force=request.force,
+        )
         return pb.PlanResponse(
             changes=[
                 pb.PlannedChange(
-                    service=change.service, component=change.component, action=change.action, reasons=change.reasons
+                    service=change.service,
+                    component=change.component,
+                    action=change.action,
+                    reasons=change.reasons,
+                    steps=[step.title for step in change.steps],
                 )
                 for change in changes
             ]
@@ -256,6 +273,20 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def boot(self) -> None:
         """Bring the node up once the agent serves."""
         await boot(self._interrupted, self.recovery)
+
+    async def _deploy(self, request: pb.DeployRequest, report: Report) -> pb.DeployResponse:
+        service = service_from_wire(request.service)
+        component = _optional_name("component", request.component)
+        only, user = {component} if component else set(), caller().user
+        check_deployable(service, only)
+        results = await self.operations.run(
+            service.name,
+            user,
+            "deploy",
+            lambda: self._deployer.deploy(service, only, user, force=request.force, report=report),
+            component=component,
+        )
+        return pb.DeployResponse(results=_results(results))
 
     async def _change(
         self,

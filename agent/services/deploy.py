@@ -71,9 +71,5 @@ def check_deployable(service: ServiceSpec, only: Collection[str]) -> None:
         raise NotReady(f"{service.name} is not active", "set active = true in its definition to deploy it")
     for name in only:
         if name not in service.component_names():
-            raise no_component(service.name, name, service.component_names())
-
-
-def no_component(service: str, component: str, names: Sequence[str]) -> NotFound:
-    """Return the error for a component that a service does not have."""
-    return NotFound(f"{service} has no component {component}", f"it has: {', '.join(names)}")
+            names = ", ".join(service.component_names())
+            raise NotFound(f"{service.name} has no component {name}", f"it has: {names}")

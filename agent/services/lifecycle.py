@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 
 from agent.podman.client import Container, labelled
 from agent.services import plan
-from agent.services.deploy import no_component
 from agent.services.executor import ComponentResult, Executor
 from agent.services.plan import Change, NodeState
-from agent.store.registry import ComponentRow
-from mcp.shared.errors import NotFound
+from agent.store.components import ComponentRow, select_deployed
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT
 
 
@@ -18,11 +16,6 @@ class Lifecycle:
     def __init__(self, executor: Executor) -> None:
         """Work on what the registry knows, through `executor`."""
         self._executor = executor
-        self._registry = executor.registry
-
-    async def rows(self, service: str, component: str = "") -> list[ComponentRow]:
-        """Return the deployed components asked for; raises NotFound with what is deployed."""
-        return _chosen(await self._registry.call(self._registry.components.select), service, component)
 
     async def stop(self, service: str, component: str) -> list[ComponentResult]:
         """Stop containers, in reverse order, and keep them."""
@@ -43,7 +36,7 @@ class Lifecycle:
         """
         state = await self._executor.examine()
         made = list(labelled(state.containers, service))
-        rows = [row for row in state.rows if row.service == service] if made else _chosen(state.rows, service, "")
+        rows = [row for row in state.rows if row.service == service] if made else select_deployed(state.rows, service)
         known = {row.container for row in rows}
         strays = [container for container in made if container.name.removesuffix(ASIDE_SUFFIX) not in known]
         changes = [plan.undeploy(row) for row in reversed(rows)]
@@ -60,7 +53,7 @@ class Lifecycle:
         reverse: bool = False,
     ) -> list[ComponentResult]:
         state = await self._executor.examine()
-        rows = _chosen(state.rows, service, component)
+        rows = select_deployed(state.rows, service, component)
         return await self._executor.apply([change(row, state) for row in (reversed(rows) if reverse else rows)])
 
 
@@ -68,15 +61,3 @@ def _stray_name(stray: Container, rows: Sequence[ComponentRow]) -> str:
     """Return the component that a stray's label names, or the container's name if that component has a row."""
     component = stray.labels.get(LABEL_COMPONENT, stray.name)
     return stray.name if component in {row.name for row in rows} else component
-
-
-def _chosen(rows: Sequence[ComponentRow], service: str, component: str) -> list[ComponentRow]:
-    mine = [row for row in rows if row.service == service]
-    if not mine:
-        deployed = sorted({row.service for row in rows})
-        hint = f"deployed here: {', '.join(deployed)}" if deployed else "nothing is deployed here"
-        raise NotFound(f"{service} is not deployed on this node", hint)
-    chosen = [row for row in mine if component in ("", row.name)]
-    if not chosen:
-        raise no_component(service, component, [row.name for row in mine])
-    return chosen

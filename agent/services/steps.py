@@ -85,13 +85,20 @@ class DidNotStayUpError(NotReady):
 class Step(ABC):
     """One thing to do; every method may raise McpError."""
 
+    kinds: ClassVar[dict[str, type["Step"]]] = {}  # every subclass, by name
     phase: ClassVar[Phase] = Phase.REPLACE
     commits: ClassVar[bool] = False  # once it is done, the change is finished instead of undone
 
+    template: ClassVar[str] = ""  # of the title, with the names of fields in braces
+
+    def __init_subclass__(cls) -> None:
+        """Register a kind of step, so that the registry's rows can name it."""
+        Step.kinds[cls.__name__] = cls
+
     @property
-    @abstractmethod
     def title(self) -> str:
         """What it does, for people: imperative, no capital letter, no full stop."""
+        return self.template.format_map(vars(self))
 
     @abstractmethod
     async def do(self, context: StepContext) -> None:
@@ -115,7 +122,7 @@ class Step(ABC):
     @staticmethod
     def from_data(data: Mapping[str, Any]) -> "Step":
         """Return the step that `as_data` wrote."""
-        kind = {each.__name__: each for each in Step.__subclasses__()}[data["kind"]]
+        kind = Step.kinds[data["kind"]]
         values = {key: _value(key, value) for key, value in data.items() if key != "kind"}
         return kind(**values)
 
@@ -137,11 +144,9 @@ class ProvideImage(Step):
 
     @property
     def title(self) -> str:
-        """See Step."""
         return f"check the image {self.image}" if self.is_local else f"pull the image {self.image}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         image = await context.podman.ensure_image(self.image)
         check_architecture(image, self.image)
         context.digest = image.digest or image.identifier
@@ -155,13 +160,9 @@ class CreateNetwork(Step):
 
     phase = Phase.PREPARE
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"create the network {self.network} if missing"
+    template = "create the network {network} if missing"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.podman.ensure_network(self.network)
 
 
@@ -176,12 +177,10 @@ class ReservePorts(Step):
 
     @property
     def title(self) -> str:
-        """See Step."""
         named = ", ".join(name for name in self.routes if name)
         return f"reserve host ports for {named}" if named else "reserve a host port"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         for route in self.routes:
             await context.registry.call(
                 context.registry.components.reserve_port,
@@ -189,7 +188,6 @@ class ReservePorts(Step):
             )
 
     async def undo(self, context: StepContext) -> str:
-        """See Step."""
         await context.registry.call(
             context.registry.components.release_ports, context.service, context.component, set(self.held)
         )
@@ -203,21 +201,15 @@ class StopContainer(Step):
     container: str
     restart: bool = False
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"stop {self.container}"
+    template = "stop {container}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.podman.stop(self.container)  # what does not run may be between two runs of a crash loop
 
     async def is_done(self, context: StepContext) -> bool:
-        """See Step."""
         return await context.find(self.container) is None
 
     async def undo(self, context: StepContext) -> str:
-        """See Step."""
         if not self.restart or await context.find(self.container) is None:
             return ""
         await context.podman.start(self.container)
@@ -230,17 +222,12 @@ class SetAside(Step):
 
     container: str
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"rename {self.container} to {aside_name(self.container)}"
+    template = f"rename {{container}} to {aside_name('{container}')}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.podman.rename(self.container, aside_name(self.container))
 
     async def undo(self, context: StepContext) -> str:
-        """See Step."""
         await restore(context, self.container)
         return ""
 
@@ -251,13 +238,9 @@ class RestoreName(Step):
 
     container: str
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"rename {aside_name(self.container)} to {self.container}"
+    template = f"rename {aside_name('{container}')} to {{container}}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await restore(context, self.container)
 
 
@@ -267,26 +250,20 @@ class RunContainer(Step):
 
     spec: ComponentSpec
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"run {self.spec.image}"
+    template = "run {spec.image}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         components = context.registry.components
         host_ports = await context.registry.call(components.ports, context.service, self.spec.name)
         await context.podman.run(new_container(context.service, self.spec, host_ports, context.deploy))
 
     async def undo(self, context: StepContext) -> str:
-        """See Step."""
         new = await context.find(container_name(context.service, self.spec.name))
         if new is not None and new.deploy == context.deploy:
             await discard(context, new)
         return ""
 
     async def is_done(self, context: StepContext) -> bool:
-        """See Step."""
         new = await context.find(container_name(context.service, self.spec.name))
         return new is not None and new.running and new.deploy == context.deploy
 
@@ -297,13 +274,9 @@ class StartContainer(Step):
 
     container: str
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"start {self.container}"
+    template = "start {container}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.podman.start(self.container)
 
 
@@ -316,10 +289,7 @@ class AwaitStable(Step):
 
     phase = Phase.SETTLE
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"wait until {self.container} is healthy or stays up"
+    template = "wait until {container} is healthy or stays up"
 
     async def do(self, context: StepContext) -> None:
         """Raises DidNotStayUpError as soon as it has ended, or when its health check's own time is over."""
@@ -366,20 +336,15 @@ class RecordComponent(Step):
     phase = Phase.FINISH
     commits = True
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return "record it in the registry"
+    template = "record it in the registry"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.registry.call(
             context.registry.components.put,
             *(context.service, self.position, self.spec, "running", context.digest, context.deploy),
         )
 
     async def is_done(self, context: StepContext) -> bool:
-        """See Step."""
         rows = await context.registry.call(context.registry.components.select, context.service, self.spec.name)
         return bool(rows) and rows[0].deploy == context.deploy
 
@@ -390,13 +355,9 @@ class SetDesired(Step):
 
     state: str
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"record that it should be {self.state}" if self.state != "ignore" else "record that it is ignored"
+    template = "record its desired state: {state}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.registry.call(
             context.registry.components.set_desired, context.service, context.component, self.state
         )
@@ -410,40 +371,25 @@ class RemoveReplaced(Step):
     identifier: str
 
     phase = Phase.FINISH
-
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"remove {self.container}"
+    template = "remove {container}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
-        await remove_replaced(context, self.container, self.identifier)
+        await context.keep_log(self.identifier, "replaced")
+        try:
+            await context.podman.remove_by_id(self.identifier)
+        except McpError as error:
+            logger.warning("the old container is left", extra=log_fields(container=self.container, error=error))
 
     async def is_done(self, context: StepContext) -> bool:
-        """See Step."""
         return await context.find(self.container) is None
 
 
 @dataclass(frozen=True)
-class RemoveLeftover(Step):
-    """Remove a container that an earlier change replaced and could not remove, before anything needs its name."""
+class RemoveLeftover(RemoveReplaced):
+    """The same for a container that an earlier change left, before anything needs its name."""
 
-    container: str
-    identifier: str
-
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"remove {self.container}, which an earlier deploy left"
-
-    async def do(self, context: StepContext) -> None:
-        """See Step."""
-        await remove_replaced(context, self.container, self.identifier)
-
-    async def is_done(self, context: StepContext) -> bool:
-        """See Step."""
-        return await context.find(self.container) is None
+    phase = Phase.REPLACE
+    template = "remove {container}, which an earlier deploy left"
 
 
 @dataclass(frozen=True)
@@ -452,13 +398,9 @@ class DiscardContainer(Step):
 
     container: str
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"remove {self.container}, which an interrupted deploy left"
+    template = "remove {container}, which an interrupted deploy left"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         left = await context.find(self.container)
         if left is not None and await context.find(aside_name(self.container)) is not None:
             await discard(context, left)
@@ -470,13 +412,9 @@ class RemoveContainer(Step):
 
     container: str
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return f"remove {self.container}"
+    template = "remove {container}"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.podman.remove(self.container)
 
 
@@ -484,23 +422,10 @@ class RemoveContainer(Step):
 class ForgetComponent(Step):
     """Remove a component, its ports and its saved log from the registry."""
 
-    @property
-    def title(self) -> str:
-        """See Step."""
-        return "remove it from the registry"
+    template = "remove it from the registry"
 
     async def do(self, context: StepContext) -> None:
-        """See Step."""
         await context.registry.call(context.registry.components.remove, context.service, context.component)
-
-
-async def remove_replaced(context: StepContext, name: str, identifier: str) -> None:
-    """Remove a container whose successor is kept, and save the end of its log; a failure is logged only."""
-    await context.keep_log(identifier, "replaced")
-    try:
-        await context.podman.remove_by_id(identifier)
-    except McpError as error:
-        logger.warning("the old container is left", extra=log_fields(container=name, error=error))
 
 
 async def restore(context: StepContext, name: str) -> None:

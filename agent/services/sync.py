@@ -1,6 +1,6 @@
 """Make the node run what the definitions say: the plan, carried out service by service."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial as partial_
 
@@ -42,9 +42,11 @@ class Syncer:
         self._operations = operations
         self._deployer = deployer
 
-    async def plan(self, services: Sequence[ServiceSpec], *, partial: bool) -> list[Change]:
-        """Return what would have to be done; asks podman twice, however many services there are."""
-        return plan(services, await self._executor.examine(), partial=partial)
+    async def plan(
+        self, services: Sequence[ServiceSpec], *, partial: bool, only: Collection[str] = (), force: bool = False
+    ) -> list[Change]:
+        """Return what would have to be done (see plan.plan); asks podman twice, however many services there are."""
+        return plan(services, await self._executor.examine(), partial=partial, only=only, force=force)
 
     async def sync(self, services: Sequence[ServiceSpec], user: str, *, partial: bool) -> list[Synced]:
         """Do what the plan says, service by service; one that fails does not stop the others."""

@@ -135,6 +135,8 @@ class Transaction:
         """Undo all that was done, in reverse, from the step that had begun; return what a person should know."""
         notes = []
         for step in reversed(self._steps[: self._position + 1]):
+            if type(step).undo is Step.undo:
+                continue
             if note := await step.undo(self._context):
                 notes.append(note)
             self._tell(step, StepState.UNDONE)

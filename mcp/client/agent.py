@@ -87,9 +87,21 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
         return self._call(pb.DeployResponse, self._stub.Deploy, request, CHANGE_DEADLINE)
 
-    def plan(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.PlanResponse:
-        """What `sync` would do."""
-        request = pb.PlanRequest(services=[service_to_wire(service) for service in services], partial=partial)
+    def deploy_stream(self, service: ServiceSpec, component: str, *, force: bool) -> Iterator[pb.DeployEvent]:
+        """Deploy as `deploy` does; yields each step as it begins and ends, and at last the response."""
+        request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
+        return self._stream(self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE))
+
+    def plan(
+        self, services: Iterable[ServiceSpec], *, partial: bool, component: str = "", force: bool = False
+    ) -> pb.PlanResponse:
+        """Return what `sync` would do, or `deploy` with the same `component` and `force`."""
+        request = pb.PlanRequest(
+            services=[service_to_wire(service) for service in services],
+            partial=partial,
+            component=component,
+            force=force,
+        )
         return self._call(pb.PlanResponse, self._stub.Plan, request, QUERY_DEADLINE)
 
     def sync(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.SyncDesiredStateResponse:

@@ -78,6 +78,7 @@ def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[dict[str, obj
             "node": answer.node.name,
             "action": change.action,
             "reasons": list(change.reasons),
+            "steps": list(change.steps),
         }
         for answer in answers
         if answer.value is not None
@@ -85,7 +86,7 @@ def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[dict[str, obj
     ]
 
 
-def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool) -> int:
+def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool, *, steps: bool = False) -> int:
     """Print what would be done; returns 0 for nothing, EXIT_CHANGES for changes, 1 where a node did not answer."""
     found = rows(answers)
     if as_json:
@@ -96,6 +97,10 @@ def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool) -> int
             assert isinstance(reasons, list)
             tail = f" ({'; '.join(reasons)})" if reasons else ""
             output.line(f"{row['action']:<8} {row['service']}/{row['component']} on {row['node']}{tail}")
+            titles = row["steps"]
+            assert isinstance(titles, list)
+            for number, title in enumerate(titles if steps else (), 1):
+                output.line(f"  {number}. {title}")
         if not found and all(answer.error is None for answer in answers):
             output.line("nothing to do: what runs is what the definitions say")
     failed = [answer for answer in answers if answer.error is not None]

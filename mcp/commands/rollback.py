@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcp.client.fleet import NodeAnswer
 from mcp.client.session import Session, Target
-from mcp.commands import arguments, changes, results
+from mcp.commands import arguments, changes, results, steps
 from mcp.shared.errors import NotFound, NotReady
 from mcp.terminal import output
 
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", type=arguments.count, metavar="N", help="the deploy to go back to, a number that mcp history shows"
     )
     parser.add_argument("--dry-run", action="store_true", help="only show what would change")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show steps as they happen")
     arguments.add_node(parser)
     arguments.add_json(parser)
 
@@ -36,10 +37,8 @@ def run(session: Session, args: argparse.Namespace) -> int:
         if args.dry_run:
             plan = NodeAnswer(target.node, agent.plan([service], partial=True), None)
             return changes.show([plan], args.json)
-        response = agent.deploy(service, "", force=False)
-    status = results.show(
-        target.service, target.node.name, f"rolled back to deploy {entry.number}", response.results, args.json
-    )
+        done = steps.deploy(agent, service, quiet=args.quiet or args.json)
+    status = results.show(target.service, target.node.name, f"rolled back to deploy {entry.number}", done, args.json)
     _remind(target, entry)
     return status
 

@@ -69,7 +69,7 @@ def test_the_definition_makes_the_same_container_again(shop: Rig) -> None:
     assert shop.agent.cli.run("adopt", "shop").code == 0
     before = lives(shop)
     shop.agent.define("shop", done.stdout)
-    assert shop.agent.cli.run("deploy", "shop").code == 0
+    assert shop.agent.cli.run("deploy", "-q", "shop").code == 0
     assert lives(shop) == before, "it is up to date"
     shop.fake.change(containers=[])
     assert shop.agent.cli.run("agent", "recover", "rift").code == 0
@@ -84,7 +84,7 @@ def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) ->
     by_hand(shop, "lone-thing", WEB)
     by_hand(shop, "ended", "--restart=no", "localhost/mcp-fail:1.0.0")
     shop.agent.define("site", f'name = "site"\nnode = "rift"\n[[components]]\nname = "site"\nimage = "{WEB}"\n')
-    assert shop.agent.cli.run("deploy", "site").code == 0
+    assert shop.agent.cli.run("deploy", "-q", "site").code == 0
     before = lives(shop)
     for options in (("--dry-run",), ()):
         done = shop.agent.cli.run("adopt", "--all", "--json", *options)
@@ -108,7 +108,7 @@ def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) ->
 
 def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
     rig.agent.define("a-b", f'name = "a-b"\nnode = "rift"\n[[components]]\nname = "c-d"\nimage = "{WEB}"\n')
-    assert rig.agent.cli.run("deploy", "a-b").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "a-b").code == 0
     before = lives(rig)
     rig.agent.stop()
     for path in (*rig.agent.home.folder.glob("mcp.db*"), rig.agent.home.token_file):
@@ -117,10 +117,10 @@ def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
     rig.restart()
     done = rig.agent.cli.run("adopt", "--all")
     assert (done.code, done.stdout) == (0, "a-b/c-d: adopted on rift\n")
-    done = rig.agent.cli.run("deploy", "a-b")
+    done = rig.agent.cli.run("deploy", "-q", "a-b")
     assert done.code == 0
     assert lives(rig) == before, "it is up to date"
-    assert rig.agent.cli.run("deploy", "a-b", "--force").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "a-b", "--force").code == 0
     assert int(rig.fake.containers()["a-b-c-d"]["labels"]["mcp.deploy"]) > 1, "no number is given twice"
 
 
@@ -169,12 +169,12 @@ def test_the_way_a_container_logs_is_adopted(rig: Rig) -> None:
     found = {each.name: (each.log_driver, each.log_max_size) for each in components}
     assert found == {"journal": ("journald", ""), "small": ("k8s-file", "5m"), "endless": ("k8s-file", "0")}
     rig.agent.define("log", exported.stdout)
-    assert rig.agent.cli.run("deploy", "log").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "log").code == 0
     assert lives(rig) == before, "it is up to date"
     rig.agent.define("log", exported.stdout.replace('"5m"', '"6m"'))
     planned = rig.agent.cli.run("plan", "--json", "log").stdout
     assert json.loads(planned)[0]["reasons"] == ["log_max_size: 5m -> 6m"]
-    assert rig.agent.cli.run("deploy", "log", "--force").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "log", "--force").code == 0
     runs = {word[7:]: argv for argv in rig.fake.commands() if argv[0] == "run" for word in argv if "--name=" in word}
     for name, options in (
         ("log-journal", ["--log-driver=journald"]),

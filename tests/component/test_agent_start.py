@@ -151,7 +151,7 @@ def test_a_registry_that_cannot_be_opened(home: Home) -> None:
 def test_a_registry_that_is_locked(rig: Rig) -> None:
     """Another process writes for longer than the agent waits: said so, and fine again afterwards."""
     rig.agent.define("web", service())
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     other = sqlite3.connect(rig.agent.home.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     done = rig.agent.cli.run("stop", "web")
@@ -204,12 +204,12 @@ def test_a_full_disk(small_disk: Path, template: Home, tmp_path: Path) -> None:
     home = copy_home(template, small_disk / "agent")
     with Agent.start(home, env=agent_env(home.folder, fake.folder)) as agent:
         agent.define("web", service())
-        assert agent.cli.run("deploy", "web").code == 0
+        assert agent.cli.run("deploy", "-q", "web").code == 0
         agent.define("web", service("web", component("api", WEB2)))
         agent.define("routed", service("routed", component("api", more=route())))
         ballast = fill(small_disk)
         for name in ("web", "routed"):
-            done = agent.cli.run("deploy", name)
+            done = agent.cli.run("deploy", "-q", name)
             assert done.code == 1
             (line,) = done.errors
             assert line.startswith(f"mcp: rift: {home.database}: cannot be written: ")
@@ -221,7 +221,7 @@ def test_a_full_disk(small_disk: Path, template: Home, tmp_path: Path) -> None:
         assert (done.code, done.stdout, len(done.errors)) == (1, "", 1)
         assert "make room on its disk" in done.stderr
         ballast.unlink()
-        assert agent.cli.run("deploy", "web").code == 0
+        assert agent.cli.run("deploy", "-q", "web").code == 0
         assert fake.running() == {"web-api": WEB2}
 
 

@@ -105,7 +105,7 @@ def test_a_definition_that_is_wrong(shared: Rig, mistake: str) -> None:
     text, lines, words = DEFINITIONS[mistake]
     path = shared.agent.define("web", text)
     before = requests(shared)
-    done = shared.agent.cli.run("deploy", "web")
+    done = shared.agent.cli.run("deploy", "-q", "web")
     check(done, USAGE, *words, lines=lines)
     assert all(line.startswith(f"mcp: {path}: ") for line in done.errors)
     assert "s3cr3t" not in done.stderr
@@ -115,17 +115,17 @@ def test_a_definition_that_is_wrong(shared: Rig, mistake: str) -> None:
 def test_a_definition_that_cannot_be_read(shared: Rig) -> None:
     path = shared.agent.services / "web.toml"
     path.unlink(missing_ok=True)
-    check(shared.agent.cli.run("deploy", "nope"), FAILED, "no definition for nope in ")
+    check(shared.agent.cli.run("deploy", "-q", "nope"), FAILED, "no definition for nope in ")
     path.mkdir()
-    check(shared.agent.cli.run("deploy", "web"), USAGE, f"{path}: cannot be read: Is a directory")
+    check(shared.agent.cli.run("deploy", "-q", "web"), USAGE, f"{path}: cannot be read: Is a directory")
     path.rmdir()
     path.write_bytes(b'name = "\xff"')
-    check(shared.agent.cli.run("deploy", "web"), USAGE, f"{path}: is not UTF-8 text (byte 8)")
+    check(shared.agent.cli.run("deploy", "-q", "web"), USAGE, f"{path}: is not UTF-8 text (byte 8)")
 
 
 def test_a_node_that_is_not_there(shared: Rig) -> None:
     shared.agent.define("web", service(node="mars"))
-    check(shared.agent.cli.run("deploy", "web"), FAILED, "no node named mars; ", "mcp.toml has: rift")
+    check(shared.agent.cli.run("deploy", "-q", "web"), FAILED, "no node named mars; ", "mcp.toml has: rift")
     check(shared.agent.cli.run("ps", "--node", "mars"), FAILED, "no node named mars")
     check(shared.agent.cli.run("stop", "web", "--node", "-x"), USAGE)
 
@@ -138,7 +138,7 @@ def test_a_component_that_is_not_there_fails_as_every_name_that_is_not_there(sha
 
 def test_rows_of_a_node_that_does_not_answer_have_the_keys_of_the_others(rig: Rig) -> None:
     rig.agent.define("web", service())
-    assert rig.agent.cli.run("deploy", "web").code == DONE
+    assert rig.agent.cli.run("deploy", "-q", "web").code == DONE
     rig.agent.mcp_toml.write_text(
         rig.agent.mcp_toml.read_text() + '[[nodes]]\nname = "gone"\naddress = "127.0.0.1:1"\n'
     )
@@ -309,12 +309,12 @@ def test_a_token_that_is_not_accepted(shared: Rig) -> None:
 
 def test_podman_is_missing(rig: Rig) -> None:
     rig.agent.define("web", service())
-    assert rig.agent.cli.run("deploy", "web").code == DONE
+    assert rig.agent.cli.run("deploy", "-q", "web").code == DONE
     rig.agent.stop()
     rig.agent.env = {**rig.agent.env, "PATH": _path_without_podman(rig)}
     rig.restart()
     words = "podman was not found on PATH; install podman on the node"
-    check(rig.agent.cli.run("deploy", "web"), FAILED, f"web/api: {words}")
+    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, f"web/api: {words}")
     check(rig.agent.cli.run("stop", "web"), FAILED, words)
     check(rig.agent.cli.run("ps"), FAILED, words)
     check(rig.agent.cli.run("logs", "web"), FAILED, words)
@@ -333,14 +333,14 @@ def _path_without_podman(rig: Rig) -> str:
 
 def test_podman_hangs(rig: Rig) -> None:
     rig.agent.define("web", service())
-    assert rig.agent.cli.run("deploy", "web").code == DONE
+    assert rig.agent.cli.run("deploy", "-q", "web").code == DONE
     before = rig.fake.containers()
     rig.agent.stop()
     rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
     rig.restart()
     rig.fake.misbehave("hang")
     check(rig.agent.cli.run("ps"), FAILED, "rift: podman ps --all: did not end within 0.5 s")
-    check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: podman ps --all: did not end within 0.5 s")
+    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, "web/api: podman ps --all: did not end within 0.5 s")
     check(rig.agent.cli.run("logs", "web"), FAILED, "did not end within 0.5 s")
     wait_for(lambda: rig.fake.processes() == [])  # the agent asks by itself, too, every now and then
     assert rig.fake.containers() == before
@@ -353,7 +353,7 @@ def test_podman_hangs(rig: Rig) -> None:
 def test_the_agent_dies_in_the_middle_of_a_deploy(rig: Rig) -> None:
     rig.agent.define("web", service())
     rig.fake.misbehave("hang", ["run"])
-    cli = rig.agent.cli.popen("deploy", "web")
+    cli = rig.agent.cli.popen("deploy", "-q", "web")
     wait_for(lambda: "running" in rig.agent.cli.run("history", "web").stdout, what="a deploy under way")
     rig.agent.kill()
     _, said = cli.communicate(timeout=30)
@@ -367,18 +367,20 @@ def test_podman_hangs_in_the_middle_of_a_deploy(rig: Rig) -> None:
     rig.agent.home.write_config(settle="100ms", runtime_timeout="2s")
     rig.restart()
     rig.agent.define("web", service())
-    assert rig.agent.cli.run("deploy", "web").code == DONE
+    assert rig.agent.cli.run("deploy", "-q", "web").code == DONE
     rig.agent.define("web", service("web", component("api", WEB2)))
     for argv, times, after in ((["rename"], 1, []), (["run"], 1, []), (["inspect", "--type=container"], 2, ["run"])):
         rig.fake.misbehave("hang", argv, times=times, after=after)  # one of the two looks is for the logs
-        check(rig.agent.cli.run("deploy", "web"), FAILED, f"podman {argv[0]}", "did not end within ", "runs again")
+        check(
+            rig.agent.cli.run("deploy", "-q", "web"), FAILED, f"podman {argv[0]}", "did not end within ", "runs again"
+        )
         assert rig.fake.running() == {"web-api": WEB}
 
 
 @pytest.mark.parametrize("how", ["garbage", "endless", "an object", "a list of numbers", "nothing"])
 def test_podman_prints_nonsense(rig: Rig, how: str) -> None:
     rig.agent.define("web", service())
-    assert rig.agent.cli.run("deploy", "web").code == DONE
+    assert rig.agent.cli.run("deploy", "-q", "web").code == DONE
     texts = {"an object": "{}", "a list of numbers": "[1, 2]", "nothing": ""}
     for argv in (["ps"], ["inspect"], ["version"]):
         if how in texts:
@@ -386,18 +388,20 @@ def test_podman_prints_nonsense(rig: Rig, how: str) -> None:
         else:
             rig.fake.misbehave(how, argv)
     check(rig.agent.cli.run("ps"), FAILED, "rift: p")
-    check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: p")
+    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, "web/api: p")
     assert rig.agent.cli.run("node", "list").code == DONE
     assert rig.fake.running() == {"web-api": WEB}
     rig.fake.behave()
-    assert rig.agent.cli.run("deploy", "web").code == DONE
+    assert rig.agent.cli.run("deploy", "-q", "web").code == DONE
     assert rig.fake.running() == {"web-api": WEB}
 
 
 def test_podmans_own_words_stay_one_line(rig: Rig) -> None:
     rig.agent.define("web", service())
     rig.fake.misbehave("fail", ["run"], message="first\nsecond \x1b[31mred\aover", code=126)
-    check(rig.agent.cli.run("deploy", "web"), FAILED, "web/api: podman run --detach: second \\x1b[31mred\\x07over")
+    check(
+        rig.agent.cli.run("deploy", "-q", "web"), FAILED, "web/api: podman run --detach: second \\x1b[31mred\\x07over"
+    )
 
 
 def test_nothing_of_an_unauthenticated_try_is_left(shared: Rig, template: Home, ca: KeyPair, tmp_path: Path) -> None:
@@ -406,5 +410,5 @@ def test_nothing_of_an_unauthenticated_try_is_left(shared: Rig, template: Home, 
     before = requests(shared)
     token = other.new_token("elsewhere")
     shared.agent.define("web", service())
-    check(shared.agent.cli.run("deploy", "web", env={"MCP_TOKEN": token}), AUTH, "the token is not valid")
+    check(shared.agent.cli.run("deploy", "-q", "web", env={"MCP_TOKEN": token}), AUTH, "the token is not valid")
     assert requests(shared) == before

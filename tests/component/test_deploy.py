@@ -49,7 +49,7 @@ def test_the_life_of_a_service(rig: Rig) -> None:
     run = rig.agent.cli.run
     assert ok(run("ps")).split() == ["SERVICE", "COMPONENT", "NODE", "STATE", "VERSION", "UPTIME"]
     rig.agent.define("web", TWO)
-    assert ok(run("deploy", "web")) == "web/api: deployed on rift\nweb/work: deployed on rift\n"
+    assert ok(run("deploy", "-q", "web")) == "web/api: deployed on rift\nweb/work: deployed on rift\n"
     assert rig.fake.running() == {"web-api": WEB, "web-work": WORKER}
     table = [line.split() for line in ok(run("ps")).splitlines()]
     assert [row[:5] for row in table[1:]] == [
@@ -74,7 +74,7 @@ def test_what_podman_is_asked_for(rig: Rig) -> None:
         'volumes = ["/tmp:/data:ro"]\nenv = ["LOG_LEVEL=info"]'
     )
     rig.agent.define("web", service("web", component("web", more=more)))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     (argv,) = [argv for argv in rig.fake.commands() if argv[0] == "run"]
     assert argv == [
         *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
@@ -91,7 +91,7 @@ def test_commands_can_be_repeated(rig: Rig) -> None:
     rig.agent.define("web", service())
     run = rig.agent.cli.run
     for _ in range(2):
-        ok(run("deploy", "web"))
+        ok(run("deploy", "-q", "web"))
         assert rig.fake.running() == {"web-api": WEB}
     for _ in range(2):
         ok(run("stop", "web"))
@@ -105,37 +105,37 @@ def test_commands_can_be_repeated(rig: Rig) -> None:
 
 def test_one_component_fails_and_the_others_do_not(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api"), component("bad", MISSING), component("work", WORKER)))
-    done = rig.agent.cli.run("deploy", "web")
+    done = rig.agent.cli.run("deploy", "-q", "web")
     assert done.code == 1
     assert done.stdout == "web/api: deployed on rift\nweb/work: deployed on rift\n"
     (line,) = done.errors
     assert line.startswith(f"mcp: web/bad: the image {MISSING} is not on this node and cannot be pulled: Error: ")
     assert MISSING in line
     assert rig.fake.running() == {"web-api": WEB, "web-work": WORKER}
-    rows = json.loads(rig.agent.cli.run("deploy", "web", "--json").stdout)
+    rows = json.loads(rig.agent.cli.run("deploy", "-q", "web", "--json").stdout)
     assert [(row["component"], row["success"]) for row in rows] == [("api", True), ("bad", False), ("work", True)]
 
 
 def test_an_image_is_pulled_once_and_before_anything_stops(rig: Rig) -> None:
     rig.fake.add_image("example.net/app:v1", remote=True)
     rig.agent.define("web", service("web", component()))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", "example.net/app:v1")))
     rig.fake.forget_calls()
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     verbs = [argv[0] for argv in rig.fake.commands()]
     assert verbs.index("pull") < verbs.index("stop")
     rig.fake.forget_calls()
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert "pull" not in [argv[0] for argv in rig.fake.commands()]
 
 
 def test_one_component_is_deployed_alone(rig: Rig) -> None:
     rig.agent.define("web", TWO)
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     before = rig.fake.containers()["web-work"]["id"]
-    assert ok(rig.agent.cli.run("deploy", "web/api")) == "web/api: up to date on rift\n"
-    assert ok(rig.agent.cli.run("deploy", "web/api", "--force")) == "web/api: deployed on rift\n"
+    assert ok(rig.agent.cli.run("deploy", "-q", "web/api")) == "web/api: up to date on rift\n"
+    assert ok(rig.agent.cli.run("deploy", "-q", "web/api", "--force")) == "web/api: deployed on rift\n"
     assert rig.fake.containers()["web-work"]["id"] == before
 
 
@@ -157,10 +157,10 @@ def test_the_new_container_ends_and_the_old_one_runs_again(rig: Rig, how: str) -
     text, code, words = NEW_ENDS[how]
     rig.fake.add_image("example.net/short:v1", lifetime=0.01, code=7)
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     before = rig.fake.containers()["web-api"]["id"]
     rig.agent.define("web", service("web", text))
-    line, last_lines = undone(rig.agent.cli.run("deploy", "web"))
+    line, last_lines = undone(rig.agent.cli.run("deploy", "-q", "web"))
     assert line.startswith(f"mcp: web/api: the new container {code} soon after its start")
     assert line.endswith("; the old container runs again")
     assert words in last_lines
@@ -172,7 +172,7 @@ def test_the_new_container_ends_and_the_old_one_runs_again(rig: Rig, how: str) -
 
 def test_a_first_container_that_ends_is_removed(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL, 'restart = "no"')))
-    error, last_lines = undone(rig.agent.cli.run("deploy", "web"))
+    error, last_lines = undone(rig.agent.cli.run("deploy", "-q", "web"))
     assert "exit code 3" in error
     assert last_lines == ["stdout | fail: starting", "stderr | fail: cannot read the configuration"]
     assert rig.fake.containers() == {}
@@ -182,7 +182,7 @@ def test_a_first_container_that_ends_is_removed(rig: Rig) -> None:
 def test_the_last_lines_of_several_runs_come_in_the_order_in_which_they_were_written(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL)))
     rig.fake.misbehave("hold", ["logs"])
-    cli = rig.agent.cli.popen("deploy", "web", "--json")
+    cli = rig.agent.cli.popen("deploy", "-q", "web", "--json")
     wait_for(lambda: rig.fake.busy_with("logs"))
     wait_for(lambda: rig.fake.containers()["web-api"]["restarts"] >= 2)
     rig.fake.behave()
@@ -195,7 +195,7 @@ def test_the_last_lines_of_several_runs_come_in_the_order_in_which_they_were_wri
 
 def test_the_old_container_runs_again_when_podman_cannot_start_the_new_one(rig: Rig) -> None:
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", WEB2)))
     for where, argv, times, after in (
         ("stop", ["stop"], 3, []),  # it is tried again
@@ -204,25 +204,25 @@ def test_the_old_container_runs_again_when_podman_cannot_start_the_new_one(rig: 
         ("inspect", SETTLE, 2, ["run"]),  # one is for the logs
     ):
         rig.fake.misbehave("fail", argv, times=times, message=f"{where} has a bad day", after=after)
-        line = failed(rig.agent.cli.run("deploy", "web"))
+        line = failed(rig.agent.cli.run("deploy", "-q", "web"))
         assert f"podman {where}" in line
         assert f"Error: {where} has a bad day" in line
         assert rig.fake.running() == {"web-api": WEB}
         assert list(rig.fake.containers()) == ["web-api"]
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert rig.fake.running() == {"web-api": WEB2}
 
 
 def test_a_port_is_told_to_the_container_and_kept(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more=route())))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     port = the_port(rig, "web-api", "PORT")
     rig.agent.define("web", service("web", component("api", WEB2, route())))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert the_port(rig, "web-api", "PORT") == port
     rig.agent.stop()
     rig.restart()
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert the_port(rig, "web-api", "PORT") == port
 
 
@@ -236,7 +236,7 @@ def the_port(rig: Rig, container: str, variable: str) -> int:
 
 def test_named_routes_have_their_own_ports(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more=route("rest") + route("my-grpc", 9443))))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert the_port(rig, "web-api", "PORT_REST") != the_port(rig, "web-api", "PORT_MY_GRPC")
 
 
@@ -245,7 +245,7 @@ def test_many_deploys_at_once_get_different_ports(rig: Rig) -> None:
     for name in names:
         rig.agent.define(name, service(name, component("api", more=route("a") + route("b", 9443))))
     with ThreadPoolExecutor(6) as pool:
-        for done in pool.map(lambda name: rig.agent.cli.run("deploy", name), names):
+        for done in pool.map(lambda name: rig.agent.cli.run("deploy", "-q", name), names):
             ok(done)
     ports = [the_port(rig, f"{name}-api", variable) for name in names for variable in ("PORT_A", "PORT_B")]
     assert len(set(ports)) == 48
@@ -257,7 +257,7 @@ def test_a_second_deploy_of_the_same_service_is_refused(rig: Rig) -> None:
     rig.agent.define("other", service("other"))
     rig.fake.misbehave("hold", ["run", "--name=web-api"])
     first: list[Outcome] = []
-    thread = threading.Thread(target=lambda: first.append(rig.agent.cli.run("deploy", "web")))
+    thread = threading.Thread(target=lambda: first.append(rig.agent.cli.run("deploy", "-q", "web")))
     thread.start()
     wait_for(lambda: rig.fake.busy_with("run"))
     for verb in ("deploy", "stop", "undeploy", "start"):
@@ -265,31 +265,31 @@ def test_a_second_deploy_of_the_same_service_is_refused(rig: Rig) -> None:
         assert re.fullmatch(
             r"mcp: rift: web: deploy by kyle has been under way for [0-9]+s; try again when it is done", line
         )
-    ok(rig.agent.cli.run("deploy", "other"))
+    ok(rig.agent.cli.run("deploy", "-q", "other"))
     assert states(rig)["other/api"] == "running"
     rig.fake.behave()
     thread.join()
     ok(first[0])
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
 
 
 def test_an_inactive_service_is_not_deployed(rig: Rig) -> None:
     rig.agent.define("web", service(more="active = false"))
-    assert "web is not active; set active = true" in failed(rig.agent.cli.run("deploy", "web"))
+    assert "web is not active; set active = true" in failed(rig.agent.cli.run("deploy", "-q", "web"))
     assert rig.fake.containers() == {}
 
 
 def test_two_services_cannot_share_a_container(rig: Rig) -> None:
     rig.agent.define("a", service("a", component("b-c")))
     rig.agent.define("a-b", service("a-b", component("c")))
-    ok(rig.agent.cli.run("deploy", "a"))
-    assert "the container a-b-c belongs to a/b-c" in failed(rig.agent.cli.run("deploy", "a-b"))
+    ok(rig.agent.cli.run("deploy", "-q", "a"))
+    assert "the container a-b-c belongs to a/b-c" in failed(rig.agent.cli.run("deploy", "-q", "a-b"))
     assert states(rig) == {"a/b-c": "running"}
 
 
 def test_start_makes_a_container_again_that_is_gone(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more='env = ["A=b"]\n' + route())))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     port, before = the_port(rig, "web-api", "PORT"), rig.fake.containers()["web-api"]
     rig.fake.change(containers=[])
     assert states(rig) == {"web/api": "removed"}
@@ -302,7 +302,7 @@ def test_start_makes_a_container_again_that_is_gone(rig: Rig) -> None:
 
 def test_a_container_that_ended_by_itself(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", BRIEF, 'restart = "no"')))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     containers = rig.fake.state["containers"]
     containers[0]["started"] -= 10
     rig.fake.change(containers=containers)
@@ -311,7 +311,7 @@ def test_a_container_that_ended_by_itself(rig: Rig) -> None:
 
 def test_logs_of_all_components(rig: Rig) -> None:
     rig.agent.define("web", TWO)
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     out = ok(rig.agent.cli.run("logs", "web")).splitlines()
     assert {"api  | web: starting", "work | worker: starting"} <= set(out)
     assert ok(rig.agent.cli.run("logs", "web/work")) == "worker: starting\n"
@@ -327,7 +327,7 @@ def test_logs_tell_stderr_from_stdout(rig: Rig) -> None:
     images = rig.fake.state["images"]
     images[FAIL]["program"] = "fail"
     rig.fake.change(images=images)
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     done = rig.agent.cli.run("logs", "web")
     assert (done.code, done.stdout, done.stderr) == (0, "fail: starting\n", "fail: cannot read the configuration\n")
 
@@ -335,7 +335,7 @@ def test_logs_tell_stderr_from_stdout(rig: Rig) -> None:
 def test_logs_of_what_is_not_there(rig: Rig) -> None:
     rig.agent.define("web", TWO)
     assert "web is not deployed on this node; nothing is deployed here" in failed(rig.agent.cli.run("logs", "web"))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert "web has no component x; it has: api, work" in failed(rig.agent.cli.run("logs", "web/x", "--node", "rift"))
     rig.fake.change(containers=[])
     line = failed(rig.agent.cli.run("logs", "web"))
@@ -346,7 +346,7 @@ def test_logs_of_what_is_not_there(rig: Rig) -> None:
 
 def test_logs_say_when_podman_fails(rig: Rig) -> None:
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.fake.misbehave("fail", ["logs"], message="the journal cannot be read")
     done = rig.agent.cli.run("logs", "web")
     assert done.code == 1
@@ -355,7 +355,7 @@ def test_logs_say_when_podman_fails(rig: Rig) -> None:
 
 def test_node_list_says_what_the_agent_is(rig: Rig) -> None:
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     (row,) = json.loads(ok(rig.agent.cli.run("node", "list", "--json")))
     with connected(rig.agent) as wire:
         status = wire.call("NodeStatus").responses[0]
@@ -370,7 +370,7 @@ def test_node_list_says_what_the_agent_is(rig: Rig) -> None:
 
 def test_what_mcp_made_and_the_registry_does_not_know(rig: Rig) -> None:
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     containers = rig.fake.state["containers"]
     labels = {"mcp.service": "web", "mcp.component": "gone"}
     stray = {**containers[0], "name": "web-gone", "id": "f" * 64, "labels": labels}

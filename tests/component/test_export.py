@@ -27,7 +27,7 @@ def deployed(shared: Rig) -> Rig:
     """The agent with two services."""
     for name, text in (("web", RICH), ("solo", service("solo"))):
         shared.agent.define(name, text)
-        done = shared.agent.cli.run("deploy", name)
+        done = shared.agent.cli.run("deploy", "-q", name)
         assert done.code == DONE, done
     return shared
 

@@ -16,7 +16,7 @@ def ok(done: Outcome) -> str:
 
 def deploy(rig: Rig, image: str) -> Outcome:
     rig.agent.define("web", service("web", component("api", image, 'restart = "no"')))
-    return rig.agent.cli.run("deploy", "web")
+    return rig.agent.cli.run("deploy", "-q", "web")
 
 
 def test_who_deployed_what_when_and_how_it_went(rig: Rig) -> None:
@@ -38,7 +38,7 @@ def test_who_deployed_what_when_and_how_it_went(rig: Rig) -> None:
 
 def test_history_holds_no_values_of_variables(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more='env = ["KEY=hunter2"]')))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert "hunter2" not in ok(rig.agent.cli.run("history", "web", "--json"))
     assert "hunter2" not in rig.agent.log()
 
@@ -47,18 +47,18 @@ def test_rollback_goes_to_the_last_one_that_worked_and_differs(rig: Rig) -> None
     ok(deploy(rig, WEB))
     ok(deploy(rig, WEB2))
     assert deploy(rig, FAIL).code == 1
-    dry = rig.agent.cli.run("rollback", "web", "--dry-run")
+    dry = rig.agent.cli.run("rollback", "-q", "web", "--dry-run")
     assert (dry.code, dry.stdout) == (2, f"replace  web/api on rift (image: {WEB2} -> {WEB})\n")
     assert rig.fake.running() == {"web-api": WEB2}
 
-    done = rig.agent.cli.run("rollback", "web")
+    done = rig.agent.cli.run("rollback", "-q", "web")
     assert (done.code, done.stdout) == (0, "web/api: rolled back to deploy 1 on rift\n")
     (note,) = done.errors
     assert "web.toml says something else" in note
     assert rig.fake.running() == {"web-api": WEB}
 
     ok(deploy(rig, WEB2))  # its definition agrees with what is gone back to: nothing to note
-    assert ok(rig.agent.cli.run("rollback", "web", "--to", "2")) == "web/api: up to date on rift\n"
+    assert ok(rig.agent.cli.run("rollback", "-q", "web", "--to", "2")) == "web/api: up to date on rift\n"
 
 
 def test_what_cannot_be_rolled_back_to(rig: Rig) -> None:
@@ -69,7 +69,7 @@ def test_what_cannot_be_rolled_back_to(rig: Rig) -> None:
         (("--to", "7"), "web has no deploy 7; see mcp history web"),
         (("--to", "2"), "deploy 2 of web is failed; choose one that is done"),
     ):
-        done = rig.agent.cli.run("rollback", "web", *args)
+        done = rig.agent.cli.run("rollback", "-q", "web", *args)
         assert (done.code, done.stdout) == (1, "")
         (line,) = done.errors
         assert words in line
@@ -93,7 +93,7 @@ def test_a_health_check_decides_where_there_is_one(rig: Rig) -> None:
     ok(deploy(rig, "example.net/well:v1"))
     health = '[components.health]\ncmd = ["check"]\ninterval = "100ms"\nretries = 2\n'
     rig.agent.define("web", service("web", component("api", "example.net/ill:v1", health)))
-    done = rig.agent.cli.run("deploy", "web")
+    done = rig.agent.cli.run("deploy", "-q", "web")
     assert done.code == 1
     assert "the new container did not become healthy within 0.2 s; the old container runs again" in done.errors[0]
     assert rig.fake.running() == {"web-api": "example.net/well:v1"}

@@ -1,45 +1,171 @@
-"""The agent is killed in the middle of a deploy, at every step of it; deployed again, all is as it should be."""
+"""The agent is killed in the middle of a change, at every step of it; afterwards all is as it was, or as asked for."""
+
+import sqlite3
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
+from agent.podman.client import Container
+from agent.services import plan as planning
+from agent.services.plan import Change, NodeState
+from agent.store.registry import ComponentRow
 from mcp.definitions.definitions import parse
+from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE
+from mcp.shared.spec import ServiceSpec
 from mcp.shared.wire import service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
-from tests.agents import Outcome
+from tests.agents import Agent, Home, Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
 from tests.component.fakes import WEB, WEB2
 from tests.component.wire import connected
 from tests.waiting import wait_for
 
-LOOK = ["inspect", "--type=container"]
-AFTER = "after"  # what stands behind it has to come before
-
-# The commands of a redeploy, in order; `image inspect` and `pull` come before anything is changed.
-STEPS = {
-    "image": ["image", "inspect"],
-    "pull": ["pull"],
-    "network": ["network", "inspect"],
-    "network create": ["network", "create"],
-    "look": ["ps"],
-    "stop": ["stop"],
-    "stopped": LOOK,
-    "put aside": ["rename"],
-    "run": ["run"],
-    "settle": [*LOOK, AFTER, "run"],
-    "remove the old": ["rm"],
-}
 NEW = "example.net/app:v2"
+OLD_TEXT = service("web", component("api", more=route()))
+NEW_TEXT = service("web", component("api", NEW, 'network = "mcpnet"\n' + route()))
+
+
+def spec_of(text: str) -> ServiceSpec:
+    """The service of a definition."""
+    return parse(text, "").service
+
+
+def planned(verb: str) -> Change:
+    """The change that a verb makes of a node that runs OLD_TEXT (deploy: NEW_TEXT; first: of an empty node)."""
+    (old,) = spec_of(OLD_TEXT).components
+    now = datetime.now(UTC)
+    labels = {LABEL_SERVICE: "web", LABEL_DEPLOY: "1"}
+    row = ComponentRow("web", "api", "web-api", old, "running", now, deploy=1)
+    running = Container("id", "web-api", old.image, "running", 0, now, labels, "image-id")
+    state = NodeState([row], [running], {old.image: "image-id"})
+    if verb in ("deploy", "first"):
+        (change,) = planning.plan(
+            [spec_of(NEW_TEXT)], state if verb == "deploy" else NodeState([], [], {}), partial=True
+        )
+        return change
+    if verb == "start":
+        return planning.start(row, NodeState([row], [], {old.image: "image-id"}))  # its container is gone
+    return planning.undeploy(row) if verb == "undeploy" else getattr(planning, verb)(row, state)
+
+
+# The real agent, but for one thing: it kills itself before or after the step with this title.
+MORTAL = """
+import os, signal, sys
+from agent.main import main
+from agent.services.transaction import Transaction
+
+do = Transaction._do
+
+async def do_or_die(self, step):
+    if step.title == {title!r} and {when!r} == "before":
+        await self._note_position()
+        os.kill(os.getpid(), signal.SIGKILL)
+    await do(self, step)
+    if step.title == {title!r}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Transaction._do = do_or_die
+sys.exit(main())
+"""
+
+
+def start_mortal(rig: Rig, title: str, when: str) -> None:
+    """Start the agent again, as one that will be killed at a step."""
+    rig.agent.stop()
+    home = Home(rig.agent.home.folder, (sys.executable, "-c", MORTAL.format(title=title, when=when)))
+    rig.agent = Agent.start(home, env=rig.agent.env)
+
+
+def start_again(rig: Rig) -> None:
+    """Start the agent as it is, after it was killed."""
+    rig.agent.process.wait(30)
+    rig.agent = Agent.start(Home(rig.agent.home.folder), env=rig.agent.env)
+
+
+def every_step(verb: str) -> list[tuple[str, str]]:
+    """Each step of a verb's change, to be killed before and after it."""
+    return [(step.title, when) for step in planned(verb).steps for when in ("before", "after")]
+
+
+def forget_everything(rig: Rig) -> None:
+    """Undeploy web, and have NEW and its network missing on the node."""
+    if rig.fake.containers():
+        with connected(rig.agent) as wire:
+            wire.call("UndeployService", pb.UndeployServiceRequest(name="web"))
+    assert rig.fake.containers() == {}
+    known = {name: image for name, image in rig.fake.state["images"].items() if name != NEW}
+    rig.fake.change(networks=[], images=known)
+    rig.fake.add_image(NEW, remote=True)
+
+
+@pytest.mark.parametrize(("title", "when"), every_step("deploy"))
+def test_a_redeploy_that_is_interrupted(shared: Rig, title: str, when: str) -> None:
+    rig = shared
+    forget_everything(rig)
+    deploy(rig, OLD_TEXT)
+    port = rig.fake.containers()["web-api"]["env"]
+    start_mortal(rig, title, when)
+    rig.agent.define("web", NEW_TEXT)
+    done = rig.agent.cli.run("deploy", "-q", "web")
+    assert (done.code, len(done.errors)) == (4, 1), done
+
+    start_again(rig)
+    wait_for(lambda: settled(rig, OLD_TEXT) or settled(rig, NEW_TEXT))
+    assert list(rig.fake.containers()) == ["web-api"]
+    assert len(rig.fake.running()) == 1
+    deploy(rig, NEW_TEXT)
+    assert rig.fake.running() == {"web-api": NEW}
+    assert list(rig.fake.containers()) == ["web-api"]
+    assert rig.fake.containers()["web-api"]["env"] == port
+
+
+@pytest.mark.parametrize(("title", "when"), every_step("first"))
+def test_a_first_deploy_that_is_interrupted(shared: Rig, title: str, when: str) -> None:
+    rig = shared
+    forget_everything(rig)
+    start_mortal(rig, title, when)
+    rig.agent.define("web", NEW_TEXT)
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 4
+    start_again(rig)
+    wait_for(lambda: results(rig)[0] == "interrupted")
+    committed = (title, when) == ("record it in the registry", "after")
+    assert list(rig.fake.running()) == (["web-api"] if committed else [])
+    assert len(rig.fake.containers()) == len(rig.fake.running())
+    deploy(rig, NEW_TEXT)
+    assert rig.fake.running() == {"web-api": NEW}
+
+
+@pytest.mark.parametrize(
+    ("verb", "title", "when"),
+    [(verb, *step) for verb in ("stop", "start", "restart", "undeploy") for step in every_step(verb)],
+)
+def test_another_verb_that_is_interrupted_is_finished(shared: Rig, verb: str, title: str, when: str) -> None:
+    rig = shared
+    forget_everything(rig)
+    deploy(rig, OLD_TEXT)
+    if verb == "start":
+        rig.fake.change(containers=[])
+    start_mortal(rig, title, when)
+    assert rig.agent.cli.run(verb, "web").code == 4
+    start_again(rig)
+    left = {"stop": ["exited"], "start": ["running"], "restart": ["running"], "undeploy": []}[verb]
+    wait_for(lambda: [each["state"] for each in rig.fake.containers().values()] == left)
+    wait_for(lambda: not unfinished(rig))
+    assert [each["state"] for each in rig.fake.containers().values()] == left
+
+
+def unfinished(rig: Rig) -> list[tuple[str]]:
+    """The services of the operations that the registry says are under way."""
+    with closing(sqlite3.connect(rig.agent.home.database)) as connection:
+        return connection.execute("SELECT service FROM operations").fetchall()
 
 
 def crash_at(rig: Rig, argv: list[str], when: str, *command: str) -> None:
-    """Kill the agent while the podman command with `argv` hangs before or after its effect.
-
-    Each such command hangs, not the first alone: others than the deploy inspect a container that has started, and the
-    deploy must not get past the step while one of theirs is what hangs.
-    """
-    at = argv.index(AFTER) if AFTER in argv else len(argv)
-    rig.fake.misbehave("hang", argv[:at], when=when, after=argv[at + 1 :])
+    """Kill the agent while the podman command with `argv` hangs before or after its effect."""
+    rig.fake.misbehave("hang", argv, when=when, times=1)
     cli = rig.agent.cli.popen(*command)
     rig.fake.wait_hanging()
     rig.agent.kill()  # what podman does by itself goes on, or ends with the machine
@@ -78,39 +204,12 @@ def results(rig: Rig) -> list[str]:
     return [entry.result for entry in history.entries]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-def test_a_redeploy_that_is_interrupted(shared: Rig, step: str, when: str) -> None:
-    rig = shared
-    known = {name: image for name, image in rig.fake.state["images"].items() if name != NEW}
-    rig.fake.change(networks=[], images=known)
-    rig.fake.add_image(NEW, remote=True)
-    old = service("web", component("api", more=route()))
-    deploy(rig, old)
-    port = rig.fake.containers()["web-api"]["env"]
-    new = service("web", component("api", NEW, 'network = "mcpnet"\n' + route()))
-    rig.agent.define("web", new)
-    crash_at(rig, STEPS[step], when, "deploy", "web")
-    assert list(rig.fake.running().values()) in ([WEB], [NEW], [WEB, NEW], [NEW, WEB], [])
-
-    rig.restart()
-    wait_for(lambda: settled(rig, old) or settled(rig, new))
-    assert list(rig.fake.containers()) == ["web-api"]
-    deploy(rig, new)
-    assert rig.fake.running() == {"web-api": NEW}
-    assert list(rig.fake.containers()) == ["web-api"]
-    assert rig.fake.containers()["web-api"]["env"] == port
-    with connected(rig.agent) as wire:
-        assert wire.call("UndeployService", pb.UndeployServiceRequest(name="web")).responses
-    assert rig.fake.containers() == {}
-
-
 @pytest.mark.parametrize("verb", ["start", "undeploy", "stop"])
 def test_other_commands_finish_what_a_crash_left(rig: Rig, verb: str) -> None:
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", WEB2)))
-    crash_at(rig, ["run"], "before", "deploy", "web")
+    crash_at(rig, ["run"], "before", "deploy", "-q", "web")
     assert list(rig.fake.containers()) == ["web-api.old"]
     rig.restart()
     wait_for(lambda: rig.fake.running() == {"web-api": WEB})  # by itself, before any command
@@ -119,49 +218,23 @@ def test_other_commands_finish_what_a_crash_left(rig: Rig, verb: str) -> None:
     assert {name: each["state"] for name, each in rig.fake.containers().items()} == wanted
 
 
-@pytest.mark.parametrize("step", ["look", "run", "settle"])
-def test_a_first_deploy_that_is_interrupted(rig: Rig, step: str) -> None:
-    rig.agent.define("web", service("web", component("api", more=route())))
-    crash_at(rig, STEPS[step], "after", "deploy", "web")
-    rig.restart()
-    wait_for(lambda: results(rig) == ["interrupted"])
-    assert rig.fake.containers() == {}
-    ok(rig.agent.cli.run("deploy", "web"))
-    assert list(rig.fake.running()) == ["web-api"]
-
-
-@pytest.mark.parametrize(("verb", "argv"), [("stop", ["stop"]), ("undeploy", ["rm"]), ("start", ["start"])])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_other_commands_that_are_interrupted(rig: Rig, verb: str, argv: list[str], when: str) -> None:
-    rig.agent.define("web", service("web", component("api"), component("work")))
-    ok(rig.agent.cli.run("deploy", "web"))
-    if verb == "start":
-        ok(rig.agent.cli.run("stop", "web"))
-    crash_at(rig, argv, when, verb, "web")
-    rig.restart()
-    left = {"stop": {"exited"}, "undeploy": set(), "start": {"running"}}[verb]
-    wait_for(lambda: {each["state"] for each in rig.fake.containers().values()} == left)  # finished by itself
-    done = rig.agent.cli.run(verb, "web")
-    assert done.code == (1 if verb == "undeploy" else 0), done
-
-
 def test_a_failed_deploy_after_an_interrupted_one_brings_the_old_container_back(rig: Rig) -> None:
     """The crash left the old container stopped; it should still run, and the undoing knows that."""
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", WEB2)))
-    crash_at(rig, ["stop"], "after", "deploy", "web")
+    crash_at(rig, ["stop"], "after", "deploy", "-q", "web")
     assert rig.fake.running() == {}
     rig.restart()
     rig.fake.misbehave("fail", ["run"], times=1)
-    assert rig.agent.cli.run("deploy", "web").code == 1
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 1
     assert rig.fake.running() == {"web-api": WEB}
 
 
 def test_a_deploy_goes_on_without_its_client(rig: Rig) -> None:
     rig.agent.define("web", service())
     rig.fake.misbehave("sleep", ["run"], seconds=1.0)
-    cli = rig.agent.cli.popen("deploy", "web")
+    cli = rig.agent.cli.popen("deploy", "-q", "web")
     wait_for(lambda: rig.fake.busy_with("run"))
     cli.kill()
     cli.communicate()
@@ -173,7 +246,7 @@ def test_a_killed_agent_leaves_a_registry_that_opens(rig: Rig) -> None:
     for number in range(3):
         name = f"s{number}"
         rig.agent.define(name, service(name))
-        ok(rig.agent.cli.run("deploy", name))
+        ok(rig.agent.cli.run("deploy", "-q", name))
         rig.agent.kill()
         rig.restart()
     rows = rig.agent.cli.run("ps").stdout.splitlines()[1:]

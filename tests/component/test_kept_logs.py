@@ -20,11 +20,11 @@ def kept(rig: Rig, name: str = "api") -> PreviousLog | None:
 
 def test_a_container_that_was_replaced(rig: Rig) -> None:
     rig.agent.define("web", service("web", component(image=WEB)))
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     assert kept(rig) is None
     old = rig.fake.containers()["web-api"]
     rig.agent.define("web", service("web", component(image=WEB2)))
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     log = kept(rig)
     assert log is not None
     assert (log.identifier, log.container, log.deploy, log.version) == (old["id"], "web-api", 1, "1.0.0")
@@ -38,9 +38,9 @@ def test_a_container_that_was_replaced(rig: Rig) -> None:
 
 def test_a_container_that_failed(rig: Rig) -> None:
     rig.agent.define("web", service("web", component(image=WEB)))
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     rig.agent.define("web", service("web", component(image=FAIL, more='restart = "no"')))
-    assert rig.agent.cli.run("deploy", "web").code == 1
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 1
     assert rig.fake.running() == {"web-api": WEB}
     log = kept(rig)
     assert log is not None
@@ -50,7 +50,7 @@ def test_a_container_that_failed(rig: Rig) -> None:
 
 def test_a_first_deploy_that_failed(rig: Rig) -> None:
     rig.agent.define("web", service("web", component(image=FAIL, more='restart = "always"')))
-    assert rig.agent.cli.run("deploy", "web").code == 1
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 1
     assert rig.fake.containers() == {}
     log = kept(rig)
     assert log is not None
@@ -60,9 +60,9 @@ def test_a_first_deploy_that_failed(rig: Rig) -> None:
 
 def test_a_container_that_an_interrupted_deploy_left_is_not_removed_without_its_log(rig: Rig) -> None:
     rig.agent.define("web", service("web", component(image=WEB)))
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     rig.agent.define("web", service("web", component(image=WEB2)))
-    crash_at(rig, ["run"], "after", "deploy", "web")  # the new one runs, and nobody has said that it is good
+    crash_at(rig, ["run"], "after", "deploy", "-q", "web")  # the new one runs, and nobody has said that it is good
     rig.restart()
     wait_for(lambda: rig.fake.running() == {"web-api": WEB})
     log = kept(rig)
@@ -71,7 +71,7 @@ def test_a_container_that_an_interrupted_deploy_left_is_not_removed_without_its_
     assert log.data.splitlines()[-1].endswith(b" stdout F web: stopping"), "it was stopped before"
 
     old = rig.fake.containers()["web-api"]["id"]
-    crash_at(rig, ["inspect", "--type=container", old], "before", "deploy", "web")  # the new one is kept already
+    crash_at(rig, ["inspect", "--type=container", old], "before", "deploy", "-q", "web")  # the new one is kept already
     rig.restart()
     wait_for(lambda: rig.fake.running() == {"web-api": WEB2} and len(rig.fake.containers()) == 1)
     log = kept(rig)
@@ -81,10 +81,10 @@ def test_a_container_that_an_interrupted_deploy_left_is_not_removed_without_its_
 
 def test_a_log_that_cannot_be_had_holds_no_deploy_up(rig: Rig) -> None:
     rig.agent.define("web", service("web", component(image=WEB)))
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     for how in ("fail", "garbage", "hang"):
         rig.fake.misbehave(how, ["inspect", rig.fake.containers()["web-api"]["id"]])
-        done = rig.agent.cli.run("deploy", "web", "--force", timeout=60)
+        done = rig.agent.cli.run("deploy", "-q", "web", "--force", timeout=60)
         assert done.code == 0, done.stderr
         assert rig.fake.running() == {"web-api": WEB}
         rig.fake.behave()
@@ -94,8 +94,8 @@ def test_a_log_that_cannot_be_had_holds_no_deploy_up(rig: Rig) -> None:
 
 def test_one_that_logs_nothing(rig: Rig) -> None:
     rig.agent.define("web", service("web", component(image=WEB, more='log_driver = "none"')))
-    assert rig.agent.cli.run("deploy", "web").code == 0
-    assert rig.agent.cli.run("deploy", "web", "--force").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web", "--force").code == 0
     log = kept(rig)
     assert log is not None
     assert (log.driver, log.data) == ("none", b"")

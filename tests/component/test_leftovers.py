@@ -9,12 +9,12 @@ from tests.waiting import wait_for
 
 def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_back(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api")))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     old = rig.fake.containers()["web-api"]["id"]
     rig.fake.misbehave("fail", ["rm", old], message="device or resource busy")
     new = service("web", component("api", WEB2, route()))
     rig.agent.define("web", new)
-    done = rig.agent.cli.run("deploy", "web")
+    done = rig.agent.cli.run("deploy", "-q", "web")
     assert done.code == 0, done.stderr
     assert rig.fake.running() == {"web-api": WEB2}
     left = rig.agent.cli.run("plan")
@@ -32,7 +32,7 @@ def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_
 
 def test_an_undeploy_that_cannot_be_finished_at_the_start_is_finished_later(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api"), component("worker")))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     crash_at(rig, ["rm"], "after", "undeploy", "web")
     rig.fake.misbehave("fail", ["rm"], times=1, message="device or resource busy")
     rig.restart()
@@ -42,9 +42,9 @@ def test_an_undeploy_that_cannot_be_finished_at_the_start_is_finished_later(rig:
 def test_a_deploy_that_cannot_be_undone_at_the_start_is_undone_later(rig: Rig) -> None:
     old = service("web", component("api"))
     rig.agent.define("web", old)
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", WEB2)))
-    crash_at(rig, ["run"], "after", "deploy", "web")
+    crash_at(rig, ["run"], "after", "deploy", "-q", "web")
     rig.fake.misbehave("fail", ["ps"], times=3, message="the storage is not there yet")
     rig.restart()
     wait_for(lambda: results(rig)[0] == "interrupted", 60, "the end of the healing")
@@ -56,17 +56,17 @@ def test_two_components_in_a_network_that_is_not_there_yet(rig: Rig) -> None:
     rig.fake.misbehave("sleep", ["network", "create"], seconds=0.3)
     more = 'network = "mcpnet"\n'
     rig.agent.define("web", service("web", component("api", more=more), component("worker", more=more)))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert rig.fake.state["networks"] == ["mcpnet"]
 
 
 def test_a_new_container_that_cannot_be_removed_at_once_does_not_keep_the_old_one_from_coming_back(rig: Rig) -> None:
     """One that is started again and again can end in the very moment in which podman removes it."""
     rig.agent.define("web", service("web", component("api")))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", FAIL)))
     rig.fake.misbehave("fail", ["rm"], times=2, message="cannot be stopped")
-    done = rig.agent.cli.run("deploy", "web")
+    done = rig.agent.cli.run("deploy", "-q", "web")
     assert (done.code, done.errors[0].endswith("; the old container runs again")) == (1, True), done
     assert rig.fake.running() == {"web-api": WEB}
     assert list(rig.fake.containers()) == ["web-api"]
@@ -79,7 +79,7 @@ def test_why_a_deploy_failed_is_said_also_where_its_last_lines_cannot_be_read(ri
     rig.restart()
     rig.agent.define("web", service("web", component("api", FAIL, 'restart = "no"')))
     rig.fake.misbehave("hang", ["logs"])
-    done = rig.agent.cli.run("deploy", "web")
+    done = rig.agent.cli.run("deploy", "-q", "web")
     assert done.errors == ["mcp: web/api: the new container ended with exit code 3 soon after its start"]
     assert done.code == 1
     assert "the last lines cannot be read" in rig.agent.log()

@@ -90,7 +90,7 @@ def watched(rig: Rig, tmp_path: Path) -> Watched:
     one = Watched(rig, folder)
     one.restart()
     rig.agent.define("web", TWO)
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     wait_for(lambda: one.changes("work") == [(None, "running")])
     one.wait_rounds()  # what is seen from now on is nobody's doing
     return one

@@ -30,14 +30,14 @@ def test_nothing_is_to_do_where_nothing_is_defined(rig: Rig) -> None:
 def test_what_was_just_deployed_needs_nothing(rig: Rig) -> None:
     rig.agent.define("web", TWO)
     assert planned(rig) == [("web/api", "create"), ("web/work", "create")]
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     assert ok(rig.agent.cli.run("plan")) == NOTHING
     assert ok(rig.agent.cli.run("plan", "web")) == NOTHING
 
 
 def test_a_plan_says_why_and_shows_no_secret(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more='env = ["KEY=hunter2", "OLD=x"]')))
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", WEB2, 'env = ["KEY=hunter3", "NEW=y"]')))
     done = rig.agent.cli.run("plan")
     assert (done.code, done.stderr) == (2, "")
@@ -68,7 +68,7 @@ def test_sync_does_what_plan_says_and_twice_changes_nothing(rig: Rig) -> None:
 
 def test_drift_of_every_kind_is_seen_and_mended(rig: Rig) -> None:
     rig.agent.define("web", TWO)
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     ok(rig.agent.cli.run("stop", "web/work"))
     assert planned(rig) == [("web/work", "start")]
     rig.fake.change(containers=[each for each in rig.fake.state["containers"] if each["name"] != "web-api"])
@@ -88,17 +88,17 @@ def test_what_was_stopped_by_mcp_is_said_to_be_stopped(rig: Rig) -> None:
 def test_a_tag_that_names_another_image_now(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", "example.net/app:v1")))
     rig.fake.add_image("example.net/app:v1")
-    ok(rig.agent.cli.run("deploy", "web"))
-    assert ok(rig.agent.cli.run("deploy", "web")) == "web/api: up to date on rift\n"
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    assert ok(rig.agent.cli.run("deploy", "-q", "web")) == "web/api: up to date on rift\n"
     rig.fake.add_image("example.net/app:v1", code=9)
     assert planned(rig) == [("web/api", "replace")]
-    assert ok(rig.agent.cli.run("deploy", "web")) == "web/api: deployed on rift\n"
+    assert ok(rig.agent.cli.run("deploy", "-q", "web")) == "web/api: deployed on rift\n"
     assert planned(rig) == []
 
 
 def test_a_container_that_somebody_else_made_is_not_taken_for_ours(rig: Rig) -> None:
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     (container,) = rig.fake.state["containers"]
     rig.fake.change(containers=[{**container, "labels": {}, "id": "a" * 64}])
     assert planned(rig) == [("web/api", "replace")]
@@ -108,7 +108,7 @@ def test_a_container_that_somebody_else_made_is_not_taken_for_ours(rig: Rig) -> 
 
 def test_what_is_in_no_definition_is_kept_and_shown_as_ignored(rig: Rig) -> None:
     rig.agent.define("web", TWO)
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api")))
     assert planned(rig, "web") == []  # of one service only what it defines is looked at
     assert planned(rig) == [("web/work", "ignore")]
@@ -125,7 +125,7 @@ def test_what_is_in_no_definition_is_kept_and_shown_as_ignored(rig: Rig) -> None
 
 def test_a_service_that_is_not_active_is_stopped(rig: Rig) -> None:
     rig.agent.define("web", service())
-    ok(rig.agent.cli.run("deploy", "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service(more="active = false"))
     assert planned(rig) == [("web/api", "stop")]
     ok(rig.agent.cli.run("sync"))

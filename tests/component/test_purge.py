@@ -11,7 +11,7 @@ from tests.waiting import wait_for
 def deploy(rig: Rig, name: str, *components: str) -> None:
     """Define and deploy a service; it must succeed."""
     rig.agent.define(name, service(name, *components))
-    assert rig.agent.cli.run("deploy", name).code == 0
+    assert rig.agent.cli.run("deploy", "-q", name).code == 0
 
 
 def forget(rig: Rig, container: str) -> None:

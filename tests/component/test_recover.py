@@ -12,7 +12,7 @@ from tests.waiting import wait_for
 def deploy(rig: Rig, name: str, *components: str) -> None:
     """Define and deploy a service; it must succeed."""
     rig.agent.define(name, service(name, *components))
-    done = rig.agent.cli.run("deploy", name)
+    done = rig.agent.cli.run("deploy", "-q", name)
     assert (done.code, done.stderr) == (0, "")
 
 
@@ -116,7 +116,7 @@ def test_recovered_containers_are_up_to_date(rig: Rig) -> None:
     rig.fake.change(containers=[])
     recover(rig)
     made = rig.fake.containers()["web-api"]["id"]
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     assert rig.fake.containers()["web-api"]["id"] == made
 
 

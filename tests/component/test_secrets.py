@@ -27,7 +27,7 @@ def with_content(folder: Path, secret: str) -> list[Path]:
 def test_environment_values_are_in_no_command_line_and_no_log(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more=ENV + route())))
     rig.fake.misbehave("hold", ["run"])
-    cli = rig.agent.cli.popen("deploy", "web")
+    cli = rig.agent.cli.popen("deploy", "-q", "web")
     wait_for(lambda: rig.fake.busy_with("run"))
     for pid in [cli.pid, rig.agent.process.pid, *rig.fake.processes()]:
         assert SECRET not in " ".join(command_line(pid))
@@ -59,14 +59,14 @@ def test_environment_values_are_in_no_command_line_and_no_log(rig: Rig) -> None:
 
 def test_failures_do_not_give_them_away(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL, ENV)))
-    done = rig.agent.cli.run("deploy", "web")
+    done = rig.agent.cli.run("deploy", "-q", "web")
     assert done.code == 1
     assert "its last lines" in done.stderr
     rig.fake.misbehave("fail", ["run"])
-    again = rig.agent.cli.run("deploy", "web")
+    again = rig.agent.cli.run("deploy", "-q", "web")
     assert again.code == 1
     rig.agent.define("web", service("web", component("api", more=f'env = ["NOT A KEY {SECRET}"]')))
-    wrong = rig.agent.cli.run("deploy", "web")
+    wrong = rig.agent.cli.run("deploy", "-q", "web")
     assert wrong.code == 2
     for text in (done.stderr, again.stderr, wrong.stderr, rig.agent.log()):
         assert SECRET not in text
@@ -85,7 +85,7 @@ def test_the_agents_environment_is_not_podmans(rig: Rig) -> None:
 
 def test_nobody_else_can_read_an_agents_secrets(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more=ENV)))
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     folder = rig.agent.home.folder
     assert with_content(folder, rig.agent.token) == [rig.agent.home.token_file]
     assert stat.S_IMODE(rig.agent.home.token_file.stat().st_mode) == 0o600
@@ -109,7 +109,7 @@ def test_a_loose_umask_changes_nothing(tmp_path: Path) -> None:
     loose = ["sh", "-c", 'umask 000; exec "$0" "$@"']
     with Agent.start_dev(folder, env=env, wrap=lambda argv: [*loose, *argv]) as agent:
         agent.define("web", service("web", component("api", more=ENV), node="dev"))
-        assert agent.cli.run("deploy", "web").code == 0
+        assert agent.cli.run("deploy", "-q", "web").code == 0
         assert {path.name for path in open_to_others(folder)} == {"ca.pem", "cert.pem", "web.toml"}
         for secret in (agent.token, SECRET, "PRIVATE KEY"):
             assert [path for path in with_content(folder, secret) if path in open_to_others(folder)] in (

@@ -59,7 +59,7 @@ def ok(outcome: Outcome) -> str:
 def work(agent: Agent, cli: Cli, folder: Path) -> None:
     """What operators do every day; every command must do it, and say what it says."""
     agent.define("web", TWO)
-    assert "web/api" in ok(cli.run("deploy", "web")).replace("  ", "/")
+    assert "web/api" in ok(cli.run("deploy", "-q", "web")).replace("  ", "/")
     rows = json.loads(ok(cli.run("ps", "--json")))
     assert {(row["service"], row["component"], row["state"]) for row in rows} == {
         ("web", "api", "running"),
@@ -109,7 +109,7 @@ def test_an_upgrade_and_its_undo_keep_what_is_registered(old_home: tuple[Home, d
     new = replace(home, command=AGENT)
     with Agent.start(home, env=env) as agent:
         agent.define("web", TWO)
-        ok(agent.cli.run("deploy", "web"))
+        ok(agent.cli.run("deploy", "-q", "web"))
         before = ok(agent.cli.run("ps", "--json"))
     for each in (new, home, new):
         with Agent.start(each, env=env) as agent:

@@ -22,7 +22,7 @@ def snapshot(home: Home, *args: str) -> Outcome:
 
 def test_an_agent_starts_from_a_copy_made_while_another_ran(rig: Rig, tmp_path: Path) -> None:
     rig.agent.define("web", service())
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     copy = tmp_path / "copy.db"
     done = snapshot(rig.agent.home, str(copy))
     assert (done.code, done.stdout, done.stderr) == (0, "", "")

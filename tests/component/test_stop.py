@@ -22,7 +22,7 @@ ATTACHED = "--- web/api: attached to web-api, 1.0.0 ---\n"
 def deploy(rig: Rig, name: str = "web") -> None:
     """Deploy a service with one component."""
     rig.agent.define(name, service(name))
-    assert rig.agent.cli.run("deploy", name).code == 0
+    assert rig.agent.cli.run("deploy", "-q", name).code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -36,7 +36,7 @@ def test_an_idle_agent_ends_at_once(rig: Rig, number: int) -> None:
 def test_a_deploy_under_way_finishes(rig: Rig) -> None:
     rig.agent.define("web", service())
     rig.fake.misbehave("hold", ["run"])
-    cli = rig.agent.cli.popen("deploy", "web")
+    cli = rig.agent.cli.popen("deploy", "-q", "web")
     wait_for(lambda: rig.fake.busy_with("run"))
     began = time.monotonic()
     rig.agent.process.send_signal(signal.SIGTERM)
@@ -52,7 +52,7 @@ def test_a_deploy_under_way_finishes(rig: Rig) -> None:
 def test_a_deploy_that_takes_too_long_is_left_for_the_next_one(rig: Rig) -> None:
     rig.agent.define("web", service())
     rig.fake.misbehave("hang", ["run"], times=1)
-    cli = rig.agent.cli.popen("deploy", "web")
+    cli = rig.agent.cli.popen("deploy", "-q", "web")
     rig.fake.wait_hanging()
     took = rig.agent.stop()
     _, err = cli.communicate(timeout=30)
@@ -61,7 +61,7 @@ def test_a_deploy_that_takes_too_long_is_left_for_the_next_one(rig: Rig) -> None
     assert len(err.splitlines()) == 1
     assert rig.fake.processes() == []
     rig.restart()
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     assert rig.fake.running() == {"web-api": WEB}
 
 
@@ -179,7 +179,7 @@ def test_a_podman_that_hangs_does_not_hold_up_start_or_end(rig: Rig) -> None:
 def test_a_second_signal_ends_it_at_once(rig: Rig) -> None:
     rig.agent.define("web", service())
     rig.fake.misbehave("hang", ["run"])
-    cli = rig.agent.cli.popen("deploy", "web")
+    cli = rig.agent.cli.popen("deploy", "-q", "web")
     rig.fake.wait_hanging()
     rig.agent.process.send_signal(signal.SIGTERM)
     wait_for(lambda: "msg=stopping" in rig.agent.log())
@@ -230,7 +230,7 @@ def test_a_thousand_calls_leave_nothing_open(rig: Rig) -> None:
 
 def test_restarting_finds_everything(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api"), component("work")))
-    assert rig.agent.cli.run("deploy", "web").code == 0
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     before = [line.split()[:5] for line in rig.agent.cli.run("ps").stdout.splitlines()]
     rig.agent.stop()
     rig.restart()

@@ -51,7 +51,7 @@ def test_a_task_that_dies_ends_the_agent(
     agent, trigger = start(tmp_path, template, module, owner, method)
     try:
         agent.define("web", service())
-        assert agent.cli.run("deploy", "web").code == 0
+        assert agent.cli.run("deploy", "-q", "web").code == 0
         follower = agent.cli.popen("logs", "--follow", "--no-reconnect", "web")
         assert follower.stdout is not None
         assert follower.stdout.readline() == "web: starting\n"

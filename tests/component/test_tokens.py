@@ -140,7 +140,7 @@ def test_dev_needs_no_configuration_and_finds_its_state_again(tmp_path: Path) ->
         assert f"mcp-agent dev: serving on {agent.address} as node dev; Ctrl-C ends it, containers stay" in out
         assert f"export MCP_CONFIG={agent.mcp_toml}" in out
         agent.define("web", service(node="dev"))
-        assert agent.cli.run("deploy", "web").code == 0
+        assert agent.cli.run("deploy", "-q", "web").code == 0
         token, authority = agent.token, agent.ca
         agent.stop(2)  # Ctrl-C
     with Agent.start_dev(state, env=env) as agent:

@@ -105,7 +105,7 @@ def test_the_last_lines_of_a_failed_deploy_and_what_is_kept_come_in_order(site: 
     script = "echo out 1; sleep 0.05; echo err 2 >&2; sleep 0.05; echo out 3; sleep 0.05; echo err 4 >&2; exit 3"
     more = f'cmd = ["sh", "-c", "{script}"]\nlog_driver = "journald"\nrestart = "no"\n'
     site.define("fails", f'[[components]]\nname = "c0"\nimage = "{WORKER}"\n{more}')
-    done = site.cli.run("deploy", "fails", timeout=60)
+    done = site.cli.run("deploy", "-q", "fails", timeout=60)
     shown = [line.strip() for line in done.errors[2:]]
     assert (done.code, shown) == (1, ["stdout | out 1", "stderr | err 2", "stdout | out 3", "stderr | err 4"])
     kept = site.cli.run("logs", "fails", "--previous", "--json")

@@ -247,7 +247,7 @@ def test_a_deploy_works_at_once(bare: Fleet, operator: Operator) -> None:
     node = bare["twelve"]
     load_images(node)
     operator.define("web", node)
-    done = operator.cli.run("deploy", "web", timeout=120)
+    done = operator.cli.run("deploy", "-q", "web", timeout=120)
     assert done.code == 0, done
     assert page(node) == b"mcp test image 1.0.0\n"
 
@@ -356,7 +356,7 @@ def test_a_deploy_works_through_sudo_as_well(bare: Fleet, operator: Operator) ->
     node = bare["thirteen"]
     load_images(node)
     operator.define("web", node)
-    done = operator.cli.run("deploy", "web", timeout=120)
+    done = operator.cli.run("deploy", "-q", "web", timeout=120)
     assert done.code == 0, done
     assert page(node) == b"mcp test image 1.0.0\n"
 

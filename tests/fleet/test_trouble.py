@@ -253,7 +253,7 @@ def test_a_full_disk(small: Installed) -> None:
     pid = small.pid
     node.run(["sh", "-c", FILL])
     try:
-        done = small.cli.run("deploy", "more")
+        done = small.cli.run("deploy", "-q", "more")
         assert done.code == 1
         assert len(done.stderr.splitlines()) == 1, done
         assert "disk is full" in done.stderr, done

@@ -50,7 +50,7 @@ def test_the_tail_of_a_log_keeps_the_order_of_both_streams(rootless: Private, po
 def test_a_deploy_that_fails_shows_its_last_lines_in_order(agent: Agent) -> None:
     text = f'name = "solo"\nnode = "dev"\n[[components]]\nname = "work"\nimage = "{WORKER}"\nrestart = "no"\n'
     agent.define("solo", f'{text}cmd = ["sh", "-c", "{RUNS}"]\n')
-    done = agent.cli.run("deploy", "solo")
+    done = agent.cli.run("deploy", "-q", "solo")
     assert done.code == 1
     assert [line.strip() for line in done.errors[2:]] == IN_ORDER
 
@@ -69,7 +69,7 @@ def test_the_last_words_of_a_container_outlive_it(agent: Agent) -> None:
     text = f'name = "solo"\nnode = "dev"\n[[components]]\nname = "work"\nimage = "{WORKER}"\n'
     agent.define("solo", text)
     for options in ((), ("--force",)):
-        done = agent.cli.run("deploy", "solo", *options)
+        done = agent.cli.run("deploy", "-q", "solo", *options)
         assert done.code == 0, done.stderr
     reason, code, driver, data = kept(agent)
     assert (reason, code, driver) == ("replaced", 0, "k8s-file")
@@ -77,7 +77,7 @@ def test_the_last_words_of_a_container_outlive_it(agent: Agent) -> None:
     assert lines[0].endswith(b" stdout F worker: line 1")
     assert lines[-1].endswith(b" stdout F worker: stopping")
     agent.define("solo", text.replace(WORKER, FAIL) + 'restart = "no"\n')
-    assert agent.cli.run("deploy", "solo").code == 1
+    assert agent.cli.run("deploy", "-q", "solo").code == 1
     reason, code, driver, data = kept(agent)
     assert (reason, code, driver) == ("failed", 3, "k8s-file")
     assert b" stderr F fail: " in data

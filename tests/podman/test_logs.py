@@ -98,7 +98,7 @@ def mcp_logs(agent: Agent, *args: str) -> tuple[bytes, bytes]:
 
 def test_what_comes_is_what_was_written_to_the_last_byte(agent: Agent, rootless: Private) -> None:
     define(agent, "chat", CHATTER)
-    assert agent.cli.run("deploy", "chat").code == 0
+    assert agent.cli.run("deploy", "-q", "chat").code == 0
     assert mcp_logs(agent, "chat") == podman_logs(rootless, "chat-c0")
     assert mcp_logs(agent, "chat")[0].endswith(b"no\0end\r \xff")
     assert mcp_logs(agent, "chat")[1] == b"err one\n"
@@ -109,8 +109,8 @@ def test_what_comes_is_what_was_written_to_the_last_byte(agent: Agent, rootless:
 def test_components_and_services_are_merged_and_told_apart(agent: Agent) -> None:
     define(agent, "pair", "echo first; sleep 1; echo third; exec sleep 1000", "sleep 0.5; echo second; exec sleep 1000")
     define(agent, "solo", "sleep 1.5; echo last; exec sleep 1000")
-    assert agent.cli.run("deploy", "pair").code == 0
-    assert agent.cli.run("deploy", "solo").code == 0
+    assert agent.cli.run("deploy", "-q", "pair").code == 0
+    assert agent.cli.run("deploy", "-q", "solo").code == 0
     wait_for(lambda: "last" in agent.cli.run("logs", "solo").stdout)
     out = agent.cli.run("logs", "pair").stdout.splitlines()
     assert out[0].split(" | ")[0].strip() == "c0"
@@ -129,7 +129,7 @@ def test_windows_and_filters(agent: Agent) -> None:
     define(
         agent, "count", "for i in 1 2 3 4 5 6 7 8 9 10; do echo number $i; done; sleep 2; echo late; exec sleep 1000"
     )
-    assert agent.cli.run("deploy", "count").code == 0
+    assert agent.cli.run("deploy", "-q", "count").code == 0
     wait_for(lambda: "late" in agent.cli.run("logs", "count").stdout)
     assert agent.cli.run("logs", "-n", "2", "count").stdout == "number 10\nlate\n"
     assert agent.cli.run("logs", "-n", "0", "count").stdout == ""
@@ -151,7 +151,7 @@ def test_windows_and_filters(agent: Agent) -> None:
 
 def test_what_is_not_there_is_an_error_that_says_what_is(agent: Agent, rootless: Private) -> None:
     define(agent, "web", CHATTER, CHATTER)
-    assert agent.cli.run("deploy", "web").code == 0
+    assert agent.cli.run("deploy", "-q", "web").code == 0
     for args, word in (
         (["nosuch"], "web"),
         (["web/nosuch"], "c0, c1"),
@@ -170,13 +170,13 @@ def test_what_is_not_there_is_an_error_that_says_what_is(agent: Agent, rootless:
 
 def test_the_previous_container_also_of_a_first_deploy_that_failed(agent: Agent) -> None:
     define(agent, "web", CHATTER, CHATTER)
-    assert agent.cli.run("deploy", "web").code == 0
-    assert agent.cli.run("deploy", "--force", "web/c0").code == 0
+    assert agent.cli.run("deploy", "-q", "web").code == 0
+    assert agent.cli.run("deploy", "-q", "--force", "web/c0").code == 0
     done = agent.cli.run("logs", "--previous", "web")
     assert done.stdout.startswith("c0 | out one\n")
     assert done.stderr.splitlines() == ["--- web/c1: has no previous container ---", "c0 | err one"]
     define(agent, "bad", "echo last words; exit 3", more='restart = "no"')
-    assert agent.cli.run("deploy", "bad").code == 1
+    assert agent.cli.run("deploy", "-q", "bad").code == 1
     done = agent.cli.run("logs", "bad")
     assert (done.code, len(done.errors)) == (1, 1)
     assert "bad is not deployed on this node; what its container wrote before its deploy failed is kept" in done.stderr
@@ -192,7 +192,7 @@ def test_a_follower_is_told_with_which_code_each_run_of_a_crash_loop_ended(agent
         "until [ $n -ne 3 -o -e /tmp/go ]; do sleep 0.1; done; sleep 0.5; exit $n"  # the first run outlives the deploy
     )
     define(agent, "loop", script, more='restart = "always"')
-    assert agent.cli.run("deploy", "loop").code == 0
+    assert agent.cli.run("deploy", "-q", "loop").code == 0
     with follower(agent, "loop") as following:
         following.wait_err("attached")
         rootless.run(["podman", "exec", "loop-c0", "touch", "/tmp/go"])
@@ -208,7 +208,7 @@ def test_a_follower_is_told_with_which_code_each_run_of_a_crash_loop_ended(agent
 
 def test_following_ends_with_the_window(agent: Agent) -> None:
     define(agent, "tick", "while :; do echo tick; sleep 0.2; done", "echo done")
-    assert agent.cli.run("deploy", "tick/c0").code == 0
+    assert agent.cli.run("deploy", "-q", "tick/c0").code == 0
     assert agent.cli.run("logs", "-f", "--until", "1s", "tick/c0").code == 0
     until = time.time() + 1.5
     done = agent.cli.run("logs", "-f", "--until", f"@{until}", "tick/c0", timeout=60)
@@ -234,7 +234,7 @@ def test_one_component_without_a_log_holds_nobody_up(agent: Agent, rootless: Pri
 
 def test_a_follower_that_leaves_leaves_nothing_behind(agent: Agent) -> None:
     define(agent, "chat", CHATTER, CHATTER)
-    assert agent.cli.run("deploy", "chat").code == 0
+    assert agent.cli.run("deploy", "-q", "chat").code == 0
     pid = agent.process.pid
     files, processes = agent.open_files(), children(pid)
     with follower(agent, "--grep", "o", "chat") as following:
@@ -256,7 +256,7 @@ def test_a_follower_loses_nothing_in_a_redeploy_a_rotation_and_a_crash_of_the_ag
 
 def survive(agent: Agent, rootless: Private, folder: Path) -> None:
     define(agent, "burst", BURST, more='log_max_size = "1m"\nrestart = "no"')
-    assert agent.cli.run("deploy", "burst").code == 0
+    assert agent.cli.run("deploy", "-q", "burst").code == 0
     with follower(agent, "burst") as following:
         following.wait_out("line 20000\n")
         redeployed = subprocess.Popen(
@@ -291,7 +291,7 @@ def survive(agent: Agent, rootless: Private, folder: Path) -> None:
 
 def test_markers_tell_what_becomes_of_a_container(agent: Agent) -> None:
     define(agent, "brief", "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done")
-    assert agent.cli.run("deploy", "brief").code == 0
+    assert agent.cli.run("deploy", "-q", "brief").code == 0
     with follower(agent, "brief") as following:
         following.wait_out("up")
         assert agent.cli.run("stop", "brief").code == 0
@@ -307,7 +307,7 @@ def test_markers_tell_what_becomes_of_a_container(agent: Agent) -> None:
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
 def test_without_reconnecting_a_lost_agent_is_an_error(agent: Agent, how: str) -> None:
     define(agent, "chat", CHATTER)
-    assert agent.cli.run("deploy", "chat").code == 0
+    assert agent.cli.run("deploy", "-q", "chat").code == 0
     with follower(agent, "--no-reconnect", "chat") as following:
         following.wait_out("out one")
         if how == "SIGKILL":

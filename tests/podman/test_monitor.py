@@ -70,7 +70,7 @@ def inspect(podman: Private, name: str) -> dict[str, Any]:
 def test_a_container_killed_behind_mcp_is_an_event_drift_and_an_alert(watcher: Agent, rootless: Private) -> None:
     more = 'restart = "no"\n[[components.routes]]\nport = 443\n'
     watcher.define("web", ONE.format(name="web", image="web") + more)
-    assert watcher.cli.run("deploy", "web").code == 0
+    assert watcher.cli.run("deploy", "-q", "web").code == 0
     wait_for(lambda: changes(watcher) == [(None, "running", "")])
     seen = status(watcher, "web")
     real = inspect(rootless, "web")
@@ -92,7 +92,7 @@ def test_a_container_killed_behind_mcp_is_an_event_drift_and_an_alert(watcher: A
 
 def test_a_crash_loop_that_a_restart_policy_hides_is_flapping(watcher: Agent, rootless: Private) -> None:
     watcher.define("loop", ONE.format(name="loop", image="worker") + 'restart = "always"\n')
-    assert watcher.cli.run("deploy", "loop").code == 0
+    assert watcher.cli.run("deploy", "-q", "loop").code == 0
     wait_for(lambda: changes(watcher) == [(None, "running", "")])
 
     def killed_until_told() -> bool:

@@ -80,7 +80,7 @@ def test_after_a_system_reset_everything_comes_back(own: Private) -> None:
         agent.define("site", SITE)
         agent.define("off", definition("off", component("job")))
         for name in ("site", "off"):
-            assert agent.cli.run("deploy", name).code == 0
+            assert agent.cli.run("deploy", "-q", name).code == 0
         assert agent.cli.run("stop", "off").code == 0
         before = inspect(own, "site-web", "site-work")
 
@@ -101,7 +101,7 @@ def test_after_a_system_reset_everything_comes_back(own: Private) -> None:
         assert running(own) == {"site-web", "site-work"} == set(lives(own))
         assert inspect(own, "site-web", "site-work") == before
         after = lives(own)
-        deployed = agent.cli.run("deploy", "site")
+        deployed = agent.cli.run("deploy", "-q", "site")
         assert deployed.code == 0
         assert lives(own) == after, "what was recovered is up to date"
 
@@ -111,7 +111,7 @@ def test_after_a_reboot_only_what_should_run_comes_up_and_in_boot_order(rootless
         with start_agent(rootless, folder) as agent:
             for name in ("alpha", "dns", "proxy", "off"):
                 agent.define(name, definition(name, component("job")))
-                assert agent.cli.run("deploy", name).code == 0
+                assert agent.cli.run("deploy", "-q", name).code == 0
             assert agent.cli.run("stop", "off").code == 0
             agent.kill()
         rootless.run(["podman", "kill", "--all"])
@@ -140,7 +140,7 @@ def test_a_restarted_agent_touches_nothing(rootless: Private) -> None:
     with folder_of(rootless) as folder:
         with start_agent(rootless, folder) as agent:
             agent.define("site", SITE)
-            assert agent.cli.run("deploy", "site").code == 0
+            assert agent.cli.run("deploy", "-q", "site").code == 0
             before = lives(rootless)
             agent.kill()
         with start_agent(rootless, folder) as again:
@@ -173,7 +173,7 @@ def test_a_container_made_by_hand_is_adopted_without_noticing(agent: Agent, root
     assert agent.cli.run("service", "export", "shop", "--node", "dev").code == 0
     exported = (agent.services / "shop.toml").read_text()
     assert [line for line in exported.splitlines() if line] == [line for line in text.splitlines() if line]
-    assert agent.cli.run("deploy", "shop").code == 0
+    assert agent.cli.run("deploy", "-q", "shop").code == 0
     assert lives(rootless) == before, "adopted, exported and deployed, and nothing has happened to it"
 
     rootless.run(["podman", "rm", "--all", "--force", "--time", "0"])
@@ -189,7 +189,7 @@ def test_a_container_made_by_hand_is_adopted_without_noticing(agent: Agent, root
 
 def test_restart(agent: Agent, rootless: Private) -> None:
     agent.define("site", SITE)
-    assert agent.cli.run("deploy", "site").code == 0
+    assert agent.cli.run("deploy", "-q", "site").code == 0
     before = lives(rootless)
     done = agent.cli.run("restart", "site/web")
     assert (done.code, done.stdout) == (0, "site/web: restarted on dev\n")

@@ -84,7 +84,7 @@ def failed(done: Outcome, *words: str) -> None:
 
 def test_a_service_from_deploy_to_undeploy(agent: Agent, rootless: Private) -> None:
     agent.define("site", TWO)
-    done = agent.cli.run("deploy", "site")
+    done = agent.cli.run("deploy", "-q", "site")
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["site/web: deployed on dev", "site/worker: deployed on dev"]
     assert ps(agent) == {"site/web": "running", "site/worker": "running"}
@@ -113,12 +113,12 @@ def test_a_service_from_deploy_to_undeploy(agent: Agent, rootless: Private) -> N
 
 def test_deploying_again_keeps_the_port_and_replaces_the_container(agent: Agent, rootless: Private) -> None:
     agent.define("site", TWO)
-    assert agent.cli.run("deploy", "site").code == 0
+    assert agent.cli.run("deploy", "-q", "site").code == 0
     before, port = inspect(rootless, "site-web")["Id"], variables(rootless, "site-web")["PORT"]
     worker = inspect(rootless, "site-worker")["Id"]
-    assert agent.cli.run("deploy", "site/web").stdout == "site/web: up to date on dev\n"
+    assert agent.cli.run("deploy", "-q", "site/web").stdout == "site/web: up to date on dev\n"
     assert inspect(rootless, "site-web")["Id"] == before
-    assert agent.cli.run("deploy", "site/web", "--force").code == 0
+    assert agent.cli.run("deploy", "-q", "site/web", "--force").code == 0
     assert inspect(rootless, "site-web")["Id"] != before
     assert inspect(rootless, "site-worker")["Id"] == worker
     assert variables(rootless, "site-web")["PORT"] == port
@@ -143,7 +143,7 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
     script = "[ -e /tmp/ran ] || { touch /tmp/ran; exec sleep 6; }; exit 3"  # the first run outlives the deploy
     image, loop = 'image = "localhost/mcp-worker:1.0.0"', f"cmd = {json.dumps(['sh', '-c', script])}"
     agent.define("loop", f'name = "loop"\nnode = "dev"\n[[components]]\nname = "web"\n{image}\n{loop}\n')
-    assert agent.cli.run("deploy", "loop").code == 0
+    assert agent.cli.run("deploy", "-q", "loop").code == 0
     for _ in range(5):  # at any moment of the loop; podman alone fails in two of three cases
         wait_for_another_run(rootless, "loop-web")
         assert agent.cli.run("stop", "loop").code == 0
@@ -194,10 +194,10 @@ def test_a_deploy_that_fails_leaves_the_old_version_serving(
 ) -> None:
     assert foreign_image == "localhost/mcp-arch:1.0.0"
     agent.define("site", TWO)
-    assert agent.cli.run("deploy", "site").code == 0
+    assert agent.cli.run("deploy", "-q", "site").code == 0
     port = int(variables(rootless, "site-web")["PORT"])
     agent.define("site", TWO.replace(f'image = "{WEB}"', change.replace("{taken}", str(taken_port))))
-    done = agent.cli.run("deploy", "site/web")
+    done = agent.cli.run("deploy", "-q", "site/web")
     assert done.code == 1
     assert done.errors[0].startswith("mcp: site/web: ")
     assert [word for word in words if word not in done.stderr] == [], done.stderr
@@ -222,7 +222,7 @@ def taken_port() -> Iterator[int]:
 
 def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Private) -> None:
     agent.define("solo", one("job", 'restart = "no"', image="localhost/mcp-fail:1.0.0"))
-    done = agent.cli.run("deploy", "solo")
+    done = agent.cli.run("deploy", "-q", "solo")
     assert done.code == 1
     assert done.errors[0] == "mcp: solo/job: the new container ended with exit code 3 soon after its start"
     assert "    fail: cannot read the configuration" in done.errors
@@ -233,7 +233,7 @@ def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Privat
 def test_one_bad_component_does_not_stop_the_others(agent: Agent) -> None:
     bad = '[[components]]\nname = "bad"\nimage = "localhost/mcp-fail:1.0.0"\n'
     agent.define("site", TWO + bad)
-    done = agent.cli.run("deploy", "site")
+    done = agent.cli.run("deploy", "-q", "site")
     assert done.code == 1
     assert done.errors[0].startswith("mcp: site/bad: ")
     assert len(done.stdout.splitlines()) == 2
@@ -246,7 +246,7 @@ def test_an_explicit_mapping_is_not_overridden_by_a_route(agent: Agent, rootless
         one("web", 'ports = ["127.0.0.1:0:8080"]\n', WEB).replace(":0:", f":{free_port()}:")
         + "[[components.routes]]\nport = 443\n",
     )
-    assert agent.cli.run("deploy", "solo").code == 0
+    assert agent.cli.run("deploy", "-q", "solo").code == 0
     assert variables(rootless, "solo-web")["PORT"] == "8080"
     published = re.findall(r"8080/tcp -> 127\.0\.0\.1:(\d+)", rootless.run(["podman", "port", "solo-web"]).stdout)
     assert len(published) == 2
@@ -255,7 +255,7 @@ def test_an_explicit_mapping_is_not_overridden_by_a_route(agent: Agent, rootless
 
 def test_logs_keep_streams_apart_and_name_components(agent: Agent) -> None:
     agent.define("site", TWO)
-    assert agent.cli.run("deploy", "site").code == 0
+    assert agent.cli.run("deploy", "-q", "site").code == 0
     wait_for(lambda: "web: warning 5" in agent.cli.run("logs", "site").stderr)
     done = agent.cli.run("logs", "site")
     assert done.code == 0
@@ -276,7 +276,7 @@ def test_logs_keep_streams_apart_and_name_components(agent: Agent) -> None:
 
 def test_following_ends_with_ctrl_c_and_leaves_nothing_on_the_node(agent: Agent) -> None:
     agent.define("solo", one("job"))
-    assert agent.cli.run("deploy", "solo").code == 0
+    assert agent.cli.run("deploy", "-q", "solo").code == 0
     follower = agent.cli.popen("logs", "solo", "--follow", "--tail", "0")
     assert follower.stdout is not None
     lines = [follower.stdout.readline() for _ in range(2)]
@@ -300,7 +300,7 @@ def open_logs(agent: Agent) -> list[str]:
 
 def test_containers_outlive_the_agent_and_are_found_again(rootless: Private, agent: Agent) -> None:
     agent.define("site", TWO)
-    assert agent.cli.run("deploy", "site").code == 0
+    assert agent.cli.run("deploy", "-q", "site").code == 0
     port = int(variables(rootless, "site-web")["PORT"])
     agent.kill()
     assert fetch(port) == "mcp test image 1.0.0\n"
@@ -315,7 +315,7 @@ def test_containers_outlive_the_agent_and_are_found_again(rootless: Private, age
 
 def test_no_secret_in_any_process_list_log_or_open_file(agent: Agent, rootless: Private) -> None:
     agent.define("site", TWO)
-    deploying = agent.cli.popen("deploy", "site")
+    deploying = agent.cli.popen("deploy", "-q", "site")
     secrets = (b"hunter2-in-no-argv", agent.token.encode())
     while deploying.poll() is None:
         for process in Path("/proc").glob("[0-9]*"):
@@ -338,11 +338,11 @@ def test_no_secret_in_any_process_list_log_or_open_file(agent: Agent, rootless: 
 def test_a_name_that_begins_another_containers_id_harms_nothing(agent: Agent, rootless: Private) -> None:
     """podman takes a name that no container has for the beginning of an id."""
     agent.define("solo", one("job"))
-    assert agent.cli.run("deploy", "solo").code == 0
+    assert agent.cli.run("deploy", "-q", "solo").code == 0
     prefix = str(inspect(rootless, "solo-job")["Id"])[:6]
     text = one(prefix, image="localhost/mcp-fail:1.0.0").replace('"solo"', f'"{prefix}"')
     agent.define(prefix, text)
-    assert agent.cli.run("deploy", prefix).code == 1  # and is undone, under a name that has no container then
+    assert agent.cli.run("deploy", "-q", prefix).code == 1  # and is undone, under a name that has no container then
     assert agent.cli.run("undeploy", prefix).code == 1
     assert containers(rootless) == {"solo-job"}
     assert ps(agent) == {"solo/job": "running"}
@@ -351,7 +351,9 @@ def test_a_name_that_begins_another_containers_id_harms_nothing(agent: Agent, ro
 def test_a_container_that_mcp_did_not_make_is_not_replaced(agent: Agent, rootless: Private) -> None:
     rootless.run(["podman", "run", "--detach", "--name", "solo-job", WORKER])
     agent.define("solo", one("job"))
-    failed(agent.cli.run("deploy", "solo"), "there is a container solo-job that MCP did not make", "mcp adopt solo")
+    failed(
+        agent.cli.run("deploy", "-q", "solo"), "there is a container solo-job that MCP did not make", "mcp adopt solo"
+    )
     planned = agent.cli.run("plan", "solo")
     assert (planned.code, planned.stdout.split()[:2]) == (2, ["blocked", "solo/job"])
     assert inspect(rootless, "solo-job")["Config"] is not None
@@ -359,9 +361,9 @@ def test_a_container_that_mcp_did_not_make_is_not_replaced(agent: Agent, rootles
 
 def test_an_image_with_a_health_check_is_kept_once_it_is_healthy(agent: Agent, rootless: Private) -> None:
     agent.define("solo", one("job", image="localhost/mcp-health:1.0.0"))
-    assert agent.cli.run("deploy", "solo").code == 0
+    assert agent.cli.run("deploy", "-q", "solo").code == 0
     agent.define("solo", one("job", 'cmd = ["stubborn"]', image="localhost/mcp-health:1.0.0"))
-    done = agent.cli.run("deploy", "solo")  # the program that makes itself healthy is not started
+    done = agent.cli.run("deploy", "-q", "solo")  # the program that makes itself healthy is not started
     assert done.code == 1
     assert "did not become healthy within 3 s; the old container runs again" in done.errors[0]
     assert containers(rootless) == {"solo-job"}
@@ -369,12 +371,12 @@ def test_an_image_with_a_health_check_is_kept_once_it_is_healthy(agent: Agent, r
 
 def test_rollback_on_real_podman(agent: Agent, rootless: Private) -> None:
     agent.define("solo", one("job"))
-    assert agent.cli.run("deploy", "solo").code == 0
+    assert agent.cli.run("deploy", "-q", "solo").code == 0
     agent.define("solo", one("job", 'env = ["A=b"]'))
-    assert agent.cli.run("deploy", "solo").code == 0
+    assert agent.cli.run("deploy", "-q", "solo").code == 0
     assert variables(rootless, "solo-job")["A"] == "b"
     assert agent.cli.run("plan").code == 0
-    assert agent.cli.run("rollback", "solo").code == 0
+    assert agent.cli.run("rollback", "-q", "solo").code == 0
     assert "A" not in variables(rootless, "solo-job")
     assert agent.cli.run("plan").code == 2
     assert agent.cli.run("sync").code == 0
@@ -386,5 +388,5 @@ def test_a_network_whose_name_begins_anothers_id_is_refused(agent: Agent, rootle
     rootless.run(["podman", "network", "create", "first"])
     (first,) = json.loads(rootless.run(["podman", "network", "inspect", "first"]).stdout)
     agent.define("solo", one("job", f'network = "{first["id"][:8]}"'))
-    failed(agent.cli.run("deploy", "solo"), "for the beginning of another network's id; choose another name")
+    failed(agent.cli.run("deploy", "-q", "solo"), "for the beginning of another network's id; choose another name")
     assert containers(rootless) == set()

@@ -81,7 +81,7 @@ def test_an_inactive_service_that_was_never_deployed_needs_nothing() -> None:
     running = deployed([replace(service, active=True)])
     (change,) = plan([service], running, partial=False)
     assert (change.action, change.reasons) == ("stop", ("the service is not active",))
-    assert [step.title for step in change.steps] == ["record that it should be stopped", "stop web-api"]
+    assert [step.title for step in change.steps] == ["record its desired state: stopped", "stop web-api"]
 
 
 def test_another_way_to_log_is_said() -> None:

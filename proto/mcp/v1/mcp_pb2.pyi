@@ -123,6 +123,28 @@ class DeployResponse(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[ComponentResult]
     def __init__(self, results: _Optional[_Iterable[_Union[ComponentResult, _Mapping]]] = ...) -> None: ...
 
+class DeployEvent(_message.Message):
+    __slots__ = ("step", "response")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    step: StepEvent
+    response: DeployResponse
+    def __init__(self, step: _Optional[_Union[StepEvent, _Mapping]] = ..., response: _Optional[_Union[DeployResponse, _Mapping]] = ...) -> None: ...
+
+class StepEvent(_message.Message):
+    __slots__ = ("component", "number", "count", "title", "state")
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    component: str
+    number: int
+    count: int
+    title: str
+    state: str
+    def __init__(self, component: _Optional[str] = ..., number: _Optional[int] = ..., count: _Optional[int] = ..., title: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
 class UndeployServiceRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -198,24 +220,30 @@ class ServiceSyncResult(_message.Message):
     def __init__(self, name: _Optional[str] = ..., changed: _Optional[bool] = ..., summary: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
 
 class PlannedChange(_message.Message):
-    __slots__ = ("service", "component", "action", "reasons")
+    __slots__ = ("service", "component", "action", "reasons", "steps")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     service: str
     component: str
     action: str
     reasons: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., action: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., action: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., steps: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("services", "partial")
+    __slots__ = ("services", "partial", "component", "force")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceSpec]
     partial: bool
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ...) -> None: ...
+    component: str
+    force: bool
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
     __slots__ = ("changes",)

@@ -144,6 +144,11 @@ class McpAgentServiceStub:
                 request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PullFileRequest.SerializeToString,
                 response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.FromString,
                 _registered_method=True)
+        self.DeployStream = channel.unary_stream(
+                '/mcp.v1.McpAgentService/DeployStream',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
+                _registered_method=True)
 
 
 class McpAgentServiceServicer:
@@ -296,6 +301,13 @@ class McpAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeployStream(self, request, context):
+        """Deploy, and tell each step as it begins and ends; the response comes last. A client that goes away stops nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_McpAgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -408,6 +420,11 @@ def add_McpAgentServiceServicer_to_server(servicer, server):
                     servicer.PullFileStream,
                     request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.PullFileRequest.FromString,
                     response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.SerializeToString,
+            ),
+            'DeployStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.DeployStream,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1004,6 +1021,33 @@ class McpAgentService:
             '/mcp.v1.McpAgentService/PullFileStream',
             proto_dot_mcp_dot_v1_dot_mcp__pb2.PullFileRequest.SerializeToString,
             proto_dot_mcp_dot_v1_dot_mcp__pb2.FileChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeployStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/DeployStream',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
             options,
             channel_credentials,
             insecure,

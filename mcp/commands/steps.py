@@ -1,0 +1,32 @@
+"""Deploying with its steps shown as they happen: for deploy and rollback."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mcp.shared.errors import Unavailable
+from mcp.shared.spec import ServiceSpec
+from mcp.terminal.output import LiveLines, live_lines
+
+if TYPE_CHECKING:
+    from mcp.client.agent import AgentClient
+    from proto.mcp.v1 import mcp_pb2 as pb
+
+
+def deploy(
+    agent: "AgentClient", service: ServiceSpec, component: str = "", *, force: bool = False, quiet: bool
+) -> "Iterable[pb.ComponentResult]":
+    """Deploy a service, or one component of it; unless `quiet`, stderr shows each step. Raises McpError."""
+    if quiet:
+        return agent.deploy(service, component, force=force).results
+    with live_lines() as lines:
+        for event in agent.deploy_stream(service, component, force=force):
+            if event.HasField("response"):
+                return event.response.results
+            _show(lines, service.name, event.step)
+    raise Unavailable("the agent ended the deploy without a result", f"see mcp history {service.name}")
+
+
+def _show(lines: LiveLines, service: str, step: "pb.StepEvent") -> None:
+    text = {"started": step.title, "failed": f"failed: {step.title}", "undone": f"undone: {step.title}"}.get(step.state)
+    if text is not None:
+        lines.show(f"{service}/{step.component}", f"{step.number}/{step.count} {text}")

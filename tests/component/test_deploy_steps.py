@@ -1,0 +1,86 @@
+"""The steps of a deploy: printed by --dry-run, shown as they happen, and the same both times."""
+
+import json
+import re
+
+from tests.component.conftest import Rig
+from tests.component.definitions import component, route, service
+from tests.component.fakes import FAIL, WEB, WEB2
+
+FIRST = [
+    f"check the image {WEB}",
+    "reserve a host port",
+    f"run {WEB}",
+    "wait until web-api is healthy or stays up",
+    "record it in the registry",
+]
+AGAIN = [
+    f"check the image {WEB2}",
+    "reserve a host port",
+    "stop web-api",
+    "rename web-api to web-api.old",
+    f"run {WEB2}",
+    "wait until web-api is healthy or stays up",
+    "record it in the registry",
+    "remove web-api.old",
+]
+
+
+def numbered(titles: list[str]) -> list[str]:
+    return [f"  {number}. {title}" for number, title in enumerate(titles, 1)]
+
+
+def shown(titles: list[str], *, count: int = 0) -> list[str]:
+    return [f"web/api: {number}/{count or len(titles)} {title}" for number, title in enumerate(titles, 1)]
+
+
+def test_a_dry_run_prints_the_steps_and_takes_none(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api", more=route())))
+    dry = rig.agent.cli.run("deploy", "--dry-run", "web")
+    assert (dry.code, dry.stderr) == (2, "")
+    assert dry.stdout.splitlines() == ["create   web/api on rift (is not deployed)", *numbered(FIRST)]
+    assert rig.fake.containers() == {}
+    (row,) = json.loads(rig.agent.cli.run("deploy", "--dry-run", "--json", "web").stdout)
+    assert (row["action"], row["steps"]) == ("create", FIRST)
+
+    done = rig.agent.cli.run("deploy", "web")
+    assert (done.code, done.stdout) == (0, "web/api: deployed on rift\n")
+    assert done.errors == shown(FIRST)
+    rig.agent.define("web", service("web", component("api", WEB2, route())))
+    assert rig.agent.cli.run("deploy", "--dry-run", "web").stdout.splitlines()[1:] == numbered(AGAIN)
+    assert rig.agent.cli.run("deploy", "web").errors == shown(AGAIN)
+
+    dry = rig.agent.cli.run("deploy", "--dry-run", "web")
+    assert (dry.code, dry.stdout) == (0, "nothing to do: what runs is what the definitions say\n")
+    assert rig.agent.cli.run("deploy", "--dry-run", "--force", "web").code == 2
+    done = rig.agent.cli.run("deploy", "web")
+    assert (done.code, done.stdout, done.stderr) == (0, "web/api: up to date on rift\n", "")
+
+
+def test_what_fails_and_is_undone_is_shown(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api")))
+    assert rig.agent.cli.run("deploy", "--quiet", "web").stderr == ""
+    rig.agent.define("web", service("web", component("api", FAIL)))
+    done = rig.agent.cli.run("deploy", "web")
+    assert done.code == 1
+    steps = [re.sub(r"^web/api: ./7 ", "", line) for line in done.errors if not line.startswith(("mcp: ", "    "))]
+    assert steps == [
+        f"check the image {FAIL}",
+        "stop web-api",
+        "rename web-api to web-api.old",
+        f"run {FAIL}",
+        "wait until web-api is healthy or stays up",
+        "failed: wait until web-api is healthy or stays up",
+        f"undone: run {FAIL}",
+        "undone: rename web-api to web-api.old",
+        "undone: stop web-api",
+    ]
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_only_one_component_is_planned(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api"), component("work")))
+    dry = rig.agent.cli.run("deploy", "--dry-run", "web/work")
+    assert [line for line in dry.stdout.splitlines() if not line.startswith(" ")] == [
+        "create   web/work on rift (is not deployed)"
+    ]
