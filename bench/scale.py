@@ -18,7 +18,8 @@ from agent.config import MonitorConfig
 from agent.monitor.event_log import EventLog
 from agent.monitor.loop import Monitor
 from agent.monitor.state import observe
-from agent.podman.client import Container, Podman, parse_containers
+from agent.podman.client import Podman
+from agent.podman.output import Container, parse_containers
 from agent.rpc.status import service_status, services_info
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, Registry

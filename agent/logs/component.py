@@ -114,7 +114,7 @@ class ComponentLog:
     @staticmethod
     def _attached(run: Run) -> str:
         source = run.seen.source
-        version = f", {run.seen.version}" if run.seen.version else ""
+        version = f", {run.seen.details.version}" if run.seen.details.version else ""
         return f"{source.service}/{source.component}: attached to {source.container}{version}"
 
     @staticmethod
@@ -137,7 +137,7 @@ class ComponentLog:
                 self._reading = replace(self._reading, window=window)
             return "started again" if run.end else "ended, and was started again"
         self._reading = Reading(window, self._wanted.timed)
-        return f"replaced by {following.seen.version or following.seen.source.identifier[:12]}"
+        return f"replaced by {following.seen.details.version or following.seen.source.identifier[:12]}"
 
     async def _read(self, source: LogSource, reader: LogReader) -> AsyncGenerator[Piece]:
         async with aclosing(reader.read(source, self._reading)) as batches:

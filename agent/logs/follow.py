@@ -1,7 +1,7 @@
-"""Follows a component's container through its runs: ended, started again, replaced. Shared by all who follow it.
+"""Track a component's container through its runs: ended, started again, replaced. All followers share a tracker.
 
-podman is not asked while a container runs: the end of its conmon, which writes its log and ends after it, is seen
-through a pidfd. While none runs, podman is asked at growing intervals, and at once after an operation of this agent.
+podman is not asked while a container runs: a pidfd tells the end of its conmon, which writes its log and ends after it.
+While none runs, podman is asked at growing intervals, and at once after an operation of this agent.
 """
 
 import asyncio
@@ -18,46 +18,46 @@ from agent.logs.sources import Seen
 from agent.tasks import create_guarded_task, died
 from mcp.shared.errors import McpError, NotFound
 
-POLLS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)  # seconds between two questions; the last one for ever
+POLLS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)  # seconds between two inspections; the last one repeats
 
 Look = Callable[[], Awaitable[Seen | None]]
 
 
 class Run:
-    """One run of one container: from its start to its end. `over` is set when nothing more will be logged in it."""
+    """One run of one container; `over` is set when nothing more will be logged in it."""
 
     def __init__(self, seen: Seen) -> None:
-        """As podman saw it."""
+        """Begin as podman describes it."""
         self.seen = seen
         self.over = asyncio.Event()
-        self.exit_code: int | None = None  # as far as anybody knows
-        self._told = 0.0  # when conmon said it, in Unix time
+        self.exit_code: int | None = None  # None: not known
+        self._told = 0.0  # Unix time at which the exit code became known
         self.update(seen)
 
     def update(self, seen: Seen) -> None:
-        """As podman sees it now."""
+        """Note podman's present description."""
         self.seen = seen
-        if not seen.running:
-            self.ended(seen.exit_code)
+        if not seen.details.has_process:
+            self.ended(seen.details.known_exit_code)
             self.over.set()
 
     @property
     def end(self) -> str:
-        """What is known of its end, for people; empty where nobody saw one."""
+        """A description of its end; empty if it was not observed."""
         if self.exit_code is not None:
             return f"exited with code {self.exit_code}"
-        return "" if self.seen.running else "ended, its exit code is not known"  # as after a power cut
+        return "" if self.seen.details.has_process else "ended, its exit code is not known"  # as after a power cut
 
     def ended(self, code: int | None) -> None:
-        """Its main process has ended; there may be more in its log."""
+        """Note that its main process has ended; its log may have more to read."""
         if self.exit_code is None:
             self.exit_code = code
             self._told = time.time()  # the wall clock: podman's own timestamps are compared with it
 
     def is_last_of(self, seen: Seen) -> bool:
-        """Whether podman knows of no end but this run's, though another one is about to begin: its code is ours."""
-        same = seen.source.identifier == self.seen.source.identifier
-        return same and not seen.running and 0 < seen.ended <= self._told
+        """Tell if podman has only recorded this run's end yet, while the next run is about to begin."""
+        ours, details = self.seen.details, seen.details
+        return details.identifier == ours.identifier and not details.has_process and 0 < details.ended <= self._told
 
 
 class Removed(Exception):
@@ -68,7 +68,7 @@ class Tracker:
     """The runs of one component."""
 
     def __init__(self, container: str, look: Look, news: Inotify) -> None:
-        """`look` says what the container of that name is now; it raises Removed where its component is gone."""
+        """Take a function that inspects the container of that name; it raises Removed if its component is gone."""
         self._container = container
         self._look = look
         self._exits = news
@@ -83,12 +83,12 @@ class Tracker:
         self._users = 0
 
     def poke(self) -> None:
-        """Look at once: something was done with the container."""
+        """Inspect at once: an operation has touched the container."""
         self._poke.set()
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator["Tracker"]:
-        """Track while anybody follows."""
+        """Track as long as anybody follows."""
         self._users += 1
         if self._task is None or self._task.done():  # removed or dead, of which a slow follower has yet to hear
             self._forget()
@@ -104,9 +104,9 @@ class Tracker:
                 self._forget()
 
     async def first(self, *, patient: bool) -> Run:
-        """The present run. Where there is none, waits for one if `patient`, and else raises NotFound.
+        """Return the present run; if there is none, wait for one if `patient`, and else raise NotFound.
 
-        Raises also McpError where podman cannot be asked, or the tracking has died.
+        Raises McpError if podman cannot be asked, or the tracking has died.
         """
         while self._run is None:
             news = self._news
@@ -122,7 +122,7 @@ class Tracker:
         return self._run
 
     async def run_after(self, last: Run) -> Run:
-        """The present run, once it is another one than `last`; raises Removed, and McpError if the tracking dies."""
+        """Return the next run after `last` once there is one. Raises Removed, and McpError if the tracking dies."""
         while True:
             news = self._news
             if self._failure is not None:
@@ -141,7 +141,8 @@ class Tracker:
             if isinstance(self._error, Removed):
                 return
             run = self._run
-            descriptor = conmon_descriptor(run.seen) if run is not None and not run.over.is_set() else None
+            conmon = run.seen.details.conmon if run is not None and not run.over.is_set() else 0
+            descriptor = conmon_descriptor(conmon)
             if descriptor is not None:
                 quiet = 0
                 await self._wait(descriptor, None)
@@ -150,7 +151,7 @@ class Tracker:
                 quiet += 1
 
     async def _once(self) -> None:
-        """Ask podman, and tell the followers what is new."""
+        """Ask podman, and notify the followers."""
         try:
             seen = await self._look()
             self._error = None
@@ -166,7 +167,7 @@ class Tracker:
         self._tell()
 
     def _fail(self, failure: McpError) -> None:
-        """End all followers with an error: nobody would tell them of the end of a run any more."""
+        """End all followers with an error: they would not be notified of the end of a run any more."""
         self._failure = failure
         if self._run is not None:
             self._run.over.set()
@@ -177,7 +178,7 @@ class Tracker:
         self._news = asyncio.Event()
 
     def _take(self, seen: Seen | None) -> None:
-        """Note what podman said; None: there is no container now, or it was put aside."""
+        """Note podman's description; None: there is no container now, or it was put aside."""
         run = self._run
         if run is not None and seen is not None and run.seen.run == seen.run:
             run.update(seen)
@@ -189,21 +190,21 @@ class Tracker:
         if seen is not None:
             self._leave()
             self._run = Run(seen)
-            self._unwatch = exits.watch(self._exits, seen, self._run.ended)
+            self._unwatch = exits.watch(self._exits, seen.details, self._run.ended)
 
     def _forget(self) -> None:
-        """Know nothing, as at first."""
+        """Reset to the initial state."""
         self._leave()
         self._error, self._failure, self._asked = None, None, False
 
     def _leave(self) -> None:
-        """Take no more interest in the present run."""
+        """Stop watching the present run."""
         if self._unwatch is not None:
             self._unwatch()
         self._unwatch = self._run = None
 
     async def _wait(self, descriptor: int | None, seconds: float | None) -> None:
-        """Wait until a pidfd says that its process has ended, a poke, or `seconds`."""
+        """Wait until a pidfd's process has ended, a poke, or for `seconds`."""
         loop = asyncio.get_running_loop()
         if descriptor is not None:
             loop.add_reader(descriptor, self._poke.set)
@@ -217,17 +218,17 @@ class Tracker:
                 os.close(descriptor)
 
 
-def conmon_descriptor(seen: Seen) -> int | None:
-    """A pidfd of a container's conmon, or None where that cannot be told for sure."""
-    if not seen.conmon:
+def conmon_descriptor(pid: int) -> int | None:
+    """Open a pidfd of the conmon process `pid`; returns None if it is 0 or not a conmon's."""
+    if not pid:
         return None
     try:
-        descriptor = os.pidfd_open(seen.conmon)
+        descriptor = os.pidfd_open(pid)
     except OSError:
         return None
     # opened first, then looked at: a process that took over the number would not be called so
     with suppress(OSError):
-        if Path(f"/proc/{seen.conmon}/comm").read_text().strip() == "conmon":
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "conmon":
             return descriptor
     os.close(descriptor)
     return None

@@ -64,7 +64,7 @@ async def _run(podman: Podman, source: LogSource, since: str, queue: Queue) -> N
 
 async def _copy(podman: Podman, source: LogSource, since: str, queue: Queue) -> None:
     """Put everything that the container logged into the queue; raises NotReady where podman fails."""
-    argv = podman.argv(logs_argv(source.identifier, tail=None, follow=False, timestamps=True, since=since))
+    argv = podman.argv(logs_argv(source.identifier, since))
     process = await proc.start(argv, dies_with_us=True)
     try:
         assert process.stdout is not None

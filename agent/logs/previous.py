@@ -1,13 +1,12 @@
-"""The end of the log of a container that failed or was replaced, kept before podman removes it, and read again.
+"""Save the end of the log of a container that failed or was replaced before podman removes it, and read it again.
 
-It is for people who look for what went wrong, so it never makes anything fail, and takes SECONDS at most.
+It is a help for finding a cause, so it never makes anything fail, and takes SECONDS at most.
 """
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.log import fields, logger
@@ -17,29 +16,16 @@ from agent.logs.k8s_file.segments import Mark
 from agent.logs.model import FILE_DRIVERS, TIME_WIDTH, Batch, LogSource, Reading
 from agent.logs.sources import source_of
 from agent.logs.tail import TailLine, read_tail
-from agent.podman.client import Podman, deploy_number
-from agent.podman.import_spec import parse_inspected
+from agent.podman.client import Podman
 from agent.store.previous_logs import PreviousLog
 from agent.store.registry import AsyncRegistry
-from mcp.shared.errors import McpError, Unavailable
-from mcp.shared.image import image_version
+from mcp.shared.errors import McpError
 from mcp.shared.names import ASIDE_SUFFIX
 
 LIMIT = 64 * 1024  # bytes of records
-LINES = 1000  # that are read where the log is no file
+LINES = 1000  # read if the log is no file
 SECONDS = 5.0
 _TIMED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")  # see model.TIME_WIDTH
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """What `podman inspect` says of a container."""
-
-    source: LogSource
-    image: str
-    deploy: int
-    exit_code: int
-    at: datetime | None
 
 
 async def capture(
@@ -47,18 +33,18 @@ async def capture(
 ) -> None:
     """Save the end of a container's log in the registry; `reason` is failed or replaced.
 
-    The container is to be stopped before, so that its last lines are there. What fails is logged.
+    The container must be stopped before, so that its last lines are there. Failures are logged, and not raised.
     """
     try:
         async with asyncio.timeout(SECONDS):
-            ended = _parse(await podman.inspect(identifier))
-            data, place = await _end_of_log(podman, ended.source)
+            container = await podman.details(identifier)
+            data, place = await _end_of_log(podman, source_of(container))
             kept = PreviousLog(
-                *(service, component, identifier, ended.source.container.removesuffix(ASIDE_SUFFIX), ended.deploy),
-                version=image_version(ended.image),
-                driver=ended.source.driver,
-                ended_at=ended.at,
-                exit_code=ended.exit_code,
+                *(service, component, identifier, container.name.removesuffix(ASIDE_SUFFIX), container.deploy),
+                version=container.version,
+                driver=container.log_driver,
+                ended_at=datetime.fromtimestamp(container.ended, UTC) if container.ended else None,
+                exit_code=container.exit_code,
                 reason=reason,
                 data=data,
                 place=place,
@@ -70,23 +56,6 @@ async def capture(
         )
     except (McpError, OSError) as error:
         logger.warning("the end of a log is not kept", extra=fields(container=identifier[:12], error=error))
-
-
-def _parse(output: bytes) -> _Ended:
-    """Raises Unavailable where it is something else than a container."""
-    rows = parse_inspected(output)
-    try:
-        state = rows[0]["State"]
-        at = datetime.fromisoformat(str(state.get("FinishedAt") or "0001-01-01T00:00:00Z"))
-        return _Ended(
-            source=source_of(rows[0]),
-            image=str(rows[0].get("ImageName") or ""),
-            deploy=deploy_number((rows[0].get("Config") or {}).get("Labels") or {}),
-            exit_code=int(state["ExitCode"]),
-            at=at.astimezone(UTC) if at.year > 1 and at.tzinfo else None,  # the year 1: it has not ended
-        )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        raise Unavailable("podman inspect answered with something that is not a container") from None
 
 
 async def _end_of_log(podman: Podman, source: LogSource) -> tuple[bytes, str]:
@@ -120,14 +89,14 @@ def _records(lines: Iterable[TailLine]) -> Iterator[bytes]:
 
 
 def kept_source(kept: PreviousLog, service: str, component: str) -> LogSource:
-    """The container that the log was kept of, as a source for KeptReader."""
+    """Return the source of a saved log, for PreviousLogReader."""
     return LogSource(service, component, kept.container, kept.identifier, kept.driver)
 
 
 def what_is_left(kept: PreviousLog) -> "PreviousLogReader | LogSource | None":
-    """What to read on from a place in the log of a container that is gone, by reader or source; None: nothing can be.
+    """Return a reader or source that continues at a position in the log of a removed container, or None.
 
-    The journal has it all still, and its places mean nothing in what was kept; nor do those of `podman logs`.
+    The journal still has all of it, and its positions mean nothing in the saved log; nor do those of `podman logs`.
     """
     if kept.driver == "journald":
         return kept_source(kept, kept.service, kept.component)
@@ -135,14 +104,14 @@ def what_is_left(kept: PreviousLog) -> "PreviousLogReader | LogSource | None":
 
 
 class PreviousLogReader:
-    """A model.Reader of what was kept of one container."""
+    """A model.LogReader of one saved log."""
 
     def __init__(self, kept: PreviousLog) -> None:
-        """Reads `kept`, whatever source is asked for."""
+        """Read `kept`, whatever the source."""
         self._kept = kept
 
     async def read(self, _source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """See model.Reader; `reading.follow` is not heeded, since nothing comes any more."""
+        """See model.LogReader; `reading.follow` is ignored, as nothing is added any more."""
         async with aclosing(read_raw(self._kept.data, self._kept.place, reading)) as batches:
             async for batch in batches:
                 yield batch

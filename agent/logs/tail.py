@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agent.logs.inotify import Inotify
 from agent.logs.model import Batch, LogSource, Reading, Window
 from agent.logs.readers import Readers
-from agent.logs.sources import inspect, source_of
+from agent.logs.sources import source_of
 from agent.podman.client import Podman
 from mcp.shared.errors import Unavailable
 
@@ -31,8 +31,7 @@ async def last_lines(podman: Podman, container: str, count: int) -> list[TailLin
     """
     try:
         async with asyncio.timeout(podman.timeout):
-            found = [source_of(row) for row in await inspect(podman, [container])]
-            return [line for source in found for line in await read_tail(podman, source, count)]
+            return await read_tail(podman, source_of(await podman.details(container)), count)
     except TimeoutError:
         raise Unavailable(f"the log of {container} cannot be read within {podman.timeout:g} s") from None
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from agent.config import MonitorConfig
 from agent.monitor.state import Observed
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.store.events import Event
 from mcp.shared.times import ago
 

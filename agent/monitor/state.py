@@ -1,10 +1,10 @@
-"""What really runs: podman's list of containers joined with the registry."""
+"""Join podman's list of containers with the registry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.store.registry import ComponentRow
 from mcp.shared.image import image_version
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE
@@ -12,7 +12,7 @@ from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE
 
 @dataclass(frozen=True)
 class Observed:
-    """A component, what it should be and what it is; `started` is None where it does not run."""
+    """A component with its desired and observed state; `started` is None unless it runs."""
 
     service: str
     component: str
@@ -24,12 +24,12 @@ class Observed:
 
     @property
     def identifier(self) -> str:
-        """Its container's id; empty where there is none."""
+        """Its container's id; empty if there is none."""
         return self.container.identifier if self.container else ""
 
     @property
     def drifts(self) -> bool:
-        """Whether it is not what it should be; what MCP only looks at never drifts."""
+        """Tell if it is not in its desired state; containers that MCP ignores never drift."""
         return self.desired not in ("ignore", self.state)
 
     @property
@@ -39,7 +39,7 @@ class Observed:
 
 
 def observed_state(container: Container | None, desired: str) -> str:
-    """The state of a container in MCP's words: running, stopped, exited, restarting, degraded, removed, unknown."""
+    """Return a container's state: running, stopped, exited, restarting, degraded, removed or unknown."""
     if container is None:
         return "removed"
     match container.state:
@@ -57,7 +57,7 @@ def observed_state(container: Container | None, desired: str) -> str:
 
 
 def observe(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> list[Observed]:
-    """Every component of the registry as it is, then what MCP made and the registry does not know (`ignore`)."""
+    """Return the registry's components, then containers that MCP created and the registry does not know (`ignore`)."""
     by_name = {container.name: container for container in containers}
     known = {row.container for row in rows}
     seen = [

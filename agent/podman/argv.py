@@ -1,4 +1,4 @@
-"""The arguments of podman commands that have many; all pure."""
+"""Build the arguments of podman commands that have many. All pure."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mcp.shared.times import parse_duration
 
 @dataclass(frozen=True)
 class NewContainer:
-    """All that `podman run` needs; environment entries are kept off the command line."""
+    """The settings of a container for `podman run`; its environment stays off the command line."""
 
     name: str
     image: str
@@ -26,13 +26,13 @@ class NewContainer:
     deploy: int = 0
     health: HealthSpec | None = None
     log_driver: str = "k8s-file"
-    log_max_bytes: int = 0  # at which a k8s-file is begun anew; 0: never
+    log_max_bytes: int = 0  # size at which a k8s-file is rotated; 0: never
 
 
 def run_argv(new: NewContainer) -> list[str]:
-    """The arguments of `podman run` that make and start a container.
+    """Build the arguments of `podman run` that create and start a container.
 
-    The environment comes through stdin: argv can be read by every user of the node. The log driver is always said:
+    The environment comes through stdin: argv can be read by every user of the node. The log driver is always given:
     journald, podman's default, drops lines of every container when one is loud.
     """
     argv = ["run", "--detach", f"--name={new.name}", "--pull=never", f"--log-driver={new.log_driver}"]
@@ -50,7 +50,7 @@ def run_argv(new: NewContainer) -> list[str]:
 
 
 def health_options(health: HealthSpec) -> list[str]:
-    """The options of `podman run` for a health check.
+    """Build the options of `podman run` for a health check.
 
     podman takes a JSON list of several words as an argv, but a list of one as a shell's command line; the
     compatible form `CMD WORD` is an argv again. Its durations know no days.
@@ -66,11 +66,6 @@ def health_options(health: HealthSpec) -> list[str]:
     return [*options, *([f"--health-retries={health.retries}"] if health.retries else [])]
 
 
-def logs_argv(name: str, *, tail: int | None, follow: bool, timestamps: bool, since: str) -> list[str]:
-    """The arguments of `podman logs`; `tail` None shows all, `since` is an RFC 3339 time or empty."""
-    argv = ["logs"]
-    argv += [f"--tail={tail}"] if tail is not None else []
-    argv += ["--follow"] if follow else []
-    argv += ["--timestamps"] if timestamps else []
-    argv += [f"--since={since}"] if since else []
-    return [*argv, name]
+def logs_argv(identifier: str, since: str) -> list[str]:
+    """Build the arguments of `podman logs` with times; `since` is an RFC 3339 time, or empty for all."""
+    return ["logs", "--timestamps", *([f"--since={since}"] if since else []), identifier]

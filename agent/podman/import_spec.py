@@ -1,14 +1,13 @@
-"""A component's specification, read back from what podman says of a container and of its image. All pure.
+"""Derive a component's specification from a container and its image. All pure.
 
-What cannot be expressed in a definition is found here, too: a container is adopted whole or not at all.
+Settings that a definition cannot express are found here, too: a container is adopted whole or not at all.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from mcp.shared.errors import Unavailable
+from agent.podman.inspect import ContainerObject
 from mcp.shared.spec import (
     LOG_DRIVERS,
     LOG_SIZE_DEFAULT,
@@ -18,7 +17,7 @@ from mcp.shared.spec import (
     log_size_text,
 )
 
-PRIVATE_NETWORKS = ("", "slirp4netns", "pasta", "default", "private")  # what rootless podman does by itself
+PRIVATE_NETWORKS = ("", "slirp4netns", "pasta", "default", "private")  # defaults of rootless podman
 OWN_VARIABLES = ("container", "HOSTNAME", "TERM", "HOME")  # podman gives these to every container
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VOLUME_DEFAULTS = ("rw", "rprivate", "rbind", "nosuid", "nodev")
@@ -26,8 +25,8 @@ LOG_FILE = ("", "json-file")  # podman's other names of k8s-file
 LOG_SIZE = re.compile(r"([0-9.]+)([kMGT]?)B")
 ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
-# What podman would have to be told again and a definition has no word for: the place in `podman inspect`, what a
-# container has there that was told nothing, and what to call it.
+# Options of `podman run` that a definition cannot express: the path in `podman inspect`, its values by default, and
+# the option.
 INEXPRESSIBLE: tuple[tuple[str, tuple[object, ...], str], ...] = (
     ("HostConfig.Privileged", (False,), "--privileged"),
     ("HostConfig.Devices", ((),), "--device"),
@@ -61,19 +60,9 @@ INEXPRESSIBLE: tuple[tuple[str, tuple[object, ...], str], ...] = (
 )
 
 
-def parse_inspected(output: bytes) -> list[dict[str, Any]]:
-    """The objects in `podman inspect`; raises Unavailable where it is something else."""
-    try:
-        rows = json.loads(output)
-    except (ValueError, RecursionError):
-        rows = None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Unavailable("podman inspect answered with something that is not a list of objects")
-    return rows
-
-
-def problems(container: dict[str, Any], image: dict[str, Any]) -> Iterator[str]:
-    """What a definition cannot express of a container."""
+def problems(inspected: ContainerObject) -> Iterator[str]:
+    """Yield the settings of a container that a definition cannot express."""
+    container, image = inspected.container, inspected.image
     for path, defaults, option in INEXPRESSIBLE:
         value = _at(container, path)
         if value and (tuple(value) if isinstance(value, list) else value) not in defaults:
@@ -103,13 +92,14 @@ def _network_problems(container: dict[str, Any]) -> Iterator[str]:
         yield f"it is in several networks: {', '.join(_networks(container))}"
 
 
-def component(name: str, container: dict[str, Any], image: dict[str, Any]) -> ComponentSpec:
-    """The specification that makes such a container; it may break rules of definitions (see component_problems)."""
+def component(name: str, inspected: ContainerObject) -> ComponentSpec:
+    """Return the specification of such a container; it may break rules of definitions (see component_problems)."""
+    container, image = inspected.container, inspected.image
     config, base = container.get("Config") or {}, image.get("Config") or {}
     cmd, user = tuple(config.get("Cmd") or ()), str(config.get("User") or "")
     return ComponentSpec(
         name=name,
-        image=str(container.get("ImageName") or config.get("Image") or ""),
+        image=inspected.details.image or str(config.get("Image") or ""),
         network=_network(container),
         user="" if user == (base.get("User") or "") else user,
         restart=_restart(_at(container, "HostConfig.RestartPolicy") or {}),
@@ -131,7 +121,7 @@ def _at(data: dict[str, Any], path: str) -> Any:
 
 
 def _words(value: object) -> list[str]:
-    """An entrypoint: podman 4 shows that of a container as a string, that of an image (and podman 5 both) as a list."""
+    """Split an entrypoint: podman 4 has a container's as a string, an image's (podman 5 both) as a list."""
     return value.split() if isinstance(value, str) else " ".join(value or ()).split() if isinstance(value, list) else []
 
 
@@ -161,7 +151,7 @@ def _ports(bindings: dict[str, Any]) -> Iterator[str]:
 
 
 def _volumes(container: dict[str, Any]) -> Iterator[str]:
-    """Its mounts, but for the anonymous volumes that its image asks for: those are made anew for each container."""
+    """Yield its mounts except anonymous volumes of its image, which each new container gets by itself."""
     for bind in sorted(_at(container, "HostConfig.Binds") or (), key=lambda bind: str(bind).split(":")[1:2]):
         source, target, *options = str(bind).split(":")
         if not ANONYMOUS.fullmatch(source):
@@ -200,7 +190,7 @@ def _log_driver(container: dict[str, Any]) -> str:
 
 
 def _log_max_size(container: dict[str, Any]) -> str:
-    """The limit, from a size of four digits as in `33.55MB`: podman does not tell it to the byte."""
+    """Return the limit, from a size of four digits as in `33.55MB`: podman does not tell it to the byte."""
     match = LOG_SIZE.fullmatch(str(_at(container, "HostConfig.LogConfig.Size") or ""))
     if match is None or _log_driver(container) != LOG_DRIVERS[0]:
         return ""

@@ -1,4 +1,4 @@
-"""What the queries answer: the registry's components, and what became of them."""
+"""Answer the queries: the registry's components and their present state."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from agent.monitor.event_log import EventLog
 from agent.monitor.state import Observed, observe
 from agent.podman.client import Podman
-from agent.podman.details import ContainerDetails, read_details
+from agent.podman.inspect import ContainerDetails
 from agent.store.events import Event
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import NotFound
@@ -19,7 +19,7 @@ RECENT = 20  # events that a status shows
 
 
 async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
-    """What is registered, with its definition; podman is not asked. `observed_state` is what the monitor saw last."""
+    """List registered services with their definitions, and the states that the monitor last observed."""
     rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
     states = {(event.service, event.component): event.state for event in last}
     by_service: dict[str, list[ComponentRow]] = {}
@@ -48,9 +48,9 @@ def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, 
 async def service_status(
     podman: Podman, registry: AsyncRegistry, events: EventLog, service: str
 ) -> pb.GetServiceStatusResponse:
-    """A service as it is now (all where empty): two calls of podman, however many containers there are.
+    """Return the present state of a service, or of all if empty; podman is called twice.
 
-    Raises NotFound where neither the registry nor podman knows the service.
+    Raises NotFound if neither the registry nor podman knows the service.
     """
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
     everything = observe(rows, containers)
@@ -58,7 +58,7 @@ async def service_status(
     if service and not chosen:
         raise not_deployed(service, {one.service for one in everything})
     names = [one.container.name for one in chosen if one.container is not None]
-    details, recent = await asyncio.gather(read_details(podman, names), events.last(service, RECENT))
+    details, recent = await asyncio.gather(podman.inspect(*names), events.last(service, RECENT))
     return pb.GetServiceStatusResponse(
         services=services_info(chosen, details),
         drift=[
@@ -73,20 +73,20 @@ async def service_status(
 
 
 async def check_known(registry: AsyncRegistry, service: str) -> None:
-    """Raise NotFound where a service neither is deployed nor has events."""
+    """Raise NotFound if a service is neither deployed nor has events."""
     rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
     if service not in {row.service for row in rows} | {event.service for event in last}:
         raise not_deployed(service, {row.service for row in rows})
 
 
 def not_deployed(service: str, there: set[str]) -> NotFound:
-    """The error for a service that the node does not have."""
+    """Return the error for a service that the node does not have."""
     hint = f"deployed here: {', '.join(sorted(there))}" if there else "nothing is deployed here"
     return NotFound(f"{service} is not deployed on this node", hint)
 
 
 def services_info(components: Iterable[Observed], details: Mapping[str, ContainerDetails]) -> list[pb.ServiceInfo]:
-    """Components by service; `details` are by container, as far as they were asked for."""
+    """Group components by service; `details` are by container name, and may be incomplete."""
     services: dict[str, pb.ServiceInfo] = {}
     for component in components:
         service = services.setdefault(component.service, pb.ServiceInfo(name=component.service))
@@ -117,7 +117,7 @@ def _component_info(component: Observed, known: ContainerDetails | None) -> pb.C
 
 
 def event_info(event: Event) -> pb.EventInfo:
-    """The wire form of an event."""
+    """Return the wire form of an event."""
     info = pb.EventInfo(
         service=event.service,
         component=event.component,

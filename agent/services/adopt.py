@@ -1,20 +1,20 @@
-"""Adopting containers that run outside MCP: registered as they are, without a restart.
+"""Adopt containers that run outside MCP: register them as they are, without a restart.
 
-Podman is asked three times, however many containers there are: for the list, for the containers, for their images.
+podman is called three times, however many containers there are: for the list, for the containers, for their images.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from agent.podman import import_spec
-from agent.podman.client import Container, Podman
+from agent.podman.client import Podman
+from agent.podman.inspect import ContainerObject
+from agent.podman.output import Container
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
-from mcp.shared import proc
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE, NAME_RULE, container_name, is_name
 from mcp.shared.spec import ComponentSpec, component_problems
@@ -22,7 +22,7 @@ from mcp.shared.spec import ComponentSpec, component_problems
 
 @dataclass(frozen=True)
 class Adopted:
-    """What became (with dry_run: would become) of one container; `error` is empty on success."""
+    """The outcome (with dry_run: the expected one) for a container; `error` is empty on success."""
 
     container: str
     service: str
@@ -31,22 +31,22 @@ class Adopted:
     spec: ComponentSpec | None = None
     digest: str = ""
     running: bool = False
-    deploy: int = 0  # the number of the deploy that made it, where an earlier registry's did
+    deploy: int = 0  # the number of the deploy that created it, if an earlier registry's did
 
 
 class Adopter:
     """Adopts containers of this node."""
 
     def __init__(self, podman: Podman, registry: AsyncRegistry, operations: Operations) -> None:
-        """Works on a service only while no other operation does."""
+        """Work on a service only while no other operation does."""
         self._podman = podman
         self._registry = registry
         self._operations = operations
 
     async def adopt(self, service: str, user: str, *, dry_run: bool) -> list[Adopted]:
-        """Adopt what matches a service's names, or with an empty `service` all that runs outside MCP.
+        """Adopt the containers that match a service's names, or with an empty `service` all that run outside MCP.
 
-        What is registered already is left as it is. Raises NotFound where a service matches nothing.
+        Registered ones are left as they are. Raises NotFound if a service matches no container.
         """
         rows, containers = await asyncio.gather(
             self._registry.call(self._registry.components.select), self._podman.containers()
@@ -56,34 +56,22 @@ class Adopter:
         if service and not found and not known:
             names = ", ".join(sorted(_names(containers))) or "none at all"
             raise NotFound(f"no container is named {service} or {service}-…", f"there are: {names}")
-        judged = await self._judge(found, containers)
+        judged = await self._judge(found)
         if not dry_run:
             judged = await self._register(judged, user)
         return known + judged
 
-    async def _judge(self, found: dict[str, tuple[str, str]], containers: Sequence[Container]) -> list[Adopted]:
-        """Each container (`found`: its service and component by its name) as it would be registered."""
+    async def _judge(self, found: dict[str, tuple[str, str]]) -> list[Adopted]:
+        """Return the outcome for each container in `found`: (service, component) by container name."""
         named = {name: place for name, place in found.items() if is_name(place[0]) and is_name(place[1])}
         misnamed = [
             Adopted(name, *place, error=f"its name does not fit: names {NAME_RULE}")
             for name, place in found.items()
             if name not in named
         ]
-        details = import_spec.parse_inspected(await self._podman.inspect(*sorted(named))) if named else []
-        deploys = {each.name: each.deploy for each in containers}
-        images = {str(row.get("Id")): row for row in await self._images(sorted(_image_ids(details)))}
-        judged = [
-            replace(judge(row, images.get(str(row.get("Image")), {}), *named[name]), deploy=deploys[name])
-            for row in details
-            if (name := str(row.get("Name"))) in named
-        ]
+        inspected = await self._podman.inspect_objects(*sorted(named))
+        judged = [judge(container, *named[container.details.name]) for container in inspected]
         return sorted(judged + misnamed, key=lambda each: (each.service, each.container))
-
-    async def _images(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
-        if not identifiers:
-            return []
-        argv = self._podman.argv(["image", "inspect", *identifiers])
-        return import_spec.parse_inspected(await proc.check(argv, seconds=self._podman.timeout * 2))
 
     async def _register(self, judged: list[Adopted], user: str) -> list[Adopted]:
         results: list[Adopted] = []
@@ -123,7 +111,7 @@ class Adopter:
 def candidates(
     service: str, rows: Sequence[ComponentRow], containers: Sequence[Container]
 ) -> dict[str, tuple[str, str]]:
-    """The containers to look at, by name, each with the service and component that it would be.
+    """Return the (service, component) of each container that could be adopted, by container name.
 
     For one service: those with its names. With an empty `service`: all that run and are not registered.
     """
@@ -140,14 +128,14 @@ def candidates(
 
 
 def _services(containers: Sequence[Container], known: set[str]) -> list[str]:
-    """Services that container names suggest: registered ones, whole names, and what several names begin with."""
+    """Derive services from container names: registered ones, whole names, and common first words."""
     names = [each.name for each in containers]
     begun = Counter(name.partition("-")[0] for name in names)
     return sorted(known | set(names) | {name for name, count in begun.items() if count > 1}, key=len)
 
 
 def _place(container: Container, services: Sequence[str]) -> tuple[str, str]:
-    """A container's service and component: those that MCP once gave it, or by the shortest service that fits."""
+    """Return a container's service and component: from MCP's labels, or by the shortest service that fits."""
     name, labels = container.name, container.labels
     place = labels.get(LABEL_SERVICE, ""), labels.get(LABEL_COMPONENT, "")
     if all(place) and container_name(*place) == name:
@@ -160,19 +148,20 @@ def _place(container: Container, services: Sequence[str]) -> tuple[str, str]:
     return name, name
 
 
-def judge(container: dict[str, Any], image: dict[str, Any], service: str, component: str) -> Adopted:
-    """A container as it would be registered, or why it cannot be."""
-    name = str(container.get("Name"))
+def judge(container: ContainerObject, service: str, component: str) -> Adopted:
+    """Return a container as it would be registered, or with the reasons why it cannot be."""
+    details = container.details
     try:
-        spec = import_spec.component(component, container, image)
-        found = [*import_spec.problems(container, image), *component_problems(spec)]
-        running = str(container["State"]["Status"]).lower() in ("running", "paused")
+        spec = import_spec.component(component, container)
+        found = [*import_spec.problems(container), *component_problems(spec)]
     except (KeyError, TypeError, ValueError, AttributeError):
-        return Adopted(name, service, component, "podman describes it in an unexpected form")
-    if container_name(service, component) != name:
+        return Adopted(details.name, service, component, "podman describes it in an unexpected form")
+    if container_name(service, component) != details.name:
         found.append(f"as {service}/{component} it would be called {container_name(service, component)}")
-    digest = str(container.get("ImageDigest") or "")
-    return Adopted(name, service, component, "; ".join(found), spec, digest, running)
+    running = details.state in ("running", "paused")
+    return Adopted(
+        *(details.name, service, component, "; ".join(found), spec, details.digest), running, deploy=details.deploy
+    )
 
 
 def _registered(row: ComponentRow) -> Adopted:
@@ -185,7 +174,3 @@ def _refused(each: Adopted, error: str) -> Adopted:
 
 def _names(containers: Sequence[Container]) -> set[str]:
     return {container.name for container in containers}
-
-
-def _image_ids(details: Sequence[dict[str, Any]]) -> set[str]:
-    return {str(row["Image"]) for row in details if row.get("Image")}

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from agent.podman.client import Container, labelled
+from agent.podman.client import labelled
+from agent.podman.output import Container
 from agent.services import plan
 from agent.services.executor import ComponentResult, Executor
 from agent.services.plan import Change, NodeState

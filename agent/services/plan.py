@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 
-from agent.podman.client import BUILT_IN_NETWORKS, Container
+from agent.podman.client import BUILT_IN_NETWORKS
+from agent.podman.output import Container
 from agent.services.steps import (
     AwaitStable,
     CreateNetwork,

@@ -7,7 +7,8 @@ not touched.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from agent.podman.client import Container, Podman
+from agent.podman.client import Podman
+from agent.podman.output import Container
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound

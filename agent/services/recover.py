@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from agent.log import fields, logger
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.services.executor import Executor
 from agent.services.operations import Operations
 from agent.services.plan import BUSY, Change, NodeState, recover

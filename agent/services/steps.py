@@ -17,7 +17,8 @@ from agent.log import fields as log_fields
 from agent.log import logger
 from agent.logs import previous, tail
 from agent.logs.tail import TailLine
-from agent.podman.client import Container, Image, Podman
+from agent.podman.client import Podman
+from agent.podman.output import Container, Image
 from agent.services import ports
 from agent.services.container import new_container
 from agent.store.registry import AsyncRegistry
@@ -303,7 +304,7 @@ class AwaitStable(Step):
 
     async def _pause(self, context: StepContext, waited: float) -> float | None:
         """Return the seconds until the next look, or None for a container that is stable."""
-        health = await context.podman.health(self.container)
+        health = await context.podman.details(self.container)
         patience = max(health.patience, context.settle)
         if health.state != "running":
             raise await self._failed(context, f"ended with exit code {health.exit_code} soon after its start")

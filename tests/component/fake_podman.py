@@ -215,7 +215,7 @@ def pass_time(container: dict[str, Any]) -> None:
         end = container["started"] + container["lifetime"]
         if end > now:
             break
-        container.update(state="exited", exit_code=container["code"])
+        container.update(state="exited", exit_code=container["code"], finished=end)
         again = container["restart"] in ("always", "unless-stopped") or (
             container["restart"].startswith("on-failure") and container["code"] != 0
         )
@@ -329,7 +329,12 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
     return {
         "Id": container["id"],
         "Name": container["name"],
-        "State": {"Status": container["state"], "ExitCode": container["exit_code"]},
+        "State": {
+            "Status": container["state"],
+            "ExitCode": container["exit_code"],
+            "StartedAt": iso_time(container["started"] or NEVER),
+            "FinishedAt": iso_time(container["finished"] or NEVER),
+        },
         "RestartCount": container["restarts"],
         "Image": container["image_id"],
         "ImageDigest": f"sha256:{container['image_id']}",
@@ -353,6 +358,12 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "Ports": bindings(container) if container["state"] == "running" else {},
         },
     }
+
+
+def iso_time(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def human_size(size: int) -> str:
@@ -485,6 +496,7 @@ def do_run(options: Options, arguments: list[str]) -> None:
             "env": env,
             "state": "created",
             "started": None,
+            "finished": None,
             "exit_code": 0,
             "restarts": 0,
             "logs": [],
@@ -523,7 +535,7 @@ def do_stop(options: Options, arguments: list[str]) -> None:
         container = need(state, arguments[0])
         if container["state"] == "running":
             say(container, time.time(), 1, f"{container['program']}: stopping")
-            container.update(state="exited", exit_code=0)
+            container.update(state="exited", exit_code=0, finished=time.time())
     print(arguments[0])
 
 

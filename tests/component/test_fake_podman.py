@@ -13,7 +13,7 @@ import pytest
 
 from agent.podman import import_spec
 from agent.podman.argv import NewContainer, logs_argv, run_argv
-from agent.podman.details import ContainerDetails, parse_details
+from agent.podman.inspect import ContainerDetails, parse_details, parse_objects
 from mcp.shared.spec import ComponentSpec, HealthSpec, log_size_text
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tests.component.processes import free_port
@@ -56,11 +56,6 @@ INSPECT = ["inspect", "--type=container"]
 RM = ["rm", "--force", "--ignore", "--volumes", "--time=10"]
 
 
-def logs(name: str, tail: int | None = None, *, follow: bool = False, since: str = "") -> list[str]:
-    """The command line that shows logs, as the agent builds it."""
-    return logs_argv(name, tail=tail, follow=follow, timestamps=False, since=since)
-
-
 # What is done, and what the message must contain where it fails.
 SCRIPT: list[tuple[Sequence[str], str]] = [
     (["version", "--format=json"], ""),
@@ -95,24 +90,19 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     (new("x", WEB, cmd=("nosuch",)), "OCI runtime attempted to invoke a command that was not found"),
     ([*INSPECT, "x"], ""),
     ([*INSPECT, "x", "w"], ""),
-    (["container", "inspect", "x", "w"], ""),
-    (["container", "inspect", "nosuch"], "no such container"),
     (["start", "x"], "executable file not found in $PATH"),
     ([*RM, "x"], ""),
     (new("x", WEB, network="testnet", user="0:0", volumes=("/tmp:/tmp:ro",), cmd=("worker",)), ""),
     ([*RM, "x"], ""),
     (new("n", WEB, log_driver="none"), ""),
-    (logs("n"), "this container is using the 'none' log driver, cannot read logs"),
+    (logs_argv("n", ""), "this container is using the 'none' log driver, cannot read logs"),
     ([*RM, "n"], ""),
     (new("q", FAIL), ""),
     (["SLEEP", "1"], ""),
     ([*INSPECT, "q"], ""),
     (PS, ""),
-    (logs("q"), ""),
-    (logs("q", 1), ""),
-    (logs("q", 0), ""),
-    (logs("q", follow=True), ""),
-    (logs("q", since="2040-01-01T00:00:00.000000Z"), ""),
+    (logs_argv("q", ""), ""),
+    (logs_argv("q", "2040-01-01T00:00:00.000000000Z"), ""),
     (["stop", "--time=10", "q"], ""),
     (new("k", BRIEF), ""),
     (["start", "k"], ""),
@@ -124,7 +114,7 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     (["rename", "q", "g"], 'no container with name or ID "q" found: no such container'),
     (["start", "q"], 'no container with name or ID "q" found: no such container'),
     (["stop", "--time=10", "q"], 'no container with name or ID "q" found: no such container'),
-    (logs("q"), 'no container with name or ID "q" found: no such container'),
+    (logs_argv("q", ""), 'no container with name or ID "q" found: no such container'),
     ([*INSPECT, "q"], "no such container"),
     (["stop", "--time=10", "w"], ""),
     (PS, ""),
@@ -153,7 +143,7 @@ def summary(argv: Sequence[str], done: Done, message: str) -> object:
 def _read(command: str, out: str) -> object:
     if command == "ps":
         return sorted((str(row["Names"]), *_row(row)) for row in json.loads(out))
-    if command in ("inspect", "container"):
+    if command == "inspect":
         return [(row["State"]["Status"], row["RestartCount"], _detail(details)) for row, details in _inspected(out)]
     if command == "image":
         return [(len(row["Id"]), len(row["Digest"]), row["Architecture"]) for row in json.loads(out)]
@@ -169,14 +159,14 @@ def _read(command: str, out: str) -> object:
 
 
 def _inspected(out: str) -> list[tuple[dict[str, Any], ContainerDetails]]:
-    rows = json.loads(out)
-    return list(zip(rows, parse_details(out.encode()).values(), strict=True))
+    return list(zip(json.loads(out), parse_details(out.encode()), strict=True))
 
 
 def _detail(details: ContainerDetails) -> tuple[object, ...]:
     # the two hosts' ports differ
     ports = [re.sub(r"\b(2[0-9]|3[01])[0-9]{3}\b", "PORT", port) for port in details.ports]
-    return details.exit_code, len(details.digest), ports, details.health
+    times = details.started > 0, details.ended > 0
+    return details.exit_code, details.known_exit_code, times, details.deploy, len(details.digest), ports, details.health
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
@@ -214,7 +204,7 @@ def test_of_several_containers_those_are_shown_that_there_are(rootless: Private,
         code, out, err = run(*INSPECT, "nosuch", "w")
         assert code == 125
         assert "no such container" in err
-        assert list(parse_details(out.encode())) == ["w"]
+        assert [each.name for each in parse_details(out.encode())] == ["w"]
         run(*RM, "w")
 
 
@@ -235,16 +225,6 @@ def test_the_environment_arrives(rootless: Private, fake: FakePodman) -> None:
     (container,) = json.loads(real(*INSPECT, "w")[1])
     assert {"PORT=9999", "A=b c"} <= set(container["Config"]["Env"])
     assert fake.containers()["w"]["env"] == ["PORT=9999", "A=b c"]
-
-
-def test_following_ends_with_the_container(rootless: Private, fake: FakePodman) -> None:
-    for run in (real_runner(rootless), fake_runner(fake)):
-        assert run(*new("k", BRIEF))[0] == 0
-        began = time.monotonic()
-        code, out, _ = run(*logs("k", follow=True))
-        assert (code, out.splitlines()[0]) == (0, "brief: starting")
-        assert 1 < time.monotonic() - began < 6
-        run(*RM, "k")
 
 
 def test_the_fake_refuses_what_the_agent_does_not_build(fake: FakePodman) -> None:
@@ -274,10 +254,10 @@ def test_specifications_are_read_back_alike(rootless: Private, fake: FakePodman,
         run("network", "create", "testnet")
         argv = [word.replace("PORT", port) for word in new("w", WEB, **more)]
         assert run(*argv, stdin="A=b c\n" if "env" in more else "")[0] == 0
-        (container,) = json.loads(run(*INSPECT, "w")[1])
-        (image,) = json.loads(run("image", "inspect", container["Image"])[1])
-        spec = import_spec.component("w", container, image)
-        assert list(import_spec.problems(container, image)) == []
+        out = run(*INSPECT, "w")[1].encode()
+        (container,) = parse_objects(out, run("image", "inspect", parse_details(out)[0].image_id)[1].encode())
+        spec = import_spec.component("w", container)
+        assert list(import_spec.problems(container)) == []
         read.append(dataclasses.replace(spec, ports=tuple(p.replace(port, "PORT") for p in spec.ports)))
     assert read[0] == read[1]
     assert read[0] == ComponentSpec("w", WEB, **{"restart": "no", **said})

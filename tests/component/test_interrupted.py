@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.services import plan as planning
 from agent.services.plan import Change, NodeState
 from agent.store.registry import ComponentRow

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from agent.podman.argv import NewContainer
-from agent.podman.client import Container, Health, Image, Podman
-from mcp.shared.errors import McpError, NotReady
+from agent.podman.client import Podman
+from agent.podman.inspect import ContainerDetails
+from agent.podman.output import Container, Image
+from mcp.shared.errors import NotReady
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,11 +89,10 @@ class MemoryPodman(Podman):
             if container.identifier == identifier:
                 del self._world.containers[container.name]
 
-    async def health(self, name: str) -> Health:
-        container = self._need(name)
-        if container.image in self._world.fails:
-            return Health("exited", 3, 0, 0, container.identifier)
-        return Health(container.state, 0, 0, 0, container.identifier)
+    async def inspect(self, *names: str) -> dict[str, ContainerDetails]:
+        found = [each for each in await self.containers() if each.name in names or each.identifier in names]
+        return {container.name: self._details(container) for container in found}
 
-    async def inspect(self, *_names: str) -> bytes:
-        raise McpError("this fake has nothing to inspect: what is kept of logs is lost")
+    def _details(self, container: Container) -> ContainerDetails:
+        state, code = ("exited", 3) if container.image in self._world.fails else (container.state, 0)
+        return ContainerDetails(container.identifier, container.name, state, code, log_driver="none")

@@ -1,15 +1,18 @@
 """Specifications read back from `podman inspect`; the samples have the form that podman 4.3 prints."""
 
 import copy
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from agent.podman.client import Container
-from agent.podman.import_spec import component, parse_inspected, problems
+from agent.podman.import_spec import component
+from agent.podman.import_spec import problems as import_problems
+from agent.podman.inspect import ContainerObject, parse_objects
+from agent.podman.output import Container
 from agent.services.adopt import candidates, judge
 from agent.store.registry import ComponentRow
-from mcp.shared.errors import Unavailable
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec
 from tests.unit.test_recover import BEFORE
@@ -19,8 +22,9 @@ IMAGE: dict[str, Any] = {
     "Config": {"Env": ["PATH=/bin", "VERSION=1.0.0"], "Cmd": ["/bin/worker"], "Labels": {}},
 }
 PLAIN: dict[str, Any] = {
+    "Id": "f2aa",
     "Name": "shop-web",
-    "State": {"Status": "running"},
+    "State": {"Status": "running", "ExitCode": 0},
     "Image": "4ba8",
     "ImageDigest": "sha256:f41c",
     "ImageName": "localhost/mcp-worker:1.0.0",
@@ -80,8 +84,19 @@ def changed(path: str, value: object, base: dict[str, Any] = PLAIN) -> dict[str,
     return data
 
 
+def inspected(container: dict[str, Any], image: dict[str, Any] = IMAGE) -> ContainerObject:
+    """A container and its image as podman prints them."""
+    image = {**image, "Id": container["Image"]}
+    (found,) = parse_objects(json.dumps([container]).encode(), json.dumps([image]).encode())
+    return found
+
+
 def spec(container: dict[str, Any], image: dict[str, Any] = IMAGE) -> ComponentSpec:
-    return component("web", container, image)
+    return component("web", inspected(container, image))
+
+
+def problems(container: dict[str, Any], image: dict[str, Any]) -> Iterator[str]:
+    return import_problems(inspected(container, image))
 
 
 def test_a_plain_container_says_nothing_that_podman_or_its_image_say_anyway() -> None:
@@ -201,20 +216,17 @@ def test_what_a_definition_cannot_say_is_found(path: str, value: object, word: s
 
 
 def test_a_container_is_adopted_whole_or_refused_with_every_reason() -> None:
-    good = judge(PLAIN, IMAGE, "shop", "web")
+    good = judge(inspected(PLAIN), "shop", "web")
     assert (good.error, good.spec, good.digest, good.running) == ("", BARE, "sha256:f41c", True)
     bad = changed("ImageName", "localhost/x", changed("HostConfig.Privileged", True))
-    error = judge(bad, IMAGE, "shop", "web").error
+    error = judge(inspected(bad), "shop", "web").error
     assert "--privileged" in error
     assert "has no tag" in error
-    assert judge({"Name": "shop-web"}, IMAGE, "shop", "web").error == "podman describes it in an unexpected form"
-    assert "would be called a-b" in judge(PLAIN, IMAGE, "a", "b").error
-
-
-@pytest.mark.parametrize("output", [b"", b"{}", b"[1]", b"<html>", b"null"])
-def test_what_is_no_inspect_is_refused(output: bytes) -> None:
-    with pytest.raises(Unavailable):
-        parse_inspected(output)
+    odd = inspected(changed("HostConfig.RestartPolicy", "always"))
+    assert judge(odd, "shop", "web").error == "podman describes it in an unexpected form"
+    assert "would be called a-b" in judge(inspected(PLAIN), "a", "b").error
+    labelled = inspected(changed("Config.Labels", {"mcp.deploy": "7"}))
+    assert (judge(labelled, "shop", "web").deploy, good.deploy) == (7, 0)
 
 
 def listed(*names: str, state: str = "running", **labels: str) -> list[Container]:

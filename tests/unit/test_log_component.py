@@ -99,13 +99,13 @@ def test_a_follower_goes_on_through_an_end_a_start_and_a_replacement() -> None:
     async def play(wait_for: Show) -> None:
         await wait_for("one\n")
         logged.lines["id1"].append("last words")
-        world.now = seen(running=False, code=3)
+        world.now = seen(running=False, exit_code=3)
         await wait_for("exited")
         logged.lines["id1"].append("again")
-        world.now = seen(started="two")
+        world.now = seen(started=2.0)
         await wait_for("again")
         logged.lines["id2"] = ["new"]
-        world.now = replace(seen("id2", "three"), version="1.2.4")
+        world.now = seen("id2", 3.0, image="web:1.2.4")
         await wait_for("new\n")
 
     assert followed(logged, world, ComponentQuery(Window(), False), play) == [
@@ -120,7 +120,7 @@ def test_an_end_that_nobody_saw_is_told_by_the_next_start() -> None:
 
     async def play(wait_for: Show) -> None:
         await wait_for("attached")
-        world.now = seen(started="two")
+        world.now = seen(started=2.0)
         await wait_for("started")
 
     assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == [
@@ -129,11 +129,11 @@ def test_an_end_that_nobody_saw_is_told_by_the_next_start() -> None:
 
 
 def test_an_end_of_which_podman_knows_no_code_is_told_without_one() -> None:
-    logged, world = Logged(), World(seen(running=False, code=None))
+    logged, world = Logged(), World(seen(running=False, ended=0.0))
 
     async def play(wait_for: Show) -> None:
         await wait_for("ended")
-        world.now = seen(started="two")
+        world.now = seen(started=2.0)
         await wait_for("started")
 
     assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == [

@@ -12,12 +12,12 @@ from pathlib import Path
 from agent.logs import exits
 from agent.logs.follow import Tracker
 from agent.logs.inotify import Inotify
-from agent.logs.model import LogSource
-from agent.logs.sources import Seen
+from agent.logs.sources import Seen, source_of
+from agent.podman.inspect import ContainerDetails
 
 
-def seen(conmon: int) -> Seen:
-    return Seen(LogSource("web", "api", "web-api", "id1", "k8s-file"), True, 0, "one", conmon, "1.0.0")
+def container(conmon: int) -> ContainerDetails:
+    return ContainerDetails("id1", "web-api", "running", 0, started=1.0, conmon=conmon)
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def told(folder: Path, *left: tuple[str, str]) -> list[int]:
     async def go() -> None:
         news = Inotify()
         with conmon("--exit-dir", str(folder)) as pid:
-            unwatch = exits.watch(news, seen(pid), codes.append)
+            unwatch = exits.watch(news, container(pid), codes.append)
             assert unwatch is not None
             for identifier, text in left:
                 leave(folder, identifier, text)
@@ -71,11 +71,11 @@ def test_other_containers_and_what_is_no_number_are_not_told(tmp_path: Path) -> 
 def test_what_cannot_be_watched(tmp_path: Path) -> None:
     async def go() -> None:
         news = Inotify()
-        assert exits.watch(news, seen(0), print) is None
-        assert exits.watch(news, seen(2**22 + 1), print) is None  # no process has this number
+        assert exits.watch(news, container(0), print) is None
+        assert exits.watch(news, container(2**22 + 1), print) is None  # no process has this number
         for options in ([], ["--exit-dir"], ["--exit-dir", str(tmp_path / "nosuch")]):
             with conmon(*options) as pid:
-                assert exits.watch(news, seen(pid), print) is None, options
+                assert exits.watch(news, container(pid), print) is None, options
         news.close()
 
     asyncio.run(go())
@@ -84,11 +84,11 @@ def test_what_cannot_be_watched(tmp_path: Path) -> None:
 class World:
     """What podman would say; changed by the test."""
 
-    def __init__(self, now: Seen) -> None:
+    def __init__(self, now: ContainerDetails) -> None:
         self.now = now
 
     async def look(self) -> Seen:
-        return self.now
+        return Seen(source_of(self.now, "web", "api"), self.now)
 
 
 @asynccontextmanager
@@ -96,7 +96,7 @@ async def tracked(folder: Path) -> AsyncIterator[tuple[Tracker, World]]:
     """A container that runs, and whose conmon leaves its codes in a folder."""
     news = Inotify()
     with conmon("--exit-dir", str(folder)) as pid:
-        world = World(seen(pid))
+        world = World(container(pid))
         tracker = Tracker("web-api", world.look, news)
         async with asyncio.timeout(30), tracker.used():
             yield tracker, world
@@ -110,10 +110,10 @@ def test_a_run_that_podman_started_again_at_once_still_has_its_code(tmp_path: Pa
             leave(tmp_path, "id1", "7")
             await asyncio.sleep(0.05)
             leave(tmp_path, "id1", "8")  # of a run that nobody saw
-            world.now = replace(world.now, started="two")
+            world.now = replace(world.now, started=2.0)
             following = await tracker.run_after(run)
             assert (run.exit_code, following.exit_code) == (7, None)
-            world.now = replace(world.now, running=False, exit_code=3)
+            world.now = replace(world.now, state="exited", exit_code=3)
             await following.over.wait()
             assert following.exit_code == 3
 
@@ -128,7 +128,7 @@ def test_a_run_that_is_about_to_begin_does_not_end_with_the_code_of_the_one_befo
             leave(tmp_path, "id1", "7")
             await asyncio.sleep(0.05)
             # as podman has it while it starts the next one
-            world.now = replace(world.now, started="two", running=False, exit_code=7, ended=ended)
+            world.now = replace(world.now, started=2.0, state="exited", exit_code=7, ended=ended)
             await run.over.wait()
             following = asyncio.ensure_future(tracker.run_after(run))
             await asyncio.sleep(0.3)

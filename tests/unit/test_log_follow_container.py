@@ -5,21 +5,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.logs.follow import Removed, Tracker, conmon_descriptor
 from agent.logs.inotify import Inotify
-from agent.logs.model import LogSource
-from agent.logs.sources import Seen
+from agent.logs.sources import Seen, source_of
+from agent.podman.inspect import ContainerDetails
 from mcp.shared.errors import McpError, NotFound, Unavailable
 
 
-def seen(
-    identifier: str = "id1", started: str = "one", *, running: bool = True, code: int | None = 0, conmon: int = 0
-) -> Seen:
-    return Seen(LogSource("web", "api", "web-api", identifier, "k8s-file"), running, code, started, conmon, "1.0.0")
+def seen(identifier: str = "id1", started: float = 1.0, *, running: bool = True, **changes: Any) -> Seen:
+    """A container of web/api that has just ended unless it runs; `changes` are fields of its details."""
+    state, ended = ("running", 0.0) if running else ("exited", started + 1)
+    details = ContainerDetails(
+        *(identifier, "web-api", state, 0), image="web:1.0.0", log_driver="k8s-file", started=started, ended=ended
+    )
+    details = replace(details, **changes)
+    return Seen(source_of(details, "web", "api"), details)
 
 
 class World:
@@ -51,14 +57,14 @@ def test_a_container_that_ends_is_over_and_one_started_again_is_a_new_run() -> N
     async def work(tracker: Tracker) -> None:
         run = await tracker.first(patient=False)
         assert not run.over.is_set()
-        world.now = seen(running=False, code=137)
+        world.now = seen(running=False, exit_code=137)
         await run.over.wait()
-        assert run.seen.exit_code == 137
-        world.now = seen(started="two")
+        assert run.exit_code == 137
+        world.now = seen(started=2.0)
         tracker.poke()
         following = await tracker.run_after(run)
         assert following is not run
-        assert following.seen.started == "two"
+        assert following.seen.details.started == 2.0
         assert not following.over.is_set()
 
     tracked(world, work)
@@ -74,7 +80,7 @@ def test_a_container_put_aside_is_over_and_its_successor_is_waited_for() -> None
         waiting = asyncio.ensure_future(tracker.run_after(run))
         await asyncio.sleep(0.3)
         assert not waiting.done()
-        world.now = seen("id2", "two")
+        world.now = seen("id2", 2.0)
         assert (await waiting).seen.source.identifier == "id2"
 
     tracked(world, work)
@@ -103,7 +109,7 @@ def test_none_at_first_is_an_error_unless_there_is_patience() -> None:
         await asyncio.sleep(0.2)
         assert not waiting.done()
         world.now = seen()
-        assert (await waiting).seen.running
+        assert (await waiting).seen.details.has_process
 
     tracked(world, work)
 
@@ -137,7 +143,7 @@ def test_the_end_of_conmon_is_seen_at_once_and_podman_is_not_asked_before(tmp_pa
         run = await tracker.first(patient=False)
         await asyncio.sleep(1.0)
         assert world.looks == 1
-        world.now = seen(running=False, code=1)
+        world.now = seen(running=False, exit_code=1)
         child.kill()
         child.wait()
         await run.over.wait()
@@ -152,7 +158,7 @@ def test_the_end_of_conmon_is_seen_at_once_and_podman_is_not_asked_before(tmp_pa
 def test_a_process_that_is_no_conmon_is_not_waited_for() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         before = len([*Path("/proc/self/fd").iterdir()])
-        assert conmon_descriptor(seen(conmon=child.pid)) is None
+        assert conmon_descriptor(child.pid) is None
         assert len([*Path("/proc/self/fd").iterdir()]) == before
         child.kill()
 
@@ -180,7 +186,7 @@ def test_a_component_that_is_deployed_anew_is_followed_also_where_a_slow_one_has
         first = await slow.first(patient=False)
         world.now = Removed()
         await first.over.wait()
-        world.now = seen("id2", "two")
+        world.now = seen("id2", 2.0)
         async with slow.used() as tracker:
             run = await tracker.first(patient=False)
             assert run.seen.source.identifier == "id2"
@@ -214,7 +220,7 @@ def test_a_tracking_that_dies_later_ends_its_followers_and_another_one_begins_an
         await run.over.wait()  # who reads its log now learns of it
         with pytest.raises(McpError, match="ended unexpectedly"):
             await waiting
-        world.now = seen("id2", "two")
+        world.now = seen("id2", 2.0)
         async with tracker.used():
             assert (await tracker.first(patient=False)).seen.source.identifier == "id2"
 

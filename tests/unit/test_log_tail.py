@@ -44,7 +44,8 @@ def test_a_line_on_the_wire() -> None:
 
 def podman_that(tmp_path: Path, driver: str, logs: str) -> Podman:
     """A podman with a container of this log driver, whose `logs` is a line of shell."""
-    rows = json.dumps([{"Id": "f00d", "Name": "web-api", "HostConfig": {"LogConfig": {"Type": driver}}}])
+    row = {"Id": "f00d", "Name": "web-api", "State": {"Status": "exited", "ExitCode": 1}}
+    rows = json.dumps([row | {"HostConfig": {"LogConfig": {"Type": driver}}}])
     program = tmp_path / "podman"
     program.write_text(f"#!/bin/sh\n[ $1 = logs ] || exec echo '{rows}'\n{logs}\n")
     program.chmod(0o755)

@@ -10,7 +10,7 @@ import pytest
 from agent.config import MonitorConfig
 from agent.monitor.event_log import EventLog
 from agent.monitor.loop import Monitor
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.services.operations import Operations
 from agent.store.events import Event
 from agent.store.registry import AsyncRegistry, Registry

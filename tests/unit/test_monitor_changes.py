@@ -8,7 +8,7 @@ import pytest
 from agent.config import MonitorConfig
 from agent.monitor.changes import Alert, ChangeDetector, Moment, Observations
 from agent.monitor.state import Observed, observe
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.monitor.state import Observed, observe, observed_state
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
 

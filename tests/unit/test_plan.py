@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.services.plan import Action, NodeState, differences, plan, resolve_replacement
 from agent.store.registry import ComponentRow
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name

@@ -13,6 +13,7 @@ import pytest
 
 from agent.podman import client as module
 from agent.podman.client import Podman
+from agent.podman.inspect import ContainerDetails, parse_details
 from mcp.shared import proc
 from mcp.shared.errors import McpError, NotReady
 from tests.unit.clocks import SetClock
@@ -27,7 +28,7 @@ Answer = tuple[int, str, str]
 
 def shown(state: str, restarts: int = 2, *, ended: str = "2026-11-22T10:00:00.25Z") -> Answer:
     times = {"StartedAt": "2026-11-22T12:00:00.123456789+02:00", "FinishedAt": ended}
-    row = {"Id": "id1", "State": {"Status": state, "ExitCode": 3, **times}, "RestartCount": restarts}
+    row = {"Id": "id1", "Name": "web", "State": {"Status": state, "ExitCode": 3, **times}, "RestartCount": restarts}
     return 0, json.dumps([row]), ""
 
 
@@ -64,10 +65,10 @@ def played(
 
 
 def test_a_look_at_a_process_that_ended_just_then_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    health, left = played(monkeypatch, lambda podman: podman.health("web"), ENDED, ENDED, shown("exited"))
-    assert isinstance(health, module.Health)
-    assert (health.state, health.exit_code, health.restarts, health.identifier) == ("exited", 3, 2, "id1")
-    assert health.ran == pytest.approx(0.25 - 0.123456)
+    details, left = played(monkeypatch, lambda podman: podman.details("web"), ENDED, ENDED, shown("exited"))
+    assert isinstance(details, ContainerDetails)
+    assert (details.state, details.exit_code, details.restarts, details.identifier) == ("exited", 3, 2, "id1")
+    assert details.ended - details.started == pytest.approx(0.25 - 0.123456)
     assert left == 0
 
 
@@ -80,13 +81,27 @@ def test_a_look_that_fails_each_time_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 def test_of_several_those_that_are_there_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     partly = (125, shown("running")[1], MISSING[2])
-    assert played(monkeypatch, lambda podman: podman.inspect("web", "db"), partly) == (partly[1].encode(), 0)
+    (web,) = parse_details(partly[1].encode())
+    assert played(monkeypatch, lambda podman: podman.inspect("web", "db"), partly) == ({"web": web}, 0)
+    assert played(monkeypatch, lambda podman: podman.inspect("id1"), shown("running")) == ({"web": web}, 0)
     error, _ = played(monkeypatch, lambda podman: podman.inspect("web"), (125, "", "Error: no storage\n"))
     assert isinstance(error, proc.CommandFailed)
 
 
+def test_nothing_is_asked_of_no_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert played(monkeypatch, lambda podman: podman.inspect()) == ({}, 0)
+    assert played(monkeypatch, lambda podman: podman.inspect_objects()) == ([], 0)
+
+
+@pytest.mark.parametrize("name", ["id", "we"])  # podman takes it for the beginning of an id
+def test_a_container_of_another_name_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert played(monkeypatch, lambda podman: podman.inspect(name), shown("running")) == ({}, 0)
+    error, _ = played(monkeypatch, lambda podman: podman.details(name), shown("running"))
+    assert str(error) == f"the container {name} is gone"
+
+
 def test_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    error, _ = played(monkeypatch, lambda podman: podman.health("web"), MISSING)
+    error, _ = played(monkeypatch, lambda podman: podman.details("web"), MISSING)
     assert isinstance(error, NotReady)
     assert str(error) == "the container web is gone"
 

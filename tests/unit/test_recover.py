@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.services.plan import NodeState, recover
 from agent.services.recover import stages
 from agent.store.registry import ComponentRow

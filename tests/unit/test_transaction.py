@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.podman.argv import NewContainer
-from agent.podman.client import Container
+from agent.podman.output import Container
 from agent.services.boot import boot
 from agent.services.deploy import Deployer
 from agent.services.executor import Executor

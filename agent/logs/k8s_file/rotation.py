@@ -5,7 +5,7 @@ import itertools
 
 from agent.log import fields, logger
 from agent.logs.k8s_file.segments import Keeper
-from agent.logs.sources import inspect, source_of
+from agent.logs.sources import source_of
 from agent.podman.client import Podman
 from agent.store.registry import AsyncRegistry
 from agent.tasks import create_guarded_task, not_cancelled
@@ -53,7 +53,7 @@ class RotationKeeper:
                 if container
                 else [row.container for row in await self._registry.call(self._registry.components.select)]
             )
-            for each in await inspect(self._podman, names):
-                await self._keeper.watch(source_of(each))
+            for details in (await self._podman.inspect(*names)).values():
+                await self._keeper.watch(source_of(details))
         except McpError as error:
             logger.warning("logs are not watched for rotation", extra=fields(error=error))

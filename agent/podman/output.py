@@ -1,0 +1,128 @@
+"""Parse the output of podman's lists: containers, images, networks, version. All pure."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mcp.shared.errors import Unavailable
+from mcp.shared.names import LABEL_DEPLOY
+
+# Raised for JSON of another form than podman's (OSError: a time that the C library cannot represent).
+MISFITS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as `podman ps` lists it."""
+
+    identifier: str
+    name: str
+    image: str
+    state: str
+    exit_code: int
+    started: datetime | None  # None: it never ran
+    labels: dict[str, str] = field(default_factory=dict)
+    image_id: str = ""
+    restarts: int = 0  # by its restart policy; podman 4.3 lists none
+    health: str = ""  # healthy, unhealthy or starting; empty without a health check
+
+    @property
+    def deploy(self) -> int:
+        """The number of the deploy that created it; 0 if none of this agent's did."""
+        return deploy_number(self.labels)
+
+    @property
+    def running(self) -> bool:
+        """Tell if its main process runs."""
+        return self.state == "running"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image on the node."""
+
+    identifier: str
+    digest: str  # of its manifest
+    architecture: str  # as in GOARCH
+
+
+def deploy_number(labels: Mapping[str, object]) -> int:
+    """Return the number of the deploy that created the container with these labels, or 0."""
+    number = str(labels.get(LABEL_DEPLOY, ""))
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0
+
+
+def parse_containers(output: bytes) -> list[Container]:
+    """Parse `podman ps --format json`. Raises Unavailable."""
+    with expecting("podman ps", "a list of containers"):
+        return [_container(row) for row in load_rows(output)]
+
+
+def _container(row: dict[str, Any]) -> Container:
+    names, labels, started = row["Names"], row.get("Labels") or {}, row.get("StartedAt")
+    if not isinstance(names, list):
+        raise TypeError("Names")
+    return Container(
+        identifier=str(row["Id"]),
+        name=str(names[0]),
+        image=str(row.get("Image", "")),
+        state=str(row["State"]).lower(),
+        exit_code=int(str(row.get("ExitCode", 0))),
+        # podman gives a container that never ran the year 1, as negative seconds
+        started=datetime.fromtimestamp(started, UTC) if isinstance(started, int) and started > 0 else None,
+        labels={str(key): str(value) for key, value in labels.items()},
+        image_id=str(row.get("ImageID", "")),
+        restarts=int(str(row.get("Restarts") or 0)),
+        health=_health(str(row.get("Status", ""))),
+    )
+
+
+def _health(status: str) -> str:
+    """Return the health in a status like `Up 5 seconds (unhealthy)`; the list has no field for it."""
+    word = status.rpartition("(")[2].removesuffix(")")
+    return word if word in ("healthy", "unhealthy", "starting") else ""
+
+
+def parse_image(output: bytes) -> Image:
+    """Parse `podman image inspect` of one image. Raises Unavailable."""
+    with expecting("podman image inspect", "an image"):
+        row = load_rows(output)[0]
+        return Image(str(row["Id"]), str(row.get("Digest", "")), str(row.get("Architecture", "")))
+
+
+def parse_image_ids(output: bytes) -> dict[str, str]:
+    """Parse `podman images --format json` to image ids by name. Raises Unavailable."""
+    with expecting("podman images", "a list of images"):
+        return {str(name): str(row["Id"]) for row in load_rows(output) for name in row.get("Names") or ()}
+
+
+def parse_network_name(output: bytes) -> str:
+    """Parse `podman network inspect` of one network. Raises Unavailable."""
+    with expecting("podman network inspect", "a network"):
+        return str(load_rows(output)[0]["name"])
+
+
+def parse_version(output: bytes) -> str:
+    """Parse `podman version --format json`. Raises Unavailable."""
+    with expecting("podman version", "a version"):
+        return str(json.loads(output)["Client"]["Version"])
+
+
+@contextmanager
+def expecting(command: str, form: str) -> Iterator[None]:
+    """Raise Unavailable if a command's output is no JSON or has another form."""
+    try:
+        yield
+    except MISFITS:
+        raise Unavailable(f"{command} answered with something that is not {form}") from None
+
+
+def load_rows(output: bytes) -> list[Any]:
+    """Return the list in the output of podman; null is an empty one. Raises one of MISFITS."""
+    rows = json.loads(output)
+    if not isinstance(rows, list | None):
+        raise TypeError("no list")
+    return rows or []
