@@ -36,7 +36,6 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "version": ({"--format=json"}, set(), set(), 0),
     "ps": ({"--all", "--no-trunc", "--format=json"}, set(), set(), 0),
     "inspect": ({"--type=container"}, set(), set(), -1),
-    "container inspect": (set(), set(), set(), -1),
     "image inspect": (set(), set(), set(), -1),
     "images": ({"--format=json"}, set(), set(), 0),
     "healthcheck run": (set(), set(), set(), 1),
@@ -54,7 +53,7 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "stop": ({"--time=10"}, set(), set(), 1),
     "rename": (set(), set(), set(), 2),
     "rm": ({"--force", "--ignore", "--volumes", "--time=10"}, set(), set(), 1),
-    "logs": (set(), {"--follow", "--timestamps"}, {"--tail", "--since"}, 1),
+    "logs": ({"--timestamps"}, set(), {"--since"}, 1),
 }
 
 
@@ -76,7 +75,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
-    words = 2 if argv[:1] in (["container"], ["image"], ["network"], ["healthcheck"]) else 1
+    words = 2 if argv[:1] in (["image"], ["network"], ["healthcheck"]) else 1
     command, rest = " ".join(argv[:words]), argv[words:]
     if command not in FORMS:
         refuse(argv, f"unrecognized command `podman {command}`")
@@ -322,9 +321,6 @@ def do_inspect(options: Options, arguments: list[str]) -> None:
             fail(f"inspecting object: no such container {name}")
 
 
-do_container_inspect = do_inspect
-
-
 def _inspected(container: dict[str, Any]) -> dict[str, Any]:
     return {
         "Id": container["id"],
@@ -557,39 +553,18 @@ def do_rm(options: Options, arguments: list[str]) -> None:
 
 
 def do_logs(options: Options, arguments: list[str]) -> None:
-    from datetime import datetime
+    from datetime import UTC, datetime
 
     since = datetime.fromisoformat(options["--since"][0]).timestamp() if "--since" in options else 0.0
     with world() as state:
-        found = need(state, arguments[0])
-    identifier = found["id"]
-    if found["log_driver"] == "none":
+        container = need(state, arguments[0])
+    if container["log_driver"] == "none":
         fail("this container is using the 'none' log driver, cannot read logs: this container is not logging output")
-    shown: int | None = None
-    while True:
-        with world() as state:
-            container = find(state, identifier)
-        if container is None:
-            return
-        lines = [line for line in container["logs"] if line[0] >= since]
-        if shown is None:
-            shown = max(0, len(lines) - int(options["--tail"][0])) if "--tail" in options else 0
-        for line in lines[shown:]:
-            show_line(line, stamped="--timestamps" in options)
-        shown = len(lines)
-        if "--follow" not in options or container["state"] != "running":
-            return
-        time.sleep(0.05)
-
-
-def show_line(line: list[Any], *, stamped: bool) -> None:
-    from datetime import UTC, datetime
-
-    when, stream, text = line
-    stamp = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z ") if stamped else ""
-    out = sys.stdout if stream == 1 else sys.stderr
-    out.write(f"{stamp}{text}\n")
-    out.flush()
+    for when, stream, text in container["logs"]:
+        if when >= since:
+            out = sys.stdout if stream == 1 else sys.stderr
+            out.write(f"{datetime.fromtimestamp(when, UTC):%Y-%m-%dT%H:%M:%S.%f000Z} {text}\n")
+            out.flush()
 
 
 if __name__ == "__main__":
