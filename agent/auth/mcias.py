@@ -100,7 +100,7 @@ class MciasBackend:
         try:
             account = await loop.run_in_executor(self._threads, self._mcias.validate, token)
         except Unavailable as error:
-            return Unavailable(f"who calls cannot be verified: {error}")
+            return Unavailable(f"who calls cannot be verified: {error.what}", error.hint)
         identity = None
         if account is not None:
             identity = Identity(account.username, account.account_type, account.roles, account.expires_at)

@@ -106,7 +106,7 @@ class Logs:
                 async for block in blocks:
                     yield block
         except Unavailable as error:  # to a client it would mean that the agent is about to be back
-            raise NotReady(str(error)) from None
+            raise NotReady(error.what, error.hint) from None
 
     async def _read(self, query: AgentLogsQuery) -> AsyncGenerator[LogBlock]:
         async with AsyncExitStack() as stack:

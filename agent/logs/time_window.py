@@ -7,7 +7,7 @@ from agent.logs.model import Window
 from agent.store.registry import AsyncRegistry
 from mcp.shared import times
 from mcp.shared.errors import InvalidInput, NotFound, Unavailable, shown
-from mcp.shared.times import SECOND, TIME_RULE, WORDS
+from mcp.shared.times import SECOND, WORDS
 
 PROC_STAT = Path("/proc/stat")
 
@@ -43,10 +43,9 @@ async def _bound(registry: AsyncRegistry, service: str, field: str, text: str, n
 
 def _moment(field: str, text: str, now: int) -> int:
     try:
-        return times.moment(text, now)
+        return times.moment(text, now, words=WORDS)
     except ValueError as error:
-        more = f", {' or '.join(WORDS)}" if str(error) == TIME_RULE else ""
-        raise InvalidInput(f"{field}: {shown(text)}: {error}{more}") from None
+        raise InvalidInput(f"{field}: {shown(text)}: {error}") from None
 
 
 async def _last_deploy(registry: AsyncRegistry, service: str, field: str) -> int:

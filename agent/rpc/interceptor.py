@@ -23,7 +23,8 @@ from mcp.shared.version import OLDEST_AGENT_HEADER, OLDEST_CLI, VERSION, VERSION
 
 REQUEST_ID = "x-request-id"
 FOR_EVERY_VERSION = frozenset({"NodeStatus"})  # what an upgrade asks the agent before and after
-MESSAGE_LIMIT = 2000  # bytes; clients refuse trailers of more than 8 KiB, in which a byte may take three
+# bytes; clients refuse trailers of more than 8 KiB, in which a byte of the message may take three, of the hint 1.4
+MESSAGE_LIMIT, HINT_LIMIT = 2000, 500
 
 _caller: ContextVar[Identity] = ContextVar("caller")
 
@@ -49,9 +50,14 @@ def status_code(error: errors.McpError) -> grpc.StatusCode:
     return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.FAILED_PRECONDITION)
 
 
-def _cut(message: str) -> str:
-    data = message.encode(errors="replace")
-    return message if len(data) <= MESSAGE_LIMIT else data[:MESSAGE_LIMIT].decode(errors="ignore") + "…"
+def _cut(text: str, limit: int) -> str:
+    data = text.encode(errors="replace")
+    return text if len(data) <= limit else data[:limit].decode(errors="ignore") + "…"
+
+
+def _hint(error: errors.McpError) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata that carries an error's hint."""
+    return ((errors.HINT_HEADER, _cut(error.hint, HINT_LIMIT).encode(errors="replace")),) if error.hint else ()
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
@@ -140,7 +146,8 @@ class _AuthorizedCall:
     async def _guarded(self, context: Any) -> AsyncIterator[None]:
         started = time.monotonic()
         self._fields["peer"] = context.peer()
-        context.set_trailing_metadata(((REQUEST_ID, str(self._fields["rid"])), (VERSION_HEADER, VERSION)))
+        trailing = ((REQUEST_ID, str(self._fields["rid"])), (VERSION_HEADER, VERSION))
+        context.set_trailing_metadata(trailing)
         code, message = grpc.StatusCode.OK, ""
         try:
             try:
@@ -148,8 +155,8 @@ class _AuthorizedCall:
                 self._check_versions()
                 yield
             except errors.McpError as error:
-                code, message = status_code(error), _cut(str(error))
-                await context.abort(code, message)
+                code, message = status_code(error), _cut(str(error), MESSAGE_LIMIT)
+                await context.abort(code, _cut(error.what, MESSAGE_LIMIT), (*trailing, *_hint(error)))
             except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
                 code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
                 raise

@@ -127,9 +127,9 @@ class Transaction:
         try:
             notes = await self._undo()
         except McpError as failure:
-            self.error = NotReady(f"{error}; and it could not be undone: {failure}")
+            self.error = NotReady(f"{error.what}; and it could not be undone: {failure}", error.hint)
         else:
-            self.error = NotReady("; ".join([str(error), *notes])) if notes else error
+            self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
 
     async def _undo(self) -> list[str]:
         """Undo all that was done, in reverse, from the step that had begun; return what a person should know."""

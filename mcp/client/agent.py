@@ -32,15 +32,16 @@ T = TypeVar("T")
 QUERY_DEADLINE = 20.0  # seconds for what only asks; the agent gives podman 15
 CHANGE_DEADLINE = 1800.0  # seconds for what pulls images and restarts containers
 CONNECT_DEADLINE_MS = 5000
-_LOST = ("Stream removed", "Socket closed", "Received RST_STREAM", "GOAWAY")  # of a connection that there was
+MAY_BE_APPLIED = "the change may have been applied: see mcp status"
 
 _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
     grpc.StatusCode.FAILED_PRECONDITION: errors.NotReady,
-    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
     grpc.StatusCode.PERMISSION_DENIED: errors.Forbidden,
 }
+_NO_RESPONSE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class AgentClient(AbstractContextManager["AgentClient"]):
@@ -218,7 +219,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         try:
             response: pb.PushFileStreamResponse = call.result()
         except grpc.RpcError as error:
-            raise failed[0] if failed else self._explain(error) from None
+            raise failed[0] if failed else self._explain(error, MAY_BE_APPLIED) from None
         finally:
             call.cancel()
         return response
@@ -240,30 +241,44 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         try:
             response: T = method(request, metadata=self._metadata, timeout=deadline)
         except grpc.RpcError as error:
-            raise self._explain(error) from None
+            raise self._explain(error, MAY_BE_APPLIED if deadline == CHANGE_DEADLINE else "") from None
         assert isinstance(response, kind)
         return response
 
-    def _explain(self, error: Any) -> errors.McpError:
-        """What a failed call means to the user; a failed connection is looked into."""
-        code, details = error.code(), error.details() or ""
-        said_by_agent = bool(error.trailing_metadata())
-        name = self.node.name
-        if code is grpc.StatusCode.UNAUTHENTICATED:
-            return errors.Unauthenticated(f"{name}: {details}", self._login_hint)
-        version = dict(error.trailing_metadata() or ()).get(VERSION_HEADER)
+    def _explain(self, error: Any, hint: str = "") -> errors.McpError:
+        """Turn a failed call into a typed error; `hint` is for a connection that was lost."""
+        code, what, name = error.code(), error.details() or error.code().name, self.node.name
+        trailing = dict(error.trailing_metadata() or ())
+        version = trailing.get(VERSION_HEADER)  # without it the error is not the agent's, but gRPC's
         if version and (is_older(version, OLDEST_AGENT) or code is grpc.StatusCode.UNIMPLEMENTED):
             what = f"the agent on {name} ({version}) is too old for mcp {VERSION}"
             return errors.NotReady(what, f"upgrade it with `mcp agent upgrade {name}`")
-        if code in _EXPECTED:
-            return _EXPECTED[code](f"{name}: {details}")
-        if not said_by_agent and (code is grpc.StatusCode.CANCELLED or details.startswith(_LOST)):
-            what = f"{name}: the connection to {self.node.address} was lost before the answer came"
-            return errors.Unreachable(what, "a change may have been made all the same: see mcp status")
-        if code is grpc.StatusCode.UNAVAILABLE and said_by_agent:
-            return errors.Unavailable(f"{name}: {details}")
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return errors.Unauthenticated(what, self._login_hint, node=name)
+        if code in _NO_RESPONSE and not version:
+            return self._no_response(code, what, hint)
+        agents_hint = trailing.get(errors.HINT_HEADER, b"").decode(errors="replace")
+        return _EXPECTED.get(code, errors.McpError)(what, agents_hint, node=name)
+
+    def _no_response(self, code: grpc.StatusCode, details: str, hint: str) -> errors.Unreachable:
+        """Return the error for a call that the agent did not answer; a failed connection is tried once more."""
+        name, address = self.node.name, self.node.address
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return errors.Unreachable(f"{name}: {self.node.address} did not answer in time")
-        if code is grpc.StatusCode.UNAVAILABLE:
-            return errors.Unreachable(f"{name}: {why_unreachable(self.node.address, self._ca) or details}")
-        return errors.McpError(f"{name}: {details or code.name}")
+            return errors.Unreachable(f"{address} did not answer in time", node=name)
+        if code is grpc.StatusCode.CANCELLED or had_connection(self._channel):
+            return errors.Unreachable(f"connection to {address} lost before a response", hint, node=name)
+        what, hint = why_unreachable(address, self._ca) or (details, "")
+        return errors.Unreachable(what, hint, node=name)
+
+
+def had_connection(channel: Any) -> bool:
+    """Return whether a call that just failed with UNAVAILABLE had a connection, which was lost.
+
+    gRPC's status is the same for a connection that was never made. But a channel that loses its connection is IDLE, and
+    one that cannot make any is in TRANSIENT_FAILURE, or CONNECTING again:
+    https://github.com/grpc/grpc/blob/master/doc/connectivity-semantics-and-api.md (measured with grpcio 1.85).
+    grpc.aio has get_state() for it; here the public way is subscribe(), which leaves a thread that close() waits 0.2 s
+    for, and that may print a traceback once the channel is closed.
+    """
+    state = channel._channel.check_connectivity_state(False)
+    return state in (grpc.ChannelConnectivity.IDLE.value[0], grpc.ChannelConnectivity.READY.value[0])

@@ -104,6 +104,6 @@ def _pump(
     except McpError as error:
         news.put(error)
     except Exception as error:  # noqa: BLE001 - the channel was closed under it, as at the end of the command
-        news.put(McpError(f"{node.name}: {error}"))
+        news.put(McpError(str(error), node=node.name))
     else:
         news.put(None)

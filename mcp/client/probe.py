@@ -12,32 +12,33 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5.0  # seconds
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED = 9, 10
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # SSL_R_… of its sslerr.h, as Python names them
 
 
-def why_unreachable(address: str, ca: bytes | None) -> str:
-    """Connect once more and say in one line what is in the way, or an empty string where nothing is now."""
+def why_unreachable(address: str, ca: bytes | None) -> tuple[str, str] | None:
+    """Connect once more and return what is in the way and what to do about it; None where nothing is now."""
     import ssl  # slow to import, and only needed here
 
     host = _host(address)
     try:
         with _connected(address, ca):
-            return ""
+            return None
     except socket.gaierror as error:
-        return f"{host} is not a known host name ({error.strerror}); check the node's address in mcp.toml"
+        return f"{host} is not a known host name ({error.strerror})", "check the node's address in mcp.toml"
     except TimeoutError:
-        return f"{address} does not answer; check that the node is up and its address in mcp.toml"
+        return f"{address} does not answer", "check that the node is up and its address in mcp.toml"
     except ConnectionRefusedError:
-        return f"{address} refuses the connection; check that mcp-agent runs there (systemctl status mcp-agent)"
+        return f"{address} refuses the connection", "check that mcp-agent runs there (systemctl status mcp-agent)"
     except ssl.SSLCertVerificationError as error:
-        return f"{address} shows a certificate that is not trusted: {error.verify_message}; {_advice(error)}"
+        return f"{address} shows a certificate that is not trusted: {error.verify_message}", _advice(error)
     except ssl.SSLError as error:
-        if "WRONG_VERSION_NUMBER" in str(error) or "RECORD_LAYER" in str(error):
-            return f"{address} does not speak TLS, so it is no mcp-agent; check the node's address in mcp.toml"
-        return f"{address}: the TLS 1.3 handshake failed: {error.reason or error}"
+        if error.reason in _NOT_TLS:
+            return f"{address} does not speak TLS, so it is no mcp-agent", "check the node's address in mcp.toml"
+        return f"{address}: the TLS 1.3 handshake failed: {error.reason or error}", ""
     except (ConnectionResetError, BrokenPipeError):
-        return f"{address} closed the connection during the TLS handshake; is it an mcp-agent?"
+        return f"{address} closed the connection during the TLS handshake", "is it an mcp-agent?"
     except OSError as error:
-        return f"{address}: {error.strerror or error}"
+        return f"{address}: {error.strerror or error}", ""
 
 
 def certificate_end(address: str, ca: bytes | None) -> datetime | None:

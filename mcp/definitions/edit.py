@@ -66,7 +66,7 @@ class _Original:
         except OSError as error:
             raise McpError(f"{self.path.parent}: cannot be made: {error.strerror}", hint) from None
         except McpError as error:
-            raise McpError(str(error), hint) from None
+            raise McpError(error.what, hint) from None
 
 
 def edit(config: Config, service: str) -> bool:
@@ -123,8 +123,7 @@ def _offer_again(error: InvalidFile, original: Path, copy: Path) -> None:
             return
         raise McpError(f"nothing was changed; your version is {copy}")
     state = "is as it was" if original.exists() else "was not written"
-    mistakes = [line.removeprefix(f"{copy}: ") for line in str(error).splitlines()]
-    raise InvalidFile(str(copy), [*mistakes, f"{original} {state}; this copy has your version"])
+    raise InvalidFile(str(copy), [*error.problems, f"{original} {state}; this copy has your version"])
 
 
 def _run_editor(file: Path) -> str:
@@ -138,7 +137,7 @@ def _run_editor(file: Path) -> str:
     try:
         status = on_terminal(argv)
     except NotReady as error:
-        raise NotReady(str(error), "set EDITOR to the editor you use") from None
+        raise NotReady(error.what, "set EDITOR to the editor you use") from None
     return f"the editor {argv[0]} failed (exit status {status})" if status else ""
 
 

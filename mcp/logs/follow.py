@@ -77,5 +77,5 @@ class NodeLogs:
     def _broken(self, error: McpError) -> McpError:
         if not self.answered:
             return error
-        what = f"{self.node.name}: the connection was lost after {size_text(self._size)} of logs"
-        return Unreachable(what, "what followed is missing: run the command again")
+        what = f"the connection was lost after {size_text(self._size)} of logs"
+        return Unreachable(what, "what followed is missing: run the command again", node=self.node.name)

@@ -226,7 +226,7 @@ class Merge:
         except McpError as error:
             lane.error = error
         except Exception as error:  # noqa: BLE001 - the channel was closed under it, as at the end of the command
-            lane.error = McpError(f"{lane.logs.node.name}: {error}")
+            lane.error = McpError(str(error), node=lane.logs.node.name)
         with self._news:
             lane.is_done = True
             self._news.notify_all()

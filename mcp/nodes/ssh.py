@@ -125,7 +125,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         try:
             done = await proc.run(command, seconds=seconds, env=_environment(), stdin=stdin)
         except Unavailable:
-            raise Unavailable(f"{self.node.name}: {_brief(argv)}: did not end within {seconds:g} s") from None
+            raise Unavailable(f"{_brief(argv)}: did not end within {seconds:g} s", node=self.node.name) from None
         if done.returncode == _FAILED:
             raise self._unreachable(done.stderr.decode(errors="replace"))
         if root and done.returncode in (1, _NOT_FOUND) and self.uid != 0:
@@ -143,7 +143,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         """Like `run`, and returns what it printed; raises McpError with its last line where it fails."""
         done = await self.run(argv, stdin=stdin, root=root, seconds=seconds)
         if done.returncode != 0:
-            raise McpError(f"{self.node.name}: {_brief(argv)}: {done.last_words()}")
+            raise McpError(f"{_brief(argv)}: {done.last_words()}", node=self.node.name)
         return done.stdout.decode(errors="replace")
 
     async def copy(
@@ -165,7 +165,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         argv = [*as_user(user), "sh", "-euc", _WRITE, "sh", remote, f"{mode:04o}", digest]
         done = await self.run(argv, stdin=content, root=root, seconds=seconds)
         if done.returncode != 0:
-            raise McpError(f"{self.node.name}: {remote}: cannot be written: {done.last_words()}")
+            raise McpError(f"{remote}: cannot be written: {done.last_words()}", node=self.node.name)
 
     def become_root(self) -> tuple[str, ...]:
         """What stands in front of a command that is to run as root; raises NotReady where mcp.toml does not say."""
@@ -173,8 +173,9 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
             return ()
         if not self.node.sudo:
             raise NotReady(
-                f"{self.node.name}: ssh {self.destination} logs in as another user than root",
+                f"ssh {self.destination} logs in as another user than root",
                 f'say how to become root there: sudo = "sudo" for {self.node.name} in mcp.toml',
+                node=self.node.name,
             )
         become = (self.node.sudo, "-n", "--")
         return (*become, "sh", "-c", _WITH_SBIN, "sh") if self.node.sudo == "doas" else become
@@ -194,7 +195,8 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
                         await self._check_host_key(master)
                         return
                 await self._refused(master)
-        raise Unreachable(f"{self.node.name}: ssh: no answer to the login within {LOGIN_SECONDS:g} s", self._by_hand())
+        what = f"ssh: no answer to the login within {LOGIN_SECONDS:g} s"
+        raise Unreachable(what, self._by_hand(), node=self.node.name)
 
     async def _refused(self, master: asyncio.subprocess.Process) -> None:
         assert master.stderr is not None
@@ -234,7 +236,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
             hint = f"a key must let you in, since no password can be asked for here: ssh-copy-id {self.destination}"
         elif "Could not resolve hostname" in last and _WITH_PORT.fullmatch(self.destination):
             hint = f"ssh takes a port as in ssh://{self.destination}"
-        return Unreachable(f"{self.node.name}: ssh: {last.removeprefix('ssh: ')}", hint)
+        return Unreachable(f"ssh: {last.removeprefix('ssh: ')}", hint, node=self.node.name)
 
     def _by_hand(self) -> str:
         return f"try it by hand: ssh {self.destination}"
@@ -245,13 +247,15 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         if done.returncode == _NOT_FOUND:
             if re.search(_MISSING.format(tool=tool), last):
                 raise NotReady(
-                    f"{self.node.name}: there is no {tool} there",
+                    f"there is no {tool} there",
                     f"install it, or say how else to become root there: sudo for {self.node.name} in mcp.toml",
+                    node=self.node.name,
                 )
         elif last.startswith(f"{tool}: ") and not any(words in last for words in _NOT_ABOUT_US):
             raise NotReady(
-                f"{self.node.name}: {last}",
+                last,
                 f"no password can be asked for here: allow {self.destination} there to run commands without one",
+                node=self.node.name,
             )
 
 

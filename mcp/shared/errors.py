@@ -1,6 +1,22 @@
-"""Expected failures, shared by both programs: what happened, and what to do about it.
+"""Expected failures of both programs, in parts: where, what happened, and what to do about it.
 
-Anything that is not an `McpError` is a bug: the CLI reports it as one, the agent logs its traceback and hides it.
+* McpError
+  * InvalidInput
+  * InvalidFile
+  * NotFound
+  * NotReady
+    * LogsNowhere (agent.logs.model)
+  * Unavailable
+    * OutOfReach (mcp.shared.https)
+  * Unauthenticated
+  * Forbidden
+  * Unreachable
+  * CommandFailed (mcp.shared.proc)
+  * RegistryError (agent.store.database)
+
+Code decides by the class and the attributes; `str()` joins them into the line that people read, and nothing parses it.
+On the wire the class is the status code, `what` the status message, and `hint` trailing metadata (HINT_HEADER).
+An exception that is not an `McpError` is a bug: the CLI reports it as one, the agent logs its traceback and hides it.
 """
 
 EXIT_DONE = 0
@@ -9,15 +25,30 @@ EXIT_USAGE = 2
 EXIT_AUTH = 3
 EXIT_UNREACHABLE = 4
 
+HINT_HEADER = "x-mcp-hint-bin"
+
 
 class McpError(Exception):
-    """An expected failure. `str()` is one line: what happened and, after a semicolon, what to do."""
+    """An expected failure.
+
+    `what` says what happened, `hint` what to do (it may be empty), `node` on which node (empty: none, or `what` names
+    it). Each is one line that cannot drive a terminal. `str()` is `NODE: WHAT; HINT`.
+    """
 
     exit_code = EXIT_FAILED
 
-    def __init__(self, what: str, hint: str = "") -> None:
-        """`what` says what happened; `hint`, if there is something to do, says what."""
-        super().__init__(one_line(f"{what}; {hint}" if hint else what))
+    def __init__(self, what: str, hint: str = "", *, node: str = "") -> None:
+        """Take the parts of the message; control characters in them are escaped."""
+        super().__init__(what, hint, node)
+        self.what, self.hint, self.node = one_line(what), one_line(hint), one_line(node)
+
+    def __str__(self) -> str:
+        """Join the parts into one line."""
+        return f"{self.node}: {self.without_node()}" if self.node else self.without_node()
+
+    def without_node(self) -> str:
+        """Join what happened and what to do, for output that names the node itself."""
+        return f"{self.what}; {self.hint}" if self.hint else self.what
 
 
 class InvalidInput(McpError):
@@ -33,7 +64,9 @@ class InvalidFile(McpError):
 
     def __init__(self, file: str, problems: list[str]) -> None:
         """`problems` are lines of the form `KEY: WHAT`."""
-        Exception.__init__(self, "\n".join(one_line(f"{file}: {problem}") for problem in problems))
+        super().__init__("")
+        self.file, self.problems = file, problems
+        self.what = "\n".join(one_line(f"{file}: {problem}") for problem in problems)
 
 
 class NotFound(McpError):

@@ -141,7 +141,7 @@ def on_terminal(argv: Sequence[str]) -> int:
 def in_child(work: Callable[[], None]) -> None:
     """Run `work` in a forked child and wait for it, so that what it imports does not stay in our memory.
 
-    Only before there are threads. Raises McpError with the child's message where `work` raised one.
+    Only before there are threads. Raises McpError with the parts of the child's error where `work` raised one.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -150,7 +150,7 @@ def in_child(work: Callable[[], None]) -> None:
             work()
             status = 0
         except McpError as error:
-            os.write(writer, str(error).encode(errors="replace")[:4096])
+            os.write(writer, f"{error.what}\0{error.hint}".encode(errors="replace")[:4096])
             status = 1
         except BaseException:  # noqa: BLE001 - a child must never return into its parent's code
             sys.excepthook(*sys.exc_info())
@@ -158,9 +158,9 @@ def in_child(work: Callable[[], None]) -> None:
         os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        message = pipe.read().decode(errors="replace")  # it may be cut within a character
+        what, _, hint = pipe.read().decode(errors="replace").partition("\0")  # it may be cut within a character
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
-        raise McpError(message or "a child process failed")
+        raise McpError(what or "a child process failed", hint)
 
 
 async def end(process: asyncio.subprocess.Process) -> None:

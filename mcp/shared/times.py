@@ -5,6 +5,7 @@ microseconds.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
@@ -52,11 +53,12 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError("the duration is too long") from None
 
 
-def moment(text: str, now: int, zone: tzinfo | None = None) -> int:
+def moment(text: str, now: int, zone: tzinfo | None = None, words: Sequence[str] = ()) -> int:
     """A point in time, in nanoseconds since the epoch, as `now` is; raises ValueError.
 
     A duration is that long before `now`. Others: RFC 3339, a date (its midnight), `@UNIX` in seconds, with a fraction
-    if need be. `zone` is for dates and for times without an offset; with None these are refused.
+    if need be. `zone` is for dates and for times without an offset; with None these are refused. `words` are other
+    forms that the caller knows, for the error.
     """
     if _DURATION.fullmatch(text):
         span = parse_duration(text)
@@ -75,7 +77,7 @@ def moment(text: str, now: int, zone: tzinfo | None = None) -> int:
         return _civil(text, "00:00:00", "", zone)
     if text.startswith("-") and _DURATION.fullmatch(text[1:]):
         raise ValueError(f"leave the - out: {text[1:]} is that long ago")
-    raise ValueError(TIME_RULE)
+    raise ValueError(f"{TIME_RULE}, {' or '.join(words)}" if words else TIME_RULE)
 
 
 def absolute(text: str, now: int, zone: tzinfo) -> str:
@@ -85,11 +87,7 @@ def absolute(text: str, now: int, zone: tzinfo) -> str:
     """
     if text in WORDS:
         return text
-    try:
-        found = moment(text, now, zone)
-    except ValueError as error:
-        more = f", {' or '.join(WORDS)}" if str(error) == TIME_RULE else ""
-        raise ValueError(f"{error}{more}") from None
+    found = moment(text, now, zone, WORDS)
     if _DURATION.fullmatch(text) or text.startswith("@"):
         return text
     seconds, rest = divmod(found, SECOND)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp.shared.tls import prepare_grpc
+from mcp.shared.version import VERSION, VERSION_HEADER
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Cli, Home, write_cli_config
 
@@ -71,7 +72,7 @@ def sends(*what: pb.LogsResponse | float | tuple[Any, str]) -> Call:
             if isinstance(each, pb.LogsResponse):
                 yield each
             elif isinstance(each, tuple):
-                context.set_trailing_metadata((("said-by", "agent"),))
+                context.set_trailing_metadata(((VERSION_HEADER, VERSION),))
                 context.abort(*each)
             else:
                 time.sleep(each)

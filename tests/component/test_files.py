@@ -540,4 +540,5 @@ def test_whole_files_in_one_message(agent: Agent) -> None:
             file.truncate(5 * MB)
         refused = wire.call("PullFile", request_for("PullFile", service="web", path="one"))
         assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
-        assert refused.details == "web/one: its 5000000 bytes are too many for PullFile; use PullFileStream"
+        assert refused.details == "web/one: its 5000000 bytes are too many for PullFile"
+        assert refused.hint == "use PullFileStream"

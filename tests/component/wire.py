@@ -9,6 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mcp.shared.errors import HINT_HEADER
 from mcp.shared.tls import prepare_grpc
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Agent
@@ -43,6 +44,7 @@ class Answer:
 
     code: grpc.StatusCode
     details: str
+    hint: str
     responses: tuple[Any, ...]
     request_id: str
 
@@ -98,7 +100,8 @@ def _arity(streaming: bool) -> str:
 
 def _answer(call: Any, responses: tuple[Any, ...]) -> Answer:
     trailing = dict(call.trailing_metadata() or ())
-    return Answer(call.code(), call.details() or "", responses, str(trailing.get("x-request-id", "")))
+    hint = trailing.get(HINT_HEADER, b"").decode()
+    return Answer(call.code(), call.details() or "", hint, responses, str(trailing.get("x-request-id", "")))
 
 
 @contextmanager

@@ -128,10 +128,11 @@ def test_mcias_is_away(fleet: Fleet) -> None:
         assert answer.code is grpc.StatusCode.UNAVAILABLE
         assert answer.details == (
             f"who calls cannot be verified: MCIAS at {fleet.mcias.address} gave an answer that is not in its "
-            "contract: HTTP status 500; check server_url"
+            "contract: HTTP status 500"
         )
+        assert answer.hint == "check server_url"
         done = fleet.cli.run("whoami", "--json", env={"MCP_TOKEN": token})
-        assert (done.code, done.errors) == (FAILED, [f"mcp: rift: {answer.details}"])
+        assert (done.code, done.errors) == (FAILED, [f"mcp: rift: {answer.details}; {answer.hint}"])
         fleet.mcias.misbehaviour = None
         assert wire.call("NodeStatus").code is grpc.StatusCode.OK
 

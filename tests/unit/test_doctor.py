@@ -251,10 +251,11 @@ def test_a_good_agent() -> None:
         ({"node_status": {"disk_free_bytes": 1000}}, "error", "disk", "the disk is full"),
         ({"node_status": {"agent_version": "0.0.1"}}, "warning", "version", "`mcp agent upgrade rift`"),
         (
-            {"node_status": {"runtime_version": "unknown (podman version: did not end within 15 s)"}},
-            *("error", "agent-podman", "podman version: did not end within 15 s; see what"),
+            {"live_check": NotReady("podman is broken", node="rift")},
+            "error",
+            "agent-podman",
+            "podman is broken; see what",
         ),
-        ({"live_check": NotReady("rift: podman is broken")}, "error", "agent-podman", "podman is broken; see what"),
     ],
 )
 def test_what_is_wrong_with_an_agent(answers: dict[str, object], level: str, check: str, what: str) -> None:
@@ -265,7 +266,7 @@ def test_what_is_wrong_with_an_agent(answers: dict[str, object], level: str, che
 
 
 def test_an_agent_that_does_not_answer() -> None:
-    reached, found = ask(who_am_i=Unreachable("rift: 10.0.0.5:9444 does not answer", "check it"))
+    reached, found = ask(who_am_i=Unreachable("10.0.0.5:9444 does not answer", "check it", node="rift"))
     assert (reached, found) == (False, [("error", "agent", "10.0.0.5:9444 does not answer; check it")])
 
 

@@ -168,8 +168,9 @@ def test_work_in_a_child(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     def fail(error: BaseException) -> None:
         raise error
 
-    with pytest.raises(McpError, match=r"^no room$"):
-        proc.in_child(lambda: fail(McpError("no room")))
+    with pytest.raises(McpError, match=r"^no room; make some$") as caught:
+        proc.in_child(lambda: fail(McpError("no room", "make some")))
+    assert (caught.value.what, caught.value.hint) == ("no room", "make some")
     with pytest.raises(McpError, match=r"^xä"):
         proc.in_child(lambda: fail(McpError("x" + "ä" * 4095)))
     with pytest.raises(McpError, match=r"^a child process failed$"):

@@ -27,21 +27,20 @@ def check(agent: "AgentClient", ca: bytes) -> tuple[bool, list[Finding]]:
     try:
         account = agent.who_am_i()
     except (Unauthenticated, Forbidden) as refused:
-        return True, [failure("token", agent.node, refused), *certificate(agent.node, ca)]
+        return True, [failure("token", refused), *certificate(agent.node, ca)]
     except McpError as failed:
-        return not isinstance(failed, Unreachable), [failure("agent", agent.node, failed)]
+        return not isinstance(failed, Unreachable), [failure("agent", failed)]
     found = [ok("agent", f"answers on {agent.node.address}"), token(account), *certificate(agent.node, ca)]
     try:
         found += status(agent)
     except McpError as failed:
-        found.append(failure("agent", agent.node, failed))
+        found.append(failure("agent", failed))
     return True, found
 
 
-def failure(what: str, node: Node, failed: McpError) -> Finding:
-    """A failed call: its own words, and what it says is to be done."""
-    said, _, do = str(failed).removeprefix(f"{node.name}: ").partition("; ")
-    return error(what, said, do)
+def failure(check: str, failed: McpError) -> Finding:
+    """Return the finding for an error."""
+    return error(check, failed.what, failed.hint)
 
 
 def token(account: "pb.WhoAmIResponse") -> Finding:
@@ -101,11 +100,8 @@ def version(node: Node, theirs: str) -> Finding:
 
 def _podman(agent: "AgentClient", version: str) -> Finding:
     see = "see what `podman ps` says there as the user mcp"
-    if version.startswith("unknown ("):
-        return error("agent-podman", version.removeprefix("unknown (").removesuffix(")"), see)
     try:
         agent.live_check()
     except McpError as failed:
-        found = failure("agent-podman", agent.node, failed)
-        return found if found.do else error("agent-podman", found.what, see)
+        return error("agent-podman", failed.what, failed.hint or see)
     return ok("agent-podman", f"podman {version} answers the agent")

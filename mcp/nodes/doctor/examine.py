@@ -66,11 +66,9 @@ def _ask_agents(
     try:
         answers = fleet.ask_all(session, nodes, ask)
     except McpError as failed:  # no token, or no authorities: ssh may still tell something
-        return [(False, [agent.failure("token", node, failed)]) for node in nodes]
+        return [(False, [agent.failure("token", failed)]) for _ in nodes]
     return [
-        (False, [agent.failure("agent", answer.node, answer.error)])
-        if answer.error is not None
-        else answer.value or (False, [])
+        (False, [agent.failure("agent", answer.error)]) if answer.error is not None else answer.value or (False, [])
         for answer in answers
     ]
 
@@ -82,8 +80,7 @@ async def _look(node: Node, limit: asyncio.Semaphore) -> tuple[bool, list[Findin
             there, refused = await _run_script(ssh)
             findings = [ok("ssh", f"ssh {ssh.destination} leads there"), *refused, await _clock(ssh, there)]
     except McpError as failed:
-        found = agent.failure("ssh", node, failed)
-        return False, [warning("ssh", f"not looked at over ssh: {found.what}", found.do)]
+        return False, [warning("ssh", f"not looked at over ssh: {failed.what}", failed.hint)]
     for checks in (account.check, podman.check, system.check, unit.check):
         findings += checks(there)
     return True, findings
@@ -97,12 +94,11 @@ async def _run_script(ssh: Ssh) -> tuple[There, list[Finding]]:
     try:
         done = await ssh.run(argv, stdin=stdin, root=root, seconds=SECONDS)
     except NotReady as failed:
-        found = agent.failure("sudo", ssh.node, failed)
-        refused.append(warning("sudo", found.what, found.do))
+        refused.append(warning("sudo", failed.what, failed.hint))
         done = await ssh.run(argv, stdin=stdin, seconds=SECONDS)
     said = script.sections(done.stdout.decode(errors="replace"), mark)
     if not said:
-        raise McpError(f"{ssh.node.name}: no command can be run there: {done.last_words()}")
+        raise McpError(f"no command can be run there: {done.last_words()}", node=ssh.node.name)
     return There(ssh.node, said), refused
 
 

@@ -73,9 +73,8 @@ def _resolved(node: Node, host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except socket.gaierror as error:
-        raise NotReady(
-            f"{node.name}: {host} is not a known host name ({error.strerror})", "check its address in mcp.toml"
-        ) from None
+        what = f"{host} is not a known host name ({error.strerror})"
+        raise NotReady(what, "check its address in mcp.toml", node=node.name) from None
 
 
 def config_text(node: Node, address: str, mcias: MciasConfig | None) -> str:
@@ -105,16 +104,19 @@ def settings_of(node: Node, text: str) -> AgentSettings:
         address, name = table["server"]["grpc_addr"], table["agent"]["node_name"]
         settings = AgentSettings(str(table["server"]["tls_cert"]), str(table["server"]["tls_key"]))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise NotReady(f"{node.name}: {CONFIG} is there and cannot be used: {error}", "mend or remove it") from None
+        what = f"{CONFIG} is there and cannot be used: {error}"
+        raise NotReady(what, "mend or remove it", node=node.name) from None
     if not (settings.cert.startswith("/") and settings.key.startswith("/")):
-        raise NotReady(f"{node.name}: {CONFIG} there: tls_cert and tls_key are no absolute paths", "mend or remove it")
+        what = f"{CONFIG} there: tls_cert and tls_key are no absolute paths"
+        raise NotReady(what, "mend or remove it", node=node.name)
     if name != node.name:
-        raise NotReady(f"{node.name}: {CONFIG} there says node_name = {name}", "is this the right node?")
+        raise NotReady(f"{CONFIG} there says node_name = {name}", "is this the right node?", node=node.name)
     port, wanted = str(address).rpartition(":")[2], node.address.rpartition(":")[2]
     if port != wanted:
         raise NotReady(
-            f"{node.name}: its agent listens on {address}, and mcp.toml says {node.address}",
+            f"its agent listens on {address}, and mcp.toml says {node.address}",
             f"correct mcp.toml, or grpc_addr in {CONFIG} there",
+            node=node.name,
         )
     return settings
 
@@ -209,7 +211,8 @@ async def start(steps: Steps, settings: AgentSettings) -> None:
     try:
         await steps.change(what, Command(["systemctl", verb, SERVICE], seconds=START_SECONDS))
     except McpError as error:
-        raise McpError(await _last_words(steps) or str(error), f"see `journalctl -u {SERVICE}` there") from None
+        what, hint = await _last_words(steps) or error.what, f"see `journalctl -u {SERVICE}` there"
+        raise McpError(what, hint, node=steps.ssh.node.name) from None
 
 
 async def _active(steps: Steps) -> bool:
@@ -227,4 +230,4 @@ async def _is_stale(steps: Steps, settings: AgentSettings) -> bool:
 async def _last_words(steps: Steps) -> str:
     journal = ["journalctl", "--quiet", "--output=cat", f"--unit={SERVICE}", "_COMM=python3", "--lines=1"]
     said = (await steps.ssh.run(journal, root=True)).stdout.decode(errors="replace").strip()
-    return f"{steps.ssh.node.name}: the agent does not start: {said[:300]}" if said else ""
+    return f"the agent does not start: {said[:300]}" if said else ""

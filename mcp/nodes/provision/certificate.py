@@ -121,7 +121,7 @@ async def have(steps: Steps, authority: Authority, settings: AgentSettings, own:
     await steps.change(what, RemoteFile(settings.cert, made, USER, 0o644))
     why, good = await _judged(steps, settings, host, uid)
     if not good:
-        raise McpError(f"{node.name}: the new certificate is not good: {why}")
+        raise McpError(f"the new certificate is not good: {why}", node=node.name)
 
 
 async def _refuse_foreign(steps: Steps, authority: Authority) -> None:
@@ -130,8 +130,9 @@ async def _refuse_foreign(steps: Steps, authority: Authority) -> None:
     ours = sha256(authority.cert.read_bytes()).hexdigest() if authority.cert.exists() else ""
     if there not in ("", ours):
         raise NotReady(
-            f"{steps.ssh.node.name}: its certificate is of another authority than {authority.cert}",
+            f"its certificate is of another authority than {authority.cert}",
             "take over ca.pem and ca.key of whoever set the node up, or give --replace-certificate",
+            node=steps.ssh.node.name,
         )
 
 

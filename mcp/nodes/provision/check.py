@@ -40,7 +40,8 @@ async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int
     try:
         await steps.change(f"token: registered on the node as {account}'s", add)
     except McpError as error:
-        raise McpError(str(error), "--account NAME registers it under another name") from None
+        hint = "--account NAME registers it under another name"
+        raise McpError(error.what, hint, node=error.node) from None
     return token
 
 
@@ -75,7 +76,8 @@ async def answers(steps: Steps, session: Session, ca: Path, token: str, version:
         return
     status = await asyncio.to_thread(_ask, steps, session, ca, token, lambda agent: agent.node_status())
     if status.agent_version != version:
-        raise McpError(f"{node.name}: the agent that answers is {status.agent_version}, and {version} was expected")
+        what = f"the agent that answers is {status.agent_version}, and {version} was expected"
+        raise McpError(what, node=node.name)
     podman = f"podman {status.runtime_version}"
     steps.ok(f"{node.name} answers on {node.address}: mcp-agent {status.agent_version}, {podman}")
 

@@ -44,7 +44,7 @@ class Command:
         done = await ssh.run(self.argv, stdin=self.stdin, root=True, seconds=self.seconds)
         if done.returncode != 0:
             name = self.name or shlex.join(self.argv[:3])
-            raise McpError(f"{ssh.node.name}: {name}: {done.last_words()}", self.hint)
+            raise McpError(f"{name}: {done.last_words()}", self.hint, node=ssh.node.name)
 
 
 @dataclass(frozen=True)

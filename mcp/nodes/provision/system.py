@@ -76,7 +76,7 @@ def _account(node: Node, known: dict[str, str]) -> str:
     """mcp's line as passwd(5) has it, or ""; raises McpError where it is anything else."""
     line = known.get("account", "")
     if line and not _PASSWD.fullmatch(line):
-        raise McpError(f"{node.name}: its entry of user {USER} in passwd is not understood: {shown(line)}")
+        raise McpError(f"its entry of user {USER} in passwd is not understood: {shown(line)}", node=node.name)
     return line
 
 
@@ -91,15 +91,17 @@ async def choose_uid(ssh: Ssh, facts: SystemFacts, wanted: int | None) -> int:
     name, there = ssh.node.name, facts.account_uid
     if there is not None:
         if facts.account.split(":")[5] != HOME:
-            raise NotReady(f"{name}: there is another user {USER}, whose home is not {HOME}", "rename or remove it")
+            what = f"there is another user {USER}, whose home is not {HOME}"
+            raise NotReady(what, "rename or remove it", node=name)
         if wanted not in (None, there):
-            raise NotReady(f"{name}: {USER} has the UID {there}, which cannot change any more", "leave out --uid")
+            what = f"{USER} has the UID {there}, which cannot change any more"
+            raise NotReady(what, "leave out --uid", node=name)
         return there
     uid = UID if wanted is None else wanted
     for database, what in (("passwd", "UID"), ("group", "GID")):
         holder = (await ssh.run(["getent", database, str(uid)])).stdout.decode(errors="replace").partition(":")[0]
         if holder and (what, holder) != ("GID", USER):
-            raise NotReady(f"{name}: {what} {uid} is {holder}'s", "choose a free one with --uid N")
+            raise NotReady(f"{what} {uid} is {holder}'s", "choose a free one with --uid N", node=name)
     return uid
 
 
@@ -122,7 +124,8 @@ async def packages(steps: Steps, release: str) -> None:
     version = (await steps.ssh.check(["python3", "-I", "-c", _ASK_PYTHON])).split()
     numbers = tuple(int(word) for word in version if _NUMBER.fullmatch(word))
     if numbers < PYTHON:
-        raise McpError(f"{steps.ssh.node.name}: python3 is {'.'.join(version)}, and the agent needs 3.11 or newer")
+        what = f"python3 is {'.'.join(version)}, and the agent needs 3.11 or newer"
+        raise McpError(what, node=steps.ssh.node.name)
 
 
 async def account(steps: Steps, uid: int) -> None:

@@ -15,7 +15,7 @@ from mcp.config.configuration import Node
 from mcp.nodes.agent_file import AgentFile, architecture
 from mcp.nodes.ssh import Ssh
 from mcp.nodes.upgrade.switch import AgentFacts, Switch, SwitchState
-from mcp.shared.errors import InvalidInput, McpError, Unavailable, Unreachable, one_line
+from mcp.shared.errors import InvalidInput, McpError, Unavailable, Unreachable
 
 UNDO_SECONDS = 130  # that the node may need, beyond the deadline, to put the old agent back
 AGAIN_SECONDS = 1.0  # between two attempts to reach a node
@@ -77,7 +77,7 @@ class NodeUpgrade:
         except _Lost as lost:
             return await self._end(node, lost.switch, row, lost.version, say)
         except McpError as error:
-            return replace(row, why=_without(node, error), unreachable=isinstance(error, Unreachable))
+            return replace(row, why=error.without_node(), unreachable=isinstance(error, Unreachable))
         if target is None:
             return replace(row, result=UpgradeResult.CURRENT)
         return await self._end(node, target[0], row, target[1], say)
@@ -138,7 +138,7 @@ class NodeUpgrade:
             except (Unreachable, Unavailable) as error:
                 say("the connection is lost, trying again")
                 if watch.goes_on(await self._answer(node)):
-                    why = f"its agent answers, but {_without(node, error)}"
+                    why = f"its agent answers, but {error.without_node()}"
                     return SwitchState("answering", watch.version, why, busy=False)
             await asyncio.sleep(AGAIN_SECONDS)
         return SwitchState("lost", "", "", busy=False)
@@ -148,7 +148,7 @@ class NodeUpgrade:
         end = time.monotonic() + ANSWER_SECONDS
         while (answer := await self._answer(node)) != version:
             if time.monotonic() > end:
-                return _without(node, answer) if isinstance(answer, McpError) else f"answers as {answer}"
+                return answer.without_node() if isinstance(answer, McpError) else f"answers as {answer}"
             await asyncio.sleep(AGAIN_SECONDS)
         return ""
 
@@ -215,8 +215,3 @@ def _row_of(row: UpgradeRow, verdict: SwitchState, destination: str) -> UpgradeR
             return replace(row, after="", result=UpgradeResult.UNKNOWN, why=why, unreachable=True)
     why = "the node was restarted, or its switch ended, half-way; upgrade it again: that brings it to an end"
     return replace(row, result=UpgradeResult.UNKNOWN, why=why)
-
-
-def _without(node: Node, error: McpError) -> str:
-    """An error's text without the node's name, which the table has already."""
-    return one_line(str(error).removeprefix(f"{node.name}: "))
