@@ -1,4 +1,4 @@
-"""The reader of logs that have no reader of their own: through `podman logs`, in blocks of whole lines."""
+"""Read logs of drivers without a reader of their own by `podman logs`, in blocks of whole lines."""
 
 import asyncio
 import re
@@ -35,10 +35,9 @@ Queue = asyncio.Queue[TimedBlock | BaseException | None]
 
 
 async def read(podman: Podman, source: LogSource, since: str) -> AsyncGenerator[TimedBlock]:
-    """What podman says that a source logged since an RFC 3339 time (or ever, where empty), with times.
+    """Yield the lines of a source with times, since an RFC 3339 time or all if empty.
 
-    Each stream is in its own order. Raises NotReady with podman's last words where it fails. Closing the iterator
-    ends its process.
+    Each stream is in its own order. Raises NotReady with podman's error. Closing the iterator ends its process.
     """
     queue: Queue = asyncio.Queue(QUEUE)
     task = create_guarded_task(_run(podman, source, since, queue), f"podman logs {source.container}")
@@ -63,7 +62,7 @@ async def _run(podman: Podman, source: LogSource, since: str, queue: Queue) -> N
 
 
 async def _copy(podman: Podman, source: LogSource, since: str, queue: Queue) -> None:
-    """Put everything that the container logged into the queue; raises NotReady where podman fails."""
+    """Put everything that the container logged into the queue. Raises NotReady if podman fails."""
     argv = podman.argv(logs_argv(source.identifier, since))
     process = await proc.start(argv, dies_with_us=True)
     try:
@@ -99,7 +98,7 @@ async def _pump(stream: asyncio.StreamReader, is_stderr: bool, queue: Queue) -> 
 
 
 class PodmanReader:
-    """A model.Reader for drivers that have none of their own: what podman says, and podman's errors.
+    """A model.LogReader for drivers that have none of their own.
 
     A place is, for each stream, the time of the last line in nanoseconds and how many lines had it; and which
     stream lines are to be left out of. Each stream's lines are in order, but not those of both. Where podman
@@ -107,11 +106,11 @@ class PodmanReader:
     """
 
     def __init__(self, podman: Podman) -> None:
-        """`podman` runs the command."""
+        """Take the client that runs the command."""
         self._podman = podman
 
     async def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """See model.Reader. Raises also InvalidInput where `after` is none of its places."""
+        """See model.LogReader. Also raises InvalidInput if `after` is none of its places."""
         progress = _Progress(reading)
         ended = False
         while True:
@@ -147,7 +146,7 @@ class _KeptLines:
 
 
 class _Progress:
-    """How far each stream has been read."""
+    """The progress in each stream."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -169,16 +168,16 @@ class _Progress:
             self._tail = None
 
     def since(self) -> str:
-        """What podman is asked for next."""
+        """Return the time from which to ask podman next."""
         first = min(time for time, _ in self._at)
         return _text(first) if first else ""
 
     def again(self) -> None:
-        """podman is asked now."""
+        """Note that podman is asked now."""
         self._known = [count for _, count in self._at]
 
     def take(self, is_stderr: bool, data: bytes) -> Batch | None:
-        """The news in a block of whole lines of a stream."""
+        """Return the new lines in a block of whole lines of a stream."""
         begin, skip = self._place(is_stderr), self._skip[is_stderr]
         lines = self._new(is_stderr, data)
         if self._tail is not None:
@@ -188,7 +187,7 @@ class _Progress:
         return self._batch(news, is_stderr, Position(begin, skip)) if news else None
 
     def caught_up(self) -> Iterator[Batch]:
-        """The tail, if it was waited for, and that there is nothing more for now."""
+        """Yield the tail, if it was waited for, and the mark that there is nothing more for now."""
         if self._tail is not None:
             both = sorted([*self._tail[0], *self._tail[1]], key=lambda each: each.time)
             count, self._tail = self._reading.window.tail, None
@@ -197,7 +196,7 @@ class _Progress:
         yield Batch(b"", [], end, end, caught_up=True)
 
     def _say_tail(self, lines: Sequence[_KeptLines]) -> Iterator[Batch]:
-        """The lines of a tail in batches, each with its own positions: a client that is cut off goes on within it."""
+        """Yield a tail in batches, each with its own positions: a client that is cut off goes on within it."""
         ended = self._at.copy()
         for each in reversed(lines):
             self._at[each.is_stderr] = each.before
@@ -214,7 +213,7 @@ class _Progress:
         self._at = ended
 
     def _new(self, is_stderr: bool, data: bytes) -> Iterator[_KeptLines]:
-        """Lines that were not read before."""
+        """Yield the lines that were not read before."""
         window = self._reading.window
         for line in _lines(data):
             stamp = STAMP.match(line)
