@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from agent.logs.tail import TailLine
 from agent.podman.client import Podman
+from agent.podman.output import Container
 from agent.services.plan import Action, Change, NodeState
 from agent.services.steps import StepContext
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
@@ -34,10 +35,18 @@ class Executor:
 
     async def examine(self) -> NodeState:
         """Return what the registry and podman say; raises McpError."""
-        rows, containers, image_ids = await asyncio.gather(
-            self.registry.call(self.registry.components.select), self.podman.containers(), self.podman.image_ids()
+        rows, (containers, image_ids) = await asyncio.gather(
+            self.registry.call(self.registry.components.select), self._ask_podman()
         )
         return NodeState(rows, containers, image_ids)
+
+    async def examine_deployed(self) -> NodeState:
+        """Do the same, but leave podman alone if nothing is deployed."""
+        rows = await self.registry.call(self.registry.components.select)
+        return NodeState(rows, *(await self._ask_podman() if rows else ((), {})))
+
+    async def _ask_podman(self) -> tuple[Sequence[Container], dict[str, str]]:
+        return await asyncio.gather(self.podman.containers(), self.podman.image_ids())
 
     async def apply(
         self, changes: Sequence[Change], deploy: int = 0, report: Report = report_nothing

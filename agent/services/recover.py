@@ -71,7 +71,7 @@ class Recovery:
 
         With `boot`, operators' commands wait for a service that is being brought up instead of being refused.
         """
-        state = await self._executor.examine()
+        state = await self._executor.examine_deployed()
         results: list[Recovered] = []
         for stage in stages(state.rows, self._boot_order):
             results += await self._stage(stage, state, user, boot)

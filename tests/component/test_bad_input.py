@@ -27,7 +27,7 @@ def check(done: Outcome, code: int, *words: str, lines: int = 1) -> None:
 
 def changes(rig: Rig) -> list[list[str]]:
     """What podman was asked to change."""
-    asking = ("ps", "version", "inspect", "container", "logs")
+    asking = ("ps", "images", "version", "inspect", "logs")
     return [argv for argv in rig.fake.commands() if argv[0] not in asking and argv[1:2] != ["inspect"]]
 
 
@@ -314,7 +314,7 @@ def test_podman_is_missing(rig: Rig) -> None:
     rig.agent.env = {**rig.agent.env, "PATH": _path_without_podman(rig)}
     rig.restart()
     words = "podman was not found on PATH; install podman on the node"
-    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, f"web/api: {words}")
+    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, f"mcp: rift: {words}")
     check(rig.agent.cli.run("stop", "web"), FAILED, words)
     check(rig.agent.cli.run("ps"), FAILED, words)
     check(rig.agent.cli.run("logs", "web"), FAILED, words)
@@ -340,7 +340,7 @@ def test_podman_hangs(rig: Rig) -> None:
     rig.restart()
     rig.fake.misbehave("hang")
     check(rig.agent.cli.run("ps"), FAILED, "rift: podman ps --all: did not end within 0.5 s")
-    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, "web/api: podman ps --all: did not end within 0.5 s")
+    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, "mcp: rift: podman ", "did not end within 0.5 s")
     check(rig.agent.cli.run("logs", "web"), FAILED, "did not end within 0.5 s")
     wait_for(lambda: rig.fake.processes() == [])  # the agent asks by itself, too, every now and then
     assert rig.fake.containers() == before
@@ -390,7 +390,7 @@ def test_podman_prints_nonsense(rig: Rig, how: str) -> None:
         else:
             rig.fake.misbehave(how, argv)
     check(rig.agent.cli.run("ps"), FAILED, "rift: p")
-    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, "web/api: p")
+    check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, "mcp: rift: p")
     assert rig.agent.cli.run("node", "list").code == DONE
     assert rig.fake.running() == {"web-api": WEB}
     rig.fake.behave()

@@ -80,8 +80,8 @@ def test_drift_of_every_kind_is_seen_and_mended(rig: Rig) -> None:
 
 def test_what_was_stopped_by_mcp_is_said_to_be_stopped(rig: Rig) -> None:
     rig.agent.define("web", service())
-    for command in ("deploy", "stop"):
-        ok(rig.agent.cli.run(command, "web"))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    ok(rig.agent.cli.run("stop", "web"))
     assert "(was stopped)" in rig.agent.cli.run("plan").stdout  # as `ps` has it, and not `exited`
 
 

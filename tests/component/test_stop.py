@@ -253,7 +253,7 @@ def test_ctrl_c_says_that_the_node_goes_on(rig: Rig) -> None:
     port = silent.getsockname()[1]
     rig.agent.mcp_toml.write_text(f'{config}[[nodes]]\nname = "silent"\naddress = "127.0.0.1:{port}"\n')
     rig.agent.define("web", service())
-    for command in (("deploy", "web"), ("sync",)):
+    for command in (("deploy", "-q", "web"), ("sync",)):
         rig.fake.misbehave("hold", ["run"])
         cli = rig.agent.cli.popen(*command)
         wait_for(lambda: rig.fake.busy_with("run"))
