@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mcp.client.session import Session
 from mcp.config.configuration import Node
-from mcp.definitions import definitions
-from mcp.shared.errors import McpError, NotFound, Unauthenticated, Unreachable
+from mcp.shared.errors import McpError, Unauthenticated, Unreachable
 
 if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
@@ -68,23 +67,3 @@ def _with_one_refusal(answers: list[NodeAnswer[T]]) -> list[NodeAnswer[T]]:
     if errors and len(errors) == len(answers):
         raise errors[0]
     return answers
-
-
-def nodes_for(session: Session, service: str, node: str | None) -> Sequence[Node]:
-    """Where to ask about a service (empty: about all): on the node named, on that of its definition, or everywhere."""
-    if node is not None:
-        return [session.config.node(node)]
-    if service and definitions.definition_path(session.config, service).exists():
-        return [session.target((service, ""), None).node]
-    return session.config.nodes
-
-
-def where_known(answers: Sequence[NodeAnswer[T]]) -> Sequence[NodeAnswer[T]]:
-    """Leave out the nodes that do not know what others do know."""
-    known = [answer for answer in answers if not isinstance(answer.error, NotFound)]
-    return known if any(answer.error is None for answer in known) else answers
-
-
-def exit_code(answers: Sequence[NodeAnswer[T]]) -> int:
-    """0 where every node answered, else the exit code of the first error."""
-    return next((answer.error.exit_code for answer in answers if answer.error is not None), 0)

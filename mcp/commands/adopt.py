@@ -4,44 +4,25 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mcp.client import fleet
-from mcp.client.session import Session
-from mcp.commands import arguments
-from mcp.config.configuration import Node
-from mcp.definitions import writer
-from mcp.definitions.definitions import Definition
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, NotFound
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.shared.command import Command, flag
+from mcp.shared.errors import InvalidInput, NotFound
 from mcp.terminal import output
 
 if TYPE_CHECKING:
+    from mcp.client.session import Session
+    from mcp.config.configuration import Node
     from proto.mcp.v1 import mcp_pb2 as pb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument(
-        "target",
-        type=arguments.service,
-        nargs="?",
-        default=None,
-        metavar="SERVICE",
-        help="adopt the containers SERVICE and SERVICE-*",
-    )
-    parser.add_argument("--all", action="store_true", help="adopt every container that runs outside MCP")
-    parser.add_argument(
-        "--node", metavar="NODE", help="on this node (default: as the definition says; with --all: all nodes)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only print the definitions that they would have")
-    arguments.add_json(parser)
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Register containers as they are, without a restart; print one line a container, or their definitions."""
     if bool(args.target) == args.all:
         raise InvalidInput("adopt: name a service, or say --all for every container that runs outside MCP")
-    nodes = _nodes(session, args)
-    answers = fleet.ask_all(
-        session, nodes, lambda agent: list(agent.adopt(args.target or "", every=args.all, dry_run=args.dry_run).results)
+    answers = nodes.ask(
+        session,
+        _nodes(session, args),
+        lambda agent: list(agent.adopt(args.target or "", every=args.all, dry_run=args.dry_run).results),
     )
     found = [(answer.node, answer.value) for answer in answers if answer.value is not None]
     if args.json:
@@ -49,20 +30,17 @@ def run(session: Session, args: argparse.Namespace) -> int:
     else:
         for node, results in found:
             _show(node.name, results, dry_run=args.dry_run)
-    for answer in answers:
-        if answer.error is not None:
-            output.error(str(answer.error))
     refused = any(not each.success for _, results in found for each in results)
-    return fleet.exit_code(answers) or (EXIT_FAILED if refused else EXIT_DONE)
+    return nodes.finish(answers, failed=refused)
 
 
-def _nodes(session: Session, args: argparse.Namespace) -> list[Node]:
+def _nodes(session: "Session", args: argparse.Namespace) -> "list[Node]":
     if args.target and not args.node and len(session.config.nodes) != 1:
         return [_defined_node(session, args.target)]
-    return [session.config.node(args.node)] if args.node else list(session.config.nodes)
+    return nodes.select(session, args.node)
 
 
-def _defined_node(session: Session, service: str) -> Node:
+def _defined_node(session: "Session", service: str) -> "Node":
     try:
         return session.target((service, ""), None).node
     except NotFound:
@@ -88,6 +66,8 @@ def _show(node: str, results: "list[pb.AdoptResult]", *, dry_run: bool) -> None:
 
 
 def _show_definition(node: str, service: str, results: "Iterable[pb.AdoptResult]") -> None:
+    from mcp.definitions import writer
+    from mcp.definitions.definitions import Definition
     from mcp.shared.wire import service_from_wire
     from proto.mcp.v1 import mcp_pb2 as pb
 
@@ -107,3 +87,19 @@ def _row(node: str, each: "pb.AdoptResult", dry_run: bool) -> dict[str, object]:
         "adopted": each.success and not dry_run,
         "error": each.error,
     }
+
+
+COMMAND = Command(
+    "adopt",
+    "register running containers that MCP does not manage, without a restart",
+    run,
+    group=Group.NODES,
+    changes=True,
+    arguments=(
+        arguments.one_service("adopt the containers SERVICE and SERVICE-*", optional=True),
+        flag("--all", help="adopt every container that MCP does not manage"),
+        arguments.node("only on this node (default: the one of the definition; with --all: all)"),
+        flag("--dry-run", help="print the definitions only"),
+        arguments.JSON,
+    ),
+)

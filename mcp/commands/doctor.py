@@ -4,31 +4,21 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcp.client.session import Session
-from mcp.commands import arguments
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.shared.command import Command, flag
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
 from mcp.terminal import output
 
 if TYPE_CHECKING:
+    from mcp.client.session import Session
     from mcp.nodes.doctor.examine import Report
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.description = (
-        "Look for what is wrong with nodes, over ssh and through their agents, and say what to do. Changes nothing."
-    )
-    parser.add_argument("nodes", nargs="*", metavar="NODE", help="a node of mcp.toml (default: all)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also show what is fine")
-    arguments.add_json(parser)
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Look at the nodes; 1 for errors, 4 where no node could be reached in any way."""
     from mcp.nodes.doctor.examine import examine  # gRPC and asyncio are slow to import
 
-    nodes = [session.config.node(name) for name in dict.fromkeys(args.nodes)] or list(session.config.nodes)
-    reports = examine(session, nodes)
+    reports = examine(session, nodes.select(session, *args.nodes))
     if args.json:
         output.print_json([_json(report) for report in reports])
     else:
@@ -66,3 +56,17 @@ def _print(reports: "Sequence[Report]", *, verbose: bool) -> None:
 
 def _many(count: int, what: str) -> str:
     return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+COMMAND = Command(
+    "doctor",
+    "diagnose nodes and suggest remedies",
+    run,
+    group=Group.NODES,
+    description="It checks over ssh and through the agents, and changes nothing.",
+    arguments=(
+        arguments.NODES,
+        flag("-v", "--verbose", help="show also the checks that succeeded"),
+        arguments.JSON,
+    ),
+)

@@ -1,49 +1,32 @@
 """mcp events [SERVICE]"""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mcp.client import events, fleet
-from mcp.client.events import NodeEvent
-from mcp.client.session import Session
-from mcp.commands import arguments
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.shared.command import Command, argument, flag
 from mcp.terminal import output
+
+if TYPE_CHECKING:
+    from mcp.client.session import Session
 
 FOLLOW_TAIL = 10  # past events that --follow begins with
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument("service", nargs="?", type=arguments.service, metavar="SERVICE", help="only of this service")
-    parser.add_argument(
-        "-n",
-        "--tail",
-        type=arguments.count,
-        metavar="N",
-        help=f"only the last N (default: all; with --follow {FOLLOW_TAIL})",
-    )
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens from now on; Ctrl-C ends")
-    parser.add_argument("--node", metavar="NODE", help="ask only this node (default: the service's, or all)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Show what happened to components, by time; a node that does not answer is a line on stderr."""
+    from mcp.client import events
+    from mcp.client.events import NodeEvent
+
     service = args.service or ""
     count = FOLLOW_TAIL if args.tail is None and args.follow else args.tail
     wanted = 0 if count is None else count or events.NONE_OF_THE_PAST
-    asked = fleet.ask_all(
-        session,
-        fleet.nodes_for(session, service, args.node),
-        lambda agent: list(agent.events(service, tail=wanted)),
-    )
-    answers = fleet.where_known(asked)
-    for answer in answers:
-        if answer.error is not None:
-            output.error(str(answer.error))
+    selected = nodes.select_for(session, service, args.node)
+    answers = nodes.ask(session, selected, lambda agent: list(agent.events(service, tail=wanted)), known_only=True)
     past = [NodeEvent(answer.node.name, event) for answer in answers for event in answer.value or ()]
     shown = events.merged(past)
     events.show(shown if count is None else shown[len(shown) - min(count, len(shown)) :], as_json=args.json)
-    code = fleet.exit_code(answers)
+    code = nodes.finish(answers)
     if not past and not args.follow and not args.json and not code:
         output.note("no events yet")
     if args.follow:
@@ -54,3 +37,23 @@ def run(session: Session, args: argparse.Namespace) -> int:
         }
         return events.follow(session, seen, service, as_json=args.json) or code if seen else code
     return code
+
+
+COMMAND = Command(
+    "events",
+    "show state changes of containers",
+    run,
+    group=Group.STATE,
+    arguments=(
+        arguments.one_service("only this service", "service", optional=True),
+        argument(
+            *("-n", "--tail"),
+            type=arguments.count,
+            metavar="N",
+            help=f"only the last N events (default: all; with --follow {FOLLOW_TAIL})",
+        ),
+        flag("-f", "--follow", help="wait for new events until Ctrl-C"),
+        arguments.node("ask only this node (default: the service's, or all)"),
+        arguments.JSON_LINES,
+    ),
+)

@@ -2,32 +2,21 @@
 
 import argparse
 import sys
-from datetime import UTC
+from typing import TYPE_CHECKING
 
-from mcp.client.session import Session, check_token
-from mcp.config.configuration import MciasConfig
+from mcp.commands.shared import Group, arguments
+from mcp.shared.command import Command, argument
 from mcp.shared.errors import InvalidFile, InvalidInput
-from mcp.terminal import output, prompt
+from mcp.terminal import output
+
+if TYPE_CHECKING:
+    from mcp.client.session import Session
+    from mcp.config.configuration import MciasConfig
 
 SECRET_LIMIT = 16384  # bytes read from stdin
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.description = (
-        "Get a token from MCIAS, or take one that `mcp-agent token add` made on a node, and store it for all commands."
-    )
-    parser.add_argument("-u", "--username", metavar="USER", help="the account (default: asked for)")
-    parser.add_argument("--totp", metavar="CODE", help="the code of the second factor, if the account has one")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--password-stdin", action="store_true", help="read the password from stdin")
-    source.add_argument(
-        "--token-stdin", action="store_true", help="read a token from stdin and store it if a node accepts it"
-    )
-    parser.add_argument("--node", metavar="NODE", help="with --token-stdin: who checks it (default: the first node)")
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Get a token and store it; nothing is stored unless it was accepted."""
     if args.token_stdin:
         return _take_token(session, args)
@@ -41,7 +30,7 @@ def run(session: Session, args: argparse.Namespace) -> int:
     return _log_in(session, session.config.mcias, args)
 
 
-def _log_in(session: Session, settings: MciasConfig, args: argparse.Namespace) -> int:
+def _log_in(session: "Session", settings: "MciasConfig", args: argparse.Namespace) -> int:
     from mcp.shared.mcias import Mcias  # what it needs is slow to import
 
     if args.totp is not None and not (args.totp.isascii() and args.totp.isdigit() and 6 <= len(args.totp) <= 8):
@@ -59,6 +48,8 @@ def _log_in(session: Session, settings: MciasConfig, args: argparse.Namespace) -
 
 
 def _username(args: argparse.Namespace) -> str:
+    from mcp.terminal import prompt
+
     username: str | None = args.username
     if username is None:
         if args.password_stdin:
@@ -70,6 +61,8 @@ def _username(args: argparse.Namespace) -> str:
 
 
 def _password(args: argparse.Namespace) -> str:
+    from mcp.terminal import prompt
+
     password = (
         _from_stdin("--password-stdin")
         if args.password_stdin
@@ -80,7 +73,9 @@ def _password(args: argparse.Namespace) -> str:
     return password
 
 
-def _take_token(session: Session, args: argparse.Namespace) -> int:
+def _take_token(session: "Session", args: argparse.Namespace) -> int:
+    from mcp.client.session import check_token
+
     if args.username is not None or args.totp is not None:
         raise InvalidInput("--token-stdin: a token says itself whose it is", "leave out --username and --totp")
     if not session.config.nodes:
@@ -90,7 +85,7 @@ def _take_token(session: Session, args: argparse.Namespace) -> int:
     with session.agent(node, token) as agent:
         account = agent.who_am_i()
     session.store_token(token)
-    until = f" until {account.expires.ToDatetime(UTC):%Y-%m-%d %H:%M} UTC" if account.HasField("expires") else ""
+    until = f" until {account.expires.ToDatetime():%Y-%m-%d %H:%M} UTC" if account.HasField("expires") else ""
     output.line(f"{node.name} knows the token as {account.user}'s{until}; stored in {session.config.token_path}")
     _warn(session)
     return 0
@@ -110,6 +105,25 @@ def _from_stdin(option: str) -> str:
     return text
 
 
-def _warn(session: Session) -> None:
+def _warn(session: "Session") -> None:
     if session.token_from_environment():
         output.note("mcp: MCP_TOKEN is set and is used instead, until you unset it")
+
+
+COMMAND = Command(
+    "login",
+    "log in and store the token",
+    run,
+    group=Group.ACCOUNT,
+    changes=True,
+    description="The token is issued by MCIAS, or made on a node with `mcp-agent token add`.",
+    arguments=(
+        argument("-u", "--username", metavar="USER", help="the account (default: ask)"),
+        argument("--totp", metavar="CODE", help="the code of the second factor, if the account has one"),
+        argument("--password-stdin", action="store_true", exclusive=True, help="read the password from stdin"),
+        argument(
+            "--token-stdin", action="store_true", exclusive=True, help="read a token from stdin; a node must accept it"
+        ),
+        arguments.node("with --token-stdin: the node that checks the token (default: the first one)"),
+    ),
+)

@@ -1,21 +1,32 @@
 """mcp logout"""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mcp.client.session import Session
+from mcp.commands.shared import Group
+from mcp.shared.command import Command
+from mcp.shared.errors import EXIT_DONE
 from mcp.terminal import output
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """It has none."""
-    parser.description = "Remove the stored token. It stays valid until its end: `mcp-agent token revoke` ends one."
+if TYPE_CHECKING:
+    from mcp.client.session import Session
 
 
-def run(session: Session, _args: argparse.Namespace) -> int:
+def run(session: "Session", _args: argparse.Namespace) -> int:
     """Remove the token's file; none to remove is fine, too."""
     path = session.config.token_path
     removed = session.forget_token()
     output.line(f"logged out: {path} is removed" if removed else f"not logged in: there is no {path}")
     if session.token_from_environment():
         output.note("mcp: MCP_TOKEN is still set, and is used until you unset it")
-    return 0
+    return EXIT_DONE
+
+
+COMMAND = Command(
+    "logout",
+    "remove the stored token",
+    run,
+    group=Group.ACCOUNT,
+    changes=True,
+    description="It stays valid until it expires: `mcp-agent token revoke` revokes one.",
+)

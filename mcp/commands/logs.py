@@ -3,97 +3,48 @@
 import argparse
 import re
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
-from mcp.client.logs_query import LogsQuery
-from mcp.client.session import Session, Target
-from mcp.commands import arguments
-from mcp.config.configuration import Node
-from mcp.logs.blocks import pieces
-from mcp.logs.follow import NodeLogs
-from mcp.logs.view import JsonLines, Labels, LogView, Prefixed, notice
-from mcp.shared import times
-from mcp.shared.errors import EXIT_DONE, InvalidInput, NotFound
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.shared.command import Command, Kind, argument, flag
+from mcp.shared.errors import EXIT_DONE, InvalidInput, McpError, NotFound
 from mcp.terminal import output
 
+if TYPE_CHECKING:
+    from mcp.client.session import Session, Target
+    from mcp.config.configuration import Node
+    from mcp.client.logs_query import LogsQuery
+    from mcp.logs.follow import NodeLogs
+    from mcp.logs.view import LogView
+
 EPILOG = """\
+Without a service, the components that have logs are listed on stderr (exit status 2).
+
 TIME is a duration (90s, 2h30m: that long ago), a time (2026-01-31T12:00:00Z; without an offset, in this machine's
 zone), a date (2026-01-31), @UNIX, boot (the node's last start) or deploy (the service's last deploy). First comes
-the time window, then the last N lines of it, then, with --follow, what is logged from then on.
+the time window, then the last N lines of it, then, with --follow, new lines.
 
-RE is a Python regular expression. Options may stand anywhere, and --grep and --exclude several times.
+RE is a Python regular expression; of several --grep any one must match, of several --exclude none may.
 
 examples:
-  mcp logs web                          everything that web's components wrote, by time
-  mcp logs -f -n 20 web/api worker      go on with two of them, beginning with the last 20 lines of each component
+  mcp logs web                          all components of web, ordered by time
+  mcp logs -f -n 20 web/api worker      follow, from the last 20 lines of each component
   mcp logs web --since deploy --grep 'ERROR|WARN' --exclude healthz
-  mcp logs web/api --previous           what the container before the present one wrote
+  mcp logs web/api --previous           the container before the present one
   mcp logs --all --since 5m             the whole fleet; with --node NODE all of one node
   mcp logs web --json | jq -r .message
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EPILOG
-    parser.add_argument(
-        "targets",
-        nargs="*",
-        type=arguments.target,
-        metavar="SERVICE[/COMPONENT]",
-        help="services, or single components of them",
-    )
-    parser.add_argument("--all", action="store_true", help="everything on the node that --node names, or on all nodes")
-    _add_selection(parser)
-    _add_looks(parser)
-    parser.add_argument("--no-reconnect", action="store_true", help="with --follow: a lost connection is an error")
-    arguments.add_node(parser)
-
-
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-n", "--tail", type=_tail, metavar="N", help="only the last N lines of each component (default: all)"
-    )
-    parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on with what is logged from now on; Ctrl-C ends"
-    )
-    parser.add_argument("--since", type=_moment, metavar="TIME", help="only from then on: 90s, 2h30m, boot, deploy, …")
-    parser.add_argument("--until", type=_moment, metavar="TIME", help="only up to then")
-    parser.add_argument(
-        "--grep",
-        type=_pattern,
-        action="append",
-        default=[],
-        metavar="RE",
-        help="only lines that RE is found in; or any of several",
-    )
-    parser.add_argument(
-        "--exclude",
-        type=_pattern,
-        action="append",
-        default=[],
-        metavar="RE",
-        help="no lines that RE is found in; nor any of several",
-    )
-    parser.add_argument(
-        "-i", "--ignore-case", action="store_true", help="take small and capital letters for the same in RE"
-    )
-    parser.add_argument(
-        "-p", "--previous", action="store_true", help="of the container before the present one, even if it is gone"
-    )
-
-
-def _add_looks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-t", "--timestamps", action="store_true", help="put the time in front of each line")
-    parser.add_argument("--no-prefix", action="store_true", help="do not put the component in front of each line")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Show what containers wrote: stdout to stdout, stderr to stderr."""
+    from mcp.logs.follow import NodeLogs
+
+    if not args.all and not args.targets:
+        _list_logs(session, args.node)
+        raise InvalidInput("nothing to show", "name a service, or give --all; see mcp logs --help")
     _check(args)
     found = _targets(session, args)
     wanted: dict[Node, list[Target]] = {}
@@ -102,22 +53,45 @@ def run(session: Session, args: argparse.Namespace) -> int:
     if args.all:
         wanted = {node: [] for node in _all_nodes(session, args.node)}
     several = len(wanted) > 1
-    nodes = [
+    streams = [
         NodeLogs(session, node, _query(args, targets, several=several), reconnect=not args.no_reconnect)
         for node, targets in wanted.items()
     ]
-    view = _view(args, nodes, found)
+    view = _view(args, streams, found)
     if not several:
-        return _show_one(nodes[0], view)
+        return _show_one(streams[0], view)
     session.token  # noqa: B018 - a missing token is one error, not one for each node
     session.ca  # noqa: B018
     from mcp.logs.merge import Merge
 
-    return Merge(nodes, view, strip=not (args.timestamps or args.json)).run()
+    return Merge(streams, view, strip=not (args.timestamps or args.json)).run()
 
 
-def _show_one(logs: NodeLogs, view: LogView) -> int:
+def _list_logs(session: "Session", node: str | None) -> None:
+    """Print on stderr what has logs, as far as nodes answer; stdout is for logs only."""
+    try:
+        answers = nodes.ask(session, nodes.select(session, node), lambda agent: agent.live_check())
+    except McpError as error:
+        output.error(str(error))
+        return
+    found = {
+        f"{service.name}/{component.name}": answer.node.name
+        for answer in answers
+        if answer.value is not None
+        for service in answer.value.services
+        for component in service.components
+    }
+    width = max(map(len, found), default=0)
+    for name, where in found.items():
+        output.note(f"{name:<{width}}  {where}")
+    nodes.finish(answers)
+
+
+def _show_one(logs: "NodeLogs", view: "LogView") -> int:
     """Show what one node sends, as it comes: nothing has to be sorted."""
+    from mcp.logs.blocks import pieces
+    from mcp.logs.view import notice
+
     node = logs.node.name
     try:
         with closing(logs.blocks()) as blocks:
@@ -134,11 +108,11 @@ def _show_one(logs: NodeLogs, view: LogView) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises InvalidInput for options that do not go together."""
+    """Raise InvalidInput for options that do not go together."""
+    from mcp.shared import times
+
     if args.all and args.targets:
         raise InvalidInput("--all is everything already", "leave out either --all or the services")
-    if not args.all and not args.targets:
-        raise InvalidInput("nothing to show", "name a service, or give --all; see mcp logs --help")
     if args.previous and args.follow:
         raise InvalidInput("--previous has ended: it cannot be followed", "leave out --previous or --follow")
     now = time.time_ns()
@@ -147,22 +121,23 @@ def _check(args: argparse.Namespace) -> None:
         raise InvalidInput("--until is before --since", "nothing can be between them")
 
 
-def _targets(session: Session, args: argparse.Namespace) -> list[Target]:
+def _targets(session: "Session", args: argparse.Namespace) -> "list[Target]":
     """What was named, once each: a whole service includes its components."""
     whole = {service for service, component in args.targets if not component}
     unique = dict.fromkeys(each for each in args.targets if not each[1] or each[0] not in whole)
     return [session.target(each, args.node) for each in unique]
 
 
-def _all_nodes(session: Session, node: str | None) -> Sequence[Node]:
-    if node is not None:
-        return [session.config.node(node)]
-    if not session.config.nodes:
+def _all_nodes(session: "Session", node: str | None) -> "Sequence[Node]":
+    selected = nodes.select(session, node)
+    if not selected:
         raise NotFound(f"{session.config.source} has no [[nodes]]", "add one with `mcp node add`")
-    return session.config.nodes
+    return selected
 
 
-def _query(args: argparse.Namespace, targets: Sequence[Target], *, several: bool) -> LogsQuery:
+def _query(args: argparse.Namespace, targets: "Sequence[Target]", *, several: bool) -> "LogsQuery":
+    from mcp.client.logs_query import LogsQuery
+
     return LogsQuery(
         targets=tuple((target.service, target.component) for target in targets),
         every=args.all,
@@ -178,7 +153,9 @@ def _query(args: argparse.Namespace, targets: Sequence[Target], *, several: bool
     )
 
 
-def _view(args: argparse.Namespace, nodes: Sequence[NodeLogs], found: Sequence[Target]) -> LogView:
+def _view(args: argparse.Namespace, streams: "Sequence[NodeLogs]", found: "Sequence[Target]") -> "LogView":
+    from mcp.logs.view import JsonLines, Labels, LogView, Prefixed
+
     if args.json:
         return JsonLines()
     expected = [(target.node.name, target.service, name) for target in found for name in _components(target)]
@@ -186,14 +163,14 @@ def _view(args: argparse.Namespace, nodes: Sequence[NodeLogs], found: Sequence[T
         return LogView()
     labels = Labels(
         [each for each in expected if each[2]],
-        with_node=len(nodes) > 1,
+        with_node=len(streams) > 1,
         with_service=args.all or len({target.service for target in found}) > 1,
         colour=output.wants_colour(),
     )
     return Prefixed(labels, one_terminal=output.is_one_terminal())
 
 
-def _components(target: Target) -> Sequence[str]:
+def _components(target: "Target") -> Sequence[str]:
     """The components that a target stands for; an empty name where no definition says which."""
     if target.component or target.definition is None:
         return [target.component]
@@ -201,12 +178,14 @@ def _components(target: Target) -> Sequence[str]:
 
 
 def _tail(text: str) -> int | None:
-    """A number of lines as an argparse type; None is all of them, as other tools have it, too."""
+    """Parse a number of lines; None is all of them, as other tools have it, too."""
     return None if text == "all" else arguments.count(text)
 
 
 def _moment(text: str) -> str:
-    """A time as an argparse type: what to send, in UTC where this machine's zone counts."""
+    """Parse a time: the text to send, in UTC where this machine's zone counts."""
+    from mcp.shared import times
+
     try:
         return times.absolute(text, time.time_ns(), times.LOCAL)
     except ValueError as error:
@@ -214,7 +193,9 @@ def _moment(text: str) -> str:
 
 
 def _pattern(text: str) -> str:
-    """A regular expression as an argparse type; agents use it on bytes."""
+    """Parse a regular expression; agents use it on bytes."""
+    import warnings
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a future Python might read differently
@@ -224,3 +205,36 @@ def _pattern(text: str) -> str:
     except (re.error, OverflowError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f'"{text}": is not a regular expression: {error}') from None
     return text
+
+
+COMMAND = Command(
+    "logs",
+    "show container logs",
+    run,
+    group=Group.STATE,
+    description="The stdout of containers goes to stdout, their stderr to stderr.",
+    epilog=EPILOG,
+    arguments=(
+        argument("targets", nargs="*", type=arguments.target, metavar=Kind.TARGET, help="services or components"),
+        flag("--all", help="show everything on --node, or on all nodes"),
+        argument(
+            *("-n", "--tail"), type=_tail, metavar="N", help="only the last N lines of each component (default: all)"
+        ),
+        flag("-f", "--follow", help="follow log output until Ctrl-C"),
+        argument("--since", type=_moment, metavar=Kind.TIME, help="show lines since TIME: 90s, 2h30m, boot, deploy, …"),
+        argument("--until", type=_moment, metavar=Kind.TIME, help="show lines until TIME"),
+        argument(
+            "--grep", type=_pattern, action="append", default=[], metavar="RE", help="show only lines that match RE"
+        ),
+        argument(
+            "--exclude", type=_pattern, action="append", default=[], metavar="RE", help="omit lines that match RE"
+        ),
+        flag("-i", "--ignore-case", help="ignore case in RE"),
+        flag("-p", "--previous", help="show the previous container, even if it is removed"),
+        flag("-t", "--timestamps", help="prefix each line with its time"),
+        flag("--no-prefix", help="do not prefix lines with the component"),
+        arguments.JSON_LINES,
+        flag("--no-reconnect", help="with --follow: fail when the connection is lost"),
+        arguments.NODE,
+    ),
+)

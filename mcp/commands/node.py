@@ -1,55 +1,19 @@
 """mcp node list|add|remove|provision"""
 
 import argparse
-import getpass
-import re
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mcp.client import fleet
-from mcp.client.session import Session
-from mcp.commands import arguments
-from mcp.config.configuration import ARCHITECTURES, SUDO, Node, check_node
-from mcp.config.node_entries import add_node, remove_node
-from mcp.definitions import definitions
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.config import ARCHITECTURES, SUDO
+from mcp.shared.command import Command, Configuration, Kind, argument, flag
 from mcp.shared.errors import EXIT_DONE, NotReady
-from mcp.shared.names import check_name, is_name
 from mcp.terminal import output
 
-HEADERS = ("NODE", "ADDRESS", "ARCH", "STATE", "AGENT", "PODMAN", "SERVICES")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its sub-commands."""
-    commands = parser.add_subparsers(dest="node_command", required=True, metavar="COMMAND")
-    listing = arguments.add_command(commands, "list", "show the nodes of mcp.toml, and whether their agents answer")
-    arguments.add_json(listing)
-    adding = arguments.add_command(commands, "add", "add a node to mcp.toml, which is otherwise left as it is")
-    adding.add_argument("name", metavar="NAME", help="lower-case letters, digits and -")
-    adding.add_argument("address", metavar="ADDRESS", help="where its agent listens: HOST:PORT, as in 10.0.0.5:9444")
-    adding.add_argument("--ssh", default="", metavar="DEST", help="its ssh destination (default: its name)")
-    adding.add_argument("--arch", default="", choices=ARCHITECTURES, help="its architecture")
-    adding.add_argument("--sudo", default="", choices=SUDO[1:], help="how to become root there (default: not needed)")
-    removing = arguments.add_command(commands, "remove", "remove a node from mcp.toml; nothing on the node changes")
-    removing.add_argument("name", metavar="NODE", help="which one")
-    removing.add_argument("--force", action="store_true", help="even if definitions refer to it")
-    _add_provision(commands)
-
-
-def _add_provision(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    summary = "set a bare Debian node up over ssh: podman, account, certificate, agent"
-    making = arguments.add_command(commands, "provision", f"{summary}; can be repeated")
-    making.add_argument("name", metavar="NODE", help="which one; it is in mcp.toml already")
-    making.add_argument("--dry-run", action="store_true", help="show every step and its commands, and change nothing")
-    making.add_argument("--from", dest="folder", type=arguments.folder, metavar="DIR", help="where the agent files are")
-    making.add_argument("--uid", type=_uid, metavar="N", help="the UID of user mcp there (default: 850); for ever")
-    making.add_argument("--listen", default="", metavar="IP", help="where its agent listens (default: its address)")
-    making.add_argument(
-        "--replace-certificate", action="store_true", help="also where the node's is of another operator's authority"
-    )
-    making.add_argument("--cert", type=Path, metavar="FILE", help="a certificate, with its chain, of your own")
-    making.add_argument("--key", type=Path, metavar="FILE", help="its key")
-    making.add_argument("--account", metavar="NAME", help="whose your token is there (default: your user name)")
+if TYPE_CHECKING:
+    from mcp.client.fleet import NodeAnswer
+    from mcp.client.session import Session
+    from proto.mcp.v1 import mcp_pb2 as pb
 
 
 def _uid(text: str) -> int:
@@ -59,13 +23,10 @@ def _uid(text: str) -> int:
     return value
 
 
-def run(session: Session, args: argparse.Namespace) -> int:
-    """Do one of them."""
-    commands = {"list": _list, "add": _add, "remove": _remove, "provision": _provision}
-    return commands[args.node_command](session, args)
+def _add(session: "Session", args: argparse.Namespace) -> int:
+    from mcp.config.configuration import Node, check_node
+    from mcp.config.node_entries import add_node
 
-
-def _add(session: Session, args: argparse.Namespace) -> int:
     node = check_node(Node(args.name, args.address, ssh=args.ssh, arch=args.arch, sudo=args.sudo))
     if node.name in [other.name for other in session.config.nodes]:
         raise NotReady(f"there is a node named {node.name} already", f"`mcp node remove {node.name}` removes it")
@@ -74,7 +35,10 @@ def _add(session: Session, args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _remove(session: Session, args: argparse.Namespace) -> int:
+def _remove(session: "Session", args: argparse.Namespace) -> int:
+    from mcp.config.node_entries import remove_node
+    from mcp.definitions import definitions
+
     node = session.config.node(args.name)
     services = [] if args.force else definitions.services_of(session.config, node.name)
     if services:
@@ -86,9 +50,10 @@ def _remove(session: Session, args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _provision(session: Session, args: argparse.Namespace) -> int:
+def _provision(session: "Session", args: argparse.Namespace) -> int:
     from mcp.nodes.provision.certificate import Own  # gRPC and asyncio are slow to import
     from mcp.nodes.provision.run import Options, provision
+    from mcp.shared.names import check_name
 
     node = session.config.node(args.name)
     account = check_name("--account", args.account) if args.account else _user_name()
@@ -112,30 +77,81 @@ def _report(state: str, what: str, details: Sequence[str]) -> None:
 
 def _user_name() -> str:
     """Ours, as a name that an account can have."""
+    import getpass
+    import re
+
+    from mcp.shared.names import is_name
+
     name = re.sub("[^a-z0-9-]+", "-", getpass.getuser().lower()).strip("-")
     return name if is_name(name) else "operator"
 
 
-def _list(session: Session, args: argparse.Namespace) -> int:
-    answers = fleet.ask_all(session, session.config.nodes, lambda agent: agent.node_status())
-    rows = []
-    for answer in answers:
-        status = answer.value
-        rows.append(
-            {
-                "node": answer.node.name,
-                "address": answer.node.address,
-                "arch": (status.architecture if status else "") or answer.node.arch or None,
-                "state": answer.state,
-                "agent": status.agent_version if status else None,
-                "podman": status.runtime_version if status else None,
-                "services": status.service_count if status else None,
-            }
-        )
-        if answer.error is not None:
-            output.error(str(answer.error))
-    if args.json:
-        output.print_json(rows)
-    else:
-        output.table(HEADERS, [["" if value is None else str(value) for value in row.values()] for row in rows])
-    return fleet.exit_code(answers)
+def _list(session: "Session", args: argparse.Namespace) -> int:
+    answers = nodes.ask(session, session.config.nodes, lambda agent: agent.node_status())
+    columns = ("node", "address", "arch", "state", "agent", "podman", "services")
+    nodes.show([_row(answer) for answer in answers], columns, args.json)
+    return nodes.finish(answers)
+
+
+def _row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> nodes.Row:
+    status = answer.value
+    return {
+        "node": answer.node.name,
+        "address": answer.node.address,
+        "arch": (status.architecture if status else "") or answer.node.arch or None,
+        "state": answer.state,
+        "agent": status.agent_version if status else None,
+        "podman": status.runtime_version if status else None,
+        "services": status.service_count if status else None,
+    }
+
+
+_LIST = Command("list", "list the nodes of mcp.toml and their state", _list, arguments=(arguments.JSON,))
+_ADD = Command(
+    "add",
+    "add a node to mcp.toml",
+    _add,
+    changes=True,
+    configuration=Configuration.OPTIONAL,
+    arguments=(
+        argument("name", metavar="NAME", help="lower-case letters, digits and -"),
+        argument("address", metavar="ADDRESS", help="the address of its agent: HOST:PORT, as in 10.0.0.5:9444"),
+        argument("--ssh", default="", metavar="DEST", help="its ssh destination (default: its name)"),
+        argument("--arch", default="", choices=ARCHITECTURES, help="its architecture"),
+        argument("--sudo", default="", choices=SUDO, help="how to become root there (default: not needed)"),
+    ),
+)
+_REMOVE = Command(
+    "remove",
+    "remove a node from mcp.toml; the node itself is not changed",
+    _remove,
+    changes=True,
+    arguments=(
+        argument("name", metavar=Kind.NODE, help="the node"),
+        flag("--force", help="even if definitions refer to it"),
+    ),
+)
+_PROVISION = Command(
+    "provision",
+    "set up a bare Debian node over ssh",
+    _provision,
+    changes=True,
+    interrupted="run it again: it continues from there",
+    description="It installs podman, and creates the account, the certificate and the agent. It can be repeated.",
+    arguments=(
+        argument("name", metavar=Kind.NODE, help="a node of mcp.toml"),
+        flag("--dry-run", help="show every step and its commands only"),
+        argument(
+            "--from", dest="folder", type=arguments.folder, metavar=Kind.DIR, help="the folder with the agents' files"
+        ),
+        argument("--uid", type=_uid, metavar="N", help="the UID of user mcp, permanently (default: 850)"),
+        argument("--listen", default="", metavar="IP", help="the address that its agent binds (default: its address)"),
+        flag("--replace-certificate", help="replace also a certificate of another authority"),
+        argument("--cert", type=arguments.path, metavar=Kind.FILE, help="your own certificate, with its chain"),
+        argument("--key", type=arguments.path, metavar=Kind.FILE, help="the key of the certificate"),
+        argument("--account", metavar="NAME", help="the account of your token (default: your user name)"),
+    ),
+)
+COMMAND = Command(
+    "node", "list, add, remove or provision nodes", group=Group.NODES, commands=(_LIST, _ADD, _REMOVE, _PROVISION)
+)

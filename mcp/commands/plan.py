@@ -1,18 +1,25 @@
 """mcp plan [SERVICE]"""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mcp.client.session import Session
-from mcp.commands import arguments, changes
+from mcp.commands.shared import Group, arguments, changes
+from mcp.shared.command import Command
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    changes.add_scope(parser)
-    arguments.add_json(parser)
-    parser.epilog = "exit status: 0 nothing to do, 2 there are changes, 1 something went wrong"
+if TYPE_CHECKING:
+    from mcp.client.session import Session
 
 
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Compare definitions, registries and podman on all nodes, and say what sync would do."""
     return changes.show(changes.ask(session, args.service, args.node), args.json)
+
+
+COMMAND = Command(
+    "plan",
+    "show what sync would change",
+    run,
+    group=Group.SERVICES,
+    differences=True,
+    arguments=(*changes.SCOPE, arguments.JSON),
+)

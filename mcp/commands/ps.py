@@ -1,42 +1,37 @@
 """mcp ps"""
 
 import argparse
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mcp.client import fleet
-from mcp.client.session import Session
-from mcp.commands import arguments, components
-from mcp.shared.times import ago
-from mcp.terminal import output
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.shared.command import Command
 
 if TYPE_CHECKING:
+    from mcp.client.session import Session
     from proto.mcp.v1 import mcp_pb2 as pb
 
-HEADERS = ("SERVICE", "COMPONENT", "NODE", "STATE", "VERSION", "UPTIME")
+COLUMNS = ("service", "component", "node", "state", "version", "uptime")
+KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started")  # of every row of --json
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument("--node", metavar="NODE", help="ask only this node")
-    arguments.add_json(parser)
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Ask podman on every node what runs; a node that does not answer is a row that says so."""
-    nodes = [session.config.node(args.node)] if args.node else session.config.nodes
-    answers = fleet.ask_all(session, nodes, lambda agent: agent.live_check())
-    rows = components.rows(answers, _KEYS, "state", _row)
-    if args.json:
-        output.print_json(rows)
-    else:
-        _print(rows)
-    return fleet.exit_code(answers)
+    answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.live_check())
+    rows = nodes.rows(answers, KEYS, "state", _rows)
+    nodes.show(rows, COLUMNS, args.json, {"uptime": lambda row: _uptime(row["started"])})
+    return nodes.finish(answers)
 
 
-def _row(component: "pb.ComponentInfo") -> components.Row:
+def _rows(response: "pb.LiveCheckResponse") -> list[nodes.Row]:
+    return [_row(service.name, component) for service in response.services for component in service.components]
+
+
+def _row(service: str, component: "pb.ComponentInfo") -> nodes.Row:
+    from datetime import UTC
+
     started = component.started.ToDatetime(UTC).isoformat() if component.HasField("started") else None
     return {
+        "service": service,
         "component": component.name,
         "state": component.observed_state,
         "desired": component.desired_state,
@@ -46,13 +41,16 @@ def _row(component: "pb.ComponentInfo") -> components.Row:
     }
 
 
-def _print(rows: list[components.Row]) -> None:
-    output.table(HEADERS, [[*(row.get(key) or "" for key in _COLUMNS), _uptime(row.get("started"))] for row in rows])
-
-
-_KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started")  # of every row
-_COLUMNS = ("service", "component", "node", "state", "version")
-
-
 def _uptime(started: str | None) -> str:
-    return ago((datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()) if started else ""
+    from mcp.shared.times import age
+
+    return age(started) if started else ""
+
+
+COMMAND = Command(
+    "ps",
+    "list containers on nodes",
+    run,
+    group=Group.STATE,
+    arguments=(arguments.node("ask only this node"), arguments.JSON),
+)

@@ -1,31 +1,20 @@
 """mcp pull SERVICE/PATH [FILE]"""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mcp.client.session import Session
-from mcp.commands import arguments
-from mcp.files.local import STANDARD, Destination, StandardOutput
+from mcp.commands.shared import Group, arguments
+from mcp.shared.command import Command, Kind, argument
 from mcp.shared.errors import EXIT_DONE, InvalidInput
 from mcp.terminal import output
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument(
-        "target", type=arguments.file_target, metavar="SERVICE/PATH", help="a file below /srv/SERVICE on the node"
-    )
-    parser.add_argument(
-        "file",
-        nargs="?",
-        default=".",
-        metavar="FILE",
-        help="where it goes: a file, a folder, or - for standard output (default: this folder)",
-    )
-    arguments.add_node(parser)
+if TYPE_CHECKING:
+    from mcp.client.session import Session
 
 
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Copy one file from the node: all of it, or nothing."""
+    from mcp.files.local import STANDARD, Destination, StandardOutput
     from mcp.files.transfer import pull  # gRPC is slow to import
 
     service, path = args.target
@@ -41,3 +30,27 @@ def run(session: Session, args: argparse.Namespace) -> int:
         size = pull(agent, f"{service}/{path}", destination)
     output.line(f"{destination.path}: pulled {output.size_text(size)} from {target.node.name}")
     return EXIT_DONE
+
+
+COMMAND = Command(
+    "pull",
+    "copy a file from the folder of a service on its node",
+    run,
+    group=Group.DEFINITIONS,
+    arguments=(
+        argument(
+            "target",
+            type=arguments.file_target,
+            metavar=Kind.FILE_TARGET,
+            help="the file to copy, below /srv/SERVICE",
+        ),
+        argument(
+            "file",
+            nargs="?",
+            default=".",
+            metavar=Kind.FILE,
+            help="the destination: a file, a folder, or - for standard output (default: the working directory)",
+        ),
+        arguments.NODE,
+    ),
+)

@@ -3,38 +3,18 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp.client import fleet
-from mcp.client.session import Session
-from mcp.commands import arguments
-from mcp.definitions import definitions
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, NotFound, NotReady
-from mcp.terminal import output
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.shared.command import Command, Kind, argument, flag
+from mcp.shared.errors import NotFound, NotReady
 
 if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
+    from mcp.client.session import Session
     from proto.mcp.v1 import mcp_pb2 as pb
 
-HEADERS = ("SERVICE", "COMPONENT", "NODE", "RESULT", "REASON")
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument(
-        "target",
-        type=arguments.target,
-        nargs="?",
-        default=("", ""),
-        metavar="SERVICE[/COMPONENT]",
-        help="what to purge (default: all that may go)",
-    )
-    parser.add_argument("--node", metavar="NODE", help="only on this node (default: all)")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be purged")
-    arguments.add_json(parser)
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Make nodes forget components that no definition has and whose container is gone or stopped."""
-    nodes = [session.config.node(args.node)] if args.node else session.config.nodes
     defined = _defined(session, named=bool(args.target[0]))
 
     def ask(agent: "AgentClient") -> "list[pb.PurgeResult]":
@@ -43,20 +23,19 @@ def run(session: Session, args: argparse.Namespace) -> int:
         except NotFound:
             return []  # other nodes may have it
 
-    answers = fleet.ask_all(session, nodes, ask)
+    answers = nodes.ask(session, nodes.select(session, args.node), ask)
     found = [(answer.node.name, result) for answer in answers for result in answer.value or []]
     _show(found, args)
-    for answer in answers:
-        if answer.error is not None:
-            output.error(str(answer.error))
-    if args.target[0] and not found and not fleet.exit_code(answers):
+    if args.target[0] and not found and all(answer.error is None for answer in answers):
         raise NotFound(f"{'/'.join(filter(None, args.target))} is registered on no node that was asked")
     refused = args.target[0] and not all(result.purged for _, result in found)
-    return fleet.exit_code(answers) or (EXIT_FAILED if refused else EXIT_DONE)
+    return nodes.finish(answers, failed=bool(refused))
 
 
-def _defined(session: Session, *, named: bool) -> dict[str, list[str]]:
+def _defined(session: "Session", *, named: bool) -> dict[str, list[str]]:
     """SERVICE/COMPONENT of every definition, by node; all must be sound, since one that is not might be of any node."""
+    from mcp.definitions import definitions
+
     names = definitions.service_names(session.config)
     if not names and not named:
         raise NotReady(
@@ -72,25 +51,40 @@ def _defined(session: Session, *, named: bool) -> dict[str, list[str]]:
 
 
 def _show(found: "list[tuple[str, pb.PurgeResult]]", args: argparse.Namespace) -> None:
-    if args.json:
-        output.print_json(
-            [
-                {
-                    "service": result.service,
-                    "component": result.component,
-                    "node": node,
-                    "purged": result.purged and not args.dry_run,
-                    "eligible": result.purged,
-                    "reason": result.reason,
-                }
-                for node, result in found
-            ]
-        )
-        return
-    done = "would be purged" if args.dry_run else "purged"
     rows = [
-        [result.service, result.component, node, done if result.purged else "kept", result.reason]
+        {
+            "service": result.service,
+            "component": result.component,
+            "node": node,
+            "purged": result.purged and not args.dry_run,
+            "eligible": result.purged,
+            "reason": result.reason,
+        }
         for node, result in found
     ]
-    if rows:
-        output.table(HEADERS, rows)
+    done = "would be purged" if args.dry_run else "purged"
+    columns = ("service", "component", "node", "result", "reason")
+    if rows or args.json:
+        nodes.show(rows, columns, args.json, {"result": lambda row: done if row["eligible"] else "kept"})
+
+
+COMMAND = Command(
+    "purge",
+    "remove registry entries that have no definition and no running container",
+    run,
+    group=Group.NODES,
+    changes=True,
+    arguments=(
+        argument(
+            "target",
+            type=arguments.target,
+            nargs="?",
+            default=("", ""),
+            metavar=Kind.TARGET,
+            help="the entry to remove (default: all that qualify)",
+        ),
+        arguments.node("only on this node (default: all)"),
+        flag("--dry-run", help="show the entries only"),
+        arguments.JSON,
+    ),
+)

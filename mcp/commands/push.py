@@ -2,31 +2,20 @@
 
 import argparse
 import re
+from typing import TYPE_CHECKING
 
-from mcp.client.session import Session
-from mcp.commands import arguments
-from mcp.files.local import LocalFile, remote_path
+from mcp.commands.shared import Group, arguments
+from mcp.shared.command import Command, Kind, argument
 from mcp.shared.errors import EXIT_DONE
 from mcp.terminal import output
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument("file", metavar="FILE", help="a file here; - reads standard input")
-    parser.add_argument(
-        "target",
-        type=arguments.file_target,
-        metavar="SERVICE/PATH",
-        help="where it goes, below /srv/SERVICE on the node; ending with / it is a folder",
-    )
-    parser.add_argument(
-        "--mode", type=_mode, default=0, metavar="MODE", help="its permissions there, as in 0640 (default: as here)"
-    )
-    arguments.add_node(parser)
+if TYPE_CHECKING:
+    from mcp.client.session import Session
 
 
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Copy one file to the node: all of it, or nothing."""
+    from mcp.files.local import LocalFile, remote_path
     from mcp.files.transfer import push  # gRPC is slow to import
 
     service, path = args.target
@@ -42,3 +31,25 @@ def _mode(text: str) -> int:
     if not re.fullmatch(r"0?[0-7]{3}", text) or not int(text, 8):
         raise argparse.ArgumentTypeError(f'"{text}" is not a mode of three octal digits, as in 0640')
     return int(text, 8)
+
+
+COMMAND = Command(
+    "push",
+    "copy a file to the folder of a service on its node",
+    run,
+    group=Group.DEFINITIONS,
+    changes=True,
+    arguments=(
+        argument("file", metavar=Kind.FILE, help="the file to copy; - is standard input"),
+        argument(
+            "target",
+            type=arguments.file_target,
+            metavar=Kind.FILE_TARGET,
+            help="the destination, below /srv/SERVICE; a folder if it ends with /",
+        ),
+        argument(
+            "--mode", type=_mode, default=0, metavar="MODE", help="permissions, as in 0640 (default: those of FILE)"
+        ),
+        arguments.NODE,
+    ),
+)

@@ -4,31 +4,20 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcp.client.fleet import NodeAnswer
-from mcp.client.session import Session, Target
-from mcp.commands import arguments, changes, results, steps
+from mcp.commands.shared import NODE_CONTINUES, Group, arguments, changes, results, steps
+from mcp.shared.command import Command, argument, flag
 from mcp.shared.errors import NotFound, NotReady
 from mcp.terminal import output
 
 if TYPE_CHECKING:
+    from mcp.client.session import Session, Target
     from proto.mcp.v1 import mcp_pb2 as pb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument("target", type=arguments.service, metavar="SERVICE", help="what to roll back")
-    parser.add_argument(
-        "--to", type=arguments.count, metavar="N", help="the deploy to go back to, a number that mcp history shows"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only show what would change")
-    parser.add_argument("-q", "--quiet", action="store_true", help="do not show steps as they happen")
-    arguments.add_node(parser)
-    arguments.add_json(parser)
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Deploy an earlier definition again: the last one that worked and is not the present one, or the one named."""
-    from mcp.shared.wire import service_from_wire  # slow to import, and completion imports this module
+    from mcp.client.fleet import NodeAnswer
+    from mcp.shared.wire import service_from_wire
 
     target = session.target((args.target, ""), args.node)
     with session.agent(target.node) as agent:
@@ -59,10 +48,32 @@ def choose(service: str, entries: "Sequence[pb.HistoryEntry]", number: int | Non
     raise NotFound(f"{service} has no earlier deploy that worked and differs from the present one")
 
 
-def _remind(target: Target, entry: "pb.HistoryEntry") -> None:
+def _remind(target: "Target", entry: "pb.HistoryEntry") -> None:
     from mcp.shared.wire import service_from_wire
 
     if target.definition is not None and target.definition.service != service_from_wire(entry.definition):
         output.note(
             f"{target.service}.toml says something else: until it is changed, `mcp sync` would undo the rollback"
         )
+
+
+COMMAND = Command(
+    "rollback",
+    "return to an earlier deploy of a service",
+    run,
+    group=Group.SERVICES,
+    changes=True,
+    interrupted=NODE_CONTINUES,
+    differences=True,
+    description="That is the last one that succeeded and whose definition differs from the present one.",
+    arguments=(
+        arguments.one_service("the service"),
+        argument(
+            "--to", type=arguments.count, metavar="N", help="the deploy to return to, by its number in mcp history"
+        ),
+        flag("--dry-run", help="show the changes only"),
+        steps.QUIET,
+        arguments.NODE,
+        arguments.JSON,
+    ),
+)

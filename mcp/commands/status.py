@@ -2,77 +2,67 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mcp.client import fleet
-from mcp.client.events import NodeEvent, merged
-from mcp.client.session import Session
-from mcp.commands import arguments
-from mcp.shared.times import ago
+from mcp.commands.shared import Group, arguments, nodes
+from mcp.commands.shared.nodes import Row
+from mcp.shared.command import Command
 from mcp.terminal import output
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mcp.client.events import NodeEvent
+    from mcp.client.session import Session
     from proto.mcp.v1 import mcp_pb2 as pb
 
-HEADERS = ("SERVICE", "COMPONENT", "NODE", "DESIRED", "OBSERVED", "VERSION", "RESTARTS", "FOR", "")
-
-Row = dict[str, object]
+COLUMNS = ("service", "component", "node", "desired", "observed", "version", "restarts", "for", "")
 KEYS = (  # of every row of --json
     *("service", "component", "node", "desired", "observed", "drift", "version", "image"),
     *("digest", "ports", "restarts", "health", "exit_code", "started", "since"),
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument(
-        "service", nargs="?", type=arguments.service, metavar="SERVICE", help="show everything about this service"
-    )
-    parser.add_argument("--node", metavar="NODE", help="ask only this node (default: the service's, or all)")
-    arguments.add_json(parser)
-
-
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Show what should be, what is, and what happened; a node that does not answer is a row that says so."""
+    from mcp.client.events import NodeEvent, merged
+
     service = args.service or ""
-    nodes = fleet.nodes_for(session, service, args.node)
-    answers = fleet.where_known(fleet.ask_all(session, nodes, lambda agent: agent.status(service)))
-    rows: list[Row] = []
-    events: list[NodeEvent] = []
-    for answer in answers:
-        if answer.value is None:
-            rows.append({**dict.fromkeys(KEYS), "node": answer.node.name, "observed": answer.state})
-            output.error(str(answer.error))
-            continue
-        recent = [NodeEvent(answer.node.name, event) for event in answer.value.recent_events]
-        events += recent
-        drifting = {(drift.service, drift.component) for drift in answer.value.drift}
-        rows += [
-            _row(answer.node.name, each.name, component, (each.name, component.name) in drifting, recent)
-            for each in answer.value.services
-            for component in each.components
-        ]
+    selected = nodes.select_for(session, service, args.node)
+    answers = nodes.ask(session, selected, lambda agent: agent.status(service), known_only=True)
+    events = merged(
+        NodeEvent(answer.node.name, event) for answer in answers if answer.value for event in answer.value.recent_events
+    )
+    rows = nodes.rows(answers, KEYS, "observed", _rows)
     if args.json:
-        output.print_json({"components": rows, "events": [event.as_json() for event in merged(events)]})
+        output.print_json({"components": rows, "events": [event.as_json() for event in events]})
     elif service:
-        for text in _page(service, [row for row in rows if row["service"]], merged(events)):
+        for text in _page(service, [row for row in rows if row["service"]], events):
             output.line(text)
     else:
-        output.table(HEADERS, [_cells(row) for row in rows])
-    return fleet.exit_code(answers)
+        computed = {"for": lambda row: _ago(row["since"]), "": lambda row: "drift" if row["drift"] else " "}
+        nodes.show(rows, COLUMNS, args.json, computed)
+    return nodes.finish(answers)
 
 
-def _row(node: str, service: str, component: "pb.ComponentInfo", drifts: bool, events: Sequence[NodeEvent]) -> Row:
+def _rows(response: "pb.GetServiceStatusResponse") -> Iterator[Row]:
+    drifting = {(drift.service, drift.component) for drift in response.drift}
+    for service in response.services:
+        for component in service.components:
+            drifts = (service.name, component.name) in drifting
+            yield {**_row(service.name, component, response.recent_events), "drift": drifts}
+
+
+def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.EventInfo]") -> Row:
+    from datetime import UTC
+
     started = component.started.ToDatetime(UTC) if component.HasField("started") else None
     since = started or _last_change(service, component, events)
     return {
         "service": service,
         "component": component.name,
-        "node": node,
         "desired": component.desired_state,
         "observed": component.observed_state,
-        "drift": drifts,
         "version": component.version,
         "image": component.image,
         "digest": component.digest or None,
@@ -85,23 +75,18 @@ def _row(node: str, service: str, component: "pb.ComponentInfo", drifts: bool, e
     }
 
 
-def _last_change(service: str, component: "pb.ComponentInfo", events: Sequence[NodeEvent]) -> datetime | None:
-    """When a component that does not run came into its present state, as far as the last events tell."""
-    for one in reversed(events):
-        event = one.event
+def _last_change(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.EventInfo]") -> "datetime | None":
+    """Find the time at which a component came into its present state; None where the last events do not tell."""
+    from datetime import UTC
+
+    for event in reversed(events):
         if (event.service, event.component) == (service, component.name) and event.prev_state != event.new_state:
             same = event.new_state == component.observed_state
             return event.timestamp.ToDatetime(UTC).replace(microsecond=0) if same else None
     return None
 
 
-def _cells(row: Row) -> list[str]:
-    cells = [str(row.get(key) or "") for key in ("service", "component", "node", "desired", "observed", "version")]
-    restarts = "" if row["restarts"] is None else str(row["restarts"])
-    return [*cells, restarts, _ago(row.get("since")), "drift" if row.get("drift") else " "]
-
-
-def _page(service: str, rows: Sequence[Row], events: Sequence[NodeEvent]) -> Iterator[str]:
+def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> Iterator[str]:
     if not rows:
         return
     drifting = sum(1 for row in rows if row["drift"])
@@ -142,13 +127,24 @@ def _component(row: Row, *, with_node: bool) -> Iterator[str]:
             yield f"    {name + ':':<11}{value}"
 
 
-def _since(moment: object) -> str:
-    if not isinstance(moment, str):
-        return ""
-    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%SZ}, {_ago(moment)} ago"
+def _since(moment: str | None) -> str:
+    return f"{moment[:19].replace('T', ' ')}Z, {_ago(moment)} ago" if moment else ""
 
 
-def _ago(moment: object) -> str:
-    if not isinstance(moment, str):
-        return ""
-    return ago((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+def _ago(moment: str | None) -> str:
+    from mcp.shared.times import age
+
+    return age(moment) if moment else ""
+
+
+COMMAND = Command(
+    "status",
+    "show desired and observed state, drift and recent events",
+    run,
+    group=Group.STATE,
+    arguments=(
+        arguments.one_service("show this service in detail (default: a table of all)", "service", optional=True),
+        arguments.node("ask only this node (default: the service's, or all)"),
+        arguments.JSON,
+    ),
+)

@@ -1,21 +1,29 @@
 """mcp undeploy SERVICE"""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mcp.client.session import Session
-from mcp.commands import arguments, results
+from mcp.commands.shared import NODE_CONTINUES, Group, arguments, results
+from mcp.shared.command import Command
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
-    parser.add_argument("target", type=arguments.service, metavar="SERVICE", help="what to remove")
-    arguments.add_node(parser)
-    arguments.add_json(parser)
+if TYPE_CHECKING:
+    from mcp.client.session import Session
 
 
-def run(session: Session, args: argparse.Namespace) -> int:
+def run(session: "Session", args: argparse.Namespace) -> int:
     """Stop and remove a service's containers; its data below /srv stays."""
     target = session.target((args.target, ""), args.node)
     with session.agent(target.node) as agent:
         response = agent.undeploy(target.service)
     return results.show(target.service, target.node.name, "undeployed", response.results, args.json)
+
+
+COMMAND = Command(
+    "undeploy",
+    "stop and remove the containers of a service; its data in /srv stays",
+    run,
+    group=Group.SERVICES,
+    changes=True,
+    interrupted=NODE_CONTINUES,
+    arguments=(arguments.one_service("the service to remove"), arguments.NODE, arguments.JSON),
+)

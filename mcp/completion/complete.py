@@ -2,36 +2,37 @@
 
 The words are those after the program's name, up to the cursor; the last one, which may be empty, is to be completed.
 Prints a candidate a line, `VALUE<TAB>EXPLANATION`, or `:files` or `:folders` where the shell itself knows best.
-It works on argparse's own parsers, so that it knows every command and option; it contacts no node.
+It works on the parsers of declared commands, so that it knows every command and option; it contacts no node.
 """
 
 import argparse
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mcp.config import configuration
-from mcp.config.configuration import Config
-from mcp.definitions import definitions
+from mcp.shared.command import Command, Kind
 from mcp.shared.errors import EXIT_DONE, McpError
 from mcp.terminal import output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp.config.configuration import Config
 
 FILES, FOLDERS = ":files", ":folders"
 
 Candidate = tuple[str, str]  # value, explanation
 
 
-@dataclass
 class _Place:
-    """Where in the grammar the cursor is."""
+    """The place of the cursor in the grammar."""
 
-    parser: argparse.ArgumentParser
-    config: Path | None = None
-    seen: set[str] = field(default_factory=set)  # destinations of options that were given
-    positionals: int = 0
-    pending: argparse.Action | None = None  # an option that still wants its value
-    only_positionals: bool = False
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+        self.config: Path | None = None
+        self.seen: set[str] = set()  # destinations of options that were given
+        self.positionals = 0
+        self.pending: argparse.Action | None = None  # an option that still wants its value
+        self.only_positionals = False
 
 
 def run(words: Sequence[str], parser_for: Callable[[list[str]], argparse.ArgumentParser]) -> int:
@@ -123,6 +124,8 @@ def _short_options(place: _Place, word: str) -> None:
 
 def _take_value(place: _Place, action: argparse.Action, value: str) -> None:
     if action.dest == "config":
+        from pathlib import Path
+
         place.config = Path(value).expanduser()
 
 
@@ -165,19 +168,19 @@ def _options(place: _Place, current: str) -> Iterator[Candidate]:
 
 
 def _values(place: _Place, action: argparse.Action, current: str) -> Iterator[Candidate]:
-    """What can stand for an argument, told by its choices or its metavar."""
+    """What can stand for an argument, told by its choices or its kind."""
     if isinstance(action, argparse._SubParsersAction):
         helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
         yield from ((name, helps.get(name, "")) for name in action.choices)
     elif action.choices is not None:
         yield from ((str(choice), "") for choice in action.choices)
-    else:
-        find = _BY_METAVAR.get(str(action.metavar or ""))
-        if find is not None:
-            yield from find(place, current)
+    elif isinstance(action.metavar, Kind):
+        yield from _BY_KIND[action.metavar](place, current)
 
 
-def _load(place: _Place) -> Config:
+def _load(place: _Place) -> "Config":
+    from mcp.config import configuration
+
     return configuration.load(place.config)
 
 
@@ -186,13 +189,19 @@ def _nodes(place: _Place, _: str) -> Iterator[Candidate]:
 
 
 def _services(place: _Place, _: str) -> Iterator[Candidate]:
-    yield from ((name, "service") for name in definitions.service_names(_load(place)))
+    yield from ((name, "service") for name in _service_names(_load(place)))
+
+
+def _service_names(config: "Config") -> Iterable[str]:
+    from mcp.definitions import definitions
+
+    return definitions.service_names(config)
 
 
 def _targets(place: _Place, current: str) -> Iterator[Candidate]:
     """Services; and the components of the one that is meant, where it has several."""
     config = _load(place)
-    names = [name for name in definitions.service_names(config) if name.startswith(current.partition("/")[0])]
+    names = [name for name in _service_names(config) if name.startswith(current.partition("/")[0])]
     if "/" in current:
         names = [name for name in names if current.startswith(f"{name}/")]
     yield from ((name, "service") for name in names)
@@ -202,8 +211,12 @@ def _targets(place: _Place, current: str) -> Iterator[Candidate]:
             yield from ((f"{names[0]}/{component}", "component") for component in components)
 
 
-def _components(config: Config, service: str) -> list[str]:
+def _components(config: "Config", service: str) -> list[str]:
     """The components of a definition, which may be wrong elsewhere."""
+    import tomllib
+
+    from mcp.definitions import definitions
+
     data = tomllib.loads(definitions.definition_path(config, service).read_text(encoding="utf-8"))
     found = data.get("components", [])
     names = [entry.get("name") for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
@@ -211,14 +224,12 @@ def _components(config: Config, service: str) -> list[str]:
 
 
 def _service_paths(place: _Place, _: str) -> Iterator[Candidate]:
-    yield from ((f"{name}/", "service") for name in definitions.service_names(_load(place)))
+    yield from ((f"{name}/", "service") for name in _service_names(_load(place)))
 
 
 def _commands(place: _Place, _: str) -> Iterator[Candidate]:
-    from mcp.main import COMMANDS
-
     if place.positionals == 0:
-        yield from ((name, summary) for name, (_, summary) in COMMANDS.items())
+        yield from ((command.name, command.summary) for command in catalogue.load_all())
 
 
 def _moments(_: _Place, __: str) -> Iterator[Candidate]:
@@ -235,14 +246,14 @@ def _folders(_: _Place, __: str) -> Iterator[Candidate]:
     yield FOLDERS, ""
 
 
-_BY_METAVAR: dict[str, Callable[[_Place, str], Iterator[Candidate]]] = {
-    "NODE": _nodes,
-    "SERVICE": _services,
-    "SERVICE[/COMPONENT]": _targets,
-    "SERVICE/PATH": _service_paths,
-    "COMMAND": _commands,
-    "TIME": _moments,
-    "FILE": _files,
-    "DIR": _folders,
-    "DIR|-": _folders,
+_BY_KIND: dict[Kind, Callable[[_Place, str], Iterator[Candidate]]] = {
+    Kind.NODE: _nodes,
+    Kind.SERVICE: _services,
+    Kind.TARGET: _targets,
+    Kind.FILE_TARGET: _service_paths,
+    Kind.COMMAND: _commands,
+    Kind.TIME: _moments,
+    Kind.FILE: _files,
+    Kind.DIR: _folders,
+    Kind.DIR_OR_STDOUT: _folders,
 }

@@ -1,1 +1,4 @@
-"""Read and edit mcp.toml."""
+"""The CLI's configuration, mcp.toml."""
+
+ARCHITECTURES = ("amd64", "arm64")
+SUDO = ("sudo", "doas")  # ways to become root on a node

@@ -5,15 +5,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcp.config import ARCHITECTURES, SUDO
 from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
 from mcp.shared.files import xdg_folder
 from mcp.shared.names import NAME_RULE, check_name, is_name
 from mcp.shared.toml import Table, read_toml
 from mcp.shared.url import Endpoint, parse_https_url
 
-ARCHITECTURES = ("amd64", "arm64")
 CA_FILE = "ca.pem"  # beside mcp.toml
-SUDO = ("", "sudo", "doas")
 
 # RFC 3986 host and port; names are looked up, so only their characters are checked
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})")
@@ -135,7 +134,7 @@ def _node(table: Table) -> Node:
         address=table.checked("address", _address) or "",
         ssh=table.checked("ssh", _ssh, "") or "",
         arch=table.checked("arch", lambda text: _one_of(text, ARCHITECTURES), "") or "",
-        sudo=table.checked("sudo", lambda text: _one_of(text, SUDO[1:]), "") or "",
+        sudo=table.checked("sudo", lambda text: _one_of(text, SUDO), "") or "",
     )
     table.close()
     return node

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+from mcp.shared.command import Argument, Command
 from mcp.shared.errors import EXIT_USAGE, one_line, shown
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Keeps the lines of texts that have several, and wraps the others."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, outer: Iterable[str] = (), **kwargs: Any) -> None:
         """`outer` are options of the whole program, which belong before the command; commands' parsers inherit it."""
-        super().__init__(allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kwargs)
         self._outer = frozenset(outer)
         self._positionals.title = "arguments"
         self._negative_number_matcher = re.compile(r"-\d")  # what an option was given, as in --since -5m: no option
@@ -28,6 +36,34 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("title", "commands")
         kwargs.setdefault("parser_class", partial(type(self), outer=self._outer))
         return super().add_subparsers(**kwargs)
+
+    def add_commands(self, commands: Iterable[Command], *, names_only: bool = False, **kwargs: Any) -> None:
+        """Add declared commands; `command` of the parsed arguments is the one that was named.
+
+        With `names_only` they have no arguments: building all parsers takes longer than all the rest of --help.
+        """
+        added = self.add_subparsers(required=True, metavar="COMMAND", **kwargs)
+        for command in commands:
+            if names_only:
+                added.add_parser(command.name, help=command.summary, add_help=False)
+                continue
+            epilog = "\n\n".join([*command.notes, command.epilog]).rstrip()
+            parser = added.add_parser(command.name, help=command.summary, description=command.about, epilog=epilog)
+            parser.add_arguments_of(command)
+
+    def add_arguments_of(self, command: Command) -> None:
+        """Add the arguments and sub-commands that a command declares."""
+        self.set_defaults(command=command)
+        self.add(*command.arguments)
+        if command.commands:
+            self.add_commands(command.commands)
+
+    def add(self, *arguments: Argument) -> None:
+        """Add declared arguments."""
+        is_exclusive = any(argument.exclusive for argument in arguments)
+        exclusive = self.add_mutually_exclusive_group() if is_exclusive else self
+        for argument in arguments:
+            (exclusive if argument.exclusive else self).add_argument(*argument.names, **argument.options)
 
     def error(self, message: str) -> NoReturn:
         """End with EXIT_USAGE."""

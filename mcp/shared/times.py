@@ -134,6 +134,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def age(moment: str) -> str:
+    """The time since an RFC 3339 time, as `ago` writes it."""
+    return ago((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+
+
 def ago(seconds: float) -> str:
     """A span in the two largest units that say something: `3d4h`, `5m10s`, `8s`."""
     left = max(0, int(seconds))

@@ -1,6 +1,5 @@
 """The only file that prints: tables, JSON, results, errors."""
 
-import json
 import os
 import sys
 import time
@@ -21,6 +20,8 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def print_json(value: object) -> None:
     """Print JSON for programs."""
+    import json  # slow to import
+
     print(json.dumps(value, indent=2))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp import main
+from mcp.commands.shared import catalogue
 from mcp.shared.resources import ROOT
 from tests.agents import SYSTEM_PATH, Cli
 
@@ -175,7 +175,7 @@ def read_until(terminal: int, words: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("command", main.COMMANDS)
+@pytest.mark.parametrize("command", catalogue.names())
 def test_nothing_slow_is_imported(place: Path, command: str) -> None:
     """With Python's own start it takes well under 100 ms, which is what one waits for unnoticed."""
     code = "import sys; from mcp import main; main.main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"

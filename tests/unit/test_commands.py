@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from mcp import main
-from mcp.client import fleet
 from mcp.client.fleet import NodeAnswer
-from mcp.commands import arguments
 from mcp.commands.agent import _status_row
 from mcp.commands.ps import _uptime
+from mcp.commands.shared import arguments, catalogue, nodes
 from mcp.config.configuration import Node
 from mcp.shared.errors import EXIT_USAGE, Unauthenticated, Unreachable
 
@@ -62,7 +61,7 @@ def test_wrong_command_lines(argv: list[str], what: str, capsys: pytest.CaptureF
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in main.COMMANDS:
+    for command in catalogue.names():
         with pytest.raises(SystemExit) as caught:
             main.main([command, "--help"])
         assert caught.value.code == 0
@@ -75,9 +74,8 @@ def test_help_lists_every_command_in_its_group(capsys: pytest.CaptureFixture[str
             main.main(argv)
         assert caught.value.code == 0
         text = capsys.readouterr().out
-        for name, (_, summary) in main.COMMANDS.items():
-            assert text.count(f"\n  {name:<12} {summary}\n") == 1, name
-        assert "Others:" not in text
+        for command in catalogue.load_all():
+            assert text.count(f"\n  {command.name:<12} {command.summary}\n") == 1, command.name
 
 
 def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,10 +111,11 @@ def test_the_exit_code_of_many_nodes() -> None:
     good = NodeAnswer(node, "x", None)
     lost = NodeAnswer[str](node, None, Unreachable("x"))
     refused = NodeAnswer[str](node, None, Unauthenticated("x"))
-    assert fleet.exit_code([]) == 0
-    assert fleet.exit_code([good, good]) == 0
-    assert fleet.exit_code([good, lost]) == 4
-    assert fleet.exit_code([refused, lost]) == 3
+    assert nodes.finish([]) == 0
+    assert nodes.finish([good, good]) == 0
+    assert nodes.finish([good, good], failed=True) == 1
+    assert nodes.finish([good, lost]) == 4
+    assert nodes.finish([refused, lost], failed=True) == 3
 
 
 def test_uptime() -> None:
@@ -132,8 +131,8 @@ def test_an_agent_that_refuses_us_is_reachable(error: Unreachable | Unauthentica
     assert (row["reachable"], row["version"], row["error"]) == (reachable, None, str(error))
 
 
-NODE_GOES_ON = "a change that a node has begun goes on there: see mcp status"
-SWITCH_GOES_ON = "a node that has taken over goes on by itself, others keep their agent: see mcp agent status"
+NODE_CONTINUES = "a change that a node has begun continues there: see mcp status"
+SWITCH_CONTINUES = "a node that has taken over continues by itself, others keep their agent: see mcp agent status"
 
 
 @pytest.mark.parametrize(
@@ -145,17 +144,17 @@ SWITCH_GOES_ON = "a node that has taken over goes on by itself, others keep thei
         (["agent", "status", "rollback"], ""),
         (["--config", "deploy", "ps"], ""),
         (["ps"], ""),
-        (["sync"], NODE_GOES_ON),
+        (["sync"], NODE_CONTINUES),
         (["sync", "--dry-run"], ""),
-        (["deploy", "agent"], NODE_GOES_ON),
-        (["rollback", "agent"], NODE_GOES_ON),
+        (["deploy", "agent"], NODE_CONTINUES),
+        (["rollback", "agent"], NODE_CONTINUES),
         (["rollback", "agent", "--dry-run"], ""),
-        (["restart", "web"], NODE_GOES_ON),
-        (["agent", "recover", "ada"], NODE_GOES_ON),
+        (["restart", "web"], NODE_CONTINUES),
+        (["agent", "recover", "ada"], NODE_CONTINUES),
         (["agent", "recover", "ada", "--dry-run"], ""),
-        (["--config", "a", "agent", "upgrade", "--wave", "1"], SWITCH_GOES_ON),
-        (["agent", "rollback", "ada"], SWITCH_GOES_ON),
-        (["node", "provision", "ada"], "run it again: it goes on from there"),
+        (["--config", "a", "agent", "upgrade", "--wave", "1"], SWITCH_CONTINUES),
+        (["agent", "rollback", "ada"], SWITCH_CONTINUES),
+        (["node", "provision", "ada"], "run it again: it continues from there"),
         (["node", "provision", "ada", "--dry-run"], ""),
     ],
 )
@@ -165,7 +164,7 @@ def test_the_note_after_ctrl_c_is_that_of_the_command(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "_run_in_session", interrupted)
+    monkeypatch.setattr(main, "_run_command", interrupted)
     assert main.main(argv) == 130
     assert capsys.readouterr() == ("", f"mcp: interrupted; {note}\n" if note else "")
 
@@ -176,6 +175,6 @@ def test_ctrl_c_while_the_command_line_is_parsed_is_silent(
     def interrupted(_: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "_module", interrupted)
+    monkeypatch.setattr(catalogue, "load", interrupted)
     assert main.main(["deploy", "web"]) == 130
     assert capsys.readouterr() == ("", "")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mcp import main
+from mcp.commands.shared import catalogue
 
 SERVICES = {
     "web": 'components = [{name = "api"}, {name = "db"}, 3]\nnode = "rift"\nwhatever = 1\n',
@@ -45,7 +46,7 @@ class Complete:
 
 
 def test_commands(complete: Complete) -> None:
-    assert complete("") == list(main.COMMANDS)
+    assert complete("") == [command.name for command in catalogue.load_all()]
     assert complete("und") == ["undeploy"]
     assert complete("help", "und") == ["undeploy"]
     assert complete("node", "") == ["list", "add", "remove", "provision"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mcp.commands import results
+from mcp.commands.shared import results
 from mcp.terminal import output
 from proto.mcp.v1 import mcp_pb2 as pb
 

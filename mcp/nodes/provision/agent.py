@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mcp.config.configuration import MciasConfig, Node
 from mcp.nodes.agent_file import AgentFile
 from mcp.nodes.layout import HOME, USER
-from mcp.nodes.provision.steps import Command, RemoteFile, Steps
+from mcp.nodes.provision.steps import RemoteCommand, RemoteFile, Steps
 from mcp.nodes.ssh import as_user
 from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady
@@ -126,7 +126,7 @@ async def folders(steps: Steps) -> None:
     if await steps.holds(["sh", "-c", f'test "$(stat -c %U:%a {CERTS})" = {USER}:750']):
         steps.ok(f"folder {CERTS}")
     else:
-        await steps.change(f"folder {CERTS}", Command([*as_user(USER), "install", "-d", "-m", "0750", CERTS]))
+        await steps.change(f"folder {CERTS}", RemoteCommand([*as_user(USER), "install", "-d", "-m", "0750", CERTS]))
 
 
 async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
@@ -148,8 +148,8 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
         await steps.change(
             f"agent: {agent.version} for {agent.arch} to {AGENT}, sha256 {agent.sha256[:12]}…",
             RemoteFile(new, content, USER, 0o755),
-            Command(as_mcp(uid, "version", agent=new), name="the agent does not run there"),
-            Command(["mv", "-fT", new, AGENT]),
+            RemoteCommand(as_mcp(uid, "version", agent=new), name="the agent does not run there"),
+            RemoteCommand(["mv", "-fT", new, AGENT]),
         )
     except McpError:
         await steps.ssh.run(["rm", "-f", new], root=True)
@@ -192,11 +192,11 @@ async def unit(steps: Steps, uid: int) -> None:
     show = ["systemctl", "show", "--property=NeedDaemonReload", "--property=LoadState", "--value", SERVICE]
     said = (await steps.ssh.run(show)).stdout.split()
     if b"yes" in said or b"not-found" in said:
-        await steps.change("systemd reads its units again", Command(["systemctl", "daemon-reload"]))
+        await steps.change("systemd reads its units again", RemoteCommand(["systemctl", "daemon-reload"]))
     if await steps.holds(["systemctl", "is-enabled", "--quiet", SERVICE]):
         steps.ok("the agent is started at boot")
     else:
-        await steps.change("the agent is started at boot", Command(["systemctl", "enable", "--quiet", SERVICE]))
+        await steps.change("the agent is started at boot", RemoteCommand(["systemctl", "enable", "--quiet", SERVICE]))
 
 
 async def start(steps: Steps, settings: AgentSettings) -> None:
@@ -209,7 +209,7 @@ async def start(steps: Steps, settings: AgentSettings) -> None:
         steps.ok("the agent runs")
         return
     try:
-        await steps.change(what, Command(["systemctl", verb, SERVICE], seconds=START_SECONDS))
+        await steps.change(what, RemoteCommand(["systemctl", verb, SERVICE], seconds=START_SECONDS))
     except McpError as error:
         what, hint = await _last_words(steps) or error.what, f"see `journalctl -u {SERVICE}` there"
         raise McpError(what, hint, node=steps.ssh.node.name) from None

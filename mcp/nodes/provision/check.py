@@ -12,7 +12,7 @@ from mcp.client.session import Session
 from mcp.config.configuration import read_ca
 from mcp.config.node_entries import locked
 from mcp.nodes.provision.agent import as_mcp
-from mcp.nodes.provision.steps import Command, Steps
+from mcp.nodes.provision.steps import RemoteCommand, Steps
 from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
 from mcp.shared.files import private_folder
 
@@ -36,7 +36,7 @@ async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int
     elif await asyncio.to_thread(_is_known, steps, session, ca, token):
         steps.ok("token: the agent knows it")
         return token
-    add = Command(as_mcp(uid, "token", "add", account, "--token-stdin"), stdin=token.encode())
+    add = RemoteCommand(as_mcp(uid, "token", "add", account, "--token-stdin"), stdin=token.encode())
     try:
         await steps.change(f"token: registered on the node as {account}'s", add)
     except McpError as error:

@@ -22,7 +22,7 @@ class Action(Protocol):
 
 
 @dataclass(frozen=True)
-class Command:
+class RemoteCommand:
     """A command on a node.
 
     `stdin` is never shown, `seconds` is how long it may take, `name` is what errors call a script, and `hint` what they

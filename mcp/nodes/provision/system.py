@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mcp.config.configuration import Node
 from mcp.nodes.agent_file import architecture
 from mcp.nodes.layout import HOME, UID, USER, account_steps
-from mcp.nodes.provision.steps import Command, Steps
+from mcp.nodes.provision.steps import RemoteCommand, Steps
 from mcp.nodes.ssh import Ssh
 from mcp.shared.errors import McpError, NotReady, shown
 
@@ -118,7 +118,7 @@ async def packages(steps: Steps, release: str) -> None:
         what = f"packages: {' '.join(missing)}"
         install = ["sh", "-euc", _INSTALL, "sh", *missing]
         do = f"see what `apt-get install {' '.join(missing)}` says there, and whether its mirror can be reached"
-        await steps.change(what, Command(install, seconds=INSTALL_SECONDS, name="apt-get", hint=do))
+        await steps.change(what, RemoteCommand(install, seconds=INSTALL_SECONDS, name="apt-get", hint=do))
     if missing and steps.dry_run:
         return
     version = (await steps.ssh.check(["python3", "-I", "-c", _ASK_PYTHON])).split()
@@ -134,4 +134,4 @@ async def account(steps: Steps, uid: int) -> None:
         if await steps.holds(step.done):
             steps.ok(step.title)
         else:
-            await steps.change(step.title, Command(step.command, name=step.title))
+            await steps.change(step.title, RemoteCommand(step.command, name=step.title))

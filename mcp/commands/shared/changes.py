@@ -1,38 +1,39 @@
 """What the definitions ask of the nodes, and showing what would change: for plan, sync and rollback."""
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from mcp.client import fleet
-from mcp.client.fleet import NodeAnswer
-from mcp.client.session import Session
-from mcp.commands import arguments
-from mcp.config.configuration import Node
-from mcp.definitions import definitions
-from mcp.shared.errors import EXIT_DONE, InvalidInput, NotFound
-from mcp.shared.spec import ServiceSpec
+from mcp.commands.shared import arguments, nodes
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, NotFound
 from mcp.terminal import output
 
 if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
+    from mcp.client.fleet import NodeAnswer
+    from mcp.client.session import Session
+    from mcp.config.configuration import Node
+    from mcp.shared.spec import ServiceSpec
     from proto.mcp.v1 import mcp_pb2 as pb
 
-EXIT_CHANGES = 2  # of plan, as terraform and diff have it: there is something to do
+EXIT_CHANGES = 2  # of plan, as terraform and diff have it
+SCOPE = (
+    arguments.one_service("only this service (default: all)", "service", optional=True),
+    arguments.node("only this node"),
+)
 
 
-@dataclass(frozen=True)
-class DefinitionsByNode:
+class DefinitionsByNode(NamedTuple):
     """What should run on one node; `partial` where these are not all of its definitions."""
 
-    node: Node
-    services: tuple[ServiceSpec, ...]
+    node: "Node"
+    services: "tuple[ServiceSpec, ...]"
     partial: bool
 
 
-def wanted(session: Session, service: str | None, node: str | None) -> list[DefinitionsByNode]:
+def wanted(session: "Session", service: str | None, node: str | None) -> list[DefinitionsByNode]:
     """The definitions by node: of one service, of one node, or all. Raises InvalidFile for any that is wrong."""
+    from mcp.definitions import definitions
+
     if service is not None:
         definition = definitions.load(session.config, service)
         if node not in (None, definition.node):
@@ -42,23 +43,16 @@ def wanted(session: Session, service: str | None, node: str | None) -> list[Defi
     loaded = [definitions.load(session.config, name) for name in names]
     for definition in loaded:
         session.config.node(definition.node)
-    nodes = [session.config.node(node)] if node is not None else list(session.config.nodes)
-    if not nodes:
+    selected = nodes.select(session, node)
+    if not selected:
         raise NotFound(f"{session.config.source} has no [[nodes]] yet", "add one with mcp node add")
     return [
-        DefinitionsByNode(each, tuple(one.service for one in loaded if one.node == each.name), False) for each in nodes
+        DefinitionsByNode(each, tuple(one.service for one in loaded if one.node == each.name), False)
+        for each in selected
     ]
 
 
-def add_scope(parser: argparse.ArgumentParser) -> None:
-    """[SERVICE] or --node: what is compared."""
-    parser.add_argument(
-        "service", type=arguments.service, nargs="?", metavar="SERVICE", help="only this service (default: all)"
-    )
-    parser.add_argument("--node", metavar="NODE", help="only this node")
-
-
-def ask(session: Session, service: str | None, node: str | None) -> "list[NodeAnswer[pb.PlanResponse]]":
+def ask(session: "Session", service: str | None, node: str | None) -> "list[NodeAnswer[pb.PlanResponse]]":
     """What every node would do."""
     by_node = {each.node.name: each for each in wanted(session, service, node)}
 
@@ -66,7 +60,7 @@ def ask(session: Session, service: str | None, node: str | None) -> "list[NodeAn
         asked = by_node[agent.node.name]
         return agent.plan(asked.services, partial=asked.partial)
 
-    return fleet.ask_all(session, [each.node for each in by_node.values()], plan)
+    return nodes.ask(session, [each.node for each in by_node.values()], plan)
 
 
 def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[dict[str, object]]:
@@ -103,7 +97,6 @@ def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool, *, ste
                 output.line(f"  {number}. {title}")
         if not found and all(answer.error is None for answer in answers):
             output.line("nothing to do: what runs is what the definitions say")
-    failed = [answer for answer in answers if answer.error is not None]
-    for answer in failed:
-        output.error(str(answer.error))
-    return 1 if failed else EXIT_CHANGES if found else EXIT_DONE
+    if nodes.finish(answers):
+        return EXIT_FAILED  # the exit status of no other error must look like changes
+    return EXIT_CHANGES if found else EXIT_DONE

@@ -3,17 +3,20 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mcp.shared.command import flag
 from mcp.shared.errors import Unavailable
-from mcp.shared.spec import ServiceSpec
 from mcp.terminal.output import LiveLines, live_lines
 
 if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
+    from mcp.shared.spec import ServiceSpec
     from proto.mcp.v1 import mcp_pb2 as pb
+
+QUIET = flag("-q", "--quiet", help="do not show steps as they happen")
 
 
 def deploy(
-    agent: "AgentClient", service: ServiceSpec, component: str = "", *, force: bool = False, quiet: bool
+    agent: "AgentClient", service: "ServiceSpec", component: str = "", *, force: bool = False, quiet: bool
 ) -> "Iterable[pb.ComponentResult]":
     """Deploy a service, or one component of it; unless `quiet`, stderr shows each step. Raises McpError."""
     if quiet:

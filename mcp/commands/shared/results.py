@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mcp.logs.blocks import STDERR
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED
 from mcp.terminal import output
 
@@ -46,4 +45,6 @@ def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> 
 
 
 def _stream(line: "pb.LogLine") -> str:
+    from mcp.logs.blocks import STDERR
+
     return "stderr" if line.stream == STDERR else "stdout"

@@ -1,0 +1,30 @@
+"""Declaration of stop, start and restart, which differ in the call they make."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mcp.commands.shared import NODE_CONTINUES, Group, arguments, results
+from mcp.shared.command import Command
+
+if TYPE_CHECKING:
+    from mcp.client.session import Session
+
+
+def command(name: str, done: str, summary: str) -> Command:
+    """Declare a command that calls the agent's method of its name for a service or component."""
+
+    def run(session: "Session", args: argparse.Namespace) -> int:
+        target = session.target(args.target, args.node)
+        with session.agent(target.node) as agent:
+            response = getattr(agent, name)(target.service, target.component)
+        return results.show(target.service, target.node.name, done, response.results, args.json)
+
+    return Command(
+        name,
+        summary,
+        run,
+        group=Group.SERVICES,
+        changes=True,
+        interrupted=NODE_CONTINUES,
+        arguments=(arguments.TARGET, arguments.NODE, arguments.JSON),
+    )

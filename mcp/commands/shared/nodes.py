@@ -1,0 +1,83 @@
+"""Calls to several nodes at once: selection, rows, errors and exit status, the same for every command."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, NotFound
+from mcp.terminal import output
+
+if TYPE_CHECKING:
+    from mcp.client.agent import AgentClient
+    from mcp.client.fleet import NodeAnswer
+    from mcp.client.session import Session
+    from mcp.config.configuration import Node
+
+T = TypeVar("T")
+
+Row = dict[str, Any]
+
+
+def select(session: "Session", *names: str | None) -> "list[Node]":
+    """Return the nodes of these names, each once; all nodes if there is no name."""
+    named = dict.fromkeys(name for name in names if name is not None)
+    return [session.config.node(name) for name in named] or list(session.config.nodes)
+
+
+def select_for(session: "Session", service: str, node: str | None) -> "list[Node]":
+    """Return the node named, or that of the service's definition; all nodes if there is neither."""
+    from mcp.definitions import definitions
+
+    if node is None and service and definitions.definition_path(session.config, service).exists():
+        return [session.target((service, ""), None).node]
+    return select(session, node)
+
+
+def ask(
+    session: "Session", nodes: "Sequence[Node]", call: "Callable[[AgentClient], T]", *, known_only: bool = False
+) -> "list[NodeAnswer[T]]":
+    """Call the agents of nodes; `known_only` leaves out nodes that do not know a service that others do know."""
+    from mcp.client import fleet
+
+    answers = fleet.ask_all(session, nodes, call)
+    if known_only and any(answer.error is None for answer in answers):
+        return [answer for answer in answers if not isinstance(answer.error, NotFound)]
+    return answers
+
+
+def rows(
+    answers: "Sequence[NodeAnswer[T]]", keys: Sequence[str], state: str, of: Callable[[T], Iterable[Row]]
+) -> list[Row]:
+    """Return what `of` makes of each answer, with all the `keys`; a node without one is a row with its `state`."""
+    found: list[Row] = []
+    for answer in answers:
+        known = [{state: answer.state}] if answer.value is None else of(answer.value)
+        found += [{**dict.fromkeys(keys), "node": answer.node.name, **row} for row in known]
+    return found
+
+
+def show(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    as_json: bool,
+    computed: Mapping[str, Callable[[Row], object]] = {},
+) -> None:
+    """Print rows as JSON, or as a table of these keys and computed columns."""
+    if as_json:
+        output.print_json(rows)
+        return
+    cells = [[computed[name](row) if name in computed else row[name] for name in columns] for row in rows]
+    output.table([name.upper() for name in columns], [[_text(cell) for cell in line] for line in cells])
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, (list, tuple)):
+        return ",".join(map(str, cell))
+    return "" if cell is None else str(cell)
+
+
+def finish(answers: "Sequence[NodeAnswer[Any]]", *, failed: bool = False) -> int:
+    """Print an error line for each node that did not answer; return the exit status of the first, else by `failed`."""
+    errors = [answer.error for answer in answers if answer.error is not None]
+    for error in errors:
+        output.error(str(error))
+    return errors[0].exit_code if errors else EXIT_FAILED if failed else EXIT_DONE
