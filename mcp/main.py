@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mcp.commands.shared import about, arguments, catalogue
 from mcp.shared import streams
-from mcp.shared.cli import Parser
+from mcp.shared.cli import Parser, exit_status_text
 from mcp.shared.command import Command, Configuration
 from mcp.shared.errors import EXIT_FAILED, EXIT_USAGE, McpError
 from mcp.terminal import output
@@ -100,7 +100,7 @@ def parser_for(argv: Sequence[str]) -> Parser:
         prog="mcp",
         usage="mcp [--config FILE] COMMAND ...",
         description=f"{about.DESCRIPTION}\n\n{_overview(known)}",
-        epilog=about.EPILOG,
+        epilog=about.EPILOG + exit_status_text(about.EXIT_STATUS),
         outer=("--config",),
     )
     parser.add(arguments.CONFIG, arguments.VERSION)

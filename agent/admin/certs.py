@@ -6,46 +6,27 @@ The operator's machine has the CA, and the node has its own key, which never lea
 
 import argparse
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
-from mcp.shared.errors import InvalidInput, McpError, NotReady
-from mcp.shared.files import read_secret, write_atomic
+from mcp.shared.command import Argument, Command, argument
+from mcp.shared.errors import EXIT_DONE, InvalidInput, McpError, NotReady
 
 DAYS = 825  # how long a node's certificate is valid
 SOON = 30  # days before its end at which one is due
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The sub-commands and their arguments."""
-    commands = parser.add_subparsers(dest="cert_command", required=True, metavar="COMMAND")
-    ca = commands.add_parser("ca", help="make a certificate authority; no file that is there is replaced")
-    ca.add_argument("--cert", type=Path, required=True, metavar="FILE", help="its certificate, to be written")
-    ca.add_argument("--key", type=Path, required=True, metavar="FILE", help="its key, to be written with mode 0600")
-    ca.add_argument("--name", default="MCP", metavar="NAME", help="its name (default: MCP)")
-    request = commands.add_parser("request", help="print a certificate request for a key, which is made if need be")
-    request.add_argument("--key", type=Path, required=True, metavar="FILE", help="the key, mode 0600")
-    request.add_argument("name", nargs="+", metavar="NAME", help="host names and IP addresses")
-    sign = commands.add_parser("sign", help="print a server certificate for the request on stdin")
-    sign.add_argument("--ca", type=Path, required=True, metavar="FILE", help="the CA's certificate")
-    sign.add_argument("--ca-key", type=Path, required=True, metavar="FILE", help="the CA's key")
-    sign.add_argument("--days", type=_days, default=DAYS, metavar="N", help=f"how long it is valid (default: {DAYS})")
-    sign.add_argument("name", nargs="+", metavar="NAME", help="host names and IP addresses that it is for")
-    check = commands.add_parser("check", help="say until when a certificate is good; exit status 1 if it is not")
-    check.add_argument("--cert", type=Path, required=True, metavar="FILE", help="the certificate, and its chain")
-    check.add_argument("--key", type=Path, metavar="FILE", help="its key, which must fit")
-    check.add_argument("--ca", type=Path, metavar="FILE", help="who must have signed it")
-    check.add_argument("--days", type=_days, default=SOON, metavar="N", help=f"it must be good for (default: {SOON})")
-    check.add_argument("name", nargs="*", metavar="NAME", help="host names and IP addresses that it must be for")
+def _checked(act: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
+    """Make a command of what cryptography may refuse."""
 
+    def run(args: argparse.Namespace) -> int:
+        try:
+            act(args)
+        except ValueError as error:
+            raise InvalidInput(f"a certificate, key or request cannot be used: {error}") from None
+        return EXIT_DONE
 
-def run(args: argparse.Namespace) -> int:
-    """Carry out a command on certificates; raises McpError."""
-    try:
-        {"ca": _ca, "request": _request, "sign": _sign, "check": _check}[args.cert_command](args)
-    except ValueError as error:  # what cryptography raises for all that is not what it should be
-        raise InvalidInput(f"a certificate, key or request cannot be used: {error}") from None
-    return 0
+    return run
 
 
 def _days(text: str) -> int:
@@ -56,6 +37,7 @@ def _days(text: str) -> int:
 
 def _ca(args: argparse.Namespace) -> None:
     from agent.admin import pki
+    from mcp.shared.files import read_secret, write_atomic
 
     if args.cert.exists():
         raise NotReady(f"{args.cert} is there already", "a CA is never replaced: name another file")
@@ -68,6 +50,7 @@ def _ca(args: argparse.Namespace) -> None:
 
 def _request(args: argparse.Namespace) -> None:
     from agent.admin import pki
+    from mcp.shared.files import read_secret, write_atomic
 
     if not args.key.exists():
         write_atomic(args.key, pki.make_key())
@@ -76,6 +59,7 @@ def _request(args: argparse.Namespace) -> None:
 
 def _sign(args: argparse.Namespace) -> None:
     from agent.admin import pki
+    from mcp.shared.files import read_secret
 
     ca = pki.KeyPair(args.ca.read_bytes(), read_secret(args.ca_key).encode())
     request = sys.stdin.buffer.read(65536)
@@ -83,7 +67,10 @@ def _sign(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
+    from datetime import UTC, datetime
+
     from agent.admin import pki
+    from mcp.shared.files import read_secret
 
     chain = args.cert.read_bytes()
     key = read_secret(args.key).encode() if args.key else None
@@ -95,3 +82,57 @@ def _check(args: argparse.Namespace) -> None:
     if left < args.days:
         raise McpError(f"{args.cert}: ends on {verdict.expires:%Y-%m-%d}, in {max(left, 0)} days")
     sys.stdout.write(f"valid until {verdict.expires:%Y-%m-%d}\n")
+
+
+def _path(name: str, text: str, *, required: bool = True) -> Argument:
+    return argument(name, type=Path, required=required, metavar="FILE", help=text)
+
+
+COMMAND = Command(
+    "cert",
+    "create, sign and check certificates",
+    commands=(
+        Command(
+            "ca",
+            "create a certificate authority; existing files are not overwritten",
+            _checked(_ca),
+            arguments=(
+                _path("--cert", "the certificate to write"),
+                _path("--key", "the key to write, with mode 0600"),
+                argument("--name", default="MCP", metavar="NAME", help="its name (default: MCP)"),
+            ),
+        ),
+        Command(
+            "request",
+            "print a certificate request; create its key if there is none",
+            _checked(_request),
+            arguments=(
+                _path("--key", "the key, with mode 0600"),
+                argument("name", nargs="+", metavar="NAME", help="host names and IP addresses"),
+            ),
+        ),
+        Command(
+            "sign",
+            "print a server certificate for the request on stdin",
+            _checked(_sign),
+            arguments=(
+                _path("--ca", "the certificate of the authority"),
+                _path("--ca-key", "the key of the authority"),
+                argument("--days", type=_days, default=DAYS, metavar="N", help=f"the validity (default: {DAYS})"),
+                argument("name", nargs="+", metavar="NAME", help="the host names and IP addresses to certify"),
+            ),
+        ),
+        Command(
+            "check",
+            "print the expiry of a certificate; exit status 1 if it is not valid",
+            _checked(_check),
+            arguments=(
+                _path("--cert", "the certificate, with its chain"),
+                _path("--key", "the key, which must match", required=False),
+                _path("--ca", "the authority that must have signed it", required=False),
+                argument("--days", type=_days, default=SOON, metavar="N", help=f"days left (default: {SOON})"),
+                argument("name", nargs="*", metavar="NAME", help="host names and IP addresses that it must cover"),
+            ),
+        ),
+    ),
+)

@@ -3,64 +3,63 @@
 import argparse
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent.auth.backends import ACCOUNT_TYPES, is_token, new_token, token_row
-from agent.store.registry import Registry, TokenRow
-from mcp.shared.errors import InvalidInput, one_line
-from mcp.shared.files import write_atomic
-from mcp.shared.names import check_name
-from mcp.shared.times import parse_duration
+from agent.admin.arguments import CONFIG, JSON
+from agent.auth import ACCOUNT_TYPES
+from mcp.shared.command import Command, argument, flag
+from mcp.shared.errors import EXIT_DONE, InvalidInput, NotReady, one_line
 
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The sub-commands and their arguments."""
-    commands = parser.add_subparsers(dest="token_command", required=True, metavar="COMMAND")
-    add = commands.add_parser("add", help="make a token and print it, once")
-    add.add_argument("name", metavar="NAME", help="the account's name")
-    add.add_argument("--type", choices=ACCOUNT_TYPES, default="human", help="account type (default: human)")
-    add.add_argument("--role", action="append", default=[], metavar="ROLE", help="a role; may be repeated")
-    add.add_argument("--expires", metavar="DURATION", help="how long it is valid, as in 90d or 12h (default: for ever)")
-    add.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the token to FILE (0600) instead of printing it"
-    )
-    add.add_argument(
-        "--token-stdin",
-        action="store_true",
-        help="take over a token that another node made, from stdin, and print none",
-    )
-    listing = commands.add_parser("list", help="show the accounts; tokens themselves are stored nowhere")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    revoke = commands.add_parser("revoke", help="end a token; takes effect at once")
-    revoke.add_argument("name", metavar="NAME", help="the account's name")
+    from agent.store.registry import Registry
 
 
-def run(args: argparse.Namespace, database: Path) -> int:
-    """Carry out a token command on the registry at `database`."""
-    registry = Registry(database)
-    try:
-        match args.token_command:
-            case "add":
-                _add(registry, args)
-            case "revoke":
-                registry.tokens.revoke(args.name)
-                sys.stderr.write(f"revoked {one_line(args.name)}\n")
-            case _:
-                _list(registry.tokens.select(), args.json)
-    finally:
-        registry.close()
-    return 0
-
-
-def issue(registry: Registry, name: str, lifetime: timedelta | None = None) -> str:
+def issue(registry: "Registry", name: str, lifetime: "timedelta | None" = None) -> str:
     """Make a human account without roles, and return its token."""
+    from agent.auth.backends import new_token, token_row
+
     token = new_token()
     registry.tokens.add(token_row(name, token, "human", (), _expiry(lifetime)))
     return token
 
 
-def _add(registry: Registry, args: argparse.Namespace) -> None:
+def _on_registry(act: "Callable[[Registry, argparse.Namespace], None]") -> Callable[[argparse.Namespace], int]:
+    """Make a command of what is done on the registry that the configuration names."""
+
+    def run(args: argparse.Namespace) -> int:
+        from agent import config
+        from agent.store.registry import Registry
+
+        settings = config.load(args.config)
+        if settings.mcias is not None and act is _add:
+            raise NotReady(
+                f"{args.config}: [mcias] is the backend, so this agent takes no tokens of its own",
+                "accounts are made in MCIAS; people get tokens with `mcp login`",
+            )
+        registry = Registry(settings.database)
+        try:
+            act(registry, args)
+        finally:
+            registry.close()
+        return EXIT_DONE
+
+    return run
+
+
+def _revoke(registry: "Registry", args: argparse.Namespace) -> None:
+    registry.tokens.revoke(args.name)
+    sys.stderr.write(f"revoked {one_line(args.name)}\n")
+
+
+def _add(registry: "Registry", args: argparse.Namespace) -> None:
+    from agent.auth.backends import new_token, token_row
+    from mcp.shared.files import write_atomic
+    from mcp.shared.names import check_name
+
     check_name("name", args.name)
     for role in args.role:
         check_name("--role", role)
@@ -84,13 +83,17 @@ def _add(registry: Registry, args: argparse.Namespace) -> None:
 
 def _from_stdin() -> str:
     """A token made by another agent: an operator has one for the whole fleet. Raises InvalidInput for anything else."""
+    from agent.auth.backends import is_token
+
     text = sys.stdin.read(4096).strip()
     if not is_token(text):
         raise InvalidInput("stdin holds no token", "give what `mcp-agent token add` printed on another node")
     return text
 
 
-def _lifetime(text: str | None) -> timedelta | None:
+def _lifetime(text: str | None) -> "timedelta | None":
+    from mcp.shared.times import parse_duration
+
     if text is None:
         return None
     try:
@@ -99,7 +102,9 @@ def _lifetime(text: str | None) -> timedelta | None:
         raise InvalidInput(f'--expires: "{one_line(text)}": {error}') from None
 
 
-def _expiry(lifetime: timedelta | None) -> datetime | None:
+def _expiry(lifetime: "timedelta | None") -> "datetime | None":
+    from datetime import UTC, datetime
+
     if lifetime is None:
         return None
     try:
@@ -108,7 +113,7 @@ def _expiry(lifetime: timedelta | None) -> datetime | None:
         raise InvalidInput("--expires: is too far away", "leave it out for a token that never ends") from None
 
 
-def _list(tokens: list[TokenRow], as_json: bool) -> None:
+def _list(registry: "Registry", args: argparse.Namespace) -> None:
     rows = [
         {
             "name": token.name,
@@ -117,9 +122,9 @@ def _list(tokens: list[TokenRow], as_json: bool) -> None:
             "created": token.created_at.isoformat(timespec="seconds"),
             "expires": token.expires_at.isoformat(timespec="seconds") if token.expires_at else None,
         }
-        for token in tokens
+        for token in registry.tokens.select()
     ]
-    if as_json:
+    if args.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     sys.stdout.write(f"{'NAME':<24} {'TYPE':<8} {'ROLES':<16} {'CREATED':<26} EXPIRES\n")
@@ -128,3 +133,28 @@ def _list(tokens: list[TokenRow], as_json: bool) -> None:
         sys.stdout.write(
             f"{row['name']:<24} {row['type']:<8} {roles:<16} {row['created']:<26} {row['expires'] or 'never'}\n"
         )
+
+
+_NAME = argument("name", metavar="NAME", help="the account")
+COMMAND = Command(
+    "token",
+    "manage accounts and their tokens",
+    arguments=(CONFIG,),
+    commands=(
+        Command(
+            "add",
+            "create an account, and print its token once",
+            _on_registry(_add),
+            arguments=(
+                _NAME,
+                argument("--type", choices=ACCOUNT_TYPES, default="human", help="the account type (default: human)"),
+                argument("--role", action="append", default=[], metavar="ROLE", help="a role; can be repeated"),
+                argument("--expires", metavar="DURATION", help="the lifetime, as in 90d or 12h (default: permanent)"),
+                argument("--output", type=Path, metavar="FILE", help="write the token to FILE (mode 0600) instead"),
+                flag("--token-stdin", help="read the token of another node from stdin, and print none"),
+            ),
+        ),
+        Command("list", "list accounts; tokens are stored nowhere", _on_registry(_list), arguments=(JSON,)),
+        Command("revoke", "revoke a token immediately", _on_registry(_revoke), arguments=(_NAME,)),
+    ),
+)

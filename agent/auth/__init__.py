@@ -1,1 +1,3 @@
 """Authenticate callers: token backends."""
+
+ACCOUNT_TYPES = ("human", "system")

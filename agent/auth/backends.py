@@ -14,7 +14,6 @@ from mcp.shared.errors import Forbidden, Unauthenticated
 
 TOKEN_PREFIX = "mcp_"  # noqa: S105 - not a secret: it lets scanners recognise leaked tokens
 REFUSED_ROLE = "guest"
-ACCOUNT_TYPES = ("human", "system")
 
 
 @dataclass(frozen=True)

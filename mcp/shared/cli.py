@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -104,6 +104,11 @@ class Parser(argparse.ArgumentParser):
             hint = did_you_mean(value, action.choices)
             self.error(f"unknown command {shown(value)}{hint or '; known: ' + ', '.join(action.choices)}")
         super()._check_value(action, value)
+
+
+def exit_status_text(codes: Mapping[int, str]) -> str:
+    """List exit codes for the end of a help text."""
+    return "\n".join(["exit status:", *(f"  {code:<3}  {text}" for code, text in codes.items())])
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

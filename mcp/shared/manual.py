@@ -51,15 +51,19 @@ def _page(manual: Manual) -> Iterator[str]:
 
 
 def _command(prefix: str, command: Command) -> Iterator[str]:
-    """Describe a command, or each of its sub-commands."""
+    """Describe a command that can be run or has arguments, and its sub-commands."""
     name = f"{prefix} {command.name}"
-    if command.commands:
-        for part in command.commands:
-            yield from _command(name, part)
-        return
+    if command.arguments or not command.commands:
+        yield from _entry(name, command)
+    for part in command.commands:
+        yield from _command(name, part)
+
+
+def _entry(name: str, command: Command) -> Iterator[str]:
     options = [argument for argument in command.arguments if argument.is_option]
     operands = [argument for argument in command.arguments if not argument.is_option]
-    yield from (".TP", " ".join([_bold(name), *map(_usage, options), *map(_usage, operands)]))
+    dots = [_italic("COMMAND"), "..."] if command.commands else []
+    yield from (".TP", " ".join([_bold(name), *map(_usage, options), *map(_usage, operands), *dots]))
     yield from _text(command.about)
     if command.arguments:
         yield from (".RS", *_options([*operands, *options]), ".RE")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.auth import backends
+from agent.auth import ACCOUNT_TYPES, backends
 from agent.auth.backends import Identity, LocalBackend
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import Forbidden, Unauthenticated
@@ -96,7 +96,7 @@ def test_who_a_token_belongs_to(registry: Registry) -> None:
 
 
 def test_guests_are_refused_and_nobody_else() -> None:
-    for kind in backends.ACCOUNT_TYPES:
+    for kind in ACCOUNT_TYPES:
         backends.authorize(Identity("ann", kind, ()))
         backends.authorize(Identity("ann", kind, ("admin", "guests")))
         with pytest.raises(Forbidden, match="ann has the role guest, which may not use MCP"):

@@ -20,5 +20,4 @@ Services are defined in SERVICE.toml files, nodes in mcp.toml. `mcp COMMAND --he
 
 examples:
 {"".join(f"  {line}" for line in EXAMPLES.splitlines(keepends=True))}
-exit status:
-{"".join(f"  {code:<3}  {text}{chr(10)}" for code, text in EXIT_STATUS.items())}"""
+"""

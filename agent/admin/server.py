@@ -1,0 +1,87 @@
+"""mcp-agent server, dev and snapshot: the daemon, and a copy of its registry"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.admin.arguments import CONFIG
+from mcp.shared.command import Command, argument, flag
+from mcp.shared.errors import EXIT_DONE
+
+if TYPE_CHECKING:
+    from agent.config import AgentConfig
+
+
+def _server(args: argparse.Namespace) -> int:
+    from agent import config
+
+    return _serve(config.load(args.config), lambda _address: None)
+
+
+def _dev(args: argparse.Namespace) -> int:
+    from agent.admin import dev
+    from agent.daemon.lock import refuse_if_held
+
+    folder = args.state or dev.default_folder()
+    refuse_if_held(folder / "mcp.db")  # before anything is written that the other one uses
+    port = dev.DEFAULT_PORT if args.port is None else args.port
+    state, config = dev.prepare(folder, port)
+
+    def ready(address: str) -> None:
+        dev.write_cli_config(state, int(address.rpartition(":")[2]))
+        sys.stdout.write(dev.greeting(state, address))
+        sys.stdout.flush()
+
+    return _serve(config, ready)
+
+
+def _serve(config: "AgentConfig", ready: Callable[[str], None]) -> int:
+    from mcp.shared.tls import prepare_grpc
+
+    prepare_grpc()
+    import asyncio
+
+    from agent import log
+    from agent.daemon.server import serve
+
+    log.setup(config.log_level)
+    asyncio.run(serve(config, ready))
+    return EXIT_DONE
+
+
+def _snapshot(args: argparse.Namespace) -> int:
+    from agent import config
+    from agent.store.snapshot import snapshot
+
+    snapshot(config.load(args.config).database, args.file, force=args.force)
+    return EXIT_DONE
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a port from 0 to 65535')
+    return int(text)
+
+
+SERVER = Command("server", "serve as configured", _server, arguments=(CONFIG,))
+DEV = Command(
+    "dev",
+    "serve on loopback without a configuration, to try MCP out",
+    _dev,
+    arguments=(
+        argument("--state", type=Path, metavar="DIR", help="the state folder (default: the XDG one)"),
+        argument("--port", type=_port, metavar="PORT", help="default: 9444; 0 selects a free one"),
+    ),
+)
+SNAPSHOT = Command(
+    "snapshot",
+    "write a consistent copy of the registry, also while it is in use",
+    _snapshot,
+    arguments=(
+        argument("file", type=Path, metavar="FILE", help="the copy; its mode is 0600, since it has hashes of tokens"),
+        CONFIG,
+        flag("--force", help="overwrite an existing file"),
+    ),
+)
