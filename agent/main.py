@@ -6,7 +6,7 @@ from agent.admin import certs, manual, server, tokens, version
 from agent.admin.manual import DESCRIPTION, EXIT_STATUS
 from mcp.shared import streams
 from mcp.shared.cli import Parser, exit_status_text
-from mcp.shared.errors import EXIT_FAILED, EXIT_USAGE, McpError
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = (server.SERVER, server.DEV, tokens.COMMAND, server.SNAPSHOT, certs.COMMAND, manual.HELP, version.COMMAND)
@@ -36,14 +36,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    named = [command for command in COMMANDS if argv[:1] == [command.name]]
     parser = Parser(prog="mcp-agent", description=DESCRIPTION, epilog=exit_status_text(EXIT_STATUS))
-    parser.add_commands(COMMANDS)
+    parser.add_commands(named or COMMANDS, names_only=not named)
     args = parser.parse_args(argv)
     if args.command is manual.HELP:
         if not args.man:
-            parser.parse_args([*args.topic, "--help"])
+            return _run([*args.topic, "--help"])
         sys.stdout.write(manual.page(COMMANDS))
-        return 0
+        return EXIT_DONE
     status: int = args.command.run(args)
     return status
 

@@ -1,7 +1,6 @@
 """`mcp-agent token add|list|revoke`: the accounts of the local backend, directly in the registry's file."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +124,8 @@ def _list(registry: "Registry", args: argparse.Namespace) -> None:
         for token in registry.tokens.select()
     ]
     if args.json:
+        import json
+
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     sys.stdout.write(f"{'NAME':<24} {'TYPE':<8} {'ROLES':<16} {'CREATED':<26} EXPIRES\n")

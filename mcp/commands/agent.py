@@ -181,12 +181,7 @@ _DEADLINE = argument(
     help="how long to wait until the agent serves (default: 60s)",
 )
 _SWITCH_CONTINUES = "a node that has taken over continues by itself, others keep their agent: see mcp agent status"
-_STATUS = Command(
-    "status",
-    "show the versions of agents",
-    _status,
-    arguments=(arguments.NODES, arguments.JSON),
-)
+_STATUS = Command("status", "show the versions of agents", _status, arguments=(arguments.NODES, arguments.JSON))
 _UPGRADE = Command(
     "upgrade",
     "install this version's agent on nodes",
@@ -223,11 +218,7 @@ _RECOVER = Command(
     _recover,
     changes=True,
     interrupted=NODE_CONTINUES,
-    arguments=(
-        _NODE,
-        flag("--dry-run", help="show the actions only"),
-        arguments.JSON,
-    ),
+    arguments=(_NODE, flag("--dry-run", help="show the actions only"), arguments.JSON),
 )
 COMMAND = Command(
     "agent",

@@ -64,9 +64,5 @@ COMMAND = Command(
     run,
     group=Group.NODES,
     description="It checks over ssh and through the agents, and changes nothing.",
-    arguments=(
-        arguments.NODES,
-        flag("-v", "--verbose", help="show also the checks that succeeded"),
-        arguments.JSON,
-    ),
+    arguments=(arguments.NODES, flag("-v", "--verbose", help="show also the checks that succeeded"), arguments.JSON),
 )

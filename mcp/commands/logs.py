@@ -74,15 +74,15 @@ def _list_logs(session: "Session", node: str | None) -> None:
     except McpError as error:
         output.error(str(error))
         return
-    found = {
-        f"{service.name}/{component.name}": answer.node.name
+    found = [
+        (f"{service.name}/{component.name}", answer.node.name)
         for answer in answers
         if answer.value is not None
         for service in answer.value.services
         for component in service.components
-    }
-    width = max(map(len, found), default=0)
-    for name, where in found.items():
+    ]
+    width = max((len(name) for name, _ in found), default=0)
+    for name, where in found:
         output.note(f"{name:<{width}}  {where}")
     nodes.finish(answers)
 

@@ -39,10 +39,7 @@ COMMAND = Command(
     group=Group.DEFINITIONS,
     arguments=(
         argument(
-            "target",
-            type=arguments.file_target,
-            metavar=Kind.FILE_TARGET,
-            help="the file to copy, below /srv/SERVICE",
+            "target", type=arguments.file_target, metavar=Kind.FILE_TARGET, help="the file to copy, below /srv/SERVICE"
         ),
         argument(
             "file",

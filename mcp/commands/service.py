@@ -109,10 +109,7 @@ _SHOW = Command(
     "show",
     "print a definition with every default",
     _show,
-    arguments=(
-        arguments.one_service("the service"),
-        flag("--json", help="print JSON instead of TOML"),
-    ),
+    arguments=(arguments.one_service("the service"), flag("--json", help="print JSON instead of TOML")),
 )
 _EXPORT = Command(
     "export",
@@ -131,8 +128,5 @@ _EXPORT = Command(
     ),
 )
 COMMAND = Command(
-    "service",
-    "list, show, edit or export definitions",
-    group=Group.DEFINITIONS,
-    commands=(_LIST, _SHOW, EDIT, _EXPORT),
+    "service", "list, show, edit or export definitions", group=Group.DEFINITIONS, commands=(_LIST, _SHOW, EDIT, _EXPORT)
 )

@@ -57,9 +57,5 @@ COMMAND = Command(
     changes=True,
     interrupted=NODE_CONTINUES,
     differences=True,
-    arguments=(
-        *changes.SCOPE,
-        flag("--dry-run", help="show the changes only, as mcp plan does"),
-        arguments.JSON,
-    ),
+    arguments=(*changes.SCOPE, flag("--dry-run", help="show the changes only, as mcp plan does"), arguments.JSON),
 )

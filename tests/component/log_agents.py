@@ -112,7 +112,7 @@ class LogAgent(pb_grpc.McpAgentServiceServicer):
     """Answers the n-th call of Logs with the n-th of `calls`, the last one for ever."""
 
     def __init__(self, *calls: Call) -> None:
-        """Every other RPC is unimplemented."""
+        """Every other RPC but LiveCheck is unimplemented."""
         self.calls = list(calls)
         self.requests: list[pb.LogsRequest] = []
 
@@ -120,6 +120,11 @@ class LogAgent(pb_grpc.McpAgentServiceServicer):
         """Do as told."""
         self.requests.append(request)
         yield from self.calls[min(len(self.requests), len(self.calls)) - 1](request, context)
+
+    def LiveCheck(self, _: pb.LiveCheckRequest, __: Any) -> pb.LiveCheckResponse:
+        """The containers of web."""
+        components = [pb.ComponentInfo(name="api"), pb.ComponentInfo(name="worker")]
+        return pb.LiveCheckResponse(services=[pb.ServiceInfo(name="web", components=components)])
 
 
 class Served:

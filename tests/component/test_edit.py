@@ -1,5 +1,6 @@
 """`mcp service edit` and `show`, `mcp node add|remove`: the CLI as a process, editors that are small scripts."""
 
+import json
 import os
 import pty
 import select
@@ -211,6 +212,32 @@ def read_until(terminal: int, words: str) -> str:
 
 
 # --- show ---
+
+
+def test_mcp_edit_is_service_edit(cli: Cli) -> None:
+    done = cli.run("edit", "web", env=editor(cli, 'sed -i "s/mine/yours/" "$1"'))
+    check(done, DONE, f"web: written to {web(cli)}")
+    assert "# yours" in web(cli).read_text()
+    check(cli.run("edit", "web/api"), USAGE, "see mcp edit --help")
+
+
+def test_service_list(cli: Cli) -> None:
+    two = service("two", component("api"), component("db"), node="orion", active=False)
+    (web(cli).parent / "two.toml").write_text(two)
+    table = (
+        "SERVICE  NODE   ACTIVE  COMPONENTS\n"  #
+        "two      orion  no      api,db\n"
+        "web      rift   yes     api\n"
+    )
+    done = cli.run("service", "list")
+    assert (done.code, done.stdout, done.stderr) == (DONE, table, "")
+    first, second = json.loads(cli.run("service", "list", "--json").stdout)
+    assert first == {"service": "two", "node": "orion", "active": False, "components": ["api", "db"]}
+    assert second["components"] == ["api"]
+    (web(cli).parent / "bad.toml").write_text("[")
+    done = cli.run("service", "list")
+    assert (done.code, done.stdout) == (USAGE, table)
+    check(done, USAGE, "bad.toml")
 
 
 def test_show(cli: Cli) -> None:

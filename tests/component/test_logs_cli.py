@@ -158,7 +158,6 @@ def test_json(home: Home) -> None:
 # --- mistakes ---
 
 MISTAKES = {
-    ("logs",): "nothing to show; name a service, or give --all",
     ("logs", "web", "--all"): "--all is everything already",
     ("logs", "web", "-f", "-p"): "--previous has ended: it cannot be followed",
     ("logs", "web", "--since", "1h", "--until", "2h"): "--until is before --since",
@@ -181,6 +180,31 @@ def test_mistakes_are_one_line_and_nothing_is_asked(home: Home, argv: tuple[str,
         assert MISTAKES[argv] in done.stderr
         assert (len(done.errors), done.stdout) == (1, "")
         assert served[0].agent.requests == []
+
+
+NOTHING_NAMED = "mcp: nothing to show; name a service, or give --all; see mcp logs --help\n"
+
+
+def test_without_a_service_there_is_a_list_on_stderr(home: Home) -> None:
+    with fleet(home, [sends(block(b"x\n"))], [sends(block(b"x\n"))]) as (cli, served):
+        done = cli.run("logs")
+        listed = "web/api     rift\nweb/worker  rift\nweb/api     rift2\nweb/worker  rift2\n"
+        assert (done.code, done.stdout, done.stderr) == (2, "", listed + NOTHING_NAMED)
+        done = cli.run("logs", "--node", "rift")
+        assert (done.code, done.stdout, done.stderr) == (2, "", listed[:34] + NOTHING_NAMED)
+        served[1].stop()
+        done = cli.run("logs", "-f")
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"{listed[:34]}mcp: rift2: ")
+        assert done.stderr.endswith(NOTHING_NAMED)
+        assert served[0].agent.requests == []
+
+
+def test_without_a_service_and_a_token_the_exit_code_is_the_same(home: Home) -> None:
+    with fleet(home, [sends(block(b"x\n"))]) as (cli, _):
+        done = cli.run("logs", env={"MCP_TOKEN": "a b"})
+        assert (done.code, done.stdout, len(done.errors)) == (2, "", 2)
+        assert done.stderr.endswith(NOTHING_NAMED)
 
 
 # --- lost connections ---

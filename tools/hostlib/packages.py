@@ -23,7 +23,7 @@ def needed(purpose: str) -> list[str]:
     if purpose == "test":
         names += ["debootstrap", "debian-archive-keyring", "openssl", "docker-registry", "zsh", "fish", _qemu()]
         names += ["systemd-container", "iproute2", "openssh-client"]  # for the nodes of tests/fleet
-        names.append("shellcheck")
+        names += ["shellcheck", "mandoc"]
         names += ["nix-bin"]  # evaluates deploy/nixos
     return names
 

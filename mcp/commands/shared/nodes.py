@@ -56,10 +56,7 @@ def rows(
 
 
 def show(
-    rows: Sequence[Row],
-    columns: Sequence[str],
-    as_json: bool,
-    computed: Mapping[str, Callable[[Row], object]] = {},
+    rows: Sequence[Row], columns: Sequence[str], as_json: bool, computed: Mapping[str, Callable[[Row], object]] = {}
 ) -> None:
     """Print rows as JSON, or as a table of these keys and computed columns."""
     if as_json:
