@@ -222,7 +222,7 @@ def test_mcp_edit_is_service_edit(cli: Cli) -> None:
 
 
 def test_service_list(cli: Cli) -> None:
-    two = service("two", component("api"), component("db"), node="orion", active=False)
+    two = service("two", component("api"), component("db"), node="orion", more="active = false")
     (web(cli).parent / "two.toml").write_text(two)
     table = (
         "SERVICE  NODE   ACTIVE  COMPONENTS\n"  #
