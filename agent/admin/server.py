@@ -1,4 +1,4 @@
-"""mcp-agent server, dev and snapshot: the daemon, and a copy of its registry"""
+"""mcp-agent server, dev and snapshot: the daemon, and a copy of its registry."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""mcp-agent version"""
+"""mcp-agent version."""
 
 import argparse
 import sys

@@ -13,9 +13,9 @@ from mcp.shared.errors import EXIT_DONE, InvalidInput, McpError, NotFound
 from mcp.terminal import output
 
 if TYPE_CHECKING:
+    from mcp.client.logs_query import LogsQuery
     from mcp.client.session import Session, Target
     from mcp.config.configuration import Node
-    from mcp.client.logs_query import LogsQuery
     from mcp.logs.follow import NodeLogs
     from mcp.logs.view import LogView
 

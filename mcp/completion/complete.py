@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mcp.shared.command import Command, Kind
+from mcp.shared.command import Kind
 from mcp.shared.errors import EXIT_DONE, McpError
 from mcp.terminal import output
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp.config.configuration import Config
+
+ParserFor = Callable[[list[str]], argparse.ArgumentParser]  # of the words before the cursor
 
 FILES, FOLDERS = ":files", ":folders"
 
@@ -26,8 +28,10 @@ Candidate = tuple[str, str]  # value, explanation
 class _Place:
     """The place of the cursor in the grammar."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self.parser = parser
+    def __init__(self, parser_for: ParserFor, before: list[str]) -> None:
+        """Start at the first of the words before the cursor."""
+        self.parser = parser_for(before)
+        self.parser_for = parser_for
         self.config: Path | None = None
         self.seen: set[str] = set()  # destinations of options that were given
         self.positionals = 0
@@ -35,7 +39,7 @@ class _Place:
         self.only_positionals = False
 
 
-def run(words: Sequence[str], parser_for: Callable[[list[str]], argparse.ArgumentParser]) -> int:
+def run(words: Sequence[str], parser_for: ParserFor) -> int:
     """Print the candidates; whatever goes wrong, there are none, since an error would be printed into the prompt."""
     try:
         lines = list(_lines(words[0], list(words[1:]), parser_for))
@@ -46,12 +50,10 @@ def run(words: Sequence[str], parser_for: Callable[[list[str]], argparse.Argumen
     return EXIT_DONE
 
 
-def _lines(
-    shell: str, words: list[str], parser_for: Callable[[list[str]], argparse.ArgumentParser]
-) -> Iterator[Candidate]:
+def _lines(shell: str, words: list[str], parser_for: ParserFor) -> Iterator[Candidate]:
     words = list(_joined(words)) if shell == "bash" else words
     *before, current = words
-    place = _walk(_Place(parser_for(before)), before)
+    place = _walk(_Place(parser_for, before), before)
     prefix = ""
     if place.pending is None and current.startswith("--") and "=" in current and not place.only_positionals:
         option, _, current = current.partition("=")
@@ -227,9 +229,9 @@ def _service_paths(place: _Place, _: str) -> Iterator[Candidate]:
     yield from ((f"{name}/", "service") for name in _service_names(_load(place)))
 
 
-def _commands(place: _Place, _: str) -> Iterator[Candidate]:
+def _commands(place: _Place, current: str) -> Iterator[Candidate]:
     if place.positionals == 0:
-        yield from ((command.name, command.summary) for command in catalogue.load_all())
+        yield from _values(place, place.parser_for([])._get_positional_actions()[0], current)
 
 
 def _moments(_: _Place, __: str) -> Iterator[Candidate]:
