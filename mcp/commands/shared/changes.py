@@ -63,7 +63,7 @@ def ask(session: "Session", service: str | None, node: str | None) -> "list[Node
     return nodes.ask(session, [each.node for each in by_node.values()], plan)
 
 
-def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[dict[str, object]]:
+def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[nodes.Row]:
     """Every change of every node that answered, for a table or JSON."""
     return [
         {
@@ -87,13 +87,9 @@ def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool, *, ste
         output.print_json(found)
     else:
         for row in found:
-            reasons = row["reasons"]
-            assert isinstance(reasons, list)
-            tail = f" ({'; '.join(reasons)})" if reasons else ""
+            tail = f" ({'; '.join(row['reasons'])})" if row["reasons"] else ""
             output.line(f"{row['action']:<8} {row['service']}/{row['component']} on {row['node']}{tail}")
-            titles = row["steps"]
-            assert isinstance(titles, list)
-            for number, title in enumerate(titles if steps else (), 1):
+            for number, title in enumerate(row["steps"] if steps else (), 1):
                 output.line(f"  {number}. {title}")
         if not found and all(answer.error is None for answer in answers):
             output.line("nothing to do: what runs is what the definitions say")
