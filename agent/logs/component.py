@@ -21,7 +21,7 @@ GONE = 3.0  # seconds after which a container whose end nobody saw is said to be
 
 @dataclass(frozen=True)
 class ComponentQuery:
-    """What a call wants of a component: `cursor` is where an earlier call broke off, or empty."""
+    """The arguments of a call for one component; `cursor` is where an earlier call broke off, or empty."""
 
     window: Window
     timed: bool
@@ -44,12 +44,12 @@ class ComponentLog:
         self._reading = Reading(wanted.window, wanted.timed)
 
     def is_over(self, now: int) -> bool:
-        """Whether the window has ended: then there is nothing to follow."""
+        """Return whether the window has ended, so that there is nothing to follow."""
         until = self._wanted.window.until
         return until is not None and until <= now
 
     async def once(self, source: LogSource) -> AsyncGenerator[Piece]:
-        """What the container has logged up to now."""
+        """Yield the log of the container up to now."""
         async with aclosing(self._resume(source)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -58,7 +58,7 @@ class ComponentLog:
                 yield piece
 
     async def previous(self, kept: PreviousLog, service: str, component: str) -> AsyncGenerator[Piece]:
-        """What was kept of the container before the present one."""
+        """Yield what was kept of the container before the present one."""
         source = kept_source(kept, service, component)
         async with aclosing(self._read(source, self._readers(PreviousLogReader(kept)))) as pieces:
             async for piece in pieces:
@@ -119,7 +119,7 @@ class ComponentLog:
 
     @staticmethod
     async def _is_gone(tracker: Tracker, run: Run) -> bool:
-        """Whether nothing follows a run of which nobody saw how it ended, as podman starts or a deploy replaces it."""
+        """Return whether no run follows one whose end nobody saw."""
         try:
             async with asyncio.timeout(GONE):
                 await tracker.run_after(run)

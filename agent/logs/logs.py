@@ -1,4 +1,4 @@
-"""Logs as the servicer asks for them: which components, from which readers, merged or alone."""
+"""Logs as the servicer asks for them: which components, from which readers, alone or in turns."""
 
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -8,13 +8,13 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from agent.logs import time_window
+from agent.logs.blocks import LogBlock, in_turns, single
 from agent.logs.component import ComponentLog, ComponentQuery
 from agent.logs.follow import Removed, Tracker
 from agent.logs.grep import Filter
 from agent.logs.inotify import Inotify
 from agent.logs.k8s_file.rotation import RotationKeeper
 from agent.logs.k8s_file.segments import Keeper
-from agent.logs.merge import LogBlock, merged, single
 from agent.logs.model import LogReader, LogSource, Piece
 from agent.logs.readers import Readers, Wrap
 from agent.logs.sources import Seen, inspect_containers
@@ -33,7 +33,10 @@ NO_PREVIOUS = (
 
 @dataclass(frozen=True)
 class AgentLogsQuery:
-    """What a call asks for; the texts and `tail` are as in LogsRequest. `every`: all services of the node."""
+    """The arguments of a call; the texts and `tail` are as in LogsRequest. `every`: all services of the node.
+
+    `merges`: the client merges several components, by times in front of their lines.
+    """
 
     targets: Sequence[Key] = ()
     every: bool = False
@@ -42,6 +45,7 @@ class AgentLogsQuery:
     tail: int = 0
     follow: bool = False
     timed: bool = False
+    merges: bool = False
     grep: Sequence[str] = ()
     exclude: Sequence[str] = ()
     ignore_case: bool = False
@@ -51,9 +55,9 @@ class AgentLogsQuery:
 
 @dataclass
 class _Found:
-    """What there is to read for a query that came at `now`: a stream for each of `names`, and what else is to be said.
+    """The streams to read for a query that came at `now`, one for each of `names`, and notices.
 
-    Of `expected` components, more than one are read with the times of their lines, to be merged.
+    Of `expected` components, one is sent as it is, more than one in turns.
     """
 
     now: int = field(default_factory=time.time_ns)
@@ -96,7 +100,7 @@ class Logs:
             tracker.poke()
 
     async def read(self, query: AgentLogsQuery) -> AsyncGenerator[LogBlock]:
-        """What was logged, and with `follow` what is logged from now on.
+        """Yield the log, and with `follow` what is logged from now on.
 
         Raises NotFound with what there is, InvalidInput, and NotReady where a log cannot be read. Closing it ends all
         that it began.
@@ -122,7 +126,7 @@ class Logs:
                 yield LogBlock(caught_up=True)
                 return
             one = found.expected == 1
-            blocks = single(found.inputs[0]) if one else merged(found.inputs, found.names, timed=query.timed)
+            blocks = single(found.inputs[0]) if one else in_turns(found.inputs, found.names)
             async with aclosing(blocks):
                 async for block in blocks:
                     yield block
@@ -131,7 +135,7 @@ class Logs:
         return matching.over(self._readers.pick(what))
 
     async def _previous(self, query: AgentLogsQuery, wrap: Wrap, found: "_Found") -> None:
-        """What is kept of former containers, also of components whose first deploy failed."""
+        """Find the logs kept of former containers, also of components whose first deploy failed."""
         if query.follow:
             raise InvalidInput("previous: a container that is gone cannot be followed")
         keys = await self._kept_keys(query)
@@ -163,7 +167,7 @@ class Logs:
         return list(keys)
 
     async def _present(self, query: AgentLogsQuery, wrap: Wrap, found: "_Found") -> None:
-        """The present containers, and with `follow` those to come."""
+        """Find the logs of present containers, and with `follow` of those to come."""
         rows = await self._rows(query)
         found.expected = len(rows)
         present: Mapping[Key, Seen] | None = None
@@ -214,7 +218,8 @@ class Logs:
                 raise
             found.notices.append(f"{'/'.join(key)}: {error}")
             return None
-        wanted = ComponentQuery(bounds, query.timed or found.expected > 1, query.cursors.get(key, ""))
+        timed = query.timed or (query.merges and found.expected > 1)
+        wanted = ComponentQuery(bounds, timed, query.cursors.get(key, ""))
         return ComponentLog(wanted, wrap, partial(self._registry.call, self._registry.previous_logs.find, *key))
 
     def _refuse_missing(self, rows: Sequence[ComponentRow], present: Mapping[Key, Seen]) -> None:

@@ -1,4 +1,7 @@
-"""What the readers of logs take and give. All times are nanoseconds since the epoch, or text that sorts as they do."""
+"""The types that log readers take and give.
+
+All times are nanoseconds since the epoch, or text that sorts as they do.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,7 +18,7 @@ TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.53288548
 
 @dataclass(frozen=True)
 class Window:
-    """What to show of a log: first the time window (`since` <= time < `until`), then the last `tail` lines of it.
+    """The part of a log to show: first the time window (`since` <= time < `until`), then the last `tail` lines of it.
 
     None is no bound.
     """
@@ -38,7 +41,7 @@ class LogSource:
 
     @property
     def has_file(self) -> bool:
-        """Whether its log is a file that can be read without podman."""
+        """Return whether its log is a file that can be read without podman."""
         return self.driver in FILE_DRIVERS and self.path is not None
 
 
@@ -89,7 +92,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a source.
+    """The way to read a source.
 
     With `timed`, each line begins with its time (see TIME_WIDTH), the parts of a long line only once. With `after`, an
     earlier batch's position, reading goes on there, and the window's `since` and `tail` have had their effect already.

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from agent.logs import time_window
+from agent.logs.blocks import LogBlock
 from agent.logs.component import parse_cursor
 from agent.logs.logs import AgentLogsQuery
-from agent.logs.merge import LogBlock
 from agent.logs.tail import TailLine
 from mcp.shared.errors import InvalidInput
 from mcp.shared.names import check_name
@@ -16,7 +16,7 @@ STREAMS = {False: pb.LOG_STREAM_STDOUT, True: pb.LOG_STREAM_STDERR}
 
 
 def query_of(request: pb.LogsRequest) -> AgentLogsQuery:
-    """What a request asks for; raises InvalidInput."""
+    """Parse a request; raises InvalidInput."""
     ways = (bool(request.service or request.component), bool(request.targets), request.all)
     if sum(ways) > 1:
         raise InvalidInput("service: name one, several as targets, or ask for all")
@@ -39,6 +39,7 @@ def query_of(request: pb.LogsRequest) -> AgentLogsQuery:
         tail=request.tail,
         follow=request.follow,
         timed=request.timestamps,
+        merges=request.runs,
         grep=list(request.grep),
         exclude=list(request.exclude),
         ignore_case=request.ignore_case,
@@ -48,9 +49,10 @@ def query_of(request: pb.LogsRequest) -> AgentLogsQuery:
 
 
 def responses(block: LogBlock, *, runs: bool, timed: bool) -> Iterator[pb.LogsResponse]:
-    """A block as messages: one where the client reads `runs`, else one for each part."""
-    if not block.parts or len(block.parts) == 1 or runs:
-        yield _response(block, timed)
+    """Yield a block as messages: one if the client reads `runs`, else one for each part."""
+    if runs or len(block.parts) <= 1:
+        if runs or block.data or block.notice or block.caught_up:
+            yield _response(block, timed, block.watermark if runs else "")
         return
     offset = 0
     for number, (source, is_stderr, length) in enumerate(block.parts, 1):
@@ -60,7 +62,7 @@ def responses(block: LogBlock, *, runs: bool, timed: bool) -> Iterator[pb.LogsRe
             part.cursors, part.caught_up = block.cursors, block.caught_up
         if number == 1:
             part.notice = block.notice
-        yield _response(part, timed)
+        yield _response(part, timed, "")
         offset += length
 
 
@@ -69,8 +71,8 @@ def log_line(line: TailLine) -> pb.LogLine:
     return pb.LogLine(stream=STREAMS[line.is_stderr], text=line.text.decode(errors="replace").removesuffix("\r"))
 
 
-def _response(block: LogBlock, timed: bool) -> pb.LogsResponse:
-    response = pb.LogsResponse(data=block.data, notice=block.notice, caught_up=block.caught_up)
+def _response(block: LogBlock, timed: bool, watermark: str) -> pb.LogsResponse:
+    response = pb.LogsResponse(data=block.data, notice=block.notice, caught_up=block.caught_up, watermark=watermark)
     for (service, component), place in block.cursors.items():
         response.cursors.add(service=service, component=component, place=place)
     if block.parts:

@@ -4,12 +4,11 @@ import argparse
 import re
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mcp.commands.shared import Group, arguments, nodes
 from mcp.shared.command import Command, Kind, argument, flag
-from mcp.shared.errors import EXIT_DONE, InvalidInput, McpError, NotFound
+from mcp.shared.errors import InvalidInput, McpError, NotFound
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -39,8 +38,9 @@ examples:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Show what containers wrote: stdout to stdout, stderr to stderr."""
+    """Show container logs: stdout to stdout, stderr to stderr."""
     from mcp.logs.follow import NodeLogs
+    from mcp.logs.merge import Merge
 
     if not args.all and not args.targets:
         _list_logs(session, args.node)
@@ -58,12 +58,9 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         for node, targets in wanted.items()
     ]
     view = _view(args, streams, found)
-    if not several:
-        return _show_one(streams[0], view)
-    session.token  # noqa: B018 - a missing token is one error, not one for each node
-    session.ca  # noqa: B018
-    from mcp.logs.merge import Merge
-
+    if several:
+        session.token  # noqa: B018 - a missing token is one error, not one for each node
+        session.ca  # noqa: B018
     return Merge(streams, view, strip=not (args.timestamps or args.json)).run()
 
 
@@ -87,26 +84,6 @@ def _list_logs(session: "Session", node: str | None) -> None:
     nodes.finish(answers)
 
 
-def _show_one(logs: "NodeLogs", view: "LogView") -> int:
-    """Show what one node sends, as it comes: nothing has to be sorted."""
-    from mcp.logs.blocks import pieces
-    from mcp.logs.view import notice
-
-    node = logs.node.name
-    try:
-        with closing(logs.blocks()) as blocks:
-            for block in blocks:
-                if isinstance(block, str):
-                    view.marker(block)
-                    continue
-                if block.notice:
-                    view.marker(notice(block, node, with_node=False))
-                view.show(pieces(block, node))
-    finally:
-        view.end()
-    return EXIT_DONE
-
-
 def _check(args: argparse.Namespace) -> None:
     """Raise InvalidInput for options that do not go together."""
     from mcp.shared import times
@@ -122,7 +99,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _targets(session: "Session", args: argparse.Namespace) -> "list[Target]":
-    """What was named, once each: a whole service includes its components."""
+    """Return the named targets, once each: a whole service includes its components."""
     whole = {service for service, component in args.targets if not component}
     unique = dict.fromkeys(each for each in args.targets if not each[1] or each[0] not in whole)
     return [session.target(each, args.node) for each in unique]

@@ -11,7 +11,7 @@ TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.53288548
 
 
 class Origin(NamedTuple):
-    """Who wrote something, and where to."""
+    """The writer of a line, and its stream."""
 
     node: str
     service: str
@@ -37,5 +37,5 @@ def pieces(block: "pb.LogsResponse", node: str) -> Iterator[Piece]:
 
 
 def is_timed(line: bytes) -> bool:
-    """Whether a line begins with its time."""
+    """Return whether a line begins with its time."""
     return line[29:TIME_WIDTH] == b"Z " and line[10:11] == b"T"

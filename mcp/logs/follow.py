@@ -19,7 +19,7 @@ FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds from a lost connection to the firs
 
 
 class NodeLogs:
-    """What one node answers to a query."""
+    """The answer of one node to a query."""
 
     def __init__(self, session: Session, node: Node, query: LogsQuery, *, reconnect: bool) -> None:
         """With `reconnect`, a stream that follows and breaks is taken up again where it broke off."""

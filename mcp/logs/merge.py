@@ -1,20 +1,25 @@
-"""The logs of several nodes as one, by time.
+"""The one merge of logs: lines of all components of all nodes, by time.
 
-Each node's lines come from a thread of its own. A line is shown once no node can still have an earlier one. A node that
-is quiet never holds the others back: while it sends its history, it is waited for QUIET seconds, and afterwards,
-when all that comes is new, lines are held back for HOLD seconds only, to be sorted.
+Agents send the lines of each component in its own order, and the watermark up to which they have sent everything. A
+line is shown once no component can still have an earlier one. With one node, its watermarks alone decide. With several,
+the blocks of each come from a thread, and one that is quiet never holds the others back: while it sends its history, it
+is waited for QUIET seconds; afterwards lines are held back for HOLD seconds only, to be sorted.
 """
 
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import accumulate, groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mcp.logs.blocks import TIME_WIDTH, Origin, Piece, is_timed, pieces
 from mcp.logs.follow import NodeLogs
 from mcp.logs.view import LogView, notice
+from mcp.shared import watermark
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, McpError, Unauthenticated
 from mcp.terminal import output
 
@@ -23,123 +28,204 @@ if TYPE_CHECKING:
 
 HOLD = 0.05  # seconds
 QUIET = 1.0  # seconds
-LIMIT = 8_000_000  # bytes that wait of one node, about; it sends no more until the others have come as far
+LIMIT = 8_000_000  # bytes of a node, about, that wait for other nodes; it sends no more until those have come as far
 OVERHEAD = 200  # bytes of memory for each line that waits
 POLL = 0.02  # seconds; while lines wait, how often it is looked whether their time has come
-_END = b"\xff"  # sorts after every time
+END = watermark.END.encode()
 
-
-class _Item(NamedTuple):
-    """A line, or without an origin a marker, with its time and when it came (time.monotonic)."""
-
-    time: bytes
-    arrived: float
-    origin: Origin | None
-    data: bytes
-
-
-_time, _arrived = itemgetter(0), itemgetter(1)
+Item = tuple[bytes, Origin | None, bytes]  # time, origin, line; a marker has no origin
+Key = tuple[str, str]
+_WHOLE: Key = ("", "")  # of a node that sends its lines in order
+_time, _origin, _data = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
 class Lane:
-    """What came from one node and was not shown yet, in the order of times that never go back."""
+    """The lines of one node that were not shown yet, by component, with times that never go back."""
 
-    def __init__(self, logs: NodeLogs) -> None:
-        """Nothing has come."""
+    def __init__(self, logs: NodeLogs, *, strip: bool, with_node: bool) -> None:
+        """With `strip`, lines lose their times; `with_node`: notices name the node."""
         self.logs = logs
-        self.items: list[_Item] = []
         self.size = 0
-        self.last = b""  # the latest time so far: nothing earlier will come
+        self.sure = b""  # nothing earlier will come
         self.heard = time.monotonic()
         self.is_live = False  # its history has come
         self.is_done = False
         self.error: McpError | None = None
         self.is_told = False  # the error was said
+        self._strip, self._with_node = strip, with_node
+        self._items: dict[Key, list[Item]] = {}
+        self._latest: dict[Key, bytes] = {}
         self._inside: set[Origin] = set()  # who has begun a line, and not ended it
-        self._latest = b""  # what `last` becomes with the block that is being taken apart
+        self._arrivals: deque[tuple[float, bytes]] = deque()  # when a block came, and its last time
+        self._due = b""
 
-    def parse(self, block: "pb.LogsResponse | str") -> list[_Item]:
-        """The lines and markers of a block, for `add`."""
-        now = time.monotonic()
+    def parse(self, block: "pb.LogsResponse | str") -> list[tuple[Key, list[Item]]]:
+        """Return the lines and markers of a block by component, for `add`."""
         if isinstance(block, str):
-            return [_Item(self._latest, now, None, block.encode())]
+            return [(_WHOLE, [(max(self._latest.values(), default=b""), None, block.encode())])]
         node = self.logs.node.name
-        found: list[_Item] = []
+        found: list[tuple[Key, list[Item]]] = []
         if block.notice:
-            found.append(_Item(self._latest, now, None, notice(block, node, with_node=True).encode()))
-        for origin, data in pieces(block, node):
-            lines = data.split(b"\n")
-            rest = lines.pop()
-            found += [self._line(now, origin, line + b"\n") for line in lines]
-            if rest:
-                found.append(self._line(now, origin, rest))
-                self._inside.add(origin)
+            text = notice(block, node, with_node=self._with_node)
+            key = _key(block)
+            found.append((key, [(self._latest.get(key, b""), None, text.encode())]))
+        split = bool(block.watermark)
+        for key, parts in groupby(pieces(block, node), lambda piece: piece[0][1:3] if split else _WHOLE):
+            found.append((key, self._lines(key, parts)))
         return found
 
-    def add(self, items: list[_Item], *, is_live: bool) -> None:
-        """Let items wait to be shown; `is_live`: all history has come with them."""
-        self.items += items
-        self.size += sum(len(item.data) + OVERHEAD for item in items)
-        self.last = self._latest
+    def add(self, block: "pb.LogsResponse | str", found: list[tuple[Key, list[Item]]]) -> None:
+        """Add the items of a block, and note how far the node has come."""
+        for key, items in found:
+            self._items.setdefault(key, []).extend(items)
+            self.size += _size(items)
         self.heard = time.monotonic()
-        self.is_live = self.is_live or is_live
+        if found:
+            self._arrivals.append((self.heard, max(items[-1][0] for _, items in found)))
+        if isinstance(block, str):
+            return
+        if block.watermark:
+            self.is_live = block.watermark == watermark.END
+            self.sure = b"" if self.is_live else block.watermark.encode()
+        else:
+            self.is_live = self.is_live or block.caught_up
+            self.sure = self._latest.get(_WHOLE, b"")
 
-    def release(self, until: bytes) -> list[_Item]:
-        """Give away the items up to a time."""
-        count = bisect_right(self.items, until, key=_time)
-        released = self.items[:count]
-        if count:
-            del self.items[:count]
-            self.size -= sum(len(item.data) + OVERHEAD for item in released)
+    def release(self, until: bytes) -> list[Item]:
+        """Remove and return the items up to a time, sorted."""
+        released: list[Item] = []
+        for items in self._items.values():
+            if count := bisect_right(items, until, key=_time):
+                released += items[:count]
+                del items[:count]
+        if released:
+            released.sort(key=_time)
+            self.size -= _size(released)
             self.heard = time.monotonic()  # it may have had to wait until then
         return released
 
     def due(self, arrived: float) -> bytes:
-        """The time of the last item that came before then."""
-        count = bisect_right(self.items, arrived, key=_arrived)
-        return self.items[count - 1].time if count else b""
+        """Return the latest time of the lines that came before then."""
+        while self._arrivals and self._arrivals[0][0] <= arrived:
+            self._due = max(self._due, self._arrivals.popleft()[1])
+        return self._due
 
     def holds_back(self, now: float) -> bool:
-        """Whether it may be about to send something earlier than what the others have."""
+        """Return whether the node may be about to send lines earlier than those of others."""
         return not self.is_live and now - self.heard < QUIET
 
-    def _line(self, now: float, origin: Origin, line: bytes) -> _Item:
-        if origin in self._inside:  # goes on with one that has its time already
-            self._inside.discard(origin)
-        elif is_timed(line):
-            self._latest = max(self._latest, line[:TIME_WIDTH])
-        return _Item(self._latest, now, origin, line)
+    def is_full(self) -> bool:
+        """Return whether to read no further: enough lines wait, and not for more of this node."""
+        return self.size >= LIMIT and (
+            self.is_live or any(items[0][0] <= self.sure for items in self._items.values() if items)
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no line waits."""
+        return not any(self._items.values())
+
+    def _lines(self, key: Key, parts: Iterable[Piece]) -> list[Item]:
+        times: list[bytes] = []
+        origins: list[Origin | None] = []
+        texts: list[bytes] = []
+        for origin, data in parts:
+            lines = data.split(b"\n")
+            rest = lines.pop()
+            found = [line + b"\n" for line in lines]
+            if rest:
+                found.append(rest)
+            stamps = [line[: TIME_WIDTH - 1] if is_timed(line) else b"" for line in found]
+            if origin in self._inside:  # goes on with a line that has its time already
+                stamps[0] = b""
+            (self._inside.add if rest else self._inside.discard)(origin)
+            if self._strip:
+                found = [line[TIME_WIDTH:] if stamp else line for stamp, line in zip(stamps, found, strict=True)]
+            times += stamps
+            origins += [origin] * len(found)
+            texts += found
+        return [*zip(self._in_order(key, times), origins, texts, strict=True)]
+
+    def _in_order(self, key: Key, times: list[bytes]) -> list[bytes]:
+        """Return times that never go back, even if the clock did, up to the last line's, as the agent counts."""
+        latest = self._latest.get(key, b"")
+        last = max(latest, next((each for each in reversed(times) if each), b""))
+        self._latest[key] = last
+        if times[0] >= latest and times == sorted(times):
+            return times
+        return [min(each, last) for each in accumulate(times, max, initial=latest)][1:]
+
+
+def _key(block: "pb.LogsResponse") -> Key:
+    """Return the component that the notice of a block is about."""
+    if not block.watermark or not block.cursors:
+        return _WHOLE
+    return block.cursors[0].service, block.cursors[0].component
+
+
+def _size(items: list[Item]) -> int:
+    return sum(map(len, map(_data, items))) + OVERHEAD * len(items)
 
 
 class Merge:
-    """Shows the logs of several nodes."""
+    """Shows the logs of nodes."""
 
     def __init__(self, nodes: Sequence[NodeLogs], view: LogView, *, strip: bool) -> None:
-        """The nodes' lines are timed; with `strip`, they are shown without their times."""
-        self._lanes = [Lane(logs) for logs in nodes]
-        self._view, self._strip = view, strip
+        """The lines of several nodes and of several components are timed; with `strip`, they lose their times."""
+        self._lanes = [Lane(logs, strip=strip, with_node=len(nodes) > 1) for logs in nodes]
+        self._view = view
         self._news = threading.Condition()
-        self._inside: set[Origin] = set()  # who has begun a line that was shown, and not ended it
 
     def run(self) -> int:
-        """Show everything until all nodes have ended; the exit code. Raises Unauthenticated where all refuse."""
-        for lane in self._lanes:
-            threading.Thread(target=self._pump, args=(lane,), daemon=True).start()
+        """Show everything until all nodes have ended; return the exit code.
+
+        Raises McpError where the only node fails, Unauthenticated where all refuse.
+        """
         try:
-            while self._step():
-                pass
+            if len(self._lanes) == 1:
+                self._run_one(self._lanes[0])
+            else:
+                self._run_all()
         finally:
             for lane in self._lanes:
                 lane.logs.close()
-        self._view.end()
+            self._view.end()
         return self._end()
 
+    def _run_one(self, lane: Lane) -> None:
+        """Show the logs of the only node; those of a single component as they come."""
+        node = lane.logs.node.name
+        try:
+            with closing(lane.logs.blocks()) as blocks:
+                for block in blocks:
+                    if not isinstance(block, str) and block.watermark:
+                        lane.add(block, lane.parse(block))
+                        self._show(lane.release(END if lane.is_live else lane.sure))
+                        continue
+                    self._show(lane.release(END))
+                    if isinstance(block, str):
+                        self._view.marker(block)
+                        continue
+                    if block.notice:
+                        self._view.marker(notice(block, node, with_node=False))
+                    self._view.show(pieces(block, node))
+        except McpError:
+            self._show(lane.release(END))
+            raise
+        self._show(lane.release(END))
+
+    def _run_all(self) -> None:
+        for lane in self._lanes:
+            threading.Thread(target=self._pump, args=(lane,), daemon=True).start()
+        while self._step():
+            pass
+
     def _step(self) -> bool:
-        """Show what can be shown, or wait for something; whether there may be more."""
+        """Show what can be shown, or wait for news; return whether there may be more."""
         with self._news:
             items = self._ready()
             errors = self._untold()
-            waiting = any(lane.items for lane in self._lanes)
+            waiting = not all(lane.is_empty for lane in self._lanes)
             more = waiting or not all(lane.is_done for lane in self._lanes)
             if more and not items and not errors:
                 self._news.wait(POLL if waiting else None)
@@ -149,25 +235,25 @@ class Merge:
         self._show(items)
         return more
 
-    def _ready(self) -> list[_Item]:
-        """What can be shown now, by time."""
+    def _ready(self) -> list[Item]:
+        """Return the lines that can be shown now, by time."""
         until = self._cutoff(time.monotonic())
         ready = [item for lane in self._lanes for item in lane.release(until)]
         ready.sort(key=_time)
         return ready
 
     def _cutoff(self, now: float) -> bytes:
-        """The time up to which lines can be shown."""
+        """Return the time up to which lines can be shown."""
         active = [lane for lane in self._lanes if not lane.is_done]
         if not active:
-            return _END
-        sure = min(lane.last for lane in active)
-        bound = min((lane.last for lane in active if lane.holds_back(now)), default=_END)
+            return END
+        sure = min(lane.sure for lane in active)
+        bound = min((lane.sure for lane in active if lane.holds_back(now)), default=END)
         due = max(lane.due(now - HOLD) for lane in self._lanes)
         return max(sure, min(bound, due))
 
     def _untold(self) -> list[McpError]:
-        """Errors to be said now; where a token is refused it may be so everywhere, which is one error."""
+        """Return the errors to print now; a token refused everywhere is one error at the end."""
         found: list[McpError] = []
         anyone = any(lane.logs.answered for lane in self._lanes)
         for lane in self._lanes:
@@ -185,44 +271,28 @@ class Merge:
         codes = {lane.error.exit_code if lane.error else EXIT_DONE for lane in self._lanes}
         return codes.pop() if len(codes) == 1 else EXIT_FAILED
 
-    def _show(self, items: list[_Item]) -> None:
-        lines: list[_Item] = []
-        for item in items:
-            if item.origin is not None:
-                lines.append(item)
+    def _show(self, items: list[Item]) -> None:
+        """Show items: neighbouring lines of one origin as one piece, and markers between them."""
+        parts: list[Piece] = []
+        for origin, lines in groupby(items, _origin):
+            if origin is not None:
+                parts.append((origin, b"".join(map(_data, lines))))
                 continue
-            self._view.show(self._joined(lines))
-            self._view.marker(item.data.decode())
-            lines = []
-        self._view.show(self._joined(lines))
-
-    def _joined(self, items: list[_Item]) -> Iterator[Piece]:
-        """Neighbouring lines of one origin as one piece."""
-        parts: list[bytes] = []
-        before: Origin | None = None
-        for _, _, origin, data in items:
-            if before is not None and origin is not before and origin != before:
-                yield before, b"".join(parts)
-                parts = []
-            before = origin
-            parts.append(self._stripped(origin, data) if origin and self._strip else data)
-        if before is not None:
-            yield before, b"".join(parts)
-
-    def _stripped(self, origin: Origin, line: bytes) -> bytes:
-        goes_on = origin in self._inside
-        (self._inside.discard if line.endswith(b"\n") else self._inside.add)(origin)
-        return line if goes_on or not is_timed(line) else line[TIME_WIDTH:]
+            self._view.show(parts)
+            parts = []
+            for text in map(_data, lines):
+                self._view.marker(text.decode())
+        self._view.show(parts)
 
     def _pump(self, lane: Lane) -> None:
-        """Bring what a node sends into its lane, at most LIMIT ahead of what is shown."""
+        """Read a node's blocks into its lane, at most about LIMIT bytes ahead of what is shown."""
         try:
             for block in lane.logs.blocks():
-                items = lane.parse(block)
+                found = lane.parse(block)
                 with self._news:
-                    lane.add(items, is_live=not isinstance(block, str) and block.caught_up)
+                    lane.add(block, found)
                     self._news.notify_all()
-                    self._news.wait_for(lambda: lane.size < LIMIT)
+                    self._news.wait_for(lambda: not lane.is_full())
         except McpError as error:
             lane.error = error
         except Exception as error:  # noqa: BLE001 - the channel was closed under it, as at the end of the command

@@ -1,4 +1,4 @@
-"""How logs look: as they are, with prefixes, or as JSON objects; stdout to stdout and stderr to stderr."""
+"""Views of logs: as they are, with prefixes, or as JSON objects; stdout to stdout, stderr to stderr."""
 
 import re
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ class LogView:
             self.unfinished = parts[-1][-1:] not in (b"", b"\n")
 
     def render(self, origin: Origin, data: bytes) -> bytes:  # noqa: ARG002 - what others need
-        """What to write for a piece."""
+        """Return the bytes to write for a piece."""
         return data
 
     def marker(self, text: str) -> None:

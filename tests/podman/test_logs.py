@@ -289,6 +289,28 @@ def survive(agent: Agent, rootless: Private, folder: Path) -> None:
     assert len([*log.parent.glob("ctr.log.mcp-*")]) > 1, "the log was rotated"
 
 
+def test_a_follower_of_several_components_loses_nothing_in_a_crash_of_the_agent(rootless: Private) -> None:
+    with folder_of(rootless) as folder:
+        agent = start_agent(rootless, folder, port=free_port())
+        try:
+            define(agent, "pair", BURST, BURST, more='log_max_size = "1m"')
+            assert agent.cli.run("deploy", "pair").code == 0
+            with follower(agent, "pair") as following:
+                following.wait_out("| line 20000\n")
+                agent.kill()
+                agent.process = start_agent(rootless, folder, port=agent.port).process
+                following.wait_err("reconnected")
+                last = f" | line {LINES}\n"
+                wait_for(lambda: sum(line.endswith(last) for line in list(following.out)) == 2, 180, "both last lines")
+                assert following.end() == 130
+        finally:
+            agent.kill()
+    for name in ("c0", "c1"):
+        own = [int(line.split()[-1]) for line in following.out if line.startswith(f"{name} | ")]
+        assert own == [*range(1, LINES + 1)]
+    assert len(following.out) == 2 * LINES
+
+
 def test_markers_tell_what_becomes_of_a_container(agent: Agent) -> None:
     define(agent, "brief", "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done")
     assert agent.cli.run("deploy", "-q", "brief").code == 0

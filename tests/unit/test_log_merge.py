@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,7 @@ from mcp.logs.blocks import Origin
 from mcp.logs.follow import NodeLogs
 from mcp.logs.merge import Lane, Merge
 from mcp.logs.view import LogView
+from mcp.shared import watermark
 from mcp.shared.errors import McpError, Unauthenticated, Unreachable
 from proto.mcp.v1 import mcp_pb2 as pb
 
@@ -182,9 +183,9 @@ def test_a_node_does_not_run_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     add = Lane.add
 
-    def watched(self: Lane, items: list[merge._Item], *, is_live: bool) -> None:
+    def watched(self: Lane, block: pb.LogsResponse | str, found: Any) -> None:
         nonlocal most
-        add(self, items, is_live=is_live)
+        add(self, block, found)
         most = max(most, self.size)
 
     monkeypatch.setattr(Lane, "add", watched)
@@ -192,6 +193,57 @@ def test_a_node_does_not_run_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.shown[0][0] == "b"
     assert seen.text.count(b"y\n") == 300
     assert most < 12_000
+
+
+def sent(component: str, *seconds: int, upto: str, size: int = 1) -> pb.LogsResponse:
+    """A block of one of several components, and its watermark: a second, or the end."""
+    data = b"".join(at(second, component + "x" * (size - 1)) for second in seconds)
+    mark = at(int(upto))[:30].decode() if upto.isdigit() else upto
+    return pb.LogsResponse(data=data, service="web", component=component, watermark=mark)
+
+
+def test_components_and_nodes_are_merged_in_one_place() -> None:
+    several = [
+        sent("a", 1, 4, 9, upto=watermark.START),
+        sent("b", 2, 6, upto="6"),
+        sent("b", 10, upto="9"),
+        pb.LogsResponse(caught_up=True, watermark=watermark.END),
+    ]
+    _, seen = merged(Script("one", [*several]), Script("two", [at(3), 0.2, at(5), at(7)]))
+    assert [(node, int(data[17:19])) for node, data in seen.shown] == [
+        ("one", 1),
+        ("one", 2),
+        ("two", 3),
+        ("one", 4),
+        ("two", 5),
+        ("one", 6),
+        ("two", 7),
+        ("one", 9),
+        ("one", 10),
+    ]
+
+
+def test_what_a_node_sends_of_one_component_waits_for_its_others_beyond_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merge, "LIMIT", 10_000)
+    ahead = [sent(name, 50, 51, upto=watermark.START, size=9000) for name in "abcd"]
+    last: list[Any] = [sent("e", 1, upto="1"), 0.2, sent("e", 59, upto="50"), pb.LogsResponse(watermark=watermark.END)]
+    _, seen = merged(Script("one", [*ahead, *last]), Script("two", [at(2)]))
+    seconds = [int(line[17:19]) for line in seen.text.splitlines()]
+    assert seconds == [1, 2, 50, 50, 50, 50, 51, 51, 51, 51, 59]
+
+
+def test_the_clock_of_one_component_changes_nothing_for_another() -> None:
+    blocks = [sent("a", 9, 3, upto=watermark.START), sent("b", 1, 4, upto="3"), sent("a", 5, upto="4")]
+    _, seen = merged(Script("one", [*blocks, pb.LogsResponse(watermark=watermark.END)]))
+    assert [line[14:19] + line[-1:] for line in seen.text.splitlines()] == [
+        b"00:01b",
+        b"00:09a",
+        b"00:03a",
+        b"00:04b",
+        b"00:05a",
+    ]
 
 
 LOST, REFUSED = Unreachable("a: x"), Unauthenticated("a: no")

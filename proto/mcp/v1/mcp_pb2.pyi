@@ -673,7 +673,7 @@ class LogCursor(_message.Message):
     def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., place: _Optional[str] = ...) -> None: ...
 
 class LogsResponse(_message.Message):
-    __slots__ = ("data", "stream", "component", "service", "container", "time", "sources", "run_source", "run_length", "cursors", "notice", "caught_up")
+    __slots__ = ("data", "stream", "component", "service", "container", "time", "sources", "run_source", "run_length", "cursors", "notice", "caught_up", "watermark")
     DATA_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
@@ -686,6 +686,7 @@ class LogsResponse(_message.Message):
     CURSORS_FIELD_NUMBER: _ClassVar[int]
     NOTICE_FIELD_NUMBER: _ClassVar[int]
     CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
+    WATERMARK_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     stream: LogStream
     component: str
@@ -698,7 +699,8 @@ class LogsResponse(_message.Message):
     cursors: _containers.RepeatedCompositeFieldContainer[LogCursor]
     notice: str
     caught_up: bool
-    def __init__(self, data: _Optional[bytes] = ..., stream: _Optional[_Union[LogStream, str]] = ..., component: _Optional[str] = ..., service: _Optional[str] = ..., container: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[LogSource, _Mapping]]] = ..., run_source: _Optional[_Iterable[int]] = ..., run_length: _Optional[_Iterable[int]] = ..., cursors: _Optional[_Iterable[_Union[LogCursor, _Mapping]]] = ..., notice: _Optional[str] = ..., caught_up: _Optional[bool] = ...) -> None: ...
+    watermark: str
+    def __init__(self, data: _Optional[bytes] = ..., stream: _Optional[_Union[LogStream, str]] = ..., component: _Optional[str] = ..., service: _Optional[str] = ..., container: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[LogSource, _Mapping]]] = ..., run_source: _Optional[_Iterable[int]] = ..., run_length: _Optional[_Iterable[int]] = ..., cursors: _Optional[_Iterable[_Union[LogCursor, _Mapping]]] = ..., notice: _Optional[str] = ..., caught_up: _Optional[bool] = ..., watermark: _Optional[str] = ...) -> None: ...
 
 class LogSource(_message.Message):
     __slots__ = ("service", "component", "container", "stream")
