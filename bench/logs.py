@@ -1,4 +1,4 @@
-"""How fast logs come: `python -m bench.logs`, also a part of `make bench`.
+"""Measure the speed of logs: `python -m bench.logs`, also a part of `make bench`.
 
 The built zipapps against real rootless podman, each case beside its peer in the same run. Large logs are written into
 the container's k8s-file as conmon would write them, since a container needs minutes for a gigabyte. Prints medians,
@@ -33,13 +33,16 @@ ROUNDS = 5
 SHORT_ROUNDS = 15
 LATENCIES = 400
 FOLLOWERS = 1000
+COMPONENTS = 50
 IDLE_SECONDS = 20
 
 DEFINITION = """\
 name = "{name}"
 node = "dev"
+"""
+COMPONENT = """\
 [[components]]
-name = "main"
+name = "{component}"
 image = "{image}"
 cmd = {cmd}
 volumes = {volumes}
@@ -64,6 +67,8 @@ def main() -> None:
             deploy(setting, "live", image, ["busybox", "sh", "-c", "exec cat <>/pipe/fifo"], [f"{pipe}:/pipe"])
             write_log(setting, "million", LINES * (len(TEXT) + 8))
             million(setting)
+            deploy(setting, "fifty", image, sleep, components=[f"c{number}" for number in range(COMPONENTS)])
+            merged(setting)
             write_log(setting, "huge", HUGE)
             windows(setting)
             flat(setting)
@@ -74,34 +79,44 @@ def main() -> None:
             agent.wait(30)
 
 
-def deploy(setting: Setting, name: str, image: str, cmd: Sequence[str], volumes: Sequence[str] = ()) -> None:
-    """Deploy a service with one component."""
+def deploy(
+    setting: Setting,
+    name: str,
+    image: str,
+    cmd: Sequence[str],
+    volumes: Sequence[str] = (),
+    components: Sequence[str] = ("main",),
+) -> None:
+    """Deploy a service whose components are alike."""
     services = setting.folder / "state/cli/services"
-    text = DEFINITION.format(name=name, image=image, cmd=list(cmd), volumes=list(volumes)).replace("'", '"')
-    (services / f"{name}.toml").write_text(text)
+    text = DEFINITION.format(name=name) + "".join(
+        COMPONENT.format(component=component, image=image, cmd=list(cmd), volumes=list(volumes))
+        for component in components
+    )
+    (services / f"{name}.toml").write_text(text.replace("'", '"'))
     setting.podman.give(services)
     run(setting, [PYTHON, "-I", "mcp.pyz", "deploy", name])
 
 
 def run(setting: Setting, command: Sequence[str]) -> bytes:
-    """What a command prints; raises where it fails."""
+    """Return the output of a command; raises if it fails."""
     return subprocess.run(
         setting.podman.argv(command), env=setting.env, cwd=setting.folder, check=True, stdout=subprocess.PIPE
     ).stdout
 
 
-def log_file(setting: Setting, name: str) -> Path:
-    """The k8s-file of a service's container."""
+def log_file(setting: Setting, name: str, component: str = "main") -> Path:
+    """The k8s-file of a component's container."""
     form = "{{.HostConfig.LogConfig.Path}}"
-    return Path(run(setting, ["podman", "inspect", "-f", form, f"{name}-main"]).decode().strip())
+    return Path(run(setting, ["podman", "inspect", "-f", form, f"{name}-{component}"]).decode().strip())
 
 
-def write_log(setting: Setting, name: str, size: int) -> None:
+def write_log(setting: Setting, name: str, size: int, component: str = "main") -> None:
     """Fill a log with about `size` bytes of text, a second for each thousand lines, up to now."""
     count = size // (len(TEXT) + 8)
     seconds = count // 1000
     began = int(time.time()) - seconds
-    with log_file(setting, name).open("ab", buffering=1 << 20) as file:
+    with log_file(setting, name, component).open("ab", buffering=1 << 20) as file:
         for second in range(seconds):
             stamp = datetime.fromtimestamp(began + second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             first = second * 1000
@@ -111,7 +126,7 @@ def write_log(setting: Setting, name: str, size: int) -> None:
 
 
 def timed(setting: Setting, command: Sequence[str]) -> float:
-    """How many seconds a command takes that prints to /dev/null."""
+    """Return the seconds that a command takes which prints to /dev/null."""
     began = time.perf_counter()
     subprocess.run(
         setting.podman.argv(command), env=setting.env, cwd=setting.folder, check=True, stdout=subprocess.DEVNULL
@@ -147,6 +162,21 @@ def million(setting: Setting) -> None:
         print(f"  with {' '.join(words)}: {seconds:.2f} s, {text / seconds / 1e6:.0f} MB/s")
 
 
+def merged(setting: Setting) -> None:
+    """The logs of many components that write in turns, and the memory of both programs meanwhile."""
+    size = LINES // COMPONENTS * (len(TEXT) + 8)
+    for number in range(COMPONENTS):
+        write_log(setting, "fifty", size, f"c{number}")
+    agent = agent_pid(setting)
+    for words in ([], ["--no-prefix"]):
+        seconds = [timed(setting, logs("fifty", *words)) for _ in range(ROUNDS)]
+        print(f"{COMPONENTS} components, {LINES} lines, by time {words}: {statistics.median(seconds):.2f} s")
+    before = resident(agent)
+    samples, _ = watched(setting, agent, "fifty")
+    most = [max(column) for column in zip(*samples, strict=True)]
+    print(f"  agent {before:.0f} MB before, at most {most[0]:.0f} MB; CLI at most {most[1]:.0f} MB")
+
+
 def windows(setting: Setting) -> None:
     """The end of a large log beside the same call on an empty one."""
     for words in (["--tail", "10"], ["--since", "1m"]):
@@ -163,8 +193,20 @@ def flat(setting: Setting) -> None:
     """The memory of both programs while a gigabyte comes through."""
     agent = agent_pid(setting)
     before = resident(agent)
+    samples, seconds = watched(setting, agent, "huge")
+    halves = samples[len(samples) // 4 : len(samples) // 2], samples[len(samples) // 2 :]
+    first, second = ([max(column) for column in zip(*half, strict=True)] for half in halves)
+    print(
+        f"1 GB in {seconds:.1f} s, {HUGE / seconds / 1e6:.0f} MB/s: agent {before:.0f} MB before, "
+        f"{first[0]:.0f} MB in the second quarter, {second[0]:.0f} MB in the second half; "
+        f"CLI {first[1]:.0f} and {second[1]:.0f} MB"
+    )
+
+
+def watched(setting: Setting, agent: int, name: str) -> tuple[list[tuple[float, float]], float]:
+    """The memory of the agent and of the CLI during `mcp logs` of a service, and how many seconds it took."""
     client = subprocess.Popen(
-        setting.podman.argv(logs("huge")), env=setting.env, cwd=setting.folder, stdout=subprocess.DEVNULL
+        setting.podman.argv(logs(name)), env=setting.env, cwd=setting.folder, stdout=subprocess.DEVNULL
     )
     samples: list[tuple[float, float]] = []
     began = time.perf_counter()
@@ -175,14 +217,7 @@ def flat(setting: Setting) -> None:
             samples.append((resident(agent), resident(pid)))
         except (OSError, StopIteration):
             continue
-    seconds = time.perf_counter() - began
-    halves = samples[len(samples) // 4 : len(samples) // 2], samples[len(samples) // 2 :]
-    first, second = ([max(column) for column in zip(*half, strict=True)] for half in halves)
-    print(
-        f"1 GB in {seconds:.1f} s, {HUGE / seconds / 1e6:.0f} MB/s: agent {before:.0f} MB before, "
-        f"{first[0]:.0f} MB in the second quarter, {second[0]:.0f} MB in the second half; "
-        f"CLI {first[1]:.0f} and {second[1]:.0f} MB"
-    )
+    return samples, time.perf_counter() - began
 
 
 def command_line(pid: int) -> bytes:
@@ -313,7 +348,7 @@ async def write_lines(fifo: Path, stop: asyncio.Event) -> bytes:
 
 
 async def ps_times(stub: Any, metadata: tuple[tuple[str, str], ...]) -> list[float]:
-    """How long each of 100 calls takes that lists the containers, sorted."""
+    """Return the seconds that each of 100 calls takes which list the containers, sorted."""
     times = []
     for _ in range(100):
         began = time.perf_counter()
