@@ -93,7 +93,7 @@ def _network_problems(container: dict[str, Any]) -> Iterator[str]:
 
 
 def component(name: str, inspected: ContainerObject) -> ComponentSpec:
-    """Return the specification of such a container; it may break rules of definitions (see component_problems)."""
+    """Return the specification of such a container; it may break rules of definitions (see `fields.problems`)."""
     container, image = inspected.container, inspected.image
     config, base = container.get("Config") or {}, image.get("Config") or {}
     cmd, user = tuple(config.get("Cmd") or ()), str(config.get("User") or "")

@@ -16,8 +16,9 @@ from agent.podman.output import Container
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
+from mcp.shared.fields import problems
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE, NAME_RULE, container_name, is_name
-from mcp.shared.spec import ComponentSpec, component_problems
+from mcp.shared.spec import ComponentSpec
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def judge(container: ContainerObject, service: str, component: str) -> Adopted:
     details = container.details
     try:
         spec = import_spec.component(component, container)
-        found = [*import_spec.problems(container), *component_problems(spec)]
+        found = [*import_spec.problems(container), *problems(spec)]
     except (KeyError, TypeError, ValueError, AttributeError):
         return Adopted(details.name, service, component, "podman describes it in an unexpected form")
     if container_name(service, component) != details.name:

@@ -5,7 +5,7 @@ Definitions count for what should run; containers and registry rows that no defi
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -31,6 +31,7 @@ from agent.services.steps import (
     StopContainer,
 )
 from agent.store.registry import ComponentRow
+from mcp.shared.fields import differences
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 
@@ -341,32 +342,3 @@ def in_phases(steps: Sequence[Step]) -> tuple[Step, ...]:
 
 def _left(row: ComponentRow, state: NodeState) -> Resolution:
     return resolve_replacement(row.container, row.deploy, state)
-
-
-# --- what differs ---
-
-
-def differences(old: ComponentSpec, new: ComponentSpec) -> list[str]:
-    """Return what differs between two versions of a component; values of variables are never shown."""
-    return [
-        _environment(old.env, new.env) if field.name == "env" else _difference(field.name, old, new)
-        for field in fields(ComponentSpec)
-        if getattr(old, field.name) != getattr(new, field.name)
-    ]
-
-
-def _difference(name: str, old: ComponentSpec, new: ComponentSpec) -> str:
-    before, after = getattr(old, name), getattr(new, name)
-    if name in ("image", "network", "user", "restart", "log_driver", "log_max_size"):
-        return f"{name}: {before or 'default'} -> {after or 'default'}"
-    return f"{name} changed"
-
-
-def _environment(old: Sequence[str], new: Sequence[str]) -> str:
-    before, after = (dict(entry.split("=", 1) for entry in entries) for entries in (old, new))
-    parts = [
-        *(f"{key} added" for key in after if key not in before),
-        *(f"{key} removed" for key in before if key not in after),
-        *(f"{key} changed" for key in after if key in before and before[key] != after[key]),
-    ]
-    return f"env: {', '.join(parts) or 'order changed'}"

@@ -1,11 +1,11 @@
-"""mcp service list|show|edit|export"""
+"""mcp service list|show|edit|export|schema"""
 
 import argparse
 from typing import TYPE_CHECKING
 
 from mcp.commands.shared import Group, arguments, nodes
 from mcp.commands.shared.edit import EDIT
-from mcp.shared.command import Command, Kind, argument, flag
+from mcp.shared.command import Command, Configuration, Kind, argument, flag
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, McpError, NotFound
 from mcp.terminal import output
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mcp.definitions.export import Exported
 
 STDOUT = "-"
+SCHEMAS = ("definition", "config")
 
 
 def _list(session: "Session", args: argparse.Namespace) -> int:
@@ -63,8 +64,15 @@ def _as_json(definition: "Definition") -> dict[str, object]:
         for component in service.components
     ]
     head = {"name": service.name, "node": definition.node, "active": service.active}
-    build = {"path": definition.path, "version": definition.version, "build": {"images": dict(definition.images)}}
+    build = {"path": definition.path, "version": definition.version, "build": {"images": dict(definition.build.images)}}
     return {**head, **build, "components": components}
+
+
+def _schema(_session: None, args: argparse.Namespace) -> int:
+    from mcp.definitions.schema import config_schema, definition_schema
+
+    output.print_json(definition_schema() if args.file == SCHEMAS[0] else config_schema())
+    return EXIT_DONE
 
 
 def _export(session: "Session", args: argparse.Namespace) -> int:
@@ -127,6 +135,18 @@ _EXPORT = Command(
         flag("--force", help="overwrite files that differ; comments and [build] are lost"),
     ),
 )
+_SCHEMA = Command(
+    "schema",
+    "print the JSON Schema of a file, for editors",
+    _schema,
+    configuration=Configuration.NONE,
+    arguments=(
+        argument("file", nargs="?", choices=SCHEMAS, default=SCHEMAS[0], help="definitions (default), or mcp.toml"),
+    ),
+)
 COMMAND = Command(
-    "service", "list, show, edit or export definitions", group=Group.DEFINITIONS, commands=(_LIST, _SHOW, EDIT, _EXPORT)
+    "service",
+    "list, show, edit or export definitions",
+    group=Group.DEFINITIONS,
+    commands=(_LIST, _SHOW, EDIT, _EXPORT, _SCHEMA),
 )

@@ -2,31 +2,156 @@
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcp.config import ARCHITECTURES, SUDO
 from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
+from mcp.shared.fields import about, optional, problems
 from mcp.shared.files import xdg_folder
-from mcp.shared.names import NAME_RULE, check_name, is_name
-from mcp.shared.toml import Table, read_toml
-from mcp.shared.url import Endpoint, parse_https_url
+from mcp.shared.names import NAME_FIELD, check_name
+from mcp.shared.toml import read_text, read_toml
+from mcp.shared.url import URL, Endpoint, parse_https_url
 
 CA_FILE = "ca.pem"  # beside mcp.toml
 
 # RFC 3986 host and port; names are looked up, so only their characters are checked
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})")
+_ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})"
+
+
+def _refused_by(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """Make a field's check of a parser that raises ValueError."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError as error:
+            return f"{shown(text)}: {error}"
+        return ""
+
+    return check
+
+
+def _parse_address(text: str) -> None:
+    match = re.fullmatch(_ADDRESS, text)
+    if match is None or not 1 <= int(match[3]) <= 65535:
+        raise ValueError("expected HOST:PORT, as in 10.0.0.1:9444")
+
+
+def _parse_ssh(text: str) -> None:
+    # ssh would take a destination that begins with - for an option
+    if text.startswith("-") or not text.isprintable() or " " in text:
+        raise ValueError("is not an ssh destination")
+
+
+def _expand(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError("a path cannot contain NUL")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("whose home folder is meant is not known") from None
+
+
+_check_path = _refused_by(_expand)
 
 
 @dataclass(frozen=True)
 class Node:
     """One node of the fleet; `ssh` and `arch` are for upgrading and provisioning."""
 
-    name: str
-    address: str
-    ssh: str = ""
-    arch: str = ""
-    sudo: str = ""
+    name: str = field(metadata=about("Name of the node, as in definitions", example="rift", **NAME_FIELD))
+    address: str = field(
+        metadata=about(
+            "`HOST:PORT` of its agent", example="10.0.0.5:9444", pattern=_ADDRESS, check=_refused_by(_parse_address)
+        )
+    )
+    ssh: str = optional(
+        "",
+        "Destination for ssh, for provisioning and upgrades",
+        example="deploy@rift",
+        unset="the name",
+        pattern="[^- ][^ ]*",
+        check=_refused_by(_parse_ssh),
+    )
+    arch: str = optional("", "Architecture", example="amd64", choices=ARCHITECTURES)
+    sudo: str = optional("", "How to become root there, if ssh does not log in as root", example="sudo", choices=SUDO)
+
+
+# Without the methods that nobody needs: every command begins with making these classes.
+
+
+@dataclass(repr=False, eq=False)
+class ServicesSection:
+    """[services] of mcp.toml."""
+
+    dir: str = optional(
+        "",
+        "Folder of the definitions",
+        example="~/.config/mcp/services",
+        unset="`services/` beside `mcp.toml`",
+        check=_check_path,
+    )
+
+
+@dataclass(repr=False, eq=False)
+class BuildSection:
+    """[build] of mcp.toml."""
+
+    workspace: str = optional("~/src", "Folder of the source trees", example="~/src")
+
+
+@dataclass(repr=False, eq=False)
+class MciasSection:
+    """[mcias] of mcp.toml."""
+
+    server_url: str = optional(
+        "",
+        "MCIAS that `mcp login` asks",
+        example="https://mcias.example.net:8443",
+        pattern=URL,
+        check=_refused_by(parse_https_url),
+    )
+    ca_cert: str = optional(
+        "",
+        "CA that verifies MCIAS, and the agents if `[auth]` names none",
+        example="~/.config/mcp/ca.pem",
+        unset="the system's",
+        check=_check_path,
+    )
+    service_name: str = optional("mcp", "Name of MCP in MCIAS", example="mcp")
+
+
+@dataclass(repr=False, eq=False)
+class AuthSection:
+    """[auth] of mcp.toml."""
+
+    token_path: str = optional(
+        "",
+        "File of the token; `MCP_TOKEN` in the environment overrides it",
+        example="~/.config/mcp/token",
+        unset="`token` beside `mcp.toml`",
+        check=_check_path,
+    )
+    ca_cert: str = optional(
+        "",
+        "CA that verifies the agents",
+        example="~/.config/mcp/ca.pem",
+        unset="`ca.pem` beside `mcp.toml`, else the system's",
+        check=_check_path,
+    )
+
+
+@dataclass(repr=False, eq=False)
+class ConfigFile:
+    """The whole mcp.toml."""
+
+    services: ServicesSection = optional(ServicesSection(), "Definitions")
+    build: BuildSection = optional(BuildSection(), "Building of images")
+    mcias: MciasSection = optional(MciasSection(), "MCIAS, if the fleet has one")
+    auth: AuthSection = optional(AuthSection(), "Token and CA")
+    nodes: tuple[Node, ...] = optional((), "The nodes of the fleet")
 
 
 @dataclass(frozen=True)
@@ -84,42 +209,31 @@ def load(option: Path | None = None, *, may_be_new: bool = False) -> Config:
             return parse("", path)
         hint = "`mcp node add` makes it for a node of yours; to try MCP here, `mcp-agent dev` writes one"
         raise InvalidFile(str(path), [f"there is no such file; {hint}"])
-    return read_toml(path, lambda table: _build(table, path))
+    return parse(read_text(path), path)
 
 
 def parse(text: str, path: Path) -> Config:
     """The configuration that `text` would be at `path`; raises InvalidFile with every problem."""
-    return read_toml(path, lambda table: _build(table, path), text)
+    file = read_toml(path, lambda table: table.read(ConfigFile), text, problems)
+    auth_ca, mcias_ca = _path(file.auth.ca_cert, path), _path(file.mcias.ca_cert, path)
+    return Config(
+        source=path,
+        services_dir=_path(file.services.dir, path) or path.parent / "services",
+        token_path=_path(file.auth.token_path, path) or path.parent / "token",
+        ca_cert=auth_ca or mcias_ca or _own_ca(path),
+        nodes=file.nodes,
+        mcias=MciasConfig(parse_https_url(file.mcias.server_url), mcias_ca, file.mcias.service_name)
+        if file.mcias.server_url
+        else None,
+    )
 
 
 def check_node(node: Node) -> Node:
     """Return `node`; raises InvalidInput, naming the value that could not stand in mcp.toml."""
     check_name("node", node.name)
-    for what, check, value in (("address", _address, node.address), ("ssh", _ssh, node.ssh)):
-        try:
-            check(value)
-        except ValueError as error:
-            raise InvalidInput(f"{what}: {shown(value)}: {error}") from None
+    for problem in problems(node):
+        raise InvalidInput(problem)
     return node
-
-
-def _build(root: Table, path: Path) -> Config:
-    services, build, mcias, auth = (root.table(name) for name in ("services", "build", "mcias", "auth"))
-    services_dir = _path(services, "dir", path) or path.parent / "services"
-    build.text("workspace", "~/src")
-    endpoint = mcias.checked("server_url", parse_https_url, "")
-    service_name = mcias.text("service_name", "mcp")
-    mcias_ca, auth_ca = _path(mcias, "ca_cert", path), _path(auth, "ca_cert", path)
-    token_path = _path(auth, "token_path", path) or path.parent / "token"
-    for table in (services, build, mcias, auth):
-        table.close()
-    nodes = [_node(table) for table in root.tables("nodes")]
-    for index, node in enumerate(nodes):
-        if node.name and node.name in [other.name for other in nodes[:index]]:
-            root.problem(f"nodes[{index}].name", f"{shown(node.name)} is used twice")
-    login = MciasConfig(endpoint, mcias_ca, service_name) if endpoint is not None else None
-    ca_cert = auth_ca or mcias_ca or _own_ca(path)
-    return Config(path, services_dir, token_path, ca_cert, tuple(nodes), login)
 
 
 def _own_ca(source: Path) -> Path | None:
@@ -128,56 +242,9 @@ def _own_ca(source: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def _node(table: Table) -> Node:
-    node = Node(
-        name=table.checked("name", _name) or "",
-        address=table.checked("address", _address) or "",
-        ssh=table.checked("ssh", _ssh, "") or "",
-        arch=table.checked("arch", lambda text: _one_of(text, ARCHITECTURES), "") or "",
-        sudo=table.checked("sudo", lambda text: _one_of(text, SUDO), "") or "",
-    )
-    table.close()
-    return node
-
-
-def _path(table: Table, name: str, source: Path) -> Path | None:
+def _path(text: str, source: Path) -> Path | None:
     """A path of the configuration: ~ is home, a relative one counts from the configuration's folder."""
-
-    def parse(text: str) -> Path:
-        if "\0" in text:
-            raise ValueError("a path cannot contain NUL")
-        try:
-            return source.parent / Path(text).expanduser()
-        except RuntimeError:
-            raise ValueError("whose home folder is meant is not known") from None
-
-    return table.checked(name, parse, "")
-
-
-def _name(text: str) -> str:
-    if not is_name(text):
-        raise ValueError(NAME_RULE)
-    return text
-
-
-def _address(text: str) -> str:
-    match = _ADDRESS.fullmatch(text)
-    if match is None or not 1 <= int(match[3]) <= 65535:
-        raise ValueError("expected HOST:PORT, as in 10.0.0.1:9444")
-    return text
-
-
-def _ssh(text: str) -> str:
-    # ssh would take a destination that begins with - for an option
-    if text.startswith("-") or not text.isprintable() or " " in text:
-        raise ValueError("is not an ssh destination")
-    return text
-
-
-def _one_of(text: str, choices: tuple[str, ...]) -> str:
-    if text not in choices:
-        raise ValueError(f"expected {' or '.join(choices)}")
-    return text
+    return source.parent / _expand(text) if text else None
 
 
 def read_ca(config: Config) -> bytes:

@@ -173,8 +173,7 @@ def _name(node: object) -> object:
 
 
 def _as_toml(node: Node) -> dict[str, str]:
-    pairs = {"name": node.name, "address": node.address, "ssh": node.ssh, "arch": node.arch, "sudo": node.sudo}
-    return {key: value for key, value in pairs.items() if value}
+    return {key: value for key, value in vars(node).items() if value}
 
 
 @contextmanager

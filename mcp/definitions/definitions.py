@@ -1,32 +1,53 @@
 """Service definitions: NAME.toml files, read strictly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcp.config.configuration import Config
-from mcp.shared import spec
 from mcp.shared.errors import InvalidFile, McpError, NotFound
-from mcp.shared.names import NAME_RULE, check_name, is_name
-from mcp.shared.spec import LOG_DRIVERS, RESTART_DEFAULT, ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
-from mcp.shared.toml import Table, parse_toml, read_text
+from mcp.shared.fields import Field, about, fields_of, in_file_order, optional, problems
+from mcp.shared.names import NAME_FIELD, check_name, is_name
+from mcp.shared.spec import ServiceSpec
+from mcp.shared.toml import Table, parse_toml, read_text, read_toml
 
 BUILD_KEYS = ("path", "version", "build")  # for building images only: no other command needs them to be right
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """How the images of a service are built."""
+
+    images: tuple[tuple[str, str], ...] = optional(
+        (),
+        "Dockerfile of each image, by the image's name without registry and tag",
+        example=(("SERVICE", "Dockerfile"),),
+    )
 
 
 @dataclass(frozen=True)
 class Definition:
     """A service definition: which node it belongs to, and what should run there.
 
-    `path` is the source tree, relative to `[build] workspace` of mcp.toml, which it may leave; `images` are names of
-    images with their Dockerfiles. `build_problems` is what is wrong with the keys for building, see `check_build`.
+    `build_problems` is what is wrong with the fields for building, see `check_build`.
     """
 
-    node: str
+    node: str = field(metadata=about("Node that it runs on, of `mcp.toml`", example="rift", **NAME_FIELD))
     service: ServiceSpec
-    path: str = ""
-    version: str = ""
-    images: tuple[tuple[str, str], ...] = ()
+    path: str = optional(
+        "",
+        "Source tree, relative to `[build] workspace` of `mcp.toml`",
+        example="../SERVICE",
+        unset="the service's name",
+    )
+    version: str = optional("", "Version of the source tree", example="v1.0.0")
+    build: BuildSpec = optional(BuildSpec(), "How images are built")
     build_problems: tuple[str, ...] = ()
+
+
+def document_fields() -> list[Field]:
+    """The declared fields of a whole definition, in the order in which one is written."""
+    service, own = fields_of(ServiceSpec), fields_of(Definition)
+    return in_file_order([service[0], own[0], *service[1:], *own[1:]])
 
 
 def definition_path(config: Config, service: str) -> Path:
@@ -73,83 +94,13 @@ def parse(text: str, file: str) -> Definition:
 
     Problems of BUILD_KEYS are not among them, see `check_build`.
     """
-    found: list[str] = []
-    root = Table(parse_toml(text, file), found)
-    definition = _definition(root)
-    root.close()
-    # Rules would complain again of what already has the wrong form.
-    known = {problem.partition(": ")[0] for problem in found}
-    found += [rule for rule in spec.problems(definition.service) if rule.partition(": ")[0] not in known]
-    if found:
-        raise InvalidFile(file, found)
-    return definition
+    return read_toml(Path(file), _definition, text, lambda found: [*problems(found), *problems(found.service)])
 
 
 def _definition(root: Table) -> Definition:
-    node = root.text("node")
-    if node and not is_name(node):
-        root.problem("node", NAME_RULE)
-    name = root.text("name")
-    service = ServiceSpec(
-        name=name,
-        active=root.flag("active", True),
-        components=tuple(_component(table) for table in root.tables("components")),
-    )
-    problems: list[str] = []
-    building = root.apart(BUILD_KEYS, problems)
-    path, version, images = building.text("path", name), building.text("version", ""), _images(building)
-    return Definition(node, service, path, version, images, tuple(problems))
-
-
-def _images(root: Table) -> tuple[tuple[str, str], ...]:
-    """The images of [build.images], each with its Dockerfile."""
-    build = root.table("build")
-    images = build.table("images").items()
-    for image, dockerfile in images.items():
-        if not isinstance(dockerfile, str):
-            build.problem(f"images.{image}", "expected a string, the path of a Dockerfile")
-    build.close()
-    return tuple((image, dockerfile) for image, dockerfile in images.items() if isinstance(dockerfile, str))
-
-
-def _component(table: Table) -> ComponentSpec:
-    component = ComponentSpec(
-        name=table.text("name"),
-        image=table.text("image"),
-        network=table.text("network", ""),
-        user=table.text("user", ""),
-        restart=table.text("restart", RESTART_DEFAULT),
-        ports=table.texts("ports"),
-        volumes=table.texts("volumes"),
-        cmd=table.texts("cmd"),
-        routes=tuple(_route(route) for route in table.tables("routes")),
-        env=table.texts("env"),
-        health=_health(table.table("health")) if table.has("health") else None,
-        log_driver=table.text("log_driver", LOG_DRIVERS[0]),
-        log_max_size=table.text("log_max_size", ""),
-    )
-    table.close()
-    return component
-
-
-def _health(table: Table) -> HealthSpec:
-    health = HealthSpec(
-        cmd=table.texts("cmd"),
-        interval=table.text("interval", ""),
-        timeout=table.text("timeout", ""),
-        retries=table.integer("retries", 0),
-        start_period=table.text("start_period", ""),
-    )
-    table.close()
-    return health
-
-
-def _route(table: Table) -> RouteSpec:
-    route = RouteSpec(
-        name=table.text("name", ""),
-        port=table.integer("port"),
-        mode=table.text("mode", "l4"),
-        hostname=table.text("hostname", ""),
-    )
-    table.close()
-    return route
+    build_problems: list[str] = []
+    building = root.apart(BUILD_KEYS, build_problems)
+    values = {field.name: (building if field.name in BUILD_KEYS else root).value(field) for field in document_fields()}
+    service = ServiceSpec(**{field.name: values.pop(field.name) for field in fields_of(ServiceSpec)})
+    values["path"] = values["path"] or service.name
+    return Definition(service=service, build_problems=tuple(build_problems), **values)

@@ -8,44 +8,12 @@ from pathlib import Path
 
 from mcp.config.configuration import Config
 from mcp.definitions import definitions
+from mcp.definitions.template import template
 from mcp.shared.errors import InvalidFile, McpError, NotReady
 from mcp.shared.files import write_atomic
 from mcp.shared.proc import on_terminal
-from mcp.shared.toml import quoted, read_text
+from mcp.shared.toml import read_text
 from mcp.terminal import output
-
-TEMPLATE = """\
-# A service: what should run, together, on one node. Save and leave the editor to keep it; nothing is deployed.
-
-name = {name}
-node = {node}
-# active = false                    # `mcp deploy` refuses it
-
-[[components]]                      # one container each, in the order they are started
-name = {name}
-image = "registry.example.net/{plain}:v1.0.0"      # with a tag, and not latest
-# cmd = ["server", "--config", "/srv/{plain}/{plain}.toml"]
-# env = ["LOG_LEVEL=info"]
-# volumes = ["/srv/{plain}:/srv/{plain}"]
-# network = "mcpnet"
-# user = "0:0"
-# restart = "unless-stopped"        # the default; no, always, on-failure[:N]
-# ports = ["127.0.0.1:18443:8443"]  # explicit mappings, beside routes
-# log_driver = "k8s-file"           # the default; journald, none
-# log_max_size = "32m"              # the default, of k8s-file; 0: no limit
-
-# [components.health]               # default: the image's own check, if it has one
-# cmd = ["wget", "-q", "-O", "-", "http://127.0.0.1:8443/health"]
-# interval = "30s"
-# timeout = "5s"
-# retries = 3
-# start_period = "10s"
-
-# [[components.routes]]             # the agent picks a host port and tells the container in PORT
-# port = 8443                       # the port that clients use on the proxy
-# mode = "l4"                       # the default; l4: TLS passthrough, l7: the proxy terminates TLS
-# hostname = "docs.example.net"
-"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +44,7 @@ def edit(config: Config, service: str) -> bool:
     """
     path = definitions.definition_path(config, service).resolve()  # a symbolic link stays one
     content = _read(path)
-    before = content if content is not None else _template(config, service).encode()
+    before = content if content is not None else template(service, _first_node(config)).encode()
     copy = _copy(service, before)
     try:
         return _edit_copy(config, service, _Original(path, content), copy, before)
@@ -141,9 +109,8 @@ def _run_editor(file: Path) -> str:
     return f"the editor {argv[0]} failed (exit status {status})" if status else ""
 
 
-def _template(config: Config, service: str) -> str:
-    node = config.nodes[0].name if config.nodes else "NODE"
-    return TEMPLATE.format(name=quoted(service), node=quoted(node), plain=service)
+def _first_node(config: Config) -> str:
+    return config.nodes[0].name if config.nodes else "NODE"
 
 
 def _copy(service: str, content: bytes) -> Path:

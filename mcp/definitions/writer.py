@@ -1,18 +1,19 @@
-"""Definitions as TOML: what `mcp.service.parse` reads back to the same specification."""
+"""Definitions as TOML: `definitions.parse` reads it back to the same specification."""
 
-import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from mcp.definitions.definitions import Definition
+from mcp.definitions.definitions import Definition, document_fields
+from mcp.shared.fields import Field, FieldKind, fields_of, in_file_order
 from mcp.shared.names import container_name
-from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec
+from mcp.shared.spec import ComponentSpec
 from mcp.shared.toml import quoted
 
 WIDTH = 100  # characters of a line above which a list is written with one value a line
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_NESTED = ("routes", "health")
 
 Value = str | int | tuple[str, ...]
 
@@ -28,48 +29,51 @@ def write_full(definition: Definition) -> str:
 
 
 def _document(definition: Definition, *, full: bool) -> str:
-    return "".join(f"{line}\n" for line in _lines(definition, full))
+    values = {**vars(definition.service), **vars(definition)}
+    if not full and definition.path == definition.service.name:
+        values["path"] = ""
+    lines = _Writer(definition.service.name, full).body("", document_fields(), values)
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _lines(definition: Definition, full: bool) -> Iterator[str]:
-    service = definition.service
-    yield _pair("name", service.name)
-    yield _pair("node", definition.node)
-    if full or not service.active:
-        yield _pair("active", service.active)
-    if definition.path and (full or definition.path != service.name):
-        yield _pair("path", definition.path)
-    if definition.version or full:
-        yield _pair("version", definition.version)
-    if definition.images:
-        yield from ("", "[build.images]", *(_pair(_key(image), dockerfile) for image, dockerfile in definition.images))
-    for component in service.components:
-        yield from ("", "[[components]]")
-        if full:
-            yield f"# container: {container_name(service.name, component.name)}"
-        yield from _component(component, full)
+@dataclass(frozen=True)
+class _Writer:
+    service: str
+    full: bool
 
+    def body(self, path: str, fields: Iterable[Field], values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the pairs of the table at `path`, then the tables in it."""
+        for field in fields:
+            value = values[field.name]
+            if field.kind in (FieldKind.TABLE, FieldKind.TABLES, FieldKind.TEXT_MAP):
+                yield from self._nested(f"{path}{field.name}", field, value)
+            elif self.full or field.required or value != field.default:
+                yield pair(field.name, value)
 
-def _component(component: ComponentSpec, full: bool) -> Iterator[str]:
-    yield from _pairs(component, full)
-    if component.health is not None:
-        yield from ("", "[components.health]", *_pairs(component.health, full))
-    for route in component.routes:
-        yield from ("", "[[components.routes]]", *_pairs(route, full))
+    def _nested(self, path: str, field: Field, value: Any) -> Iterator[str]:
+        if field.kind is FieldKind.TABLES:
+            for part in value:
+                yield from ("", f"[[{path}]]", *self._comments(part), *self._part(path, part))
+        elif field.kind is FieldKind.TEXT_MAP:
+            yield from ("", f"[{path}]", *(pair(_key(key), text) for key, text in value)) if value else ()
+        elif value is not None:
+            lines = list(self._part(path, value))
+            yield from ("", f"[{path}]", *lines) if lines and lines[0] else lines
 
+    def _part(self, path: str, part: Any) -> Iterator[str]:
+        return self.body(f"{path}.", in_file_order(fields_of(type(part))), vars(part))
 
-def _pairs(source: ComponentSpec | HealthSpec | RouteSpec, full: bool) -> Iterator[str]:
-    for field in dataclasses.fields(source):
-        value = getattr(source, field.name)
-        if field.name not in _NESTED and (full or value != field.default):
-            yield _pair(field.name, value)
+    def _comments(self, part: Any) -> Iterator[str]:
+        if self.full and isinstance(part, ComponentSpec):
+            yield f"# container: {container_name(self.service, part.name)}"
 
 
 def _key(text: str) -> str:
     return text if _BARE_KEY.fullmatch(text) else quoted(text)
 
 
-def _pair(key: str, value: Value) -> str:
+def pair(key: str, value: Value) -> str:
+    """A key and its value; a long list has one value a line."""
     line = f"{key} = {_value(value)}"
     if isinstance(value, tuple) and len(line) > WIDTH:
         return "\n".join([f"{key} = [", *_indented(value), "]"])

@@ -11,12 +11,11 @@ NAME_LIMIT = 255  # characters of a repository's name, registry included
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])"
 _PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REFERENCE = re.compile(
-    rf"(?P<repository>(?:{_HOST}(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?"
-    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
-    re.ASCII,
-)
+_REPOSITORY = rf"(?P<repository>(?:{_HOST}(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*)"
+_TAG = r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))"
+_DIGEST = r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+_REFERENCE = rf"{_REPOSITORY}{_TAG}?{_DIGEST}"
+PINNED = rf"(?!.*:latest(@|$)){_REPOSITORY}{_TAG}{_DIGEST}"  # as `image_problem` asks for it
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class ImageReference:
 
 def parse_image(text: str) -> ImageReference | None:
     """Parse an image reference, or None where it is none."""
-    match = _REFERENCE.fullmatch(text) if len(text) <= 512 else None
+    match = re.fullmatch(_REFERENCE, text) if len(text) <= 512 else None
     if match is None or len(match["repository"]) > NAME_LIMIT:
         return None
     return ImageReference(match["repository"], match["tag"] or "", match["digest"] or "")

@@ -4,8 +4,10 @@ import re
 
 from mcp.shared.errors import InvalidInput, shown
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,62}"
 NAME_RULE = "must be lower-case letters, digits and -, not begin with -, and have at most 63 characters"
+
+NAME_FIELD = {"pattern": NAME_PATTERN, "rule": NAME_RULE}  # of the declaration of a name
 
 # Container names that MCP derives with a dot can never collide with a service's: names have no dot.
 ASIDE_SUFFIX = ".old"
@@ -17,7 +19,7 @@ LABEL_DEPLOY = "mcp.deploy"  # the number of the deploy that made the container
 
 def is_name(value: str) -> bool:
     """Whether `value` can name a service, component, route or node."""
-    return NAME.fullmatch(value) is not None
+    return re.fullmatch(NAME_PATTERN, value) is not None
 
 
 def check_name(what: str, value: str) -> str:

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[dhms]))+")
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[dhms])")
-_RFC3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
-)
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_UNIX = re.compile(r"@([0-9]{1,12})(?:\.([0-9]+))?")
+DURATION = r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[dhms]))+"
+_PART = r"([0-9]+(?:\.[0-9]+)?)(ms|[dhms])"
+_RFC3339 = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_UNIX = r"@([0-9]{1,12})(?:\.([0-9]+))?"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000_000  # nanoseconds
 WORDS = ("boot", "deploy")  # moments that only the agent knows
@@ -45,10 +43,10 @@ LOCAL: tzinfo = _Local()
 
 def parse_duration(text: str) -> timedelta:
     """A duration such as `90s`, `1h30m`, `2d`; raises ValueError."""
-    if len(text) > 40 or not _DURATION.fullmatch(text):
+    if len(text) > 40 or not re.fullmatch(DURATION, text):
         raise ValueError(DURATION_RULE)
     try:
-        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text)))
     except OverflowError:
         raise ValueError("the duration is too long") from None
 
@@ -60,22 +58,22 @@ def moment(text: str, now: int, zone: tzinfo | None = None, words: Sequence[str]
     if need be. `zone` is for dates and for times without an offset; with None these are refused. `words` are other
     forms that the caller knows, for the error.
     """
-    if _DURATION.fullmatch(text):
+    if re.fullmatch(DURATION, text):
         span = parse_duration(text)
         found = now - (span.days * 86400 + span.seconds) * SECOND - span.microseconds * 1000
         if found < -62135596800 * SECOND:  # the year 1
             raise ValueError("the duration is too long")
         return found
-    if match := _UNIX.fullmatch(text):
+    if match := re.fullmatch(_UNIX, text):
         found = int(match[1]) * SECOND + _fraction(match[2])
         if found >= 253402300800 * SECOND:  # the year 10000
             raise ValueError(_YEARS)
         return found
-    if match := _RFC3339.fullmatch(text):  # fromisoformat takes more, and not the same in every Python
+    if match := re.fullmatch(_RFC3339, text):  # fromisoformat takes more, and not the same in every Python
         return _civil(match[1], match[2], (match[4] or "").upper(), zone) + _fraction(match[3])
-    if _DATE.fullmatch(text):
+    if re.fullmatch(_DATE, text):
         return _civil(text, "00:00:00", "", zone)
-    if text.startswith("-") and _DURATION.fullmatch(text[1:]):
+    if text.startswith("-") and re.fullmatch(DURATION, text[1:]):
         raise ValueError(f"leave the - out: {text[1:]} is that long ago")
     raise ValueError(f"{TIME_RULE}, {' or '.join(words)}" if words else TIME_RULE)
 
@@ -88,7 +86,7 @@ def absolute(text: str, now: int, zone: tzinfo) -> str:
     if text in WORDS:
         return text
     found = moment(text, now, zone, WORDS)
-    if _DURATION.fullmatch(text) or text.startswith("@"):
+    if re.fullmatch(DURATION, text) or text.startswith("@"):
         return text
     seconds, rest = divmod(found, SECOND)
     civil = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
@@ -102,7 +100,7 @@ def nanoseconds(at: datetime) -> int:
 
 def parse_time(text: str) -> datetime:
     """A time in UTC from RFC 3339, to the microsecond; raises ValueError."""
-    if not _RFC3339.fullmatch(text):
+    if not re.fullmatch(_RFC3339, text):
         raise ValueError("expected an RFC 3339 time such as 2026-01-31T12:00:00Z")
     return _EPOCH + timedelta(microseconds=moment(text, 0) // 1000)
 

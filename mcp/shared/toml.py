@@ -6,9 +6,10 @@ A `Table` hands out typed values and remembers what was wrong; `read_file` turns
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mcp.shared.errors import InvalidFile, shown
+from mcp.shared.fields import Field, FieldKind, fields_of
 
 T = TypeVar("T")
 
@@ -21,6 +22,7 @@ _KINDS: dict[type, str] = {
     dict: "a table",
 }
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SCALARS: dict[FieldKind, type] = {FieldKind.TEXT: str, FieldKind.FLAG: bool, FieldKind.INTEGER: int}
 
 
 def kind_of(value: object) -> str:
@@ -65,11 +67,6 @@ class Table:
     def text(self, name: str, default: str | None = None) -> str:
         """A string; required where there is no default."""
         return self._get(name, str, default) or ""
-
-    def flag(self, name: str, default: bool) -> bool:
-        """A boolean."""
-        value = self._get(name, bool, default)
-        return default if value is None else value
 
     def integer(self, name: str, default: int | None = None) -> int:
         """An integer; required where there is no default."""
@@ -121,6 +118,35 @@ class Table:
                 self.problem(f"{name}[{index}]", f"expected a table, found {kind_of(value)}")
         return found
 
+    def text_map(self, name: str) -> tuple[tuple[str, str], ...]:
+        """A sub-table of strings with free keys; empty where there is none."""
+        values = self.table(name).items()
+        for key, value in values.items():
+            if not isinstance(value, str):
+                self.problem(f"{name}.{key}", f"expected a string, found {kind_of(value)}")
+        return tuple((key, value) for key, value in values.items() if isinstance(value, str))
+
+    def read(self, model: type[T]) -> T:
+        """The whole table as a dataclass of declared fields; records every other key."""
+        result = model(**{field.name: self.value(field) for field in fields_of(model)})
+        self.close()
+        return result
+
+    def value(self, field: Field) -> Any:
+        """The value of a declared field; its default where it is absent or has another type."""
+        name = field.name
+        if field.kind is FieldKind.TEXTS:
+            return self.texts(name)
+        if field.kind is FieldKind.TEXT_MAP:
+            return self.text_map(name)
+        if field.kind is FieldKind.TABLES:
+            return tuple(table.read(field.model) for table in self.tables(name))
+        if field.kind is FieldKind.TABLE:
+            table = self.table(name)
+            return table.read(field.model) if isinstance(self._data.get(name), dict) else field.default
+        value = self._get(name, _SCALARS[field.kind], None if field.required else field.default)
+        return field.default if value is None else value
+
     def items(self) -> dict[str, object]:
         """All values, for a table whose keys are free; marks them known."""
         self._known.update(self._data)
@@ -136,6 +162,7 @@ class Table:
         for name in self._data:
             if name not in self._known:
                 self.problem(name, f"unknown key{_suggestion(name, self._known)}")
+        self._known = {*self._known, *self._data}
 
 
 def _suggestion(name: str, known: set[str]) -> str:
@@ -167,14 +194,24 @@ def read_text(path: Path) -> str:
         raise InvalidFile(str(path), [f"cannot be read: {error.strerror}"]) from None
 
 
-def read_toml(path: Path, build: Callable[[Table], T], text: str | None = None) -> T:
-    """Read `path` (or `text` in its name) into what `build` makes of it; raises InvalidFile with every problem."""
-    problems: list[str] = []
-    table = Table(parse_toml(read_text(path) if text is None else text, str(path)), problems)
+def read_toml(
+    path: Path,
+    build: Callable[[Table], T],
+    text: str | None = None,
+    rules: Callable[[T], Iterable[str]] = lambda _: (),
+) -> T:
+    """Read `path` (or `text` in its name) into what `build` makes of it.
+
+    Raises InvalidFile with every problem: those of form, then those that `rules` finds in what has the right form.
+    """
+    found: list[str] = []
+    table = Table(parse_toml(read_text(path) if text is None else text, str(path)), found)
     result = build(table)
     table.close()
-    if problems:
-        raise InvalidFile(str(path), problems)
+    wrong_form = {_key_of(problem) for problem in found}
+    found += [problem for problem in rules(result) if _key_of(problem) not in wrong_form]
+    if found:
+        raise InvalidFile(str(path), found)
     return result
 
 
@@ -190,3 +227,7 @@ def _escaped(character: str) -> str:
         return character
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _key_of(problem: str) -> str:
+    return problem.partition(": ")[0]

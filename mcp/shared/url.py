@@ -7,7 +7,7 @@ URL_RULE = "expected https://HOST or https://HOST:PORT and nothing after it, as 
 DEFAULT_PORT = 443
 
 # names are looked up, so only their characters are checked
-_URL = re.compile(r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?/?")
+URL = r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?/?"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Endpoint:
 
 def parse_https_url(text: str) -> Endpoint:
     """The endpoint of an https URL that has no path; raises ValueError."""
-    match = _URL.fullmatch(text)
+    match = re.fullmatch(URL, text)
     port = int(match[2]) if match and match[2] else DEFAULT_PORT
     if match is None or not 1 <= port <= 65535:
         raise ValueError(URL_RULE)

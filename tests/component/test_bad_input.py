@@ -217,10 +217,10 @@ CONFIGURATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "no address": ('[[nodes]]\nname = "rift"\n', ("nodes[0].address: is missing",)),
     "no port": ('[[nodes]]\nname = "rift"\naddress = "10.0.0.1"\n', ("nodes[0].address: ", "expected HOST:PORT")),
     "an address with spaces": ('[[nodes]]\nname = "r"\naddress = "a b:1"\n', ("expected HOST:PORT",)),
-    "a bad node name": ('[[nodes]]\nname = "-r"\naddress = "a:1"\n', ('nodes[0].name: "-r": must be',)),
-    "a node twice": ('[[nodes]]\nname = "r"\naddress = "a:1"\n' * 2, ('nodes[1].name: "r" is used twice',)),
+    "a bad node name": ('[[nodes]]\nname = "-r"\naddress = "a:1"\n', ('nodes[0].name: "-r" must be',)),
+    "a node twice": ('[[nodes]]\nname = "r"\naddress = "a:1"\n' * 2, ('nodes: 2 of them are called "r"',)),
     "an ssh option": ('[[nodes]]\nname = "r"\naddress = "a:1"\nssh = "-oProxyCommand=x"\n', ("an ssh destination",)),
-    "an architecture": ('[[nodes]]\nname = "r"\naddress = "a:1"\narch = "mips"\n', ("expected amd64 or arm64",)),
+    "an architecture": ('[[nodes]]\nname = "r"\naddress = "a:1"\narch = "mips"\n', ("is not amd64 or arm64",)),
     "a path with NUL": ('[auth]\ntoken_path = "a\\u0000b"\n', ("auth.token_path: ", "cannot contain NUL")),
 }  # fmt: skip
 

@@ -148,7 +148,7 @@ def test_a_new_service_gets_a_template(cli: Cli) -> None:
     assert done.code == DONE, done
     shown = cli.run("service", "show", "full").stdout
     assert 'hostname = "docs.example.net"' in shown
-    assert 'start_period = "10s"' in shown
+    assert 'start_period = "20s"' in shown
     assert "active = false" in shown
 
 

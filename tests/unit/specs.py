@@ -4,10 +4,11 @@ import json
 
 from hypothesis import strategies as st
 
-from mcp.shared.names import NAME
-from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec, problems
+from mcp.shared.fields import fields_of, problems
+from mcp.shared.names import NAME_PATTERN
+from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 
-names = st.from_regex(NAME, fullmatch=True)
+names = st.from_regex(NAME_PATTERN, fullmatch=True)
 ports = st.integers(1, 65535)
 tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter(lambda tag: tag != "latest")
 images = st.builds("localhost/{}:{}".format, st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True), tags)
@@ -55,26 +56,24 @@ services = st.builds(
     name=names,
     active=st.booleans(),
     components=st.lists(components, min_size=1, max_size=3, unique_by=lambda component: component.name).map(tuple),
-).filter(lambda service: not problems(service))
+).filter(lambda service: not list(problems(service)))
 
 
 def as_toml(service: ServiceSpec, node: str = "rift") -> str:
     """The definition of a service: JSON's strings and lists of strings are TOML's as well."""
     lines = [f"name = {_value(service.name)}", f"node = {_value(node)}", f"active = {_value(service.active)}"]
     for component in service.components:
-        lines += [
-            "[[components]]",
-            *_pairs(component, "name image network user restart ports volumes cmd env log_driver log_max_size"),
-        ]
+        lines += ["[[components]]", *_pairs(component)]
         if component.health is not None:
-            lines += ["[components.health]", *_pairs(component.health, "cmd interval timeout retries start_period")]
+            lines += ["[components.health]", *_pairs(component.health)]
         for route in component.routes:
-            lines += ["[[components.routes]]", *_pairs(route, "name port mode hostname")]
+            lines += ["[[components.routes]]", *_pairs(route)]
     return "\n".join(lines) + "\n"
 
 
-def _pairs(source: object, fields: str) -> list[str]:
-    return [f"{field} = {_value(getattr(source, field))}" for field in fields.split()]
+def _pairs(source: object) -> list[str]:
+    plain = (field.name for field in fields_of(type(source)) if field.model is None)
+    return [f"{name} = {_value(getattr(source, name))}" for name in plain]
 
 
 def _value(value: object) -> str:

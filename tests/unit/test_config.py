@@ -115,34 +115,34 @@ def test_no_file_says_what_to_do(tmp_path: Path) -> None:
         configuration.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("[service]\ndir = 'a'", "service: unknown key; did you mean services?"),
-        ("[services]\ndirs = 'a'", "services.dirs: unknown key; did you mean dir?"),
-        ("services = 'a'", "services: expected a table, found a string"),
-        ("[services]\ndir = 1", "services.dir: expected a string, found an integer"),
-        ('[services]\ndir = "a\\u0000b"', r'services.dir: "a\x00b": a path cannot contain NUL'),
-        ("[auth]\ntoken_path = '~nobody-is-called-this/t'", "auth.token_path: "),
-        ("[build]\nworkspace = true", "build.workspace: expected a string, found true or false"),
-        ("[mcias]\nurl = 'a'", "mcias.url: unknown key"),
-        ("nodes = 1", "nodes: expected a list, found an integer"),
-        ("[nodes]\nname = 'a'", "nodes: expected a list, found a table"),
-        ("nodes = ['a']", "nodes[0]: expected a table, found a string"),
-        ("[[nodes]]\naddress = 'a:1'", "nodes[0].name: is missing; expected a string"),
-        ("[[nodes]]\nname = 'a'", "nodes[0].address: is missing; expected a string"),
-        ("[[nodes]]\nname = '-a'\naddress = 'a:1'", 'nodes[0].name: "-a": must be lower-case'),
-        ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nssh = '-oProxyCommand=id'", 'nodes[0].ssh: "-oProxyCommand=id": is'),
-        ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nssh = 'a b'", 'nodes[0].ssh: "a b": is not an ssh destination'),
-        ("[[nodes]]\nname = 'a'\naddress = 'a:1'\narch = 'x86'", 'nodes[0].arch: "x86": expected amd64 or arm64'),
-        ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nsudo = 'su'", 'nodes[0].sudo: "su": expected sudo or doas'),
-        ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nport = 1", "nodes[0].port: unknown key"),
-        (
-            "[[nodes]]\nname = 'a'\naddress = 'a:1'\n[[nodes]]\nname = 'a'\naddress = 'b:1'",
-            'nodes[1].name: "a" is used twice',
-        ),
-    ],
-)
+MISTAKES = [
+    ("[service]\ndir = 'a'", "service: unknown key; did you mean services?"),
+    ("[services]\ndirs = 'a'", "services.dirs: unknown key; did you mean dir?"),
+    ("services = 'a'", "services: expected a table, found a string"),
+    ("[services]\ndir = 1", "services.dir: expected a string, found an integer"),
+    ('[services]\ndir = "a\\u0000b"', r'services.dir: "a\x00b": a path cannot contain NUL'),
+    ("[auth]\ntoken_path = '~nobody-is-called-this/t'", "auth.token_path: "),
+    ("[build]\nworkspace = true", "build.workspace: expected a string, found true or false"),
+    ("[mcias]\nurl = 'a'", "mcias.url: unknown key"),
+    ("nodes = 1", "nodes: expected a list, found an integer"),
+    ("[nodes]\nname = 'a'", "nodes: expected a list, found a table"),
+    ("nodes = ['a']", "nodes[0]: expected a table, found a string"),
+    ("[[nodes]]\naddress = 'a:1'", "nodes[0].name: is missing; expected a string"),
+    ("[[nodes]]\nname = 'a'", "nodes[0].address: is missing; expected a string"),
+    ("[[nodes]]\nname = '-a'\naddress = 'a:1'", 'nodes[0].name: "-a" must be lower-case'),
+    ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nssh = '-oProxyCommand=id'", 'nodes[0].ssh: "-oProxyCommand=id": is'),
+    ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nssh = 'a b'", 'nodes[0].ssh: "a b": is not an ssh destination'),
+    ("[[nodes]]\nname = 'a'\naddress = 'a:1'\narch = 'x86'", 'nodes[0].arch: "x86" is not amd64 or arm64'),
+    ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nsudo = 'su'", 'nodes[0].sudo: "su" is not sudo or doas'),
+    ("[[nodes]]\nname = 'a'\naddress = 'a:1'\nport = 1", "nodes[0].port: unknown key"),
+    (
+        "[[nodes]]\nname = 'a'\naddress = 'a:1'\n[[nodes]]\nname = 'a'\naddress = 'b:1'",
+        'nodes: 2 of them are called "a"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), MISTAKES)
 def test_each_mistake_is_one_problem_with_its_key(tmp_path: Path, text: str, problem: str) -> None:
     found = problems_of(tmp_path, text)
     assert len(found) == 1, found
@@ -167,10 +167,10 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     found = problems_of(tmp_path, "x = 1\n[services]\ny = 1\n[[nodes]]\nname = 'A'\nz = 1")
     assert [problem.partition(": ")[0] for problem in found] == [
         "services.y",
-        "nodes[0].name",
         "nodes[0].address",
         "nodes[0].z",
         "x",
+        "nodes[0].name",
     ]
 
 

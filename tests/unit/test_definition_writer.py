@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp.definitions import definitions
-from mcp.definitions.definitions import Definition
+from mcp.definitions.definitions import BuildSpec, Definition
 from mcp.definitions.writer import write, write_full
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from mcp.shared.toml import quoted
@@ -19,7 +19,7 @@ versions = st.sampled_from(["", "v1.2.3"])
 @given(specs.services, specs.names, versions)
 def test_what_was_written_reads_back_the_same(spec: ServiceSpec, node: str, version: str) -> None:
     images = (("web", "Dockerfile"), ("web.api v2", "docker/Dockerfile.api"))
-    definition = Definition(node, spec, path="../source/tree", version=version, images=images)
+    definition = Definition(node, spec, path="../source/tree", version=version, build=BuildSpec(images))
     assert definitions.parse(write(definition), "x.toml") == definition
     assert definitions.parse(write_full(definition), "x.toml") == definition
 

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from mcp.config.configuration import Config
 from mcp.definitions import definitions
-from mcp.definitions.definitions import Definition
+from mcp.definitions.definitions import BuildSpec, Definition
 from mcp.shared.errors import InvalidFile, InvalidInput, NotFound
 from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
 from tests.unit import specs
@@ -82,7 +82,7 @@ def test_the_whole_example() -> None:
         ServiceSpec("metacrypt", False, (api, web)),
         "crypto/metacrypt",
         "v1.3.1",
-        (("metacrypt", "Dockerfile.api"), ("metacrypt-web", "Dockerfile.web")),
+        BuildSpec((("metacrypt", "Dockerfile.api"), ("metacrypt-web", "Dockerfile.web"))),
     )
 
 
@@ -92,75 +92,75 @@ def test_defaults() -> None:
     assert (definition.path, definition.version) == ("web", "")
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        # wrong types
-        ("name = 1\nnode = 'rift'\n" + COMPONENT, "name: expected a string, found an integer"),
-        (HEAD + "active = 'yes'\n" + COMPONENT, "active: expected true or false, found a string"),
-        (HEAD + "active = 1\n" + COMPONENT, "active: expected true or false, found an integer"),
-        (HEAD + "components = 'web'", "components: expected a list, found a string"),
-        (HEAD + COMPONENT + "cmd = 'server'", "components[0].cmd: expected a list, found a string"),
-        (HEAD + COMPONENT + "env = ['A=1', 2]", "components[0].env[1]: expected a string, found an integer"),
-        (HEAD + COMPONENT + "env = { A = '1' }", "components[0].env: expected a list, found a table"),
-        (HEAD + COMPONENT + "image = 2026-01-31", "is not valid TOML: Cannot overwrite a value"),
-        (
-            HEAD + COMPONENT + "[[components.routes]]\nport = '8443'",
-            "components[0].routes[0].port: expected an integer, found a string",
-        ),
-        (
-            HEAD + COMPONENT + "[[components.routes]]\nport = true",
-            "components[0].routes[0].port: expected an integer, found true or false",
-        ),
-        (HEAD + COMPONENT + "[components.routes]\nport = 1", "components[0].routes: expected a list, found a table"),
-        # unknown keys
-        (HEAD + "nod = 'x'\n" + COMPONENT, "nod: unknown key; did you mean node?"),
-        (HEAD + COMPONENT + "volume = ['/a:/b']", "components[0].volume: unknown key; did you mean volumes?"),
-        (
-            HEAD + COMPONENT + "[[components.routes]]\nport = 1\nhost = 'a'",
-            "components[0].routes[0].host: unknown key; did you mean hostname?",
-        ),
-        # missing
-        ("node = 'rift'\n" + COMPONENT, "name: is missing; expected a string"),
-        ("name = 'web'\n" + COMPONENT, "node: is missing; expected a string"),
-        (HEAD, "components: is empty; a service needs at least one component"),
-        (HEAD + "[[components]]\nname = 'web'", "components[0].image: is missing; expected a string"),
-        (HEAD + COMPONENT + "[[components.routes]]\nname = 'a'", "components[0].routes[0].port: is missing"),
-        # rules
-        (HEAD + COMPONENT + COMPONENT, 'components: 2 of them are called "web"'),
-        (HEAD + "[[components]]\nname = 'a'\nimage = 'A:1'", 'components[0].image: "A:1" is not an image reference'),
-        (HEAD + "[[components]]\nname = 'a'\nimage = 'a:latest'", 'components[0].image: "a:latest" is tagged latest'),
-        (HEAD + "[[components]]\nname = 'a'\nimage = 'a'", 'components[0].image: "a" has no tag'),
-        (HEAD + COMPONENT + "volumes = ['/srv/../etc:/a']", "components[0].volumes[0]: "),
-        # names
-        ("name = '-web'\nnode = 'rift'\n" + COMPONENT, 'name: "-web" must be lower-case letters'),
-        ("name = 'web'\nnode = '-rift'\n" + COMPONENT, "node: must be lower-case letters"),
-        (HEAD + "[[components]]\nname = 'a b'\nimage = 'a:1'", 'components[0].name: "a b" must be'),
-        (HEAD + "[[components]]\nname = 'a\"b'\nimage = 'a:1'", 'components[0].name: "a"b" must be'),
-        (HEAD + '[[components]]\nname = "a\\nb"\nimage = "a:1"', r'components[0].name: "a\nb" must be'),
-        (HEAD + '[[components]]\nname = "a\\u0000b"\nimage = "a:1"', r'components[0].name: "a\x00b" must be'),
-        (HEAD + '[[components]]\nname = ""\nimage = "a:1"', 'components[0].name: "" must be'),
-        # not TOML
-        ("name = ", "is not valid TOML: Invalid value"),
-    ],
-)
+MISTAKES = [
+    # wrong types
+    ("name = 1\nnode = 'rift'\n" + COMPONENT, "name: expected a string, found an integer"),
+    (HEAD + "active = 'yes'\n" + COMPONENT, "active: expected true or false, found a string"),
+    (HEAD + "active = 1\n" + COMPONENT, "active: expected true or false, found an integer"),
+    (HEAD + "components = 'web'", "components: expected a list, found a string"),
+    (HEAD + COMPONENT + "cmd = 'server'", "components[0].cmd: expected a list, found a string"),
+    (HEAD + COMPONENT + "env = ['A=1', 2]", "components[0].env[1]: expected a string, found an integer"),
+    (HEAD + COMPONENT + "env = { A = '1' }", "components[0].env: expected a list, found a table"),
+    (HEAD + COMPONENT + "image = 2026-01-31", "is not valid TOML: Cannot overwrite a value"),
+    (
+        HEAD + COMPONENT + "[[components.routes]]\nport = '8443'",
+        "components[0].routes[0].port: expected an integer, found a string",
+    ),
+    (
+        HEAD + COMPONENT + "[[components.routes]]\nport = true",
+        "components[0].routes[0].port: expected an integer, found true or false",
+    ),
+    (HEAD + COMPONENT + "[components.routes]\nport = 1", "components[0].routes: expected a list, found a table"),
+    # unknown keys
+    (HEAD + "nod = 'x'\n" + COMPONENT, "nod: unknown key; did you mean node?"),
+    (HEAD + COMPONENT + "volume = ['/a:/b']", "components[0].volume: unknown key; did you mean volumes?"),
+    (
+        HEAD + COMPONENT + "[[components.routes]]\nport = 1\nhost = 'a'",
+        "components[0].routes[0].host: unknown key; did you mean hostname?",
+    ),
+    # missing
+    ("node = 'rift'\n" + COMPONENT, "name: is missing; expected a string"),
+    ("name = 'web'\n" + COMPONENT, "node: is missing; expected a string"),
+    (HEAD, "components: is empty; a service needs at least one component"),
+    (HEAD + "[[components]]\nname = 'web'", "components[0].image: is missing; expected a string"),
+    (HEAD + COMPONENT + "[[components.routes]]\nname = 'a'", "components[0].routes[0].port: is missing"),
+    # rules
+    (HEAD + COMPONENT + COMPONENT, 'components: 2 of them are called "web"'),
+    (HEAD + "[[components]]\nname = 'a'\nimage = 'A:1'", 'components[0].image: "A:1" is not an image reference'),
+    (HEAD + "[[components]]\nname = 'a'\nimage = 'a:latest'", 'components[0].image: "a:latest" is tagged latest'),
+    (HEAD + "[[components]]\nname = 'a'\nimage = 'a'", 'components[0].image: "a" has no tag'),
+    (HEAD + COMPONENT + "volumes = ['/srv/../etc:/a']", "components[0].volumes[0]: "),
+    # names
+    ("name = '-web'\nnode = 'rift'\n" + COMPONENT, 'name: "-web" must be lower-case letters'),
+    ("name = 'web'\nnode = '-rift'\n" + COMPONENT, 'node: "-rift" must be lower-case letters'),
+    (HEAD + "[[components]]\nname = 'a b'\nimage = 'a:1'", 'components[0].name: "a b" must be'),
+    (HEAD + "[[components]]\nname = 'a\"b'\nimage = 'a:1'", 'components[0].name: "a"b" must be'),
+    (HEAD + '[[components]]\nname = "a\\nb"\nimage = "a:1"', r'components[0].name: "a\nb" must be'),
+    (HEAD + '[[components]]\nname = "a\\u0000b"\nimage = "a:1"', r'components[0].name: "a\x00b" must be'),
+    (HEAD + '[[components]]\nname = ""\nimage = "a:1"', 'components[0].name: "" must be'),
+    # not TOML
+    ("name = ", "is not valid TOML: Invalid value"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), MISTAKES)
 def test_each_mistake_is_one_problem_with_its_key(text: str, problem: str) -> None:
     found = problems_of(text)
     assert len(found) == 1, found
     assert found[0].startswith(problem)
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("path = 5\n" + COMPONENT, "path: expected a string, found an integer"),
-        ("version = 1.3\n" + COMPONENT, "version: expected a string, found a number"),
-        ("build = 1\n" + COMPONENT, "build: expected a table, found an integer"),
-        (COMPONENT + "[build]\nimages = 'a'", "build.images: expected a table, found a string"),
-        (COMPONENT + "[build.images]\nweb = 1", "build.images.web: expected a string, the path of a Dockerfile"),
-        (COMPONENT + "[build]\nimage = 'a'", "build.image: unknown key; did you mean images?"),
-    ],
-)
+BUILD_MISTAKES = [
+    ("path = 5\n" + COMPONENT, "path: expected a string, found an integer"),
+    ("version = 1.3\n" + COMPONENT, "version: expected a string, found a number"),
+    ("build = 1\n" + COMPONENT, "build: expected a table, found an integer"),
+    (COMPONENT + "[build]\nimages = 'a'", "build.images: expected a table, found a string"),
+    (COMPONENT + "[build.images]\nweb = 1", "build.images.web: expected a string, found an integer"),
+    (COMPONENT + "[build]\nimage = 'a'", "build.image: unknown key; did you mean images?"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), BUILD_MISTAKES)
 def test_a_mistake_that_matters_for_building_only_is_told_by_who_asks(text: str, problem: str) -> None:
     definition = definitions.parse(HEAD + text, "web.toml")
     assert definition.service == definitions.parse(HEAD + COMPONENT, "web.toml").service
@@ -195,7 +195,7 @@ def test_the_files_that_operators_have_work_unchanged(
     definition = definitions.load(config_in(DATA), service)
     definitions.check_build(definition, service)
     assert (definition.node, definition.service.active, definition.path) == ("rift", True, path)
-    assert dict(definition.images) == images
+    assert dict(definition.build.images) == images
     assert [list(component.routes) for component in definition.service.components] == routes
 
 
@@ -215,8 +215,8 @@ def test_every_mistake_is_told_at_once_and_only_once() -> None:
     env = ["A"]
     """
     assert [problem.partition(": ")[0] for problem in problems_of(text)] == [
-        "node",
         "name",
+        "node",
         "active",
         "components[0].user",
         "components[1].name",

@@ -89,6 +89,6 @@ def test_port_variables() -> None:
     assert names.port_variable("rest-api2") == "PORT_REST_API2"
 
 
-@given(st.from_regex(names.NAME, fullmatch=True), st.from_regex(names.NAME, fullmatch=True))
+@given(st.from_regex(names.NAME_PATTERN, fullmatch=True), st.from_regex(names.NAME_PATTERN, fullmatch=True))
 def test_two_routes_never_share_a_variable(one: str, other: str) -> None:
     assert (names.port_variable(one) == names.port_variable(other)) == (one == other)

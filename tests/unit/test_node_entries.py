@@ -130,7 +130,7 @@ def test_what_is_no_plain_table_is_left_alone(tmp_path: Path, text: str) -> None
 def test_a_result_that_is_not_valid_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "mcp.toml"
     path.write_text(RIFT)
-    with pytest.raises(McpError, match=r'nodes\[1\].name: "rift" is used twice'):
+    with pytest.raises(McpError, match=r'nodes: 2 of them are called "rift"'):
         node_entries.add_node(path, Node("rift", "b:1"))
     with pytest.raises(McpError, match=r"nodes\[1\].address"):
         node_entries.add_node(path, Node("b", "nowhere"))

@@ -6,18 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp.shared.fields import problems
 from mcp.shared.spec import (
     ENV_LIMIT,
     ComponentSpec,
     HealthSpec,
     RouteSpec,
     ServiceSpec,
-    component_problems,
     container_port,
     fixed_port,
     log_size,
     log_size_text,
-    problems,
 )
 from tests.unit import specs
 
@@ -29,113 +28,113 @@ ADMIN = RouteSpec(name="admin", port=9443)
 
 def found_in(**changes: object) -> list[str]:
     """The problems of a sound component after these changes."""
-    return list(component_problems(replace(WEB, **changes)))  # type: ignore[arg-type]
+    return list(problems(replace(WEB, **changes)))  # type: ignore[arg-type]
 
 
 @given(specs.services)
 def test_valid_services_have_no_problems(service: ServiceSpec) -> None:
-    assert problems(service) == []
+    assert list(problems(service)) == []
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("network", "mcpnet"),
-        ("network", "host"),
-        ("user", "0"),
-        ("user", "0:0"),
-        ("user", "www-data:www-data"),
-        ("restart", "on-failure:9999"),
-        ("ports", ("8080:80", "127.0.0.1:1:65535/tcp", "[::1]:53:53/udp", "0.0.0.0:80:80")),
-        ("volumes", ("/a:/b", "data:/b:ro,Z", "/srv/web/my data:/data", "/a..b:/..c")),
-        ("env", ("A=", "A=b=c", "_a.b-c=d e", "A='\"$(id)", f"A={'x' * (ENV_LIMIT - 2)}")),
-        ("cmd", ("", "--flag", "a b", "line\nbreak", "'\"")),
-        ("routes", (RouteSpec("a", 1, "l4", "a.b"), RouteSpec("b", 65535, "l7", "*.example.net"))),
-        ("routes", (RouteSpec(port=1, hostname="localhost"),)),
-        ("log_driver", "journald"),
-        ("log_driver", "none"),
-        ("log_max_size", "0"),
-        ("log_max_size", "1000000"),
-        ("log_max_size", "1m"),
-        ("log_max_size", "999999999999g"),
-    ],
-)
+GOOD_VALUES = [
+    ("network", "mcpnet"),
+    ("network", "host"),
+    ("user", "0"),
+    ("user", "0:0"),
+    ("user", "www-data:www-data"),
+    ("restart", "on-failure:9999"),
+    ("ports", ("8080:80", "127.0.0.1:1:65535/tcp", "[::1]:53:53/udp", "0.0.0.0:80:80")),
+    ("volumes", ("/a:/b", "data:/b:ro,Z", "/srv/web/my data:/data", "/a..b:/..c")),
+    ("env", ("A=", "A=b=c", "_a.b-c=d e", "A='\"$(id)", f"A={'x' * (ENV_LIMIT - 2)}")),
+    ("cmd", ("", "--flag", "a b", "line\nbreak", "'\"")),
+    ("routes", (RouteSpec("a", 1, "l4", "a.b"), RouteSpec("b", 65535, "l7", "*.example.net"))),
+    ("routes", (RouteSpec(port=1, hostname="localhost"),)),
+    ("log_driver", "journald"),
+    ("log_driver", "none"),
+    ("log_max_size", "0"),
+    ("log_max_size", "1000000"),
+    ("log_max_size", "1m"),
+    ("log_max_size", "999999999999g"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), GOOD_VALUES)
 def test_good_values(field: str, value: object) -> None:
     assert found_in(**{field: value}) == []
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "problem"),
-    [
-        ("name", "-rf", 'name: "-rf" must be lower-case letters'),
-        ("image", "web", 'image: "web" has no tag'),
-        ("image", "web:latest", 'image: "web:latest" is tagged latest'),
-        ("network", "-net", 'network: "-net" is not a network\'s name'),
-        ("network", "a b", 'network: "a b" is not'),
-        ("network", "a,b", 'network: "a,b" is not'),
-        ("network", "host\n", r'network: "host\n" is not'),
-        ("network", "container:other", 'network: "container:other" is not'),
-        ("user", "-1", 'user: "-1" is not USER or USER:GROUP'),
-        ("user", "a:b:c", 'user: "a:b:c" is not'),
-        ("user", "root\n", r'user: "root\n" is not'),
-        ("log_driver", "", 'log_driver: "" is not k8s-file, journald or none'),
-        ("log_driver", "syslog", 'log_driver: "syslog" is not k8s-file, journald or none'),
-        ("log_max_size", "10 MB", 'log_max_size: "10 MB" is not a number of bytes, or one with k, m or g, as in 10m'),
-        ("log_max_size", "-1", 'log_max_size: "-1" is not a number of bytes'),
-        ("log_max_size", "999k", 'log_max_size: "999k" is less than 1m; 0 is no limit'),
-        ("restart", "sometimes", 'restart: "sometimes" is not no, always'),
-        ("restart", "", 'restart: "" is not'),
-        ("restart", "always:3", 'restart: "always:3" is not'),
-        ("restart", "on-failure:x", 'restart: "on-failure:x" is not'),
-        ("ports", ("80",), 'ports[0]: "80" is not [IP:]HOSTPORT:CONTAINERPORT'),
-        ("ports", ("8080:80", ":80"), 'ports[1]: ":80" is not'),
-        ("ports", ("0:80",), 'ports[0]: "0:80" has a host port outside 1 to 65535'),
-        ("ports", ("80:65536",), 'ports[0]: "80:65536" has a container port outside 1 to 65535'),
-        ("ports", ("999.0.0.1:80:80",), 'ports[0]: "999.0.0.1:80:80" does not begin with an IP address'),
-        ("ports", ("[::g]:80:80",), 'ports[0]: "[::g]:80:80" is not'),
-        ("ports", ("[:::]:80:80",), 'ports[0]: "[:::]:80:80" does not begin with an IP address'),
-        ("ports", ("80:80/sctp",), 'ports[0]: "80:80/sctp" is not'),
-        ("ports", ("80-90:80-90",), 'ports[0]: "80-90:80-90" is not'),
-        ("ports", ("80:80\n",), r'ports[0]: "80:80\n" is not'),
-        ("ports", ("٨٠:80",), 'ports[0]: "٨٠:80" is not'),
-        ("volumes", ("/a",), 'volumes[0]: "/a" is not SOURCE:TARGET[:OPTIONS]'),
-        ("volumes", ("/a:/b:ro:rw",), 'volumes[0]: "/a:/b:ro:rw" is not'),
-        ("volumes", ("/a\0:/b",), r'volumes[0]: "/a\x00:/b" is not'),
-        ("volumes", ("../a:/b",), 'volumes[0]: "../a:/b": the source must be a volume\'s name or an absolute path'),
-        ("volumes", ("/srv/web/../../etc:/b",), "the source must be a volume's name or an absolute path without .."),
-        ("volumes", ("/..:/b",), "the source must be"),
-        ("volumes", (":/b",), "the source must be"),
-        ("volumes", ("-a:/b",), "the source must be"),
-        ("volumes", ("./a:/b",), "the source must be"),
-        ("volumes", ("/a:b",), "the target must be an absolute path without .. in it"),
-        ("volumes", ("/a:/b/..",), "the target must be"),
-        ("volumes", ("/a:",), "the target must be"),
-        ("volumes", ("/a:/b,c",), "the target must be"),
-        ("volumes", ("/a:/b:quick",), 'unknown option "quick"'),
-        ("volumes", ("/a:/b:",), 'unknown option ""'),
-        ("cmd", ("ok", "a\0b"), "cmd[1]: contains a NUL byte"),
-        ("env", ("A",), "env[0]: is not KEY=VALUE"),
-        ("env", ("=b",), 'env[0]: "" is not KEY=VALUE'),
-        ("env", ("1A=b",), 'env[0]: "1A" is not KEY=VALUE'),
-        ("env", ("A B=c",), 'env[0]: "A B" is not KEY=VALUE'),
-        ("env", ("#A=c",), 'env[0]: "#A" is not KEY=VALUE'),
-        ("env", ("A*=c",), 'env[0]: "A*" is not KEY=VALUE'),
-        ("env", ("A=b\nC=d",), "env[0]: A: a value cannot contain a line break"),
-        ("env", ("A=b\0",), "env[0]: A: a value cannot contain a line break or NUL"),
-        ("env", (f"A={'ä' * (ENV_LIMIT // 2)}",), "env[0]: A: is longer than 32768 bytes"),
-        ("routes", (RouteSpec("Rest", 1),), 'routes[0].name: "Rest" must be lower-case letters'),
-        ("routes", (RouteSpec("a", 0),), "routes[0].port: 0 is outside 1 to 65535"),
-        ("routes", (RouteSpec("a", -1),), "routes[0].port: -1 is outside"),
-        ("routes", (RouteSpec("a", 65536),), "routes[0].port: 65536 is outside"),
-        ("routes", (RouteSpec("a", 1, "l5"),), 'routes[0].mode: "l5" is not l4 or l7'),
-        ("routes", (RouteSpec("a", 1, "l4", "a b"),), 'routes[0].hostname: "a b" is not a host name'),
-        ("routes", (RouteSpec("a", 1, "l4", "-a.b"),), 'routes[0].hostname: "-a.b" is not'),
-        ("routes", (RouteSpec("a", 1, "l4", "a.b\n"),), r'routes[0].hostname: "a.b\n" is not'),
-        ("routes", (RouteSpec("a", 1, "l4", "a." * 127 + "aa"),), "is not a host name"),
-        ("routes", (ADMIN, RouteSpec(port=1)), "routes: with more than one route, each needs a name"),
-        ("routes", (ADMIN, ADMIN), 'routes: 2 of them are called "admin"'),
-    ],
-)
+BAD_VALUES = [
+    ("name", "-rf", 'name: "-rf" must be lower-case letters'),
+    ("image", "web", 'image: "web" has no tag'),
+    ("image", "web:latest", 'image: "web:latest" is tagged latest'),
+    ("network", "-net", 'network: "-net" is not a network\'s name'),
+    ("network", "a b", 'network: "a b" is not'),
+    ("network", "a,b", 'network: "a,b" is not'),
+    ("network", "host\n", r'network: "host\n" is not'),
+    ("network", "container:other", 'network: "container:other" is not'),
+    ("user", "-1", 'user: "-1" is not USER or USER:GROUP'),
+    ("user", "a:b:c", 'user: "a:b:c" is not'),
+    ("user", "root\n", r'user: "root\n" is not'),
+    ("log_driver", "", 'log_driver: "" is not k8s-file, journald or none'),
+    ("log_driver", "syslog", 'log_driver: "syslog" is not k8s-file, journald or none'),
+    ("log_max_size", "10 MB", 'log_max_size: "10 MB" is not a number of bytes, or one with k, m or g, as in 10m'),
+    ("log_max_size", "-1", 'log_max_size: "-1" is not a number of bytes'),
+    ("log_max_size", "999k", 'log_max_size: "999k" is less than 1m; 0 is no limit'),
+    ("restart", "sometimes", 'restart: "sometimes" is not no, always'),
+    ("restart", "", 'restart: "" is not'),
+    ("restart", "always:3", 'restart: "always:3" is not'),
+    ("restart", "on-failure:x", 'restart: "on-failure:x" is not'),
+    ("ports", ("80",), 'ports[0]: "80" is not [IP:]HOSTPORT:CONTAINERPORT'),
+    ("ports", ("8080:80", ":80"), 'ports[1]: ":80" is not'),
+    ("ports", ("0:80",), 'ports[0]: "0:80" has a host port outside 1 to 65535'),
+    ("ports", ("80:65536",), 'ports[0]: "80:65536" has a container port outside 1 to 65535'),
+    ("ports", ("999.0.0.1:80:80",), 'ports[0]: "999.0.0.1:80:80" does not begin with an IP address'),
+    ("ports", ("[::g]:80:80",), 'ports[0]: "[::g]:80:80" is not'),
+    ("ports", ("[:::]:80:80",), 'ports[0]: "[:::]:80:80" does not begin with an IP address'),
+    ("ports", ("80:80/sctp",), 'ports[0]: "80:80/sctp" is not'),
+    ("ports", ("80-90:80-90",), 'ports[0]: "80-90:80-90" is not'),
+    ("ports", ("80:80\n",), r'ports[0]: "80:80\n" is not'),
+    ("ports", ("٨٠:80",), 'ports[0]: "٨٠:80" is not'),
+    ("volumes", ("/a",), 'volumes[0]: "/a" is not SOURCE:TARGET[:OPTIONS]'),
+    ("volumes", ("/a:/b:ro:rw",), 'volumes[0]: "/a:/b:ro:rw" is not'),
+    ("volumes", ("/a\0:/b",), r'volumes[0]: "/a\x00:/b" is not'),
+    ("volumes", ("../a:/b",), 'volumes[0]: "../a:/b": the source must be a volume\'s name or an absolute path'),
+    ("volumes", ("/srv/web/../../etc:/b",), "the source must be a volume's name or an absolute path without .."),
+    ("volumes", ("/..:/b",), "the source must be"),
+    ("volumes", (":/b",), "the source must be"),
+    ("volumes", ("-a:/b",), "the source must be"),
+    ("volumes", ("./a:/b",), "the source must be"),
+    ("volumes", ("/a:b",), "the target must be an absolute path without .. in it"),
+    ("volumes", ("/a:/b/..",), "the target must be"),
+    ("volumes", ("/a:",), "the target must be"),
+    ("volumes", ("/a:/b,c",), "the target must be"),
+    ("volumes", ("/a:/b:quick",), 'unknown option "quick"'),
+    ("volumes", ("/a:/b:",), 'unknown option ""'),
+    ("cmd", ("ok", "a\0b"), "cmd[1]: contains a NUL byte"),
+    ("env", ("A",), "env[0]: is not KEY=VALUE"),
+    ("env", ("=b",), 'env[0]: "" is not KEY=VALUE'),
+    ("env", ("1A=b",), 'env[0]: "1A" is not KEY=VALUE'),
+    ("env", ("A B=c",), 'env[0]: "A B" is not KEY=VALUE'),
+    ("env", ("#A=c",), 'env[0]: "#A" is not KEY=VALUE'),
+    ("env", ("A*=c",), 'env[0]: "A*" is not KEY=VALUE'),
+    ("env", ("A=b\nC=d",), "env[0]: A: a value cannot contain a line break"),
+    ("env", ("A=b\0",), "env[0]: A: a value cannot contain a line break or NUL"),
+    ("env", (f"A={'ä' * (ENV_LIMIT // 2)}",), "env[0]: A: is longer than 32768 bytes"),
+    ("routes", (RouteSpec("Rest", 1),), 'routes[0].name: "Rest" must be lower-case letters'),
+    ("routes", (RouteSpec("a", 0),), "routes[0].port: 0 is outside 1 to 65535"),
+    ("routes", (RouteSpec("a", -1),), "routes[0].port: -1 is outside"),
+    ("routes", (RouteSpec("a", 65536),), "routes[0].port: 65536 is outside"),
+    ("routes", (RouteSpec("a", 1, "l5"),), 'routes[0].mode: "l5" is not l4 or l7'),
+    ("routes", (RouteSpec("a", 1, "l4", "a b"),), 'routes[0].hostname: "a b" is not a host name'),
+    ("routes", (RouteSpec("a", 1, "l4", "-a.b"),), 'routes[0].hostname: "-a.b" is not'),
+    ("routes", (RouteSpec("a", 1, "l4", "a.b\n"),), r'routes[0].hostname: "a.b\n" is not'),
+    ("routes", (RouteSpec("a", 1, "l4", "a." * 127 + "aa"),), "is not a host name"),
+    ("routes", (ADMIN, RouteSpec(port=1)), "routes: with more than one route, each needs a name"),
+    ("routes", (ADMIN, ADMIN), 'routes: 2 of them are called "admin"'),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "problem"), BAD_VALUES)
 def test_bad_values(field: str, value: object, problem: str) -> None:
     found = found_in(**{field: value})
     assert len(found) == 1, found
@@ -165,7 +164,7 @@ def test_a_secret_is_never_in_a_problem() -> None:
     ],
 )
 def test_bad_services(service: ServiceSpec, problem: str) -> None:
-    found = problems(service)
+    found = list(problems(service))
     assert len(found) == 1
     assert found[0].startswith(problem)
 
@@ -253,7 +252,7 @@ def test_the_port_of_every_route_of_a_sound_service_is_known_or_free(service: Se
     ],
 )
 def test_fixed_port(component: ComponentSpec, route: RouteSpec, port: int | None) -> None:
-    assert list(component_problems(component)) == []
+    assert list(problems(component)) == []
     assert fixed_port(component, route) == port
 
 
@@ -301,7 +300,7 @@ def test_small_helpers() -> None:
 )
 def test_health_checks_obey_rules(health: HealthSpec, problem: str) -> None:
     component = ComponentSpec("api", "x:1", health=health)
-    assert [found.startswith(problem) for found in component_problems(component)] == [True]
+    assert [found.startswith(problem) for found in problems(component)] == [True]
 
 
 @pytest.mark.parametrize("driver", ["journald", "none"])

