@@ -9,7 +9,7 @@ import os
 from mcp.commands.shared import Group
 from mcp.shared.command import Command
 
-PACKAGE = "mcp.commands"
+PACKAGE = __name__.rsplit(".", 2)[0]
 
 
 def names() -> list[str]:
