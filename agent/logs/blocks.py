@@ -70,15 +70,12 @@ async def in_turns(inputs: Sequence[AsyncGenerator[Piece]], names: Sequence[str]
     Watermarks need timed readings. A component that cannot be read is a notice, with its name in front, and the others
     go on; at the end its error is raised.
     """
-    wake = asyncio.Event()
-    sources = [_Input(name, pieces, wake) for name, pieces in zip(names, inputs, strict=True)]
+    turns = _Turns(inputs, names)
     try:
-        async for block in _Turns(sources, wake).blocks():
+        async for block in turns.blocks():
             yield block
     finally:
-        for source in sources:
-            source.task.cancel()
-        await asyncio.gather(*(source.task for source in sources), return_exceptions=True)
+        await turns.close()
 
 
 class _Input:
@@ -158,9 +155,9 @@ def last_time(batch: Batch) -> str:
 class _Turns:
     """Sends the batches of several inputs."""
 
-    def __init__(self, inputs: Sequence[_Input], wake: asyncio.Event) -> None:
-        self._inputs = inputs
-        self._wake = wake
+    def __init__(self, inputs: Sequence[AsyncGenerator[Piece]], names: Sequence[str]) -> None:
+        self._wake = asyncio.Event()
+        self._inputs = [_Input(name, pieces, self._wake) for name, pieces in zip(names, inputs, strict=True)]
         self._cursors: dict[tuple[str, str], str] = {}
         self._told = False  # that all had caught up
         self._watermark = watermark.START  # as last sent
@@ -181,6 +178,11 @@ class _Turns:
             if (news := self._news()) is not None:
                 yield news
             await self._sleep()
+
+    async def close(self) -> None:
+        for each in self._inputs:
+            each.task.cancel()
+        await asyncio.gather(*(each.task for each in self._inputs), return_exceptions=True)
 
     def _next(self) -> LogBlock | None:
         """Return the batches whose turn it is, up to about BLOCK bytes; None without any."""

@@ -1,7 +1,4 @@
-"""The types that log readers take and give.
-
-All times are nanoseconds since the epoch, or text that sorts as they do.
-"""
+"""The types that log readers take and give: times are nanoseconds since the epoch, or text that sorts alike."""
 
 import asyncio
 from collections.abc import AsyncGenerator

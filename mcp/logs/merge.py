@@ -56,8 +56,7 @@ class Lane:
         self._items: dict[Key, list[Item]] = {}
         self._latest: dict[Key, bytes] = {}
         self._inside: set[Origin] = set()  # who has begun a line, and not ended it
-        self._arrivals: deque[tuple[float, bytes]] = deque()  # when a block came, and its last time
-        self._due = b""
+        self._arrivals: deque[tuple[float, bytes]] = deque()  # when a block that waits came, and its last time
 
     def parse(self, block: "pb.LogsResponse | str") -> list[tuple[Key, list[Item]]]:
         """Return the lines and markers of a block by component, for `add`."""
@@ -65,11 +64,11 @@ class Lane:
             return [(_WHOLE, [(max(self._latest.values(), default=b""), None, block.encode())])]
         node = self.logs.node.name
         found: list[tuple[Key, list[Item]]] = []
+        split = bool(block.watermark)
         if block.notice:
             text = notice(block, node, with_node=self._with_node)
-            key = _key(block)
+            key = (block.cursors[0].service, block.cursors[0].component) if split and block.cursors else _WHOLE
             found.append((key, [(self._latest.get(key, b""), None, text.encode())]))
-        split = bool(block.watermark)
         for key, parts in groupby(pieces(block, node), lambda piece: piece[0][1:3] if split else _WHOLE):
             found.append((key, self._lines(key, parts)))
         return found
@@ -98,6 +97,8 @@ class Lane:
             if count := bisect_right(items, until, key=_time):
                 released += items[:count]
                 del items[:count]
+        while self._arrivals and self._arrivals[0][1] <= until:
+            self._arrivals.popleft()
         if released:
             released.sort(key=_time)
             self.size -= _size(released)
@@ -105,10 +106,8 @@ class Lane:
         return released
 
     def due(self, arrived: float) -> bytes:
-        """Return the latest time of the lines that came before then."""
-        while self._arrivals and self._arrivals[0][0] <= arrived:
-            self._due = max(self._due, self._arrivals.popleft()[1])
-        return self._due
+        """Return the latest time of the waiting blocks that came before then."""
+        return max((last for came, last in self._arrivals if came <= arrived), default=b"")
 
     def holds_back(self, now: float) -> bool:
         """Return whether the node may be about to send lines earlier than those of others."""
@@ -119,11 +118,6 @@ class Lane:
         return self.size >= LIMIT and (
             self.is_live or any(items[0][0] <= self.sure for items in self._items.values() if items)
         )
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether no line waits."""
-        return not any(self._items.values())
 
     def _lines(self, key: Key, parts: Iterable[Piece]) -> list[Item]:
         times: list[bytes] = []
@@ -154,13 +148,6 @@ class Lane:
         if times[0] >= latest and times == sorted(times):
             return times
         return [min(each, last) for each in accumulate(times, max, initial=latest)][1:]
-
-
-def _key(block: "pb.LogsResponse") -> Key:
-    """Return the component that the notice of a block is about."""
-    if not block.watermark or not block.cursors:
-        return _WHOLE
-    return block.cursors[0].service, block.cursors[0].component
 
 
 def _size(items: list[Item]) -> int:
@@ -225,7 +212,7 @@ class Merge:
         with self._news:
             items = self._ready()
             errors = self._untold()
-            waiting = not all(lane.is_empty for lane in self._lanes)
+            waiting = any(lane.size for lane in self._lanes)
             more = waiting or not all(lane.is_done for lane in self._lanes)
             if more and not items and not errors:
                 self._news.wait(POLL if waiting else None)

@@ -175,6 +175,15 @@ def test_a_component_that_is_far_ahead_waits_for_one_that_is_slow() -> None:
     assert held(blocks) == len(line(100))
 
 
+def test_nothing_is_kept_of_lines_that_were_shown() -> None:
+    lane = Lane(cast("NodeLogs", Sent([])), strip=True, with_node=False)
+    blocks, _ = shown(component("a", *range(50)), component("b", *range(50)))
+    for response in Sent(blocks).blocks():
+        lane.add(response, lane.parse(response))
+        lane.release(END if lane.is_live else lane.sure)
+    assert (lane.size, lane.due(float("inf"))) == (0, b"")
+
+
 def test_one_that_says_nothing_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_blocks, "PATIENCE", 0.2)
 
