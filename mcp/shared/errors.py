@@ -6,6 +6,7 @@
   * NotFound
   * NotReady
     * LogsNowhere (agent.logs.model)
+    * DidNotStayUpError (agent.services.steps)
   * Unavailable
     * OutOfReach (mcp.shared.https)
   * Unauthenticated
