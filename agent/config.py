@@ -10,7 +10,7 @@ from mcp.shared.errors import shown
 from mcp.shared.names import NAME_RULE, is_name
 from mcp.shared.times import parse_duration
 from mcp.shared.toml import Table, read_toml
-from mcp.shared.url import Endpoint, parse_https_url
+from mcp.shared.url import MciasConfig, parse_https_url
 
 BACKENDS = ("local", "mcias")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -19,15 +19,6 @@ SHORTEST_INTERVAL = 0.1  # seconds
 
 # Sections that SPEC knows and this version does not implement: refused, since ignoring one would be a lie.
 _NOT_YET = ("metacrypt", "mcns", "mcproxy")
-
-
-@dataclass(frozen=True)
-class MciasConfig:
-    """MCIAS, where it says who may call; `ca_cert` is None where the system's authorities are trusted."""
-
-    endpoint: Endpoint
-    ca_cert: Path | None
-    service_name: str
 
 
 @dataclass(frozen=True)

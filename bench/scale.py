@@ -25,6 +25,7 @@ from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared import proc
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 from tools import images
 from tools.hostlib import account, private
 from tools.hostlib.private import Private
@@ -48,7 +49,7 @@ def main() -> None:
                 for number in range(made, size):
                     make(podman, reference, f"s{number}")
                     spec = ComponentSpec(f"s{number}", reference)
-                    registry._registry.components.put(f"s{number}", 0, spec, "stopped")
+                    registry._registry.components.put(f"s{number}", 0, spec, DesiredState.STOPPED)
                 made = size
                 asyncio.run(measure(size, command, registry))
             registry.close()

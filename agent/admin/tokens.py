@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.admin.arguments import CONFIG, JSON
-from agent.auth import ACCOUNT_TYPES
 from mcp.shared.command import Command, argument, flag
 from mcp.shared.errors import EXIT_DONE, InvalidInput, NotReady, one_line
+from mcp.shared.states import AccountType
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ def issue(registry: "Registry", name: str, lifetime: "timedelta | None" = None) 
     from agent.auth.backends import new_token, token_row
 
     token = new_token()
-    registry.tokens.add(token_row(name, token, "human", (), _expiry(lifetime)))
+    registry.tokens.add(token_row(name, token, AccountType.HUMAN, (), _expiry(lifetime)))
     return token
 
 
@@ -64,7 +64,7 @@ def _add(registry: "Registry", args: argparse.Namespace) -> None:
         check_name("--role", role)
     token = _from_stdin() if args.token_stdin else new_token()
     expires = _expiry(_lifetime(args.expires))
-    registry.tokens.add(token_row(args.name, token, args.type, tuple(args.role), expires))
+    registry.tokens.add(token_row(args.name, token, AccountType(args.type), tuple(args.role), expires))
     if args.token_stdin and args.output is None:
         sys.stderr.write(f"added {args.name}, with the token that was given\n")
         return
@@ -148,7 +148,12 @@ COMMAND = Command(
             _on_registry(_add),
             arguments=(
                 _NAME,
-                argument("--type", choices=ACCOUNT_TYPES, default="human", help="the account type (default: human)"),
+                argument(
+                    "--type",
+                    choices=[*map(str, AccountType)],
+                    default="human",
+                    help="the account type (default: human)",
+                ),
                 argument("--role", action="append", default=[], metavar="ROLE", help="a role; can be repeated"),
                 argument("--expires", metavar="DURATION", help="the lifetime, as in 90d or 12h (default: permanent)"),
                 argument("--output", type=Path, metavar="FILE", help="write the token to FILE (mode 0600) instead"),

@@ -1,3 +1,1 @@
 """Authenticate callers: token backends."""
-
-ACCOUNT_TYPES = ("human", "system")

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from agent.store.registry import AsyncRegistry, TokenRow
 from mcp.shared.errors import Forbidden, Unauthenticated
+from mcp.shared.states import AccountType
 
 TOKEN_PREFIX = "mcp_"  # noqa: S105 - not a secret: it lets scanners recognise leaked tokens
 REFUSED_ROLE = "guest"
@@ -21,7 +22,7 @@ class Identity:
     """An authenticated account; `expires_at` is None where its token never ends."""
 
     user: str
-    account_type: str
+    account_type: AccountType
     roles: tuple[str, ...]
     expires_at: datetime | None = None
 
@@ -90,7 +91,7 @@ def token_hash(token: str) -> str:
 
 
 def token_row(
-    name: str, token: str, account_type: str, roles: tuple[str, ...], expires_at: datetime | None
+    name: str, token: str, account_type: AccountType, roles: tuple[str, ...], expires_at: datetime | None
 ) -> TokenRow:
     """The registry's row for a new token."""
     return TokenRow(name, token_hash(token), account_type, roles, datetime.now(UTC), expires_at)

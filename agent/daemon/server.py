@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from agent.auth.backends import LocalBackend, TokenBackend
-from agent.config import AgentConfig, MciasConfig
+from agent.config import AgentConfig
 from agent.daemon.lock import hold_lock
 from agent.daemon.systemd import Notifier
 from agent.files.files import ServiceFiles
@@ -28,6 +28,7 @@ from agent.rpc.servicer import Servicer
 from agent.store.registry import AsyncRegistry, Registry
 from agent.tasks import DaemonTasks
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotReady
+from mcp.shared.url import MciasConfig
 from mcp.shared.version import VERSION
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 

@@ -17,10 +17,11 @@ from agent.logs.model import FILE_DRIVERS, TIME_WIDTH, Batch, LogSource, Reading
 from agent.logs.sources import source_of
 from agent.logs.tail import TailLine, read_tail
 from agent.podman.client import Podman
-from agent.store.previous_logs import PreviousLog
+from agent.store.previous_logs import PreviousLog, PreviousReason
 from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import McpError
 from mcp.shared.names import ASIDE_SUFFIX
+from mcp.shared.states import LogStream
 
 LIMIT = 64 * 1024  # bytes of records
 LINES = 1000  # read if the log is no file
@@ -29,9 +30,9 @@ _TIMED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")  # see model.TI
 
 
 async def capture(
-    podman: Podman, registry: AsyncRegistry, service: str, component: str, identifier: str, reason: str
+    podman: Podman, registry: AsyncRegistry, service: str, component: str, identifier: str, reason: PreviousReason
 ) -> None:
-    """Save the end of a container's log in the registry; `reason` is failed or replaced.
+    """Save the end of a container's log in the registry.
 
     The container must be stopped before, so that its last lines are there. Failures are logged, and not raised.
     """
@@ -85,7 +86,14 @@ def _records(lines: Iterable[TailLine]) -> Iterator[bytes]:
         message = line.text
         if _TIMED.match(message):
             time, message = message[:TIME], message[TIME_WIDTH:]
-        yield time + b"+00:00 " + (b"stderr" if line.is_stderr else b"stdout") + b" F " + message + b"\n"
+        yield (
+            time
+            + b"+00:00 "
+            + (LogStream.STDERR if line.is_stderr else LogStream.STDOUT).encode()
+            + b" F "
+            + message
+            + b"\n"
+        )
 
 
 def kept_source(kept: PreviousLog, service: str, component: str) -> LogSource:

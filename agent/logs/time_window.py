@@ -7,6 +7,7 @@ from agent.logs.model import Window
 from agent.store.registry import AsyncRegistry
 from mcp.shared import times
 from mcp.shared.errors import InvalidInput, NotFound, Unavailable, shown
+from mcp.shared.states import DeployResult
 from mcp.shared.times import SECOND, WORDS
 
 PROC_STAT = Path("/proc/stat")
@@ -50,7 +51,7 @@ def _moment(field: str, text: str, now: int) -> int:
 
 async def _last_deploy(registry: AsyncRegistry, service: str, field: str) -> int:
     """When the service's last successful deploy began."""
-    rows = await registry.call(registry.deploys.select, service, 1, "done")
+    rows = await registry.call(registry.deploys.select, service, 1, DeployResult.DONE)
     if not rows:
         raise NotFound(
             f"{field}: deploy: there was no successful deploy of {service} by this agent",

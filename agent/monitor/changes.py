@@ -12,6 +12,7 @@ from agent.config import MonitorConfig
 from agent.monitor.state import Observed
 from agent.podman.output import Container
 from agent.store.events import Event
+from mcp.shared.states import DesiredState, ObservedState
 from mcp.shared.times import ago
 
 Key = tuple[str, str]  # service, component
@@ -73,7 +74,7 @@ class ChangeDetector:
     def __init__(self, rules: MonitorConfig, last_states: Mapping[Key, str]) -> None:
         """`last_states` is what the registry's events say of each component."""
         self._rules = rules
-        self._past = {key: _Past(state) for key, state in last_states.items() if state != "removed"}
+        self._past = {key: _Past(state) for key, state in last_states.items() if state != ObservedState.REMOVED}
 
     def round(
         self,
@@ -106,7 +107,8 @@ class ChangeDetector:
         return Observations(tuple(events), tuple(alerts))
 
     def _believed(self, one: Observed, past: _Past, doubtful: bool) -> str:
-        return "unknown" if doubtful and one.state == "removed" and past.state != "removed" else one.state
+        gone = one.state is ObservedState.REMOVED and past.state != ObservedState.REMOVED
+        return ObservedState.UNKNOWN if doubtful and gone else one.state
 
     def _changed(self, one: Observed, state: str, past: _Past, now: Moment, worked_on: bool) -> list[Event]:
         """The event of a change, if there was one; `past` is brought up to date."""
@@ -133,9 +135,11 @@ class ChangeDetector:
         if past.flapping != was:
             said = detail if past.flapping else "steady again"
             events.append(Event(one.service, one.component, state, state, now.wall, said))
-        drifts = one.desired not in ("ignore", state)  # not one.drifts: what is doubtful is unknown
+        drifts = (
+            one.desired != DesiredState.IGNORE and one.desired != state
+        )  # not one.drifts: what is doubtful is unknown
         past.drift_since = (past.drift_since or now.wall) if drifts else None
-        wanted = one.desired != "ignore" and (past.flapping or drifts)
+        wanted = one.desired != DesiredState.IGNORE and (past.flapping or drifts)
         if busy or not wanted or not self._may_alert(past, now):
             return []
         past.alerted = now.clock
@@ -157,9 +161,9 @@ class ChangeDetector:
         """Events for what neither the registry nor podman knows any more."""
         gone = [key for key in self._past if key not in seen]
         return [
-            Event(*key, past.state, "removed", now, "no longer registered")
+            Event(*key, past.state, ObservedState.REMOVED, now, "no longer registered")
             for key, past in ((key, self._past.pop(key)) for key in gone)
-            if past.state not in ("", "removed")
+            if past.state not in ("", ObservedState.REMOVED)
         ]
 
 
@@ -178,10 +182,10 @@ def _restarts(one: Observed, past: _Past) -> int:
 def _detail(one: Observed, state: str, restarted: int) -> str:
     container = one.container
     if container is None:
-        return "podman lists no containers at all after it failed" if state == "unknown" else ""
-    if state == "exited" or (state == "stopped" and container.exit_code):
+        return "podman lists no containers at all after it failed" if state == ObservedState.UNKNOWN else ""
+    if state == ObservedState.EXITED or (state == ObservedState.STOPPED and container.exit_code):
         return f"exit code {container.exit_code}"
-    if state == "degraded":
+    if state == ObservedState.DEGRADED:
         return container.health if container.running else container.state
     if restarted:
         return f"restarted {restarted} times" if restarted > 1 else "restarted"

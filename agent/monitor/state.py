@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.podman.output import Container
+from agent.podman.words import ENDED, ContainerState, Health
 from agent.store.registry import ComponentRow
 from mcp.shared.image import image_version
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE
+from mcp.shared.states import DesiredState, ObservedState
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,8 @@ class Observed:
     service: str
     component: str
     image: str
-    desired: str
-    state: str
+    desired: DesiredState
+    state: ObservedState
     started: datetime | None
     container: Container | None = field(default=None, compare=False)
 
@@ -30,7 +32,7 @@ class Observed:
     @property
     def drifts(self) -> bool:
         """Tell if it is not in its desired state; containers that MCP ignores never drift."""
-        return self.desired not in ("ignore", self.state)
+        return self.desired != DesiredState.IGNORE and self.desired.value != self.state.value
 
     @property
     def version(self) -> str:
@@ -38,22 +40,22 @@ class Observed:
         return image_version(self.image)
 
 
-def observed_state(container: Container | None, desired: str) -> str:
-    """Return a container's state: running, stopped, exited, restarting, degraded, removed or unknown."""
+def observed_state(container: Container | None, desired: DesiredState) -> ObservedState:
+    """Return a container's state in MCP's words."""
     if container is None:
-        return "removed"
+        return ObservedState.REMOVED
     match container.state:
-        case "running":
-            return "degraded" if container.health == "unhealthy" else "running"
-        case "exited" | "stopped" | "created" | "configured" | "initialized":
+        case ContainerState.RUNNING:
+            return ObservedState.DEGRADED if container.health == Health.UNHEALTHY else ObservedState.RUNNING
+        case state if state in ENDED:
             # podman says the same of a container that was stopped and of one that ended by itself.
-            return "stopped" if desired == "stopped" else "exited"
-        case "restarting":
-            return "restarting"
-        case "paused" | "stopping" | "removing":
-            return "degraded"
+            return ObservedState.STOPPED if desired is DesiredState.STOPPED else ObservedState.EXITED
+        case ContainerState.RESTARTING:
+            return ObservedState.RESTARTING
+        case ContainerState.PAUSED | ContainerState.STOPPING | ContainerState.REMOVING:
+            return ObservedState.DEGRADED
         case _:
-            return "unknown"
+            return ObservedState.UNKNOWN
 
 
 def observe(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> list[Observed]:
@@ -70,13 +72,17 @@ def observe(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> li
     ]
     return seen + [
         _observed(
-            stray.labels[LABEL_SERVICE], stray.labels.get(LABEL_COMPONENT, stray.name), stray.image, "ignore", stray
+            stray.labels[LABEL_SERVICE],
+            stray.labels.get(LABEL_COMPONENT, stray.name),
+            stray.image,
+            DesiredState.IGNORE,
+            stray,
         )
         for stray in strays
     ]
 
 
-def _observed(service: str, component: str, image: str, desired: str, container: Container | None) -> Observed:
+def _observed(service: str, component: str, image: str, desired: DesiredState, container: Container | None) -> Observed:
     running = container is not None and container.running
     return Observed(
         service=service,

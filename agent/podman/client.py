@@ -18,6 +18,7 @@ from agent.podman.output import (
     parse_network_name,
     parse_version,
 )
+from agent.podman.words import ContainerState
 from mcp.shared import proc
 from mcp.shared.errors import NotReady
 from mcp.shared.names import LABEL_SERVICE
@@ -173,7 +174,7 @@ class Podman:
 
     async def _stays_down(self, stopped: ContainerDetails, began: "_Begin") -> bool:
         """Tell if a container that podman has stopped, at `began` or later, is not started again."""
-        if stopped.state == "running":
+        if stopped.state == ContainerState.RUNNING:
             return False
         if stopped.ended >= began.wall and stopped.ended - stopped.started > STEADY and not began.clock_was_set():
             return True  # it is podman who ended it
@@ -187,7 +188,7 @@ class Podman:
             if began.elapsed() > STOP_PATIENCE:
                 break
         after = await self.details(stopped.name)
-        return after.state != "running" and after.restarts == stopped.restarts
+        return after.state != ContainerState.RUNNING and after.restarts == stopped.restarts
 
     async def _stop(self, name: str) -> proc.CommandFailed | None:
         """Stop a container once; returns podman's error, if any."""

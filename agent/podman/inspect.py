@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.podman.output import deploy_number, expecting, load_rows
+from agent.podman.words import ContainerState
 from mcp.shared.image import image_version
 
 
@@ -40,7 +41,7 @@ class ContainerDetails:
     @property
     def has_process(self) -> bool:
         """Tell if its main process exists, even if it is paused."""
-        return self.state in ("running", "paused", "stopping")
+        return self.state in (ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.STOPPING)
 
     @property
     def known_exit_code(self) -> int | None:

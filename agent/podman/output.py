@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.podman.words import ContainerState, Health
 from mcp.shared.errors import Unavailable
 from mcp.shared.names import LABEL_DEPLOY
 
@@ -37,7 +38,7 @@ class Container:
     @property
     def running(self) -> bool:
         """Tell if its main process runs."""
-        return self.state == "running"
+        return self.state == ContainerState.RUNNING
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _container(row: dict[str, Any]) -> Container:
 def _health(status: str) -> str:
     """Return the health in a status like `Up 5 seconds (unhealthy)`; the list has no field for it."""
     word = status.rpartition("(")[2].removesuffix(")")
-    return word if word in ("healthy", "unhealthy", "starting") else ""
+    return word if word in [*Health] else ""
 
 
 def parse_image(output: bytes) -> Image:

@@ -12,6 +12,7 @@ from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import NotFound
 from mcp.shared.image import image_version
 from mcp.shared.spec import ServiceSpec
+from mcp.shared.states import DesiredState, ObservedState
 from mcp.shared.wire import service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
 
@@ -29,13 +30,13 @@ async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
 
 
 def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, str], str]) -> pb.ServiceInfo:
-    active = any(row.desired_state == "running" for row in rows)
+    active = any(row.desired_state is DesiredState.RUNNING for row in rows)
     components = [
         pb.ComponentInfo(
             name=row.name,
             image=row.spec.image,
             desired_state=row.desired_state,
-            observed_state=states.get((name, row.name), "unknown"),
+            observed_state=states.get((name, row.name), ObservedState.UNKNOWN),
             version=image_version(row.spec.image),
             digest=row.digest,
         )
@@ -90,7 +91,7 @@ def services_info(components: Iterable[Observed], details: Mapping[str, Containe
     services: dict[str, pb.ServiceInfo] = {}
     for component in components:
         service = services.setdefault(component.service, pb.ServiceInfo(name=component.service))
-        service.active = service.active or component.desired == "running"
+        service.active = service.active or component.desired is DesiredState.RUNNING
         known = details.get(component.container.name) if component.container else None
         service.components.append(_component_info(component, known))
     return list(services.values())

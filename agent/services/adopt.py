@@ -13,12 +13,14 @@ from agent.podman import import_spec
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerObject
 from agent.podman.output import Container
+from agent.podman.words import ContainerState
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.fields import problems
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE, NAME_RULE, container_name, is_name
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Adopter:
         results = []
         for number, each in enumerate(good, position):
             assert each.spec is not None, "what is good has a specification"
-            state = "running" if each.running else "stopped"
+            state = DesiredState.RUNNING if each.running else DesiredState.STOPPED
             try:
                 await self._registry.call(
                     self._registry.components.put, service, number, each.spec, state, each.digest, each.deploy
@@ -159,7 +161,7 @@ def judge(container: ContainerObject, service: str, component: str) -> Adopted:
         return Adopted(details.name, service, component, "podman describes it in an unexpected form")
     if container_name(service, component) != details.name:
         found.append(f"as {service}/{component} it would be called {container_name(service, component)}")
-    running = details.state in ("running", "paused")
+    running = details.state in (ContainerState.RUNNING, ContainerState.PAUSED)
     return Adopted(
         *(details.name, service, component, "; ".join(found), spec, details.digest), running, deploy=details.deploy
     )

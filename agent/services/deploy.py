@@ -7,6 +7,7 @@ from agent.services.plan import Change, NodeState, plan
 from agent.services.transaction import Report, report_nothing
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.spec import ServiceSpec
+from mcp.shared.states import DeployResult
 
 
 class Deployer:
@@ -55,7 +56,7 @@ class Deployer:
         results = await self._executor.apply(changes, number, report)
         errors = [f"{result.name}: {result.error}" for result in results if result.error]
         digests = {result.name: result.digest for result in results if result.digest}
-        outcome = "failed" if errors else "done"
+        outcome = DeployResult.FAILED if errors else DeployResult.DONE
         await self._registry.call(deploys.end, number, outcome, "; ".join(errors), digests)
         return results
 

@@ -10,6 +10,7 @@ from agent.services.operations import Operations
 from agent.services.transaction import resume
 from agent.store.registry import OperationRow
 from mcp.shared.errors import McpError
+from mcp.shared.states import DeployResult
 
 USER = "mcp-agent"
 
@@ -52,7 +53,7 @@ class InterruptedOperations:
         for row in await self._registry.call(self._registry.operations.transactions, left.service):
             await resume(row, self._executor.context(row.service, row.component, row.deploy))
         deploys = self._registry.deploys
-        for deploy in await self._registry.call(deploys.select, left.service, 0, "running"):
+        for deploy in await self._registry.call(deploys.select, left.service, 0, DeployResult.RUNNING):
             why = "the agent ended before the deploy did"
-            await self._registry.call(deploys.end, deploy.number, "interrupted", why, deploy.digests)
+            await self._registry.call(deploys.end, deploy.number, DeployResult.INTERRUPTED, why, deploy.digests)
         await self._registry.call(self._registry.operations.end, left.service)

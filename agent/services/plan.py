@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from agent.podman.client import BUILT_IN_NETWORKS
 from agent.podman.output import Container
+from agent.podman.words import ContainerState
 from agent.services.steps import (
     AwaitStable,
     CreateNetwork,
@@ -34,9 +35,13 @@ from agent.store.registry import ComponentRow
 from mcp.shared.fields import differences
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
+from mcp.shared.states import DesiredState
 
 ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container ends for good by itself
-BUSY = ("running", "restarting", "paused", "stopping", "removing")  # states that recovery leaves alone
+BUSY = (  # states that recovery leaves alone
+    *(ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED),
+    *(ContainerState.STOPPING, ContainerState.REMOVING),
+)
 
 
 class Action(StrEnum):
@@ -114,7 +119,7 @@ def plan(
 
 def is_managed(row: ComponentRow) -> bool:
     """Return False for a component that MCP only looks at."""
-    return row.desired_state != "ignore"
+    return row.desired_state is not DesiredState.IGNORE
 
 
 def _service(service: ServiceSpec, state: NodeState, only: Collection[str], force: bool) -> Iterator[Change]:
@@ -131,14 +136,14 @@ def _service(service: ServiceSpec, state: NodeState, only: Collection[str], forc
 
 def _deactivate(service: str, component: str, state: NodeState) -> Change | None:
     row, container = state.row(service, component), state.container(container_name(service, component))
-    if row is None or (row.desired_state == "stopped" and (container is None or not container.running)):
+    if row is None or (row.desired_state is DesiredState.STOPPED and (container is None or not container.running)):
         return None
     return stop(row, state, reasons=("the service is not active",))
 
 
 def _ignore(row: ComponentRow) -> Change:
     reasons = ("is in no definition; kept as it is",)
-    return Change(row.service, row.name, Action.IGNORE, reasons, (SetDesired("ignore"),))
+    return Change(row.service, row.name, Action.IGNORE, reasons, (SetDesired(DesiredState.IGNORE),))
 
 
 class _Comparison:
@@ -195,11 +200,17 @@ class _Comparison:
     def _up(self, row: ComponentRow, container: Container) -> Change | None:
         """Return what a container that is the right one lacks."""
         if not container.running:
-            reason = "was stopped" if row.desired_state == "stopped" else f"is {container.state}"
-            steps = [StartContainer(self._name), SetDesired("running"), AwaitStable(self._name, is_new=False)]
+            reason = "was stopped" if row.desired_state is DesiredState.STOPPED else f"is {container.state}"
+            steps = [
+                StartContainer(self._name),
+                SetDesired(DesiredState.RUNNING),
+                AwaitStable(self._name, is_new=False),
+            ]
             return self._change(Action.START, [reason], steps)
-        if row.desired_state != "running":
-            return self._change(Action.REGISTER, [f"runs, but was to be {row.desired_state}"], [SetDesired("running")])
+        if row.desired_state is not DesiredState.RUNNING:
+            return self._change(
+                Action.REGISTER, [f"runs, but was to be {row.desired_state}"], [SetDesired(DesiredState.RUNNING)]
+            )
         return self._change(Action.CLEAN_UP, [self._left.reason]) if self._left.steps else None
 
     def _replace(self, action: Action, reasons: list[str]) -> Change:
@@ -216,7 +227,7 @@ class _Comparison:
     def _was_interrupted(self) -> bool:
         """Return True for a container that should be up: if it is down, a deploy that broke off has stopped it."""
         row = self._row
-        return row is not None and row.desired_state == "running" and row.spec.restart in ALWAYS_UP
+        return row is not None and row.desired_state is DesiredState.RUNNING and row.spec.restart in ALWAYS_UP
 
     def _change(self, action: Action, reasons: Sequence[str], steps: Sequence[Step] = ()) -> Change:
         steps = () if action is Action.BLOCKED else [*self._left.steps, *steps]
@@ -257,7 +268,7 @@ def resolve_replacement(name: str, deploy: int, state: NodeState) -> Resolution:
 def stop(row: ComponentRow, state: NodeState, *, reasons: tuple[str, ...] = ()) -> Change:
     """Return how to stop a component; its container stays."""
     left = _left(row, state)
-    steps = [SetDesired("stopped"), *left.steps]
+    steps = [SetDesired(DesiredState.STOPPED), *left.steps]
     if left.container is not None:
         steps.append(StopContainer(row.container))
     return Change(row.service, row.name, Action.STOP, reasons, in_phases(steps))
@@ -268,7 +279,12 @@ def start(row: ComponentRow, state: NodeState) -> Change:
     left = _left(row, state)
     steps = [*left.steps, *([] if left.container and left.container.running else bring_up(row, left.container, state))]
     return Change(
-        row.service, row.name, Action.START, (), in_phases([*steps, SetDesired("running")]), deploy=row.deploy
+        row.service,
+        row.name,
+        Action.START,
+        (),
+        in_phases([*steps, SetDesired(DesiredState.RUNNING)]),
+        deploy=row.deploy,
     )
 
 
@@ -276,7 +292,7 @@ def restart(row: ComponentRow, state: NodeState) -> Change:
     """Return how to stop and start a component; what was stopped, or is gone, runs afterwards as well."""
     left = _left(row, state)
     stopped = [StopContainer(row.container)] if left.container is not None else []
-    steps = [*left.steps, *stopped, *bring_up(row, left.container, state), SetDesired("running")]
+    steps = [*left.steps, *stopped, *bring_up(row, left.container, state), SetDesired(DesiredState.RUNNING)]
     return Change(row.service, row.name, Action.RESTART, (), in_phases(steps), deploy=row.deploy)
 
 
@@ -307,13 +323,13 @@ def recover(row: ComponentRow, state: NodeState, booted: datetime) -> Change | N
 
 def needs_start(row: ComponentRow, container: Container | None, booted: datetime) -> bool:
     """Return True for a component that should run, does not, and has not ended for good."""
-    if row.desired_state != "running":
+    if row.desired_state is not DesiredState.RUNNING:
         return False
     if container is None:
         return True
     if container.state in BUSY:
         return False
-    may_have_ended = row.spec.restart not in ALWAYS_UP and container.state == "exited"
+    may_have_ended = row.spec.restart not in ALWAYS_UP and container.state == ContainerState.EXITED
     return not may_have_ended or container.started is None or container.started <= booted
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from agent.podman.client import Podman
 from agent.podman.output import Container
+from agent.podman.words import ENDED
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
-
-STOPPED = ("exited", "stopped", "created", "configured", "initialized")
+from mcp.shared.states import DesiredState
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def verdict(row: ComponentRow, containers: Collection[Container], defined: froze
         return False, "it is in a definition"
     container = next((each for each in containers if each.name == row.container), None)
     if container is not None:
-        if container.state in STOPPED:
+        if container.state in ENDED:
             return True, f"in no definition, and its container {row.container} is stopped; that stays"
         return False, f"its container {row.container} is {container.state}; stop or undeploy it first"
-    if not containers and row.desired_state == "running":
+    if not containers and row.desired_state is DesiredState.RUNNING:
         # podman loses its containers now and then; then the registry is all that knows what ran
         return False, "it should run, and podman knows no container at all: recover the node, or undeploy it"
     return True, f"in no definition, and its container {row.container} is gone"

@@ -18,6 +18,7 @@ from agent.services.operations import Operations
 from agent.services.plan import BUSY, Change, NodeState, recover
 from agent.store.registry import ComponentRow
 from mcp.shared.errors import McpError
+from mcp.shared.states import DesiredState
 
 AT_ONCE = 4  # services that are brought up at the same time
 BOOT_USER = "mcp-agent"
@@ -64,7 +65,9 @@ class Recovery:
         state = await self._executor.examine()
         booted = boot_time()
         ordered = [row for stage in stages(state.rows, self._boot_order) for service in stage for row in service]
-        return [_planned(row, recover(row, state, booted)) for row in ordered if row.desired_state == "running"]
+        return [
+            _planned(row, recover(row, state, booted)) for row in ordered if row.desired_state is DesiredState.RUNNING
+        ]
 
     async def run(self, user: str, *, boot: bool = False) -> list[Recovered]:
         """Bring up every component that should run, stage by stage; one that fails stops nothing else.
@@ -93,7 +96,7 @@ class Recovery:
 
         async def bring_up(rows: list[ComponentRow]) -> list[Recovered]:
             if all(recover(row, state, booted) is None for row in rows):
-                return [_planned(row, None) for row in rows if row.desired_state == "running"]
+                return [_planned(row, None) for row in rows if row.desired_state is DesiredState.RUNNING]
             async with limit:
                 return await self._locked(rows, user, boot)
 
@@ -107,7 +110,9 @@ class Recovery:
         except McpError as error:
             logger.warning("not brought up", extra=fields(service=service, error=error))
             return [
-                Recovered(row.service, row.name, NONE, str(error)) for row in rows if row.desired_state == "running"
+                Recovered(row.service, row.name, NONE, str(error))
+                for row in rows
+                if row.desired_state is DesiredState.RUNNING
             ]
 
     async def _service(self, service: str) -> list[Recovered]:
@@ -119,7 +124,7 @@ class Recovery:
         results = [replace(_planned(row, changes.get(row.name)), error=errors.get(row.name, "")) for row in rows]
         for result in results:
             _log(result)
-        return [result for result, row in zip(results, rows, strict=True) if row.desired_state == "running"]
+        return [result for result, row in zip(results, rows, strict=True) if row.desired_state is DesiredState.RUNNING]
 
     async def _settled(self, results: list[Recovered]) -> list[Recovered]:
         """The results once what was started has had time to fail: a stage is up before the next one begins."""

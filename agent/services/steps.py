@@ -19,12 +19,15 @@ from agent.logs import previous, tail
 from agent.logs.tail import TailLine
 from agent.podman.client import Podman
 from agent.podman.output import Container, Image
+from agent.podman.words import ContainerState
 from agent.services import ports
 from agent.services.container import new_container
+from agent.store.previous_logs import PreviousReason
 from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import McpError, NotReady
 from mcp.shared.names import aside_name, container_name
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 from mcp.shared.wire import component_from_json, component_to_json
 
 LAST_LINES = 20
@@ -68,8 +71,8 @@ class StepContext:
         """Return the container of that name, or None."""
         return (await self.podman.find(name)).get(name)
 
-    async def keep_log(self, identifier: str, reason: str) -> None:
-        """Save the end of a container's log before its removal; `reason` is failed or replaced."""
+    async def keep_log(self, identifier: str, reason: PreviousReason) -> None:
+        """Save the end of a container's log before its removal."""
         await previous.capture(self.podman, self.registry, self.service, self.component, identifier, reason)
 
 
@@ -306,7 +309,7 @@ class AwaitStable(Step):
         """Return the seconds until the next look, or None for a container that is stable."""
         health = await context.podman.details(self.container)
         patience = max(health.patience, context.settle)
-        if health.state != "running":
+        if health.state != ContainerState.RUNNING:
             raise await self._failed(context, f"ended with exit code {health.exit_code} soon after its start")
         if health.restarts:  # it runs just now, so podman no longer tells how it had ended
             raise await self._failed(context, "ended soon after its start, and was started again")
@@ -342,7 +345,7 @@ class RecordComponent(Step):
     async def do(self, context: StepContext) -> None:
         await context.registry.call(
             context.registry.components.put,
-            *(context.service, self.position, self.spec, "running", context.digest, context.deploy),
+            *(context.service, self.position, self.spec, DesiredState.RUNNING, context.digest, context.deploy),
         )
 
     async def is_done(self, context: StepContext) -> bool:
@@ -354,7 +357,7 @@ class RecordComponent(Step):
 class SetDesired(Step):
     """Write to the registry in which state a component should be."""
 
-    state: str
+    state: DesiredState
 
     template = "record its desired state: {state}"
 
@@ -375,7 +378,7 @@ class RemoveReplaced(Step):
     template = "remove {container}"
 
     async def do(self, context: StepContext) -> None:
-        await context.keep_log(self.identifier, "replaced")
+        await context.keep_log(self.identifier, PreviousReason.REPLACED)
         try:
             await context.podman.remove_by_id(self.identifier)
         except McpError as error:
@@ -443,7 +446,7 @@ async def discard(context: StepContext, container: Container) -> None:
             await context.podman.stop(container.name)
         except McpError as error:  # it is removed all the same, by force
             logger.warning("the new container is not stopped", extra=log_fields(container=container.name, error=error))
-    await context.keep_log(container.identifier, "failed")
+    await context.keep_log(container.identifier, PreviousReason.FAILED)
     for pause in REMOVE_AGAIN:
         try:
             await context.podman.remove_by_id(container.identifier)

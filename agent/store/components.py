@@ -9,6 +9,7 @@ from agent.store.database import Table, now_text, time_of
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 from mcp.shared.wire import component_from_json, component_to_json
 
 
@@ -20,7 +21,7 @@ class ComponentRow:
     name: str
     container: str
     spec: ComponentSpec
-    desired_state: str
+    desired_state: DesiredState
     deployed_at: datetime
     digest: str = ""  # of the image that it was made from
     deploy: int = 0  # the number of the deploy that made its container; 0: none did
@@ -55,7 +56,7 @@ class ComponentTable(Table):
                 name=str(row[1]),
                 container=str(row[2]),
                 spec=component_from_json(str(row[3])),
-                desired_state=str(row[4]),
+                desired_state=DesiredState(str(row[4])),
                 deployed_at=time_of(str(row[5])),
                 digest=str(row[6]),
                 deploy=int(str(row[7])),
@@ -64,7 +65,13 @@ class ComponentTable(Table):
         ]
 
     def put(
-        self, service: str, position: int, spec: ComponentSpec, desired_state: str, digest: str = "", deploy: int = 0
+        self,
+        service: str,
+        position: int,
+        spec: ComponentSpec,
+        desired_state: DesiredState,
+        digest: str = "",
+        deploy: int = 0,
     ) -> None:
         """Write what is now deployed; raises NotReady where the container belongs to another component."""
         container = container_name(service, spec.name)
@@ -97,7 +104,7 @@ class ComponentTable(Table):
                 f"the container {container} belongs to {rows[0][0]}/{rows[0][1]}", "give one of the two another name"
             )
 
-    def set_desired(self, service: str, component: str, state: str) -> None:
+    def set_desired(self, service: str, component: str, state: DesiredState) -> None:
         """Set what a component should be."""
         with self._database.transaction():
             self._database.db.execute(

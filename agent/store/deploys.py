@@ -6,12 +6,13 @@ from datetime import datetime
 
 from agent.store.database import Table, now_text, time_of
 from mcp.shared.spec import ServiceSpec
+from mcp.shared.states import DeployResult
 from mcp.shared.wire import service_from_json, service_to_json
 
 
 @dataclass(frozen=True)
 class DeployRow:
-    """One deploy of a service's history; `result` is running, done, failed or interrupted."""
+    """One deploy of a service's history."""
 
     number: int
     at: datetime
@@ -19,7 +20,7 @@ class DeployRow:
     definition: ServiceSpec
     component: str
     digests: dict[str, str]
-    result: str
+    result: DeployResult
     error: str
 
 
@@ -40,12 +41,12 @@ class DeployTable(Table):
         with self._database.transaction():
             cursor = self._database.db.execute(
                 "INSERT INTO deploys (service, component, at, user, definition, digests, result, error)"
-                " VALUES (?, ?, ?, ?, ?, '{}', 'running', '')",
-                (definition.name, component, now_text(), user, service_to_json(definition)),
+                " VALUES (?, ?, ?, ?, ?, '{}', ?, '')",
+                (definition.name, component, now_text(), user, service_to_json(definition), DeployResult.RUNNING),
             )
             return cursor.lastrowid or 0
 
-    def end(self, number: int, result: str, error: str, digests: dict[str, str]) -> None:
+    def end(self, number: int, result: DeployResult, error: str, digests: dict[str, str]) -> None:
         """Note how a deploy ended."""
         with self._database.transaction():
             self._database.db.execute(
@@ -53,14 +54,14 @@ class DeployTable(Table):
                 (result, error, json.dumps(digests, sort_keys=True), number),
             )
 
-    def select(self, service: str, limit: int = 0, result: str = "") -> list[DeployRow]:
+    def select(self, service: str, limit: int = 0, result: DeployResult | None = None) -> list[DeployRow]:
         """The deploys of a service, newest first; at most `limit` (0: all), only those with `result` if given."""
         rows = self._database.rows(
             "SELECT number, at, user, definition, component, digests, result, error FROM deploys"
             " WHERE service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2",
             service,
             limit or -1,
-            result,
+            result or "",
         )
         return [
             DeployRow(
@@ -70,7 +71,7 @@ class DeployTable(Table):
                 definition=service_from_json(str(row[3])),
                 component=str(row[4]),
                 digests=json.loads(str(row[5])),
-                result=str(row[6]),
+                result=DeployResult(str(row[6])),
                 error=str(row[7]),
             )
             for row in rows

@@ -2,13 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from agent.store.database import Table, time_of
 
 
+class PreviousReason(StrEnum):
+    """Reason why a container was removed."""
+
+    FAILED = "failed"
+    REPLACED = "replaced"
+
+
 @dataclass(frozen=True)
 class PreviousLog:
-    """What is left of a container. `reason` is failed or replaced; `version` is the tag of its image.
+    """What is left of a container. `version` is the tag of its image.
 
     `data` has the records as a k8s-file has them, whatever `driver` it had; `place` is where they begin, as its reader
     says it. `ended_at` is None where podman did not say.
@@ -23,7 +31,7 @@ class PreviousLog:
     driver: str
     ended_at: datetime | None
     exit_code: int
-    reason: str
+    reason: PreviousReason
     data: bytes
     place: str
 
@@ -64,7 +72,7 @@ class PreviousLogTable(Table):
                 *(service, component, str(row[0]), str(row[1]), int(str(row[2])), str(row[3]), str(row[4])),
                 ended_at=time_of(str(row[5])) if row[5] else None,
                 exit_code=int(str(row[6])),
-                reason=str(row[7]),
+                reason=PreviousReason(str(row[7])),
                 data=data,
                 place=str(row[9]),
             )

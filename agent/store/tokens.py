@@ -7,6 +7,7 @@ from datetime import datetime
 
 from agent.store.database import Table, time_of
 from mcp.shared.errors import NotFound, NotReady
+from mcp.shared.states import AccountType
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class TokenRow:
 
     name: str
     sha256: str
-    account_type: str
+    account_type: AccountType
     roles: tuple[str, ...]
     created_at: datetime
     expires_at: datetime | None
@@ -57,7 +58,7 @@ class TokenTable(Table):
             TokenRow(
                 str(row[0]),
                 str(row[1]),
-                str(row[2]),
+                AccountType(str(row[2])),
                 tuple(json.loads(str(row[3]))),
                 time_of(str(row[4])),
                 time_of(str(row[5])) if row[5] else None,

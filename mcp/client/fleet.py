@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mcp.client.session import Session
@@ -17,6 +18,14 @@ T = TypeVar("T")
 AT_ONCE = 50
 
 
+class AnswerState(StrEnum):
+    """State of a node in tables and JSON."""
+
+    READY = "ready"
+    UNREACHABLE = "unreachable"
+    ERROR = "error"  # it answered with something else
+
+
 @dataclass(frozen=True)
 class NodeAnswer(Generic[T]):
     """What one node answered: a value, or the error that stood in its way."""
@@ -26,11 +35,16 @@ class NodeAnswer(Generic[T]):
     error: McpError | None
 
     @property
-    def state(self) -> str:
-        """What a table says of the node: ready, unreachable, or error for one that answered with something else."""
+    def state(self) -> AnswerState:
+        """The node's state as far as this answer tells."""
         if self.error is None:
-            return "ready"
-        return "unreachable" if isinstance(self.error, Unreachable) else "error"
+            return AnswerState.READY
+        return AnswerState.UNREACHABLE if isinstance(self.error, Unreachable) else AnswerState.ERROR
+
+    @property
+    def is_reachable(self) -> bool:
+        """Return True where an agent answers, even if it refuses us."""
+        return self.state is not AnswerState.UNREACHABLE
 
 
 def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[AgentClient], T]") -> list[NodeAnswer[T]]:

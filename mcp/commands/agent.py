@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcp.commands.shared import NODE_CONTINUES, Group, arguments, nodes
 from mcp.shared.command import Command, Kind, argument, flag
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
-from mcp.shared.version import VERSION, skew
+from mcp.shared.version import VERSION, VersionSkew, skew
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _bring_through(
 
 def _exit_code(rows: Sequence["UpgradeRow"]) -> int:
     """0 where every node has its agent; where all that went wrong is that ssh did not get there, as for other calls."""
-    failed = [row for row in rows if not row.is_good and row.result != "untouched"]
+    failed = [row for row in rows if row.has_failed]
     if not failed:
         return EXIT_DONE
     return EXIT_UNREACHABLE if all(row.unreachable for row in failed) else EXIT_FAILED
@@ -110,7 +110,7 @@ def _status(session: "Session", args: argparse.Namespace) -> int:
         "reachable": lambda row: "yes" if row["reachable"] else "no",
     }
     nodes.show(rows, columns, args.json, computed)
-    if not args.json and any(row["skew"] == "older" for row in rows):
+    if not args.json and any(row["skew"] == VersionSkew.OLDER for row in rows):
         output.note(f"this is mcp {VERSION}; `mcp agent upgrade` brings older agents to it")
     return nodes.finish(answers)
 
@@ -124,7 +124,7 @@ def _status_row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> dict[str, object
         "build": status.agent_commit if status else None,
         "architecture": status.architecture if status else answer.node.arch or None,
         "python": status.agent_python if status else None,
-        "reachable": answer.state != "unreachable",  # one that refuses us is there
+        "reachable": answer.is_reachable,
         "error": str(answer.error) if answer.error is not None else None,
         "skew": skew(status.agent_version) if status else None,
     }

@@ -29,7 +29,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
 
 
 def _has_errors(report: "Report") -> bool:
-    return any(finding.level == "error" for finding in report.findings)
+    return any(finding.is_error for finding in report.findings)
 
 
 def _json(report: "Report") -> dict[str, object]:
@@ -45,7 +45,7 @@ def _print(reports: "Sequence[Report]", *, verbose: bool) -> None:
     for report in reports:
         for each in report.findings:
             counts[each.level] += 1
-            if verbose or each.level != "ok":
+            if verbose or not each.is_fine:
                 do = f"; {each.do}" if each.do else ""
                 output.line(f"{each.level:<7}  {report.node.name}: {each.what}{do}")
     output.line(

@@ -11,7 +11,7 @@ from mcp.terminal import output
 
 if TYPE_CHECKING:
     from mcp.client.session import Session
-    from mcp.config.configuration import MciasConfig
+    from mcp.shared.url import MciasConfig
 
 SECRET_LIMIT = 16384  # bytes read from stdin
 

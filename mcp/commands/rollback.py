@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mcp.commands.shared import NODE_CONTINUES, Group, arguments, changes, results, steps
 from mcp.shared.command import Command, argument, flag
 from mcp.shared.errors import NotFound, NotReady
+from mcp.shared.states import DeployResult
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def choose(service: str, entries: "Sequence[pb.HistoryEntry]", number: int | Non
         found = [entry for entry in entries if entry.number == number]
         if not found:
             raise NotFound(f"{service} has no deploy {number}", f"see mcp history {service}")
-        if found[0].result != "done":
+        if found[0].result != DeployResult.DONE:
             raise NotReady(f"deploy {number} of {service} is {found[0].result}", "choose one that is done")
         return found[0]
-    done = [entry for entry in entries if entry.result == "done"]
+    done = [entry for entry in entries if entry.result == DeployResult.DONE]
     for entry in done[1:]:
         if entry.definition != done[0].definition:
             return entry

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mcp.commands.shared import Group, arguments, nodes
 from mcp.commands.shared.nodes import Row
 from mcp.shared.command import Command
+from mcp.shared.states import DesiredState, ObservedState
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.Event
         "ports": list(component.ports),
         "restarts": component.restarts,
         "health": component.health or None,
-        "exit_code": component.exit_code if component.observed_state in ("exited", "stopped") else None,
+        "exit_code": component.exit_code
+        if component.observed_state in (ObservedState.EXITED, ObservedState.STOPPED)
+        else None,
         "started": started.isoformat() if started else None,
         "since": since.isoformat() if since else None,
     }
@@ -90,7 +93,7 @@ def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> I
     if not rows:
         return
     drifting = sum(1 for row in rows if row["drift"])
-    running = sum(1 for row in rows if row["observed"] == "running")
+    running = sum(1 for row in rows if row["observed"] == ObservedState.RUNNING)
     where = ", ".join(sorted({str(row["node"]) for row in rows}))
     verdict = f"drift in {drifting} of {len(rows)}" if drifting else "as it should be"
     yield f"{service} on {where}: {running} of {len(rows)} running, {verdict}"
@@ -108,7 +111,7 @@ def _component(row: Row, *, with_node: bool) -> Iterator[str]:
     state = str(row["observed"])
     if row["drift"]:
         state += f", should be {row['desired']}"
-    elif row["desired"] == "ignore":
+    elif row["desired"] == DesiredState.IGNORE:
         state += " (not registered: MCP leaves it alone)"
     where = f" on {row['node']}" if with_node else ""
     yield f"  {row['component']}{where}: {state}"

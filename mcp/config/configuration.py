@@ -12,7 +12,7 @@ from mcp.shared.fields import about, optional, problems
 from mcp.shared.files import xdg_folder
 from mcp.shared.names import NAME_FIELD, check_name
 from mcp.shared.toml import read_text, read_toml
-from mcp.shared.url import URL, Endpoint, parse_https_url
+from mcp.shared.url import URL, MciasConfig, parse_https_url
 
 CA_FILE = "ca.pem"  # beside mcp.toml
 
@@ -152,15 +152,6 @@ class ConfigFile:
     mcias: MciasSection = optional(MciasSection(), "MCIAS, if the fleet has one")
     auth: AuthSection = optional(AuthSection(), "Token and CA")
     nodes: tuple[Node, ...] = optional((), "The nodes of the fleet")
-
-
-@dataclass(frozen=True)
-class MciasConfig:
-    """MCIAS, where people log in; `ca_cert` is None where the system's authorities are trusted."""
-
-    endpoint: Endpoint
-    ca_cert: Path | None
-    service_name: str
 
 
 @dataclass(frozen=True)

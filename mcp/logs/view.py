@@ -6,6 +6,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
 
 from mcp.logs.blocks import TIME_WIDTH, Origin, Piece, is_timed
+from mcp.shared.states import LogStream
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class JsonLines(LogView):
         self._open.clear()
 
     def _head(self, origin: Origin) -> bytes:
-        stream = "stderr" if origin.is_stderr else "stdout"
+        stream = LogStream.STDERR if origin.is_stderr else LogStream.STDOUT
         named = zip(("node", "service", "component", "stream"), (*origin[:3], stream), strict=True)
         text = ", ".join(f'"{key}": {encode_basestring_ascii(value)}' for key, value in named)
         head = self._heads[origin] = text.encode()

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from mcp.shared.errors import Forbidden, Unauthenticated, Unavailable
 from mcp.shared.https import TIMEOUT, HttpAnswer, HttpsService
+from mcp.shared.states import AccountType
 from mcp.shared.times import parse_time
 from mcp.shared.url import Endpoint
 
@@ -24,7 +25,6 @@ T = TypeVar("T")
 
 LOGIN_PATH = "/v1/auth/login"
 VALIDATE_PATH = "/v1/token/validate"
-ACCOUNT_TYPES = ("human", "system")
 NAME_LIMIT = 255  # characters of a user's or role's name
 ROLES_LIMIT = 100
 TOKEN_LIMIT = 8192  # characters; agents take no longer ones
@@ -46,7 +46,7 @@ class Account:
     """Whom a valid token belongs to, and when it ends."""
 
     username: str
-    account_type: str
+    account_type: AccountType
     roles: tuple[str, ...]
     expires_at: datetime
 
@@ -95,12 +95,12 @@ class Mcias:
         if not self._value(fields, "valid", bool):
             return None
         account_type = self._value(fields, "account_type", str)
-        if account_type not in ACCOUNT_TYPES:
-            raise self._nonsense(f"account_type is neither {' nor '.join(ACCOUNT_TYPES)}")
+        if account_type not in [*AccountType]:
+            raise self._nonsense(f"account_type is neither {' nor '.join(AccountType)}")
         username = self._value(fields, "username", str)
         if not _is_name(username):
             raise self._nonsense("username is no name")
-        return Account(username, account_type, self._roles(fields), self._time(fields))
+        return Account(username, AccountType(account_type), self._roles(fields), self._time(fields))
 
     def _fields(self, answer: HttpAnswer) -> dict[str, object]:
         if 300 <= answer.status < 400:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 URL_RULE = "expected https://HOST or https://HOST:PORT and nothing after it, as in https://mcias.example.net:8443"
 DEFAULT_PORT = 443
@@ -20,6 +21,15 @@ class Endpoint:
     def __str__(self) -> str:
         """HOST:PORT, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class MciasConfig:
+    """MCIAS as both programs' configurations have it; `ca_cert` is None where the system's authorities are trusted."""
+
+    endpoint: Endpoint
+    ca_cert: Path | None
+    service_name: str
 
 
 def parse_https_url(text: str) -> Endpoint:

@@ -14,6 +14,7 @@ from agent.store.registry import ComponentRow
 from mcp.definitions.definitions import parse
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE
 from mcp.shared.spec import ServiceSpec
+from mcp.shared.states import DesiredState
 from mcp.shared.wire import service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Agent, Home, Outcome
@@ -38,7 +39,7 @@ def planned(verb: str) -> Change:
     (old,) = spec_of(OLD_TEXT).components
     now = datetime.now(UTC)
     labels = {LABEL_SERVICE: "web", LABEL_DEPLOY: "1"}
-    row = ComponentRow("web", "api", "web-api", old, "running", now, deploy=1)
+    row = ComponentRow("web", "api", "web-api", old, DesiredState.RUNNING, now, deploy=1)
     running = Container("id", "web-api", old.image, "running", 0, now, labels, "image-id")
     state = NodeState([row], [running], {old.image: "image-id"})
     if verb in ("deploy", "first"):

@@ -11,6 +11,7 @@ from agent.auth.backends import Identity, LocalBackend, TokenBackend, new_token,
 from agent.auth.mcias import CACHE_SECONDS, MciasBackend
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.mcias import Mcias
+from mcp.shared.states import AccountType
 from mcp.shared.url import parse_https_url
 from tests.platform import mcias as stand_ins
 from tests.platform.conftest import Authority
@@ -74,7 +75,7 @@ class LocalRealm:
     def token(self, user: str, kind: str, roles: tuple[str, ...], end: datetime) -> str:
         """Make an account with one token."""
         token = new_token()
-        self._registry.tokens.add(token_row(user, token, kind, roles, end))
+        self._registry.tokens.add(token_row(user, token, AccountType(kind), roles, end))
         return token
 
     def revoke(self, user: str) -> None:

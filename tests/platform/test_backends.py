@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.auth.backends import Identity, authorize
 from mcp.shared.errors import Forbidden, Unauthenticated
+from mcp.shared.states import AccountType
 from tests.platform.backends import Realm, identify, local_realm, mcias_realm
 from tests.platform.conftest import Authority
 
@@ -36,8 +37,8 @@ def test_a_token_is_its_accounts(realm: Realm) -> None:
     end = realm.clock.now() + HOUR
     ann = realm.token("ann", "human", ("admin", "ops"), end)
     agent = realm.token("mcp-agent", "system", (), end)
-    assert identify(realm, ann) == Identity("ann", "human", ("admin", "ops"), end)
-    assert identify(realm, agent) == Identity("mcp-agent", "system", (), end)
+    assert identify(realm, ann) == Identity("ann", AccountType.HUMAN, ("admin", "ops"), end)
+    assert identify(realm, agent) == Identity("mcp-agent", AccountType.SYSTEM, (), end)
     assert identify(realm, ann).user == "ann"
 
 

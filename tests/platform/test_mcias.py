@@ -17,6 +17,7 @@ from agent.admin.pki import make_ca
 from mcp.shared.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
 from mcp.shared.https import OutOfReach
 from mcp.shared.mcias import Account, Mcias
+from mcp.shared.states import AccountType
 from mcp.shared.url import Endpoint, parse_https_url
 from tests.platform import mcias as stand_ins
 from tests.platform.conftest import Authority
@@ -92,8 +93,8 @@ def test_validation(stand_in: MciasStandIn, authority: Authority) -> None:
     stand_in.accounts["ann"] = stand_ins.Account(roles=("admin", "guest"))
     stand_in.accounts["mcp-agent"] = stand_ins.Account(account_type="system")
     mcias = client(stand_in.address, authority.file)
-    assert mcias.validate(stand_in.token("ann", end=end)) == Account("ann", "human", ("admin", "guest"), end)
-    assert mcias.validate(stand_in.token("mcp-agent", end=end)) == Account("mcp-agent", "system", (), end)
+    assert mcias.validate(stand_in.token("ann", end=end)) == Account("ann", AccountType.HUMAN, ("admin", "guest"), end)
+    assert mcias.validate(stand_in.token("mcp-agent", end=end)) == Account("mcp-agent", AccountType.SYSTEM, (), end)
     assert mcias.validate("eyJnobody") is None
     assert mcias.validate(stand_in.token("ann", lifetime=-timedelta(seconds=1))) is None
     revoked = stand_in.token("ann")

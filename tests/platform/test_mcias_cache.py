@@ -14,6 +14,7 @@ from agent.auth.backends import Identity, token_hash
 from agent.auth.mcias import MciasBackend
 from mcp.shared.errors import Unauthenticated, Unavailable
 from mcp.shared.mcias import Account
+from mcp.shared.states import AccountType
 from tests.platform.backends import Clock
 
 
@@ -47,7 +48,7 @@ class Answering:
 
     def account(self, token: str) -> Account:
         """A token's owner bears its name."""
-        return Account(token, "human", (), self.clock.now() + timedelta(hours=1))
+        return Account(token, AccountType.HUMAN, (), self.clock.now() + timedelta(hours=1))
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_the_time_counts_from_the_question(mcias: Answering, backend: MciasBacke
 
 def test_never_past_the_tokens_end(mcias: Answering, backend: MciasBackend) -> None:
     end = mcias.clock.now() + timedelta(seconds=5)
-    mcias.answer = lambda token: Account(token, "human", (), end)
+    mcias.answer = lambda token: Account(token, AccountType.HUMAN, (), end)
     identify(backend)
     mcias.clock.forward(5)
     with pytest.raises(Unauthenticated, match="the token of ann expired at"):
@@ -113,7 +114,7 @@ def test_never_past_the_tokens_end(mcias: Answering, backend: MciasBackend) -> N
 
 
 def test_an_end_that_mcias_overlooked(mcias: Answering, backend: MciasBackend) -> None:
-    mcias.answer = lambda token: Account(token, "human", (), mcias.clock.now())
+    mcias.answer = lambda token: Account(token, AccountType.HUMAN, (), mcias.clock.now())
     with pytest.raises(Unauthenticated, match="the token of ann expired at"):
         identify(backend)
 
@@ -157,7 +158,7 @@ def test_a_thousand_verdicts_and_no_token_in_memory(mcias: Answering, backend: M
         for number in range(1200):
             await backend.identify(f"token-{number}")
 
-    mcias.answer = lambda _token: Account("ann", "human", (), mcias.clock.now() + timedelta(hours=1))
+    mcias.answer = lambda _token: Account("ann", AccountType.HUMAN, (), mcias.clock.now() + timedelta(hours=1))
     asyncio.run(flood())
     assert len(backend._verdicts) == 1000
     assert token_hash("token-1199") in backend._verdicts

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from agent import config as configuration
-from agent.config import AgentConfig, MciasConfig, MonitorConfig
+from agent.config import AgentConfig, MonitorConfig
 from mcp.shared.errors import InvalidFile
 from mcp.shared.names import NAME_RULE
-from mcp.shared.url import Endpoint
+from mcp.shared.url import Endpoint, MciasConfig
 
 WHOLE = """
 [server]

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.auth import ACCOUNT_TYPES, backends
+from agent.auth import backends
 from agent.auth.backends import Identity, LocalBackend
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import Forbidden, Unauthenticated
+from mcp.shared.states import AccountType
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_tokens_are_random_and_only_their_hash_is_stored(registry: Registry) -> 
     assert len(tokens) == 100
     assert all(token.startswith("mcp_") and len(token) == 47 for token in tokens)
     token = tokens.pop()
-    registry.tokens.add(backends.token_row("ann", token, "human", ("admin",), None))
+    registry.tokens.add(backends.token_row("ann", token, AccountType.HUMAN, ("admin",), None))
     assert backends.token_hash(token) == registry.tokens.select()[0].sha256
     beside = [path.read_bytes() for path in registry.path.parent.iterdir()]
     assert len(beside) > 1
@@ -77,14 +78,14 @@ def test_tokens_are_random_and_only_their_hash_is_stored(registry: Registry) -> 
 def test_who_a_token_belongs_to(registry: Registry) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     past = datetime.now(UTC) - timedelta(seconds=1)
-    registry.tokens.add(backends.token_row("ann", "good", "human", ("admin", "ops"), soon))
-    registry.tokens.add(backends.token_row("bob", "late", "system", (), past))
+    registry.tokens.add(backends.token_row("ann", "good", AccountType.HUMAN, ("admin", "ops"), soon))
+    registry.tokens.add(backends.token_row("bob", "late", AccountType.SYSTEM, (), past))
     backend = LocalBackend(AsyncRegistry(registry))
 
     def identify(token: str) -> Identity:
         return asyncio.run(backend.identify(token))
 
-    assert identify("good") == Identity("ann", "human", ("admin", "ops"), soon)
+    assert identify("good") == Identity("ann", AccountType.HUMAN, ("admin", "ops"), soon)
     with pytest.raises(Unauthenticated, match=f"the token of bob expired at {past:%Y-%m-%d %H:%M} UTC"):
         identify("late")
     for wrong in ("goo", "good ", "", backends.token_hash("good")):
@@ -96,7 +97,7 @@ def test_who_a_token_belongs_to(registry: Registry) -> None:
 
 
 def test_guests_are_refused_and_nobody_else() -> None:
-    for kind in ACCOUNT_TYPES:
+    for kind in AccountType:
         backends.authorize(Identity("ann", kind, ()))
         backends.authorize(Identity("ann", kind, ("admin", "guests")))
         with pytest.raises(Forbidden, match="ann has the role guest, which may not use MCP"):

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from mcp.config import configuration
-from mcp.config.configuration import Config, MciasConfig, Node
+from mcp.config.configuration import Config, Node
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotFound
-from mcp.shared.url import Endpoint
+from mcp.shared.url import Endpoint, MciasConfig
 
 WHOLE = """
 [services]

@@ -15,6 +15,7 @@ from agent.services.adopt import candidates, judge
 from agent.store.registry import ComponentRow
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec
+from mcp.shared.states import DesiredState
 from tests.unit.test_recover import BEFORE
 
 IMAGE: dict[str, Any] = {
@@ -236,7 +237,9 @@ def listed(*names: str, state: str = "running", **labels: str) -> list[Container
 
 def registered(service: str, component: str) -> ComponentRow:
     place = container_name(service, component)
-    return ComponentRow(service, component, place, ComponentSpec(component, "localhost/x:1"), "running", BEFORE)
+    return ComponentRow(
+        service, component, place, ComponentSpec(component, "localhost/x:1"), DesiredState.RUNNING, BEFORE
+    )
 
 
 def test_the_names_of_a_service() -> None:

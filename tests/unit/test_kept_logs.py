@@ -12,15 +12,16 @@ import pytest
 from agent.logs.model import Batch, Reading, Window
 from agent.logs.previous import LIMIT, PreviousLogReader, as_records, kept_source
 from agent.logs.tail import TailLine
-from agent.store.previous_logs import PreviousLog
+from agent.store.previous_logs import PreviousLog, PreviousReason
 from agent.store.registry import Registry
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 
 KEPT = PreviousLog(
     *("web", "api", "f00d" * 16, "web-api", 7, "1.0.0", "journald"),
     ended_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
     exit_code=137,
-    reason="failed",
+    reason=PreviousReason.FAILED,
     data=b"2026-11-22T10:19:26.500000000+00:00 stdout F a \xff\n"
     b"2026-11-22T10:19:26.500000001+00:00 stderr F b\n"
     b"2026-11-22T10:19:27.000000000+00:00 stdout F c\n",
@@ -43,7 +44,7 @@ def test_it_comes_back_as_it_was_and_the_last_one_counts(db: Registry) -> None:
     db.previous_logs.put(KEPT)
     assert db.previous_logs.find("web", "api") == KEPT
     assert db.previous_logs.names() == [("web", "api")]
-    never_ended = replace(KEPT, ended_at=None, reason="replaced", data=b"")
+    never_ended = replace(KEPT, ended_at=None, reason=PreviousReason.REPLACED, data=b"")
     db.previous_logs.put(never_ended)
     assert db.previous_logs.find("web", "api") == never_ended
     assert db.previous_logs.find("web", "web") is None
@@ -51,7 +52,7 @@ def test_it_comes_back_as_it_was_and_the_last_one_counts(db: Registry) -> None:
 
 def test_it_goes_with_its_component(db: Registry) -> None:
     for component in ("api", "worker"):
-        db.components.put("web", 0, replace(API, name=component), "running")
+        db.components.put("web", 0, replace(API, name=component), DesiredState.RUNNING)
         db.previous_logs.put(replace(KEPT, component=component))
     db.components.remove("web", "api")
     assert db.previous_logs.find("web", "api") is None

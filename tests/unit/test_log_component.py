@@ -12,7 +12,7 @@ from agent.logs.component import ComponentLog, ComponentQuery, parse_cursor
 from agent.logs.follow import Removed, Tracker
 from agent.logs.inotify import Inotify
 from agent.logs.model import Batch, LogReader, LogSource, Piece, Position, Reading, Window
-from agent.store.previous_logs import PreviousLog
+from agent.store.previous_logs import PreviousLog, PreviousReason
 from mcp.shared.errors import InvalidInput, McpError
 from tests.unit.test_log_follow_container import World, seen
 
@@ -20,7 +20,7 @@ RECORDS = b"".join(b"2026-11-22T10:00:0%d.000000000+00:00 stdout F old %d\n" % (
 RECORD = len(RECORDS) // 4
 KEPT = PreviousLog(
     *("web", "api", "id0", "web-api", 3, "1.0.0", "k8s-file"),
-    *(None, 1, "replaced", RECORDS, "7.0.0"),
+    *(None, 1, PreviousReason.REPLACED, RECORDS, "7.0.0"),
 )
 
 

@@ -13,6 +13,7 @@ from agent.logs.time_window import boot_time, resolve
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import InvalidInput, NotFound, Unavailable
 from mcp.shared.spec import ComponentSpec, ServiceSpec
+from mcp.shared.states import DeployResult
 from mcp.shared.times import SECOND, nanoseconds
 
 NOW = nanoseconds(datetime(2026, 1, 31, 12, tzinfo=UTC))
@@ -74,7 +75,7 @@ def test_a_kernel_that_does_not_say_when_it_started(tmp_path: Path) -> None:
 def test_since_the_last_deploy_that_succeeded(registry: AsyncRegistry) -> None:
     async def deploy(result: str) -> int:
         number = await registry.call(registry.deploys.begin, SHOP, "", "alice")
-        await registry.call(registry.deploys.end, number, result, "", {})
+        await registry.call(registry.deploys.end, number, DeployResult(result), "", {})
         return number
 
     with pytest.raises(NotFound, match="no successful deploy of shop"):

@@ -16,6 +16,7 @@ from agent.store.events import Event
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import McpError, NotReady, Unavailable
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 
 Listed = list[Container] | McpError
 
@@ -61,7 +62,7 @@ def monitor_of(podman: Any, log: EventLog, registry: AsyncRegistry, interval: fl
 def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventLog) -> list[tuple[str, str]]:
     """Let the monitor run until podman has given all its answers; return the events."""
     registry = Registry(folder / "mcp.db")
-    registry.components.put("web", 0, ComponentSpec("web", "localhost/web:1"), "running")
+    registry.components.put("web", 0, ComponentSpec("web", "localhost/web:1"), DesiredState.RUNNING)
     shared, podman = AsyncRegistry(registry), Podman(*answers)
 
     async def play() -> None:

@@ -11,6 +11,7 @@ from agent.monitor.state import Observed, observe
 from agent.podman.output import Container
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 RULES = MonitorConfig(interval=60, cooldown=900, flap_threshold=3, flap_window=600)
@@ -18,7 +19,7 @@ RULES = MonitorConfig(interval=60, cooldown=900, flap_threshold=3, flap_window=6
 
 def component(state: str = "running", desired: str = "running", name: str = "api", **facts: object) -> Observed:
     """A component of web in a state; removed: without a container."""
-    row = ComponentRow("web", name, f"web-{name}", ComponentSpec(name, "localhost/web:1"), desired, START)
+    row = ComponentRow("web", name, f"web-{name}", ComponentSpec(name, "localhost/web:1"), DesiredState(desired), START)
     values: dict[str, object] = {"identifier": "id", "started": START, "exit_code": 0, **facts}
     container = Container(
         name=f"web-{name}",

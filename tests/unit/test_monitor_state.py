@@ -8,6 +8,7 @@ from agent.monitor.state import Observed, observe, observed_state
 from agent.podman.output import Container
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState, ObservedState
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -20,7 +21,7 @@ def container(name: str, state: str = "running", image: str = "localhost/web:1",
 def row(service: str, name: str, desired: str = "running", tag: str = "1") -> ComponentRow:
     """A component of the registry."""
     made = service if service == name else f"{service}-{name}"
-    return ComponentRow(service, name, made, ComponentSpec(name, f"localhost/web:{tag}"), desired, NOW)
+    return ComponentRow(service, name, made, ComponentSpec(name, f"localhost/web:{tag}"), DesiredState(desired), NOW)
 
 
 @pytest.mark.parametrize(
@@ -45,21 +46,21 @@ def row(service: str, name: str, desired: str = "running", tag: str = "1") -> Co
     ],
 )
 def test_states(state: str, desired: str, observed: str) -> None:
-    assert observed_state(container("web", state), desired) == observed
+    assert observed_state(container("web", state), DesiredState(desired)) == observed
 
 
 def test_a_container_that_is_gone_is_removed() -> None:
-    assert observed_state(None, "running") == "removed"
-    assert observed_state(None, "stopped") == "removed"
+    assert observed_state(None, DesiredState.RUNNING) == "removed"
+    assert observed_state(None, DesiredState.STOPPED) == "removed"
 
 
 def test_the_registry_is_joined_with_podman() -> None:
     rows = [row("web", "web"), row("web", "api", "stopped"), row("web", "db", tag="2")]
     containers = [container("web"), container("web-api", "exited"), container("unrelated")]
     assert observe(rows, containers) == [
-        Observed("web", "web", "localhost/web:1", "running", "running", NOW),
-        Observed("web", "api", "localhost/web:1", "stopped", "stopped", None),
-        Observed("web", "db", "localhost/web:2", "running", "removed", None),
+        Observed("web", "web", "localhost/web:1", DesiredState.RUNNING, ObservedState.RUNNING, NOW),
+        Observed("web", "api", "localhost/web:1", DesiredState.STOPPED, ObservedState.STOPPED, None),
+        Observed("web", "db", "localhost/web:2", DesiredState.RUNNING, ObservedState.REMOVED, None),
     ]
     assert observe(rows, containers)[2].version == "2"
 

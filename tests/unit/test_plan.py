@@ -12,6 +12,7 @@ from agent.services.plan import Action, NodeState, plan, resolve_replacement
 from agent.store.registry import ComponentRow
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
 from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
+from mcp.shared.states import DesiredState
 from tests.unit import specs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,7 +24,11 @@ def deployed(services: list[ServiceSpec]) -> NodeState:
     for number, service in enumerate(services, 1):
         for component in service.components:
             name = container_name(service.name, component.name)
-            rows.append(ComponentRow(service.name, component.name, name, component, "running", NOW, "sha256:x", number))
+            rows.append(
+                ComponentRow(
+                    service.name, component.name, name, component, DesiredState.RUNNING, NOW, "sha256:x", number
+                )
+            )
             labels = {LABEL_SERVICE: service.name, LABEL_DEPLOY: str(number)}
             containers.append(Container("id", name, component.image, "running", 0, NOW, labels, component.image))
     ids = {component.image: component.image for service in services for component in service.components}

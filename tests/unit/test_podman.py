@@ -15,6 +15,7 @@ from agent.podman.client import Podman, labelled
 from agent.podman.inspect import parse_details
 from agent.podman.output import Container
 from mcp.shared.errors import Unavailable
+from mcp.shared.states import DesiredState
 
 DATA = Path(__file__).parent / "data"  # files podman-VERSION-COMMAND.json
 VERSIONS = ("4.3.1", "5.4.2")
@@ -120,7 +121,7 @@ def test_restarts_in_the_list_where_podman_counts_them() -> None:
 def test_health_in_the_list(status: str, health: str, state: str) -> None:
     listed = [{"Id": "1", "Names": ["web"], "State": "running", "Status": status}]
     (container,) = parsers.parse_containers(json.dumps(listed).encode())
-    assert (container.health, observed_state(container, "running")) == (health, state)
+    assert (container.health, observed_state(container, DesiredState.RUNNING)) == (health, state)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

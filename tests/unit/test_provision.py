@@ -12,13 +12,13 @@ from agent.auth.backends import is_token
 from agent.config import load
 from mcp.client.session import Session
 from mcp.config import configuration
-from mcp.config.configuration import MciasConfig, Node
+from mcp.config.configuration import Node
 from mcp.nodes.provision import agent, certificate, check, system
 from mcp.nodes.provision.agent import config_text, listen_address, settings_of, unit_text
 from mcp.nodes.provision.steps import Steps
 from mcp.nodes.ssh import Ssh
 from mcp.shared.errors import InvalidInput, McpError, NotReady
-from mcp.shared.url import Endpoint
+from mcp.shared.url import Endpoint, MciasConfig
 
 RIFT = Node("rift", "10.0.0.5:9444")
 

@@ -9,6 +9,7 @@ from agent.services.plan import NodeState, recover
 from agent.services.recover import stages
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 
 BOOTED = datetime(2026, 1, 2, tzinfo=UTC)
 BEFORE, SINCE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
@@ -16,7 +17,7 @@ BEFORE, SINCE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UT
 
 def row(service: str = "web", name: str = "api", desired: str = "running", restart: str = "always") -> ComponentRow:
     spec = ComponentSpec(name=name, image="localhost/x:1", restart=restart)
-    return ComponentRow(service, name, f"{service}-{name}", spec, desired, BEFORE, deploy=7)
+    return ComponentRow(service, name, f"{service}-{name}", spec, DesiredState(desired), BEFORE, deploy=7)
 
 
 def container(state: str, started: datetime | None = BEFORE, name: str = "web-api", deploy: int = 7) -> Container:

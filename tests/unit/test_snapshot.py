@@ -11,6 +11,7 @@ from agent.store.schema import MIGRATIONS
 from agent.store.snapshot import snapshot
 from mcp.shared.errors import McpError, NotFound, NotReady
 from mcp.shared.spec import ComponentSpec
+from mcp.shared.states import DesiredState
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def database(tmp_path: Path) -> Path:
     """A registry with one component, closed."""
     path = tmp_path / "mcp.db"
     registry = Registry(path)
-    registry.components.put("web", 0, ComponentSpec("api", "localhost/x:1"), "running")
+    registry.components.put("web", 0, ComponentSpec("api", "localhost/x:1"), DesiredState.RUNNING)
     registry.close()
     return path
 

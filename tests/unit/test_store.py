@@ -1,6 +1,7 @@
 """The registry: a real SQLite file, opened by one process or several."""
 
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -9,19 +10,23 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from agent.store import database, schema
+from agent.store.previous_logs import PreviousReason
 from agent.store.registry import AsyncRegistry, Registry, RegistryError, TokenRow
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.resources import ROOT
 from mcp.shared.spec import ComponentSpec, RouteSpec
+from mcp.shared.states import AccountType, DeployResult, DesiredState
 
 WEB = ComponentSpec(name="web", image="localhost/web:1", env=("A=b c",), routes=(RouteSpec(port=80),))
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-TOKEN = TokenRow("ann", "aa", "human", ("admin",), NOW, None)
+TOKEN = TokenRow("ann", "aa", AccountType.HUMAN, ("admin",), NOW, None)
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def test_nobody_else_can_read_it_or_what_lies_beside_it(path: Path) -> None:
     previous = os.umask(0)
     try:
         opened = Registry(path)
-        opened.components.put("web", 0, WEB, "running")
+        opened.components.put("web", 0, WEB, DesiredState.RUNNING)
     finally:
         os.umask(previous)
     beside = sorted(path.parent.iterdir())
@@ -74,7 +79,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
 
 
 def test_its_settings(path: Path, db: Registry) -> None:
-    db.components.set_desired("none", "none", "running")
+    db.components.set_desired("none", "none", DesiredState.RUNNING)
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
@@ -96,7 +101,7 @@ def test_migrations_run_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Registry(path)
-    opened.components.put("web", 0, WEB, "running")
+    opened.components.put("web", 0, WEB, DesiredState.RUNNING)
     opened.close()
     broken = (*schema.MIGRATIONS, "DELETE FROM components;\nCREATE TABLE tokens (a TEXT);\n")
     monkeypatch.setattr(database, "MIGRATIONS", broken)
@@ -131,7 +136,7 @@ def test_what_is_no_database_is_refused_and_left_alone(path: Path, content: byte
 
 def test_a_damaged_database_is_refused(path: Path) -> None:
     opened = Registry(path)
-    opened.components.put("web", 0, WEB, "running")
+    opened.components.put("web", 0, WEB, DesiredState.RUNNING)
     opened.close()
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -172,10 +177,10 @@ def test_another_process_that_holds_the_lock_is_named(
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(NotReady, match="is locked by another process for more than 5 s; try again"):
-        db.components.put("web", 0, WEB, "running")
+        db.components.put("web", 0, WEB, DesiredState.RUNNING)
     other.execute("ROLLBACK")
     other.close()
-    db.components.put("web", 0, WEB, "running")
+    db.components.put("web", 0, WEB, DesiredState.RUNNING)
 
 
 def test_many_processes_can_make_it_at_once(path: Path) -> None:
@@ -193,9 +198,9 @@ def test_many_processes_can_make_it_at_once(path: Path) -> None:
 
 def test_components_come_back_whole_and_in_order(db: Registry) -> None:
     other = replace(WEB, name="api")
-    db.components.put("web", 1, other, "running")
-    db.components.put("web", 0, WEB, "running")
-    db.components.put("a", 0, replace(WEB, name="z"), "stopped")
+    db.components.put("web", 1, other, DesiredState.RUNNING)
+    db.components.put("web", 0, WEB, DesiredState.RUNNING)
+    db.components.put("a", 0, replace(WEB, name="z"), DesiredState.STOPPED)
     rows = db.components.select()
     assert [(row.service, row.name, row.container, row.desired_state) for row in rows] == [
         ("a", "z", "a-z", "stopped"),
@@ -210,23 +215,23 @@ def test_components_come_back_whole_and_in_order(db: Registry) -> None:
 
 
 def test_a_component_is_replaced_stopped_and_removed(db: Registry) -> None:
-    db.components.put("web", 0, WEB, "running")
-    db.components.put("web", 0, replace(WEB, image="localhost/web:2"), "running")
-    db.components.set_desired("web", "web", "stopped")
+    db.components.put("web", 0, WEB, DesiredState.RUNNING)
+    db.components.put("web", 0, replace(WEB, image="localhost/web:2"), DesiredState.RUNNING)
+    db.components.set_desired("web", "web", DesiredState.STOPPED)
     (row,) = db.components.select()
     assert (row.spec.version, row.desired_state) == ("2", "stopped")
     with pytest.raises(sqlite3.IntegrityError):
-        db.components.set_desired("web", "web", "dancing")
+        db.components.set_desired("web", "web", cast("DesiredState", "dancing"))
     db.components.remove("web", "web")
     db.components.remove("web", "web")
     assert db.components.select() == []
 
 
 def test_two_components_cannot_have_one_container(db: Registry) -> None:
-    db.components.put("a-b", 0, replace(WEB, name="c"), "running")
+    db.components.put("a-b", 0, replace(WEB, name="c"), DesiredState.RUNNING)
     message = "the container a-b-c belongs to a-b/c; give one of the two another name"
     with pytest.raises(NotReady, match=message):
-        db.components.put("a", 0, replace(WEB, name="b-c"), "running")
+        db.components.put("a", 0, replace(WEB, name="b-c"), DesiredState.RUNNING)
     with pytest.raises(NotReady, match=message):
         db.components.check_container("a", "b-c")
     db.components.check_container("a-b", "c")
@@ -235,7 +240,7 @@ def test_two_components_cannot_have_one_container(db: Registry) -> None:
 
 
 def test_a_service_with_its_own_component_collides_too(db: Registry) -> None:
-    db.components.put("a", 0, replace(WEB, name="b"), "running")
+    db.components.put("a", 0, replace(WEB, name="b"), DesiredState.RUNNING)
     with pytest.raises(NotReady, match="the container a-b belongs to a/b"):
         db.components.check_container("a-b", "a-b")
 
@@ -255,7 +260,7 @@ def test_ports_of_routes_that_are_gone_are_given_back(db: Registry) -> None:
     for number, route in enumerate(("", "rest", "admin")):
         db.components.reserve_port("web", "web", route, iter([10000 + number]))
     db.components.reserve_port("web", "api", "", iter([10009]))
-    db.components.put("web", 0, replace(WEB, routes=(RouteSpec("rest", 80), RouteSpec("", 81))), "running")
+    db.components.put("web", 0, replace(WEB, routes=(RouteSpec("rest", 80), RouteSpec("", 81))), DesiredState.RUNNING)
     assert db.components.ports("web", "web") == {"": 10000, "rest": 10001}
     db.components.release_ports("web", "web", keep={"rest"})
     assert db.components.ports("web", "web") == {"rest": 10001}
@@ -300,7 +305,7 @@ def test_two_processes_never_give_the_same_port(path: Path, db: Registry) -> Non
 
 
 def test_tokens(db: Registry) -> None:
-    late = replace(TOKEN, name="bob", sha256="bb", account_type="system", roles=(), expires_at=NOW)
+    late = replace(TOKEN, name="bob", sha256="bb", account_type=AccountType.SYSTEM, roles=(), expires_at=NOW)
     db.tokens.add(late)
     db.tokens.add(TOKEN)
     assert db.tokens.select() == [TOKEN, late]
@@ -331,7 +336,7 @@ def test_revoking_what_is_not_there(db: Registry) -> None:
 
 async def _calls(path: Path) -> list[str]:
     both = AsyncRegistry(Registry(path))
-    await both.call(both.components.put, "web", 0, WEB, "running")
+    await both.call(both.components.put, "web", 0, WEB, DesiredState.RUNNING)
     rows = await both.call(both.components.select, component="web")
     with pytest.raises(NotReady):
         await both.call(both.components.reserve_port, "web", "web", "", iter(()))
@@ -355,3 +360,17 @@ def test_additions_leave_the_schema_number_as_it_is(path: Path) -> None:
     assert registry.previous_logs.find("web", "api") is None
     registry.close()
     assert schema_version(path) == len(schema.MIGRATIONS)
+
+
+@pytest.mark.parametrize(
+    ("words", "column"),
+    [
+        (DesiredState, "desired_state"),
+        (AccountType, "account_type"),
+        (DeployResult, "result"),
+        (PreviousReason, "reason"),
+    ],
+)
+def test_the_schema_allows_the_words_of_the_code(words: type[StrEnum], column: str) -> None:
+    (allowed,) = re.findall(rf"CHECK \({column} IN \((.*?)\)\)", "".join(schema.MIGRATIONS + schema.ADDITIONS))
+    assert allowed == ", ".join(f"'{word}'" for word in words)

@@ -26,6 +26,7 @@ from agent.services.transaction import StepEvent, StepState
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
+from mcp.shared.states import DesiredState
 from tests.unit.memory_podman import NOW, MemoryPodman, World
 
 P = ParamSpec("P")
@@ -274,7 +275,9 @@ def test_a_plan_lists_the_steps_that_deploy_takes_and_is_empty_afterwards(
     async def check(node: Node) -> None:
         await node.registry.call(node.registry.deploys.begin_after, 2)
         for position, (spec, desired, deploy) in enumerate(rows):
-            await node.registry.call(node.registry.components.put, "web", position, spec, desired, "", deploy)
+            await node.registry.call(
+                node.registry.components.put, "web", position, spec, DesiredState(desired), "", deploy
+            )
         planned = await node.plan(service)
         taken: list[tuple[str, str]] = []
 

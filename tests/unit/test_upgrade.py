@@ -16,7 +16,7 @@ from mcp.config.configuration import Node
 from mcp.nodes.agent_file import AgentFile
 from mcp.nodes.upgrade import node_upgrade, waves
 from mcp.nodes.upgrade.node_upgrade import NodeUpgrade, Say, UpgradeResult, UpgradeRow
-from mcp.nodes.upgrade.switch import SCRIPT, AgentFacts, SwitchState
+from mcp.nodes.upgrade.switch import SCRIPT, AgentFacts, SwitchPhase, SwitchState, phase_of
 from mcp.shared.errors import InvalidInput, McpError, NotFound, Unreachable
 from mcp.shared.resources import ROOT
 from mcp.terminal.output import LiveLines
@@ -120,7 +120,12 @@ def test_a_file_that_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_verdict_is_waited_for_as_long_as_there_can_be_one(state: str, busy: bool, final: bool) -> None:
-    assert SwitchState(state, "v2", "", busy).is_final is final
+    assert SwitchState(SwitchPhase(state), "v2", "", busy).is_final is final
+
+
+def test_a_result_file_that_a_power_cut_has_garbled_is_of_an_unfinished_switch() -> None:
+    assert phase_of("upgraded") is SwitchPhase.UPGRADED
+    assert phase_of("upg\0") is SwitchPhase.SWITCHING
 
 
 @pytest.mark.parametrize(
@@ -140,9 +145,8 @@ def test_a_verdict_is_waited_for_as_long_as_there_can_be_one(state: str, busy: b
     ],
 )
 def test_each_bad_end_says_what_to_do(state: str, result: UpgradeResult, after: str, why: str) -> None:
-    row = node_upgrade._row_of(
-        UpgradeRow("ada", "v1", "v1", UpgradeResult.FAILED), SwitchState(state, "v2", "it fell", busy=False), "op@ada"
-    )
+    verdict = SwitchState(SwitchPhase(state), "v2", "it fell", busy=False)
+    row = node_upgrade._row_of(UpgradeRow("ada", "v1", "v1", UpgradeResult.FAILED), verdict, "op@ada")
     assert (row.result, row.after, row.is_good) == (result, after, False)
     assert row.unreachable == (state == "lost")
     assert row.why.startswith(why)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED
+from mcp.shared.states import LogStream
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -47,4 +48,4 @@ def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> 
 def _stream(line: "pb.LogLine") -> str:
     from mcp.logs.blocks import STDERR
 
-    return "stderr" if line.stream == STDERR else "stdout"
+    return LogStream.STDERR if line.stream == STDERR else LogStream.STDOUT

@@ -10,7 +10,7 @@ from mcp.config.configuration import Node
 from mcp.nodes.doctor.model import Finding, error, ok, warning
 from mcp.nodes.doctor.system import clock, room, skew
 from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
-from mcp.shared.version import VERSION
+from mcp.shared.version import VERSION, VersionSkew
 from mcp.shared.version import skew as version_skew
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
 def version(node: Node, theirs: str) -> Finding:
     """Whether it is of our own version."""
     how = version_skew(theirs)
-    if how == "older":
+    if how is VersionSkew.OLDER:
         return warning(
             "version", f"the agent is {theirs}, older than this mcp ({VERSION})", f"`mcp agent upgrade {node.name}`"
         )
-    if how == "newer":
+    if how is VersionSkew.NEWER:
         return warning("version", f"the agent is {theirs}, newer than this mcp ({VERSION})", "use the newer mcp")
-    if how == "different":
+    if how is VersionSkew.DIFFERENT:
         return warning(
             "version", f"the agent is {theirs}, and this is mcp {VERSION}", f"`mcp agent upgrade {node.name}`"
         )

@@ -25,6 +25,16 @@ class Finding:
     what: str
     do: str = ""
 
+    @property
+    def is_error(self) -> bool:
+        """Return True for an error."""
+        return self.level is Level.ERROR
+
+    @property
+    def is_fine(self) -> bool:
+        """Return True where there is nothing to do."""
+        return self.level is Level.OK
+
 
 def ok(check: str, what: str) -> Finding:
     """Nothing to do."""

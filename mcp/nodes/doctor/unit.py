@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from mcp.nodes.doctor.model import Finding, There, error, ok, warning
 from mcp.nodes.provision.agent import SERVICE, UNIT, unit_text
-
-UNDER_WAY = ("handed-over", "switching")
+from mcp.nodes.upgrade.switch import SwitchPhase
 
 
 def check(there: There) -> Iterator[Finding]:
@@ -66,13 +65,13 @@ def _upgrade(there: There) -> Iterator[Finding]:
     again = f"`mcp agent upgrade {there.node.name}`"
     if busy:
         yield warning("upgrade", "an upgrade is under way", "wait for its end")
-    elif state in UNDER_WAY:
+    elif state in (SwitchPhase.HANDED_OVER, SwitchPhase.SWITCHING):
         yield error("upgrade", f"an upgrade to {version} was interrupted", f"{again} brings it to an end")
-    elif state == "broken":
+    elif state == SwitchPhase.BROKEN:
         yield error("upgrade", f"the last upgrade left no agent that serves: {why}", again)
     elif staged:
         yield warning("upgrade", f"left by an interrupted upgrade: {' '.join(staged)}", f"{again} clears that")
-    elif state in ("undone", "failed"):
+    elif state in (SwitchPhase.UNDONE, SwitchPhase.FAILED):
         yield warning("upgrade", f"the last upgrade, to {version}, was {state}: {why}", f"mend that, then {again}")
     else:
         yield ok("upgrade", "no upgrade was interrupted")

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcp.config.configuration import MciasConfig, Node
+from mcp.config.configuration import Node
 from mcp.nodes.agent_file import AgentFile
 from mcp.nodes.layout import HOME, USER
 from mcp.nodes.provision.steps import RemoteCommand, RemoteFile, Steps
@@ -15,6 +15,7 @@ from mcp.nodes.ssh import as_user
 from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 from mcp.shared.toml import quoted
+from mcp.shared.url import MciasConfig
 
 AGENT = f"{HOME}/mcp-agent"
 CONFIG = f"{HOME}/mcp-agent.toml"

@@ -3,12 +3,19 @@
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from mcp.nodes.ssh import Ssh
 from mcp.shared.errors import McpError
 
-OK, CHANGED, WOULD_CHANGE = "ok", "changed", "would change"
+
+class StepOutcome(StrEnum):
+    """Outcome of a step."""
+
+    OK = "ok"
+    CHANGED = "changed"
+    WOULD_CHANGE = "would change"
 
 
 class Action(Protocol):
@@ -65,7 +72,7 @@ class RemoteFile:
         await ssh.copy(self.content, self.path, mode=self.mode, user=self.owner, root=True)
 
 
-Report = Callable[[str, str, Sequence[str]], None]  # OK, CHANGED or WOULD_CHANGE; what; lines of detail
+Report = Callable[[StepOutcome, str, Sequence[str]], None]  # outcome, what, lines of detail
 
 
 class Steps:
@@ -80,23 +87,24 @@ class Steps:
 
     def ok(self, what: str) -> None:
         """A step that found all as it should be."""
-        self._report(OK, what, ())
+        self._report(StepOutcome.OK, what, ())
 
     async def change(self, what: str, *actions: Action) -> None:
         """A step that has something to do."""
         self.changes += 1
         self.written |= {action.path for action in actions if isinstance(action, RemoteFile)}
         if self.dry_run:
-            self._report(WOULD_CHANGE, what, [line for action in actions for line in action.shown()])
+            self._report(StepOutcome.WOULD_CHANGE, what, [line for action in actions for line in action.shown()])
             return
         for action in actions:
             await action.do(self.ssh)
-        self._report(CHANGED, what, ())
+        self._report(StepOutcome.CHANGED, what, ())
 
     def changed_here(self, what: str, detail: str = "") -> None:
         """A step that changed something on this machine, or with `dry_run` would."""
         self.changes += 1
-        self._report(WOULD_CHANGE if self.dry_run else CHANGED, what, [detail] if self.dry_run and detail else [])
+        outcome = StepOutcome.WOULD_CHANGE if self.dry_run else StepOutcome.CHANGED
+        self._report(outcome, what, [detail] if self.dry_run and detail else [])
 
     async def holds(self, argv: Sequence[str]) -> bool:
         """Whether a command that changes nothing ends with 0, as root."""

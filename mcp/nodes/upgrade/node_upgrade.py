@@ -14,7 +14,7 @@ from mcp.client.session import Session
 from mcp.config.configuration import Node
 from mcp.nodes.agent_file import AgentFile, architecture
 from mcp.nodes.ssh import Ssh
-from mcp.nodes.upgrade.switch import AgentFacts, Switch, SwitchState
+from mcp.nodes.upgrade.switch import AgentFacts, Switch, SwitchPhase, SwitchState
 from mcp.shared.errors import InvalidInput, McpError, Unavailable, Unreachable
 
 UNDO_SECONDS = 130  # that the node may need, beyond the deadline, to put the old agent back
@@ -53,6 +53,11 @@ class UpgradeRow:
     def is_good(self) -> bool:
         """Whether the node has the agent that it should have."""
         return self.result in (UpgradeResult.UPGRADED, UpgradeResult.ROLLED_BACK, UpgradeResult.CURRENT)
+
+    @property
+    def has_failed(self) -> bool:
+        """Return True for a node that was begun with, and has not the agent that it should have."""
+        return not self.is_good and self.result is not UpgradeResult.UNTOUCHED
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,9 @@ class NodeUpgrade:
         verdict = await self._verdict(node, switch, _Watch(row.before, version), say)
         version = verdict.version or version
         good = UpgradeResult.ROLLED_BACK if self.find is None else UpgradeResult.UPGRADED
-        if verdict.state == "answering":
+        if verdict.phase is SwitchPhase.ANSWERING:
             return replace(row, after=version, result=good, why=verdict.why)
-        if verdict.state != "upgraded":
+        if verdict.phase is not SwitchPhase.UPGRADED:
             return _row_of(row, verdict, node.ssh or node.name)
         say("asking the agent")
         why = await self._why_not(node, version)
@@ -139,9 +144,9 @@ class NodeUpgrade:
                 say("the connection is lost, trying again")
                 if watch.goes_on(await self._answer(node)):
                     why = f"its agent answers, but {error.without_node()}"
-                    return SwitchState("answering", watch.version, why, busy=False)
+                    return SwitchState(SwitchPhase.ANSWERING, watch.version, why, busy=False)
             await asyncio.sleep(AGAIN_SECONDS)
-        return SwitchState("lost", "", "", busy=False)
+        return SwitchState(SwitchPhase.LOST, "", "", busy=False)
 
     async def _why_not(self, node: Node, version: str) -> str:
         """Why the agent does not answer us with that version, after a moment; empty where it does."""
@@ -201,16 +206,16 @@ def _architecture(node: Node, facts: AgentFacts) -> str:
 def _row_of(row: UpgradeRow, verdict: SwitchState, destination: str) -> UpgradeRow:
     """The row for a verdict that is not good; `destination` is ssh's."""
     hint = f"the agent's log says more: ssh {destination} journalctl -u mcp-agent"
-    match verdict.state:
-        case "undone":
+    match verdict.phase:
+        case SwitchPhase.UNDONE:
             return replace(row, result=UpgradeResult.UNDONE, why=f"{verdict.why}; the old agent is back; {hint}")
-        case "broken":
+        case SwitchPhase.BROKEN:
             return replace(row, after="", result=UpgradeResult.BROKEN, why=f"{verdict.why}; {hint}")
-        case "failed":
+        case SwitchPhase.FAILED:
             return replace(row, why=verdict.why)
-        case "":
+        case SwitchPhase.NONE:
             return replace(row, why="the connection was lost before the node had taken over; try again")
-        case "lost":
+        case SwitchPhase.LOST:
             why = f"the node is no longer reached by ssh; it goes on by itself: see mcp agent status {row.node}"
             return replace(row, after="", result=UpgradeResult.UNKNOWN, why=why, unreachable=True)
     why = "the node was restarted, or its switch ended, half-way; upgrade it again: that brings it to an end"

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from mcp.nodes.agent_file import AgentFile
 from mcp.nodes.ssh import Ssh
@@ -32,11 +33,28 @@ class AgentFacts:
         return self.sha256 == file.sha256 and self.active == "active"
 
 
+class SwitchPhase(StrEnum):
+    """How far a switch is."""
+
+    NONE = ""  # the node knows nothing of it
+    HANDED_OVER = "handed-over"
+    SWITCHING = "switching"
+    UPGRADED = "upgraded"
+    UNDONE = "undone"
+    BROKEN = "broken"
+    FAILED = "failed"
+    ANSWERING = "answering"  # the node cannot be asked, but its new agent answers
+    LOST = "lost"  # the node cannot be asked
+
+
+_UNFINISHED = (SwitchPhase.NONE, SwitchPhase.HANDED_OVER, SwitchPhase.SWITCHING)
+
+
 @dataclass(frozen=True)
 class SwitchState:
-    """What the node says of a switch; `state` is empty where it knows nothing of it."""
+    """What the node says of a switch, or what is known of it where the node cannot be asked."""
 
-    state: str  # handed-over, switching, upgraded, undone, broken, failed
+    phase: SwitchPhase
     version: str
     why: str
     busy: bool
@@ -44,7 +62,7 @@ class SwitchState:
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen."""
-        return self.state not in ("", "handed-over", "switching") or not self.busy
+        return self.phase not in _UNFINISHED or not self.busy
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,7 @@ class Switch:
     async def verdict(self) -> SwitchState:
         """How it went, or that it goes on still, after ASK_SECONDS at the latest."""
         said = _fields(await self._ask("result", self.id, str(ASK_SECONDS)))
-        return SwitchState(said.get("state", ""), said.get("to", ""), said.get("why", ""), "busy" in said)
+        return SwitchState(phase_of(said.get("state", "")), said.get("to", ""), said.get("why", ""), "busy" in said)
 
     async def _ask(self, *words: str, stdin: bytes = b"", seconds: float = 60.0) -> str:
         script = resources.deploy_file(SCRIPT).encode()
@@ -88,6 +106,11 @@ class Switch:
         if done.returncode != 0:
             raise McpError(_complaint(done))
         return done.stdout.decode(errors="replace")
+
+
+def phase_of(word: str) -> SwitchPhase:
+    """Return the phase that the node's result file names; a word that it cannot have written is an unfinished one."""
+    return SwitchPhase(word) if word in [*SwitchPhase] else SwitchPhase.SWITCHING
 
 
 def _complaint(done: Completed) -> str:
