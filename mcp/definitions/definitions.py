@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcp.config.configuration import Config
-from mcp.shared.errors import InvalidFile, McpError, NotFound
+from mcp.shared.errors import InvalidFile, McpError, NotFound, Problem
 from mcp.shared.fields import Field, about, fields_of, in_file_order, optional, problems
 from mcp.shared.names import NAME_FIELD, check_name, is_name
 from mcp.shared.spec import ServiceSpec
@@ -86,7 +86,7 @@ def services_of(config: Config, node: str) -> list[str]:
 def check_build(definition: Definition, file: str) -> None:
     """Raise InvalidFile where keys that only building needs are wrong: every other command works without them."""
     if definition.build_problems:
-        raise InvalidFile(file, list(definition.build_problems))
+        raise InvalidFile(file, definition.build_problems)
 
 
 def parse(text: str, file: str) -> Definition:
@@ -98,7 +98,7 @@ def parse(text: str, file: str) -> Definition:
 
 
 def _definition(root: Table) -> Definition:
-    build_problems: list[str] = []
+    build_problems: list[Problem] = []
     building = root.apart(BUILD_KEYS, build_problems)
     values = {field.name: (building if field.name in BUILD_KEYS else root).value(field) for field in document_fields()}
     service = ServiceSpec(**{field.name: values.pop(field.name) for field in fields_of(ServiceSpec)})

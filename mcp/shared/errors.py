@@ -20,6 +20,9 @@ On the wire the class is the status code, `what` the status message, and `hint` 
 An exception that is not an `McpError` is a bug: the CLI reports it as one, the agent logs its traceback and hides it.
 """
 
+from collections.abc import Sequence
+from typing import Self
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -58,13 +61,26 @@ class InvalidInput(McpError):
     exit_code = EXIT_USAGE
 
 
+class Problem(str):
+    """A value of a file or message that is wrong, as `KEY: WHAT`."""
+
+    key: str
+    what: str
+
+    def __new__(cls, key: str, what: str) -> Self:
+        """Join the key path and what is wrong with its value."""
+        problem = super().__new__(cls, f"{key}: {what}")
+        problem.key, problem.what = key, what
+        return problem
+
+
 class InvalidFile(McpError):
     """A configuration or definition file with problems; `str()` has one line for each."""
 
     exit_code = EXIT_USAGE
 
-    def __init__(self, file: str, problems: list[str]) -> None:
-        """`problems` are lines of the form `KEY: WHAT`."""
+    def __init__(self, file: str, problems: Sequence[str]) -> None:
+        """Take what is wrong with the file as a whole, or a Problem for each value."""
         super().__init__("")
         self.file, self.problems = file, problems
         self.what = "\n".join(one_line(f"{file}: {problem}") for problem in problems)

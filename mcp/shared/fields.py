@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, is_dataclass
 from enum import StrEnum
 from typing import Any, get_args, get_origin
 
-from mcp.shared.errors import shown
+from mcp.shared.errors import Problem, shown
 
 
 class FieldKind(StrEnum):
@@ -120,34 +120,35 @@ def _type(annotation: Any) -> tuple[FieldKind, Any, Any]:
     return (FieldKind.TABLES, (), model) if get_origin(annotation) is tuple else (FieldKind.TABLE, None, model)
 
 
-def problems(source: Any) -> Iterator[str]:
-    """Yield every rule that a table breaks, as `KEY.PATH: WHAT`; those across fields are its `conflicts()`."""
+def problems(source: Any) -> Iterator[Problem]:
+    """Yield every rule that a table breaks; those across fields are its `conflicts()`."""
     for field in fields_of(type(source)):
-        yield from (f"{field.name}{problem}" for problem in _problems(field, getattr(source, field.name)))
+        for path, what in _problems(field, getattr(source, field.name)):
+            yield Problem(f"{field.name}{path}", what)
     if hasattr(source, "conflicts"):
         yield from source.conflicts()
 
 
-def _problems(field: Field, value: Any) -> Iterator[str]:
-    """Yield what is wrong with a field, to be put after its name."""
+def _problems(field: Field, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the path from a field to each value that is wrong, and what is wrong with it."""
     if field.nonempty and not value:
-        yield f": is empty; {field.nonempty}"
+        yield "", f"is empty; {field.nonempty}"
     elif field.kind is FieldKind.TABLE:
-        yield from (f".{problem}" for problem in (problems(value) if value is not None else ()))
+        yield from ((f".{found.key}", found.what) for found in (problems(value) if value is not None else ()))
     elif field.kind is FieldKind.TABLES:
         for index, part in enumerate(value):
-            yield from (f"[{index}].{problem}" for problem in problems(part))
-        yield from _duplicates(value)
+            yield from ((f"[{index}].{found.key}", found.what) for found in problems(part))
+        yield from (("", what) for what in _duplicates(value))
     elif field.kind is FieldKind.TEXTS:
-        yield from (f"[{index}]: {problem}" for index, text in enumerate(value) if (problem := field.problem(text)))
-    elif (value != field.default or field.required) and (problem := field.problem(value)):
-        yield f": {problem}"
+        yield from ((f"[{index}]", what) for index, text in enumerate(value) if (what := field.problem(text)))
+    elif (value != field.default or field.required) and (what := field.problem(value)):
+        yield "", what
 
 
 def _duplicates(tables: tuple[Any, ...]) -> Iterator[str]:
     for name, count in Counter(getattr(table, "name", "") for table in tables).items():
         if name and count > 1:
-            yield f": {count} of them are called {shown(name)}"
+            yield f"{count} of them are called {shown(name)}"
 
 
 def differences(old: Any, new: Any) -> list[str]:

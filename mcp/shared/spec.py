@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp.shared.errors import shown
+from mcp.shared.errors import Problem, shown
 from mcp.shared.fields import about, optional
 from mcp.shared.image import PINNED, image_problem, image_version
 from mcp.shared.names import NAME_FIELD, port_variable
@@ -266,11 +266,12 @@ class ComponentSpec:
         values = [entry.partition("=")[2] for entry in self.env if entry.partition("=")[0] == name]
         return values[-1] if values else None
 
-    def conflicts(self) -> Iterator[str]:
+    def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of fields that do not go together."""
         yield from _route_conflicts(self)
         if self.log_max_size and self.log_driver in LOG_DRIVERS[1:]:
-            yield f"log_max_size: is for the log driver k8s-file, and this component's is {self.log_driver}"
+            what = f"is for the log driver k8s-file, and this component's is {self.log_driver}"
+            yield Problem("log_max_size", what)
 
 
 @dataclass(frozen=True)
@@ -329,15 +330,16 @@ def _mapped_ports(component: ComponentSpec) -> set[int]:
     return {container_port(mapping) for mapping in valid if not mapping.endswith("/udp")}
 
 
-def _route_conflicts(component: ComponentSpec) -> Iterator[str]:
+def _route_conflicts(component: ComponentSpec) -> Iterator[Problem]:
     names = [route.name for route in component.routes]
     if len(names) > 1 and "" in names:
-        yield "routes: with more than one route, each needs a name"
+        yield Problem("routes", "with more than one route, each needs a name")
         return
     variables = {"PORT", *(port_variable(name) for name in names)} if names else set()
     given = {name: value for name in variables if (value := component.variable(name)) is not None}
     for name, value in given.items():
         if not _is_port(value):
-            yield f"env: {name} is not a port from 1 to 65535"
+            yield Problem("env", f"{name} is not a port from 1 to 65535")
     if len(names) == 1 and not given and len(_mapped_ports(component)) > 1:
-        yield "routes: with several ports, say which one the route leads to: put PORT=CONTAINERPORT into env"
+        what = "with several ports, say which one the route leads to: put PORT=CONTAINERPORT into env"
+        yield Problem("routes", what)

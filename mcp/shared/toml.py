@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mcp.shared.errors import InvalidFile, shown
+from mcp.shared.errors import InvalidFile, Problem, shown
 from mcp.shared.fields import Field, FieldKind, fields_of
 
 T = TypeVar("T")
@@ -33,8 +33,8 @@ def kind_of(value: object) -> str:
 class Table:
     """One table of a TOML document; `path` is the key path that leads to it ("" for the document itself)."""
 
-    def __init__(self, data: dict[str, object], problems: list[str], path: str = "") -> None:
-        """Problems found are appended to `problems` as `KEY.PATH: WHAT`."""
+    def __init__(self, data: dict[str, object], problems: list[Problem], path: str = "") -> None:
+        """Problems found are appended to `problems`."""
         self._data = data
         self._problems = problems
         self._path = path
@@ -46,7 +46,7 @@ class Table:
 
     def problem(self, name: str, what: str) -> None:
         """Record that the value of `name` is wrong."""
-        self._problems.append(f"{self.key(name)}: {what}")
+        self._problems.append(Problem(self.key(name), what))
 
     def has(self, name: str) -> bool:
         """Whether the document sets `name`."""
@@ -152,7 +152,7 @@ class Table:
         self._known.update(self._data)
         return self._data
 
-    def apart(self, names: Iterable[str], problems: list[str]) -> "Table":
+    def apart(self, names: Iterable[str], problems: list[Problem]) -> "Table":
         """The same table for the keys `names`, whose problems go into a list of their own."""
         self._known.update(names)
         return Table(self._data, problems, self._path)
@@ -198,18 +198,18 @@ def read_toml(
     path: Path,
     build: Callable[[Table], T],
     text: str | None = None,
-    rules: Callable[[T], Iterable[str]] = lambda _: (),
+    rules: Callable[[T], Iterable[Problem]] = lambda _: (),
 ) -> T:
     """Read `path` (or `text` in its name) into what `build` makes of it.
 
     Raises InvalidFile with every problem: those of form, then those that `rules` finds in what has the right form.
     """
-    found: list[str] = []
+    found: list[Problem] = []
     table = Table(parse_toml(read_text(path) if text is None else text, str(path)), found)
     result = build(table)
     table.close()
-    wrong_form = {_key_of(problem) for problem in found}
-    found += [problem for problem in rules(result) if _key_of(problem) not in wrong_form]
+    wrong_form = {problem.key for problem in found}
+    found += [problem for problem in rules(result) if problem.key not in wrong_form]
     if found:
         raise InvalidFile(str(path), found)
     return result
@@ -227,7 +227,3 @@ def _escaped(character: str) -> str:
         return character
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _key_of(problem: str) -> str:
-    return problem.partition(": ")[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import agent
 import mcp
 from mcp.shared import errors
-from mcp.shared.errors import InvalidFile, McpError, NotFound, one_line, shown
+from mcp.shared.errors import InvalidFile, McpError, NotFound, Problem, one_line, shown
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,12 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_code() -> None:
 
 def _subclasses(kind: type[Any]) -> list[type[Any]]:
     return [kind, *(each for child in kind.__subclasses__() for each in _subclasses(child))]
+
+
+def test_a_problem_is_its_line_and_knows_its_key() -> None:
+    problem = Problem("nodes[0].name", "is used: twice")
+    assert problem == "nodes[0].name: is used: twice"
+    assert (problem.key, problem.what) == ("nodes[0].name", "is used: twice")
 
 
 def test_a_file_has_a_line_for_each_problem() -> None:

@@ -171,7 +171,7 @@ def test_bad_services(service: ServiceSpec, problem: str) -> None:
 
 def test_every_problem_is_told_at_once() -> None:
     service = ServiceSpec("A", components=(replace(WEB, image="web", user="-"), replace(WEB, name="", env=("x",))))
-    assert [problem.partition(": ")[0] for problem in problems(service)] == [
+    assert [problem.key for problem in problems(service)] == [
         "name",
         "components[0].image",
         "components[0].user",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp.shared.errors import InvalidFile
+from mcp.shared.errors import InvalidFile, Problem
 from mcp.shared.fields import Field, FieldKind
 from mcp.shared.toml import Table, kind_of, parse_toml, read_text, read_toml
 
@@ -42,9 +42,9 @@ READERS: dict[str, tuple[str, Callable[[Table], object]]] = {
 }
 
 
-def table_of(toml: str) -> tuple[Table, list[str]]:
+def table_of(toml: str) -> tuple[Table, list[Problem]]:
     """The table of a document, and the list that its problems go to."""
-    found: list[str] = []
+    found: list[Problem] = []
     return Table(parse_toml(toml, "t.toml"), found), found
 
 

@@ -49,7 +49,7 @@ def test_problems_name_their_fields() -> None:
 @given(st.builds(pb.ServiceSpec, name=st.text(), components=st.lists(st.builds(pb.ComponentSpec, name=st.text()))))
 def test_any_message_is_a_sound_service_or_invalid_input(message: pb.ServiceSpec) -> None:
     try:
-        found = list(problems(wire.service_from_wire(message)))
+        found: list[str] = [*problems(wire.service_from_wire(message))]
     except InvalidInput as error:
         found = [str(error)]
     assert all(problem.startswith("service.") for problem in found)
