@@ -193,9 +193,14 @@ class _Comparison:
         reasons = self._differences(self._row)
         if container.deploy != self._row.deploy:
             reasons.append("its container is not the one that was deployed")
-        if not reasons and self._image_id is not None and self._image_id != container.image_id:
-            reasons.append(f"{self._component.image} names another image now")
-        return reasons
+        return reasons or self._other_image(container)
+
+    def _other_image(self, container: Container) -> list[str]:
+        """Return why the image of a container is not that of the definition, which may not be on the node."""
+        image = self._component.image
+        if self._image_id is None:
+            return [] if container.image == image else [f"its container runs {container.image}"]
+        return [] if container.image_id == self._image_id else [f"{image} names another image now"]
 
     def _up(self, row: ComponentRow, container: Container) -> Change | None:
         """Return what a container that is the right one lacks."""
