@@ -1,4 +1,4 @@
-"""The registry's tables of components and their ports: what is deployed, and all that is needed to make it again."""
+"""The registry's tables of components and ports: each deployed component with everything needed to recreate it."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from mcp.shared.wire import component_from_json, component_to_json
 
 @dataclass(frozen=True)
 class ComponentRow:
-    """A component as it was last deployed."""
+    """A component as last deployed."""
 
     service: str
     name: str
@@ -23,12 +23,12 @@ class ComponentRow:
     spec: ComponentSpec
     desired_state: DesiredState
     deployed_at: datetime
-    digest: str = ""  # of the image that it was made from
-    deploy: int = 0  # the number of the deploy that made its container; 0: none did
+    digest: str = ""  # of the image that its container was created from
+    deploy: int = 0  # the number of the deploy that created its container; 0: none did
 
 
 def select_deployed(rows: Sequence[ComponentRow], service: str, component: str = "") -> list[ComponentRow]:
-    """Select a service's rows, or one component's; raises NotFound with what is deployed."""
+    """Select the rows of a service or of one component; raises NotFound with the deployed names as its hint."""
     selected = [row for row in rows if row.service == service]
     if not selected:
         services = ", ".join(sorted({row.service for row in rows}))
@@ -40,10 +40,10 @@ def select_deployed(rows: Sequence[ComponentRow], service: str, component: str =
 
 
 class ComponentTable(Table):
-    """Every method is one transaction."""
+    """Table of deployed components and their ports."""
 
     def select(self, service: str = "", component: str = "") -> list[ComponentRow]:
-        """The components of a service (all where empty), in the order of their definitions."""
+        """Return the components of a service (of all if empty), in the order of their definitions."""
         rows = self._database.rows(
             "SELECT service, name, container, spec, desired_state, deployed_at, digest, deploy FROM components"
             " WHERE ?1 IN ('', service) AND ?2 IN ('', name) ORDER BY service, position, name",
@@ -73,7 +73,7 @@ class ComponentTable(Table):
         digest: str = "",
         deploy: int = 0,
     ) -> None:
-        """Write what is now deployed; raises NotReady where the container belongs to another component."""
+        """Insert or update a deployed component; raises NotReady if another component owns the container."""
         container = container_name(service, spec.name)
         with self._database.transaction():
             self._refuse_foreign_container(container, service, spec.name)
@@ -89,7 +89,7 @@ class ComponentTable(Table):
             self._drop_ports(service, spec.name, keep={route.name for route in spec.routes})
 
     def check_container(self, service: str, component: str) -> None:
-        """Raise NotReady where the component's container would be another component's."""
+        """Raise NotReady if another component owns a container of this component's name."""
         self._refuse_foreign_container(container_name(service, component), service, component)
 
     def _refuse_foreign_container(self, container: str, service: str, component: str) -> None:
@@ -105,14 +105,14 @@ class ComponentTable(Table):
             )
 
     def set_desired(self, service: str, component: str, state: DesiredState) -> None:
-        """Set what a component should be."""
+        """Set the desired state of a component."""
         with self._database.transaction():
             self._database.db.execute(
                 "UPDATE components SET desired_state = ? WHERE service = ? AND name = ?", (state, service, component)
             )
 
     def remove(self, service: str, component: str) -> None:
-        """Forget a component, its ports, and what was kept of a log."""
+        """Remove a component, its ports and its previous log."""
         with self._database.transaction():
             self._database.db.execute("DELETE FROM components WHERE service = ? AND name = ?", (service, component))
             self._database.db.execute("DELETE FROM ports WHERE service = ? AND component = ?", (service, component))
@@ -121,18 +121,21 @@ class ComponentTable(Table):
     # --- ports ---
 
     def ports(self, service: str, component: str) -> dict[str, int]:
-        """The host port of each route that has one."""
+        """Return the host port of each route that has one."""
         rows = self._database.rows(
             "SELECT route, host_port FROM ports WHERE service = ? AND component = ?", service, component
         )
         return {str(route): int(str(port)) for route, port in rows}
 
     def reserve_port(self, service: str, component: str, route: str, candidates: Iterator[int]) -> int:
-        """The host port of a route: the one it has, or the first candidate that no other route has."""
+        """Return the host port of a route, reserving the first free candidate if it has none.
+
+        Raises NotReady if no candidate is free.
+        """
         with self._database.transaction():
-            held = self.ports(service, component).get(route)
-            if held is not None:
-                return held
+            reserved = self.ports(service, component).get(route)
+            if reserved is not None:
+                return reserved
             taken = {row[0] for row in self._database.rows("SELECT host_port FROM ports")}
             port = next((candidate for candidate in candidates if candidate not in taken), None)
             if port is None:
@@ -141,7 +144,7 @@ class ComponentTable(Table):
             return port
 
     def release_ports(self, service: str, component: str, keep: set[str]) -> None:
-        """Give back the ports of all routes of a component but those in `keep`."""
+        """Release the ports of a component's routes, except those named in `keep`."""
         with self._database.transaction():
             self._drop_ports(service, component, keep)
 

@@ -1,4 +1,4 @@
-"""The registry's SQLite file: opening it safely, migrations, transactions, and what its errors mean.
+"""The registry's SQLite file: safe opening, migrations, transactions, errors.
 
 Mode 0600, WAL. Times are UTC, stored as RFC 3339.
 """
@@ -17,17 +17,17 @@ BUSY_TIMEOUT = 5.0  # seconds to wait for another process's write
 
 
 class RegistryError(McpError):
-    """The registry's file cannot be used as it is."""
+    """The registry file is unusable."""
 
 
 class Database:
     """An open registry file. Not safe for use by several threads at once; every method may block."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file and bring its schema up to date; raises RegistryError."""
+        """Open or create the file and migrate its schema; raises RegistryError."""
         self.path = path
         try:
-            # Made 0600 before SQLite opens it: the side files (-wal, -shm) copy its mode.
+            # mode 0600 before SQLite opens it: the side files (-wal, -shm) copy it
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             os.fchmod(descriptor, 0o600)
             os.close(descriptor)
@@ -52,7 +52,7 @@ class Database:
             raise as_mcp_error(self.path, error) from None
 
     def _refuse_foreign(self) -> None:
-        """Raise RegistryError for another program's database, before anything in it is changed."""
+        """Raise RegistryError for another program's database, before changing anything in it."""
         # one statement, so that a migration under way in another process is seen whole or not at all
         query = (
             "SELECT user_version, EXISTS(SELECT 1 FROM sqlite_master),"
@@ -83,7 +83,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One write transaction; SQLite's errors come out as McpError."""
+        """Run a write transaction, and convert SQLite's errors to McpError."""
         try:
             self.db.execute("BEGIN IMMEDIATE")
             try:
@@ -99,7 +99,7 @@ class Database:
             raise as_mcp_error(self.path, error) from None
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        """Return what a query finds; SQLite's errors come out as McpError."""
+        """Return the rows of a query; raises McpError for SQLite's errors."""
         try:
             return self.db.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -110,12 +110,12 @@ class Table:
     """A group of tables of one registry file; every public method is one transaction."""
 
     def __init__(self, database: Database) -> None:
-        """Use an open file."""
+        """Use the tables of an open registry."""
         self._database = database
 
 
 def as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:
-    """What SQLite's error means to the operator; raises one that is a bug of ours."""
+    """Translate an SQLite error for the operator; re-raises it if it is a bug of ours."""
     name = getattr(error, "sqlite_errorname", "")
     if name == "SQLITE_NOTADB" or name.startswith("SQLITE_CORRUPT"):
         return RegistryError(f"{path}: is not a database, or is damaged", "restore a copy, or move the file away")
@@ -129,10 +129,10 @@ def as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:
 
 
 def now_text() -> str:
-    """The present moment as it is stored."""
+    """Return the current time in the stored format."""
     return datetime.now(UTC).isoformat()
 
 
 def time_of(text: str) -> datetime:
-    """A moment from what was stored."""
+    """Parse a stored time."""
     return datetime.fromisoformat(text)

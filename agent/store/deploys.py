@@ -1,4 +1,4 @@
-"""The registry's table of deploys, kept permanently."""
+"""The registry's table of deploys: the permanent history."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mcp.shared.wire import service_from_json, service_to_json
 
 @dataclass(frozen=True)
 class DeployRow:
-    """One deploy of a service's history."""
+    """One deploy in a service's history."""
 
     number: int
     at: datetime
@@ -25,19 +25,19 @@ class DeployRow:
 
 
 class DeployTable(Table):
-    """Every method is one transaction."""
+    """Table of deploys."""
 
     def begin_after(self, number: int) -> None:
-        """Give no deploy this number or a lower one: containers that an earlier registry's deploys made bear them."""
+        """Number deploys above `number`: an earlier registry's containers carry the numbers up to it."""
         with self._database.transaction():
-            done = self._database.db.execute(
+            updated = self._database.db.execute(
                 "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'deploys'", (number,)
             )
-            if done.rowcount == 0:  # there was no deploy yet
+            if updated.rowcount == 0:  # no deploy yet
                 self._database.db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('deploys', ?)", (number,))
 
     def begin(self, definition: ServiceSpec, component: str, user: str) -> int:
-        """Note that a deploy begins; returns its number."""
+        """Record the start of a deploy and return its number."""
         with self._database.transaction():
             cursor = self._database.db.execute(
                 "INSERT INTO deploys (service, component, at, user, definition, digests, result, error)"
@@ -47,7 +47,7 @@ class DeployTable(Table):
             return cursor.lastrowid or 0
 
     def end(self, number: int, result: DeployResult, error: str, digests: dict[str, str]) -> None:
-        """Note how a deploy ended."""
+        """Record the result of a deploy."""
         with self._database.transaction():
             self._database.db.execute(
                 "UPDATE deploys SET result = ?, error = ?, digests = ? WHERE number = ?",
@@ -55,7 +55,7 @@ class DeployTable(Table):
             )
 
     def select(self, service: str, limit: int = 0, result: DeployResult | None = None) -> list[DeployRow]:
-        """The deploys of a service, newest first; at most `limit` (0: all), only those with `result` if given."""
+        """Return a service's deploys, newest first: at most `limit` (0: all), with `result` if given."""
         rows = self._database.rows(
             "SELECT number, at, user, definition, component, digests, result, error FROM deploys"
             " WHERE service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2",

@@ -1,4 +1,4 @@
-"""The registry's table of events: what the monitor saw, and when."""
+"""The registry's table of events: state changes observed by the monitor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from agent.store.database import Table
 
-NO_LIMIT = -1  # as SQLite has it
+NO_LIMIT = -1  # SQLite's
 
 
 @dataclass(frozen=True)
 class Event:
-    """A component's change of state; `previous` is empty where it was never seen before, `number` 0 until written."""
+    """A component's change of state; `previous` is empty for its first event, `number` 0 until it is stored."""
 
     service: str
     component: str
@@ -23,21 +23,21 @@ class Event:
 
 
 class EventTable(Table):
-    """Every method is one transaction."""
+    """Table of events."""
 
     def add(self, events: Sequence[Event]) -> None:
-        """Write events, all or none; the registry gives them their numbers."""
+        """Insert events, all or none; the registry assigns their numbers."""
         with self._database.transaction():
             self._database.db.executemany(
                 "INSERT INTO events (service, component, prev_state, new_state, at, detail) VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (each.service, each.component, each.previous, each.state, _text(each.at), each.detail)
-                    for each in events
+                    (event.service, event.component, event.previous, event.state, _text(event.at), event.detail)
+                    for event in events
                 ],
             )
 
     def select(self, service: str = "", after: int = 0, limit: int = NO_LIMIT) -> list[Event]:
-        """The events of a service (all where empty) numbered above `after`, oldest first, at most `limit`."""
+        """Return the events of a service (of all if empty) numbered above `after`, oldest first, at most `limit`."""
         rows = self._database.rows(
             "SELECT service, component, prev_state, new_state, at, detail, number FROM events"
             " WHERE ?1 IN ('', service) AND number > ?2 ORDER BY number LIMIT ?3",
@@ -48,7 +48,7 @@ class EventTable(Table):
         return [_event(row) for row in rows]
 
     def number_before_last(self, service: str, count: int) -> int:
-        """The number after which come the last `count` events of a service (of all where empty)."""
+        """Return the number preceding the last `count` events of a service (of all if empty)."""
         rows = self._database.rows(
             "SELECT number FROM events WHERE ?1 IN ('', service) ORDER BY number DESC LIMIT 1 OFFSET ?2",
             service,
@@ -57,7 +57,7 @@ class EventTable(Table):
         return int(str(rows[0][0])) if rows else 0
 
     def latest(self) -> list[Event]:
-        """The last event of every component that there was."""
+        """Return the last event of every component, including removed ones."""
         rows = self._database.rows(
             "SELECT service, component, prev_state, new_state, at, detail, number FROM events"
             # from the index alone: grouping with other columns reads every event of a month
@@ -66,14 +66,17 @@ class EventTable(Table):
         return [_event(row) for row in rows]
 
     def prune(self, before: datetime) -> int:
-        """Remove older events, and return how many; the last one of a component says what it is, and stays."""
+        """Remove events older than `before` and return their number.
+
+        The last event of a component is its current state and stays, unless that is `removed`.
+        """
         with self._database.transaction():
-            done = self._database.db.execute(
+            deleted = self._database.db.execute(
                 "DELETE FROM events WHERE at < ? AND (new_state = 'removed'"
                 " OR number NOT IN (SELECT max(number) FROM events GROUP BY service, component))",
                 (_text(before),),
             )
-        return done.rowcount
+        return deleted.rowcount
 
 
 def _event(row: tuple[object, ...]) -> Event:

@@ -1,4 +1,4 @@
-"""The registry's table of operations under way; rows found at the start were left by a killed agent."""
+"""The registry's tables of operations and transactions in progress; at startup, those of a killed agent."""
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
@@ -8,7 +8,7 @@ from agent.store.database import Table, now_text
 
 @dataclass(frozen=True)
 class OperationRow:
-    """An operation that was begun and has not ended."""
+    """An operation in progress."""
 
     service: str
     operation: str
@@ -17,7 +17,7 @@ class OperationRow:
 
 @dataclass(frozen=True)
 class TransactionRow:
-    """The steps of one component's change, as JSON; those before `position` are done, the one there may be."""
+    """The steps of one component's change, as JSON; those before `position` are done, that at it may be."""
 
     service: str
     component: str
@@ -28,10 +28,10 @@ class TransactionRow:
 
 
 class OperationTable(Table):
-    """Every method is one transaction."""
+    """Tables of operations and transactions."""
 
     def begin(self, row: OperationRow, user: str) -> None:
-        """Note that an operation begins, so that an agent that is killed in it finds it when it starts again."""
+        """Record the start of an operation; after a kill, the next agent finds it."""
         with self._database.transaction():
             self._database.db.execute(
                 "INSERT OR REPLACE INTO operations (service, operation, component, user, at) VALUES (?, ?, ?, ?, ?)",
@@ -39,13 +39,13 @@ class OperationTable(Table):
             )
 
     def end(self, service: str) -> None:
-        """Note that it has ended, in whatever way."""
+        """Record the end of a service's operation, successful or not."""
         with self._database.transaction():
             self._database.db.execute("DELETE FROM operations WHERE service = ?", (service,))
             self._database.db.execute("DELETE FROM transactions WHERE service = ?", (service,))
 
     def begin_transactions(self, rows: Iterable[TransactionRow]) -> None:
-        """Write the steps that are about to be carried out."""
+        """Record the steps to be carried out."""
         with self._database.transaction():
             self._database.db.executemany(
                 "INSERT OR REPLACE INTO transactions (service, component, deploy, undone_on_failure, steps, position)"
@@ -54,7 +54,7 @@ class OperationTable(Table):
             )
 
     def advance(self, service: str, component: str, position: int) -> None:
-        """Note that all steps before `position` are done, and that the one there begins."""
+        """Record that the steps before `position` are done and that the one at it begins."""
         with self._database.transaction():
             self._database.db.execute(
                 "UPDATE transactions SET position = ? WHERE service = ? AND component = ?",
@@ -62,14 +62,14 @@ class OperationTable(Table):
             )
 
     def end_transaction(self, service: str, component: str) -> None:
-        """Note that all steps of a component are done or undone."""
+        """Record that all steps of a component are done or undone."""
         with self._database.transaction():
             self._database.db.execute(
                 "DELETE FROM transactions WHERE service = ? AND component = ?", (service, component)
             )
 
     def transactions(self, service: str) -> list[TransactionRow]:
-        """Return the transactions of a service that have not ended."""
+        """Return the unfinished transactions of a service."""
         rows = self._database.rows(
             "SELECT service, component, deploy, undone_on_failure, steps, position FROM transactions"
             " WHERE service = ? ORDER BY rowid",
@@ -81,7 +81,7 @@ class OperationTable(Table):
         ]
 
     def unfinished(self) -> list[OperationRow]:
-        """The operations that have not ended; a deploy that has not counts as one, whatever was begun after it."""
+        """Return the unfinished operations; an unfinished deploy without an operation counts as one."""
         rows = self._database.rows(
             "SELECT service, operation, component FROM operations UNION ALL"
             " SELECT DISTINCT service, 'deploy', '' FROM deploys"

@@ -1,4 +1,4 @@
-"""The registry's table of kept logs: the end of the log of each component's last container that is gone."""
+"""The registry's table of previous logs: the log tail of each component's last removed container."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from agent.store.database import Table, time_of
 
 
 class PreviousReason(StrEnum):
-    """Reason why a container was removed."""
+    """Reason for the removal of a container."""
 
     FAILED = "failed"
     REPLACED = "replaced"
@@ -16,10 +16,10 @@ class PreviousReason(StrEnum):
 
 @dataclass(frozen=True)
 class PreviousLog:
-    """What is left of a container. `version` is the tag of its image.
+    """The log tail of a removed container. `version` is the tag of its image.
 
-    `data` has the records as a k8s-file has them, whatever `driver` it had; `place` is where they begin, as its reader
-    says it. `ended_at` is None where podman did not say.
+    `data` consists of k8s-file records, whatever the container's `driver`; `place` is their start as text of a
+    k8s_file.segments.Mark. `ended_at` is None if podman did not report it.
     """
 
     service: str
@@ -37,28 +37,29 @@ class PreviousLog:
 
 
 class PreviousLogTable(Table):
-    """Every method is one transaction."""
+    """Table of previous logs, one for each component."""
 
-    def put(self, kept: PreviousLog) -> None:
-        """Keep the log of a component's container, instead of that of an earlier one."""
+    def put(self, previous: PreviousLog) -> None:
+        """Store a component's previous log in place of an earlier one."""
         with self._database.transaction():
             self._database.db.execute(
                 "INSERT OR REPLACE INTO kept_logs (service, component, identifier, container, deploy, version, driver,"
                 " ended_at, exit_code, reason, data, place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(kept.service, kept.component, kept.identifier, kept.container, kept.deploy, kept.version),
-                    *(kept.driver, kept.ended_at.isoformat() if kept.ended_at else None, kept.exit_code, kept.reason),
-                    *(kept.data, kept.place),
+                    *(previous.service, previous.component, previous.identifier, previous.container),
+                    *(previous.deploy, previous.version, previous.driver),
+                    *(previous.ended_at.isoformat() if previous.ended_at else None, previous.exit_code),
+                    *(previous.reason, previous.data, previous.place),
                 ),
             )
 
     def names(self) -> list[tuple[str, str]]:
-        """The (service, component) of every log that is kept, in order."""
+        """Return the (service, component) of every previous log, sorted."""
         rows = self._database.rows("SELECT service, component FROM kept_logs ORDER BY service, component")
         return [(str(service), str(component)) for service, component in rows]
 
     def find(self, service: str, component: str) -> PreviousLog | None:
-        """What was kept of a component's last container that is gone."""
+        """Return a component's previous log, if any."""
         rows = self._database.rows(
             "SELECT identifier, container, deploy, version, driver, ended_at, exit_code, reason, data, place"
             " FROM kept_logs WHERE service = ? AND component = ?",

@@ -1,6 +1,6 @@
-"""The registry: what should run on this node, what was done, and who may ask for it.
+"""The registry: the desired state of this node, its history, and its local accounts.
 
-One SQLite file, a table class for each group of tables. Every method of a table is one transaction and may block; the
+One SQLite file, a class for each group of tables. Every method of a table is one transaction and may block: the
 server calls them through `AsyncRegistry`, the command line directly.
 """
 
@@ -38,7 +38,7 @@ class Registry:
     """The tables of an open registry file. Not safe for use by several threads at once."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file; raises RegistryError."""
+        """Open or create the file; raises RegistryError."""
         self._database = Database(path)
         self.path = path
         self.components = ComponentTable(self._database)
@@ -54,10 +54,10 @@ class Registry:
 
 
 class AsyncRegistry:
-    """A registry for the event loop: one thread of its own runs the calls, one after the other."""
+    """A registry for the event loop: a dedicated thread runs the calls, one at a time."""
 
     def __init__(self, registry: Registry) -> None:
-        """Take over `registry`; its tables are for `call` only."""
+        """Take over `registry`; use its tables through `call` only."""
         self.path = registry.path
         self.components = registry.components
         self.deploys = registry.deploys
@@ -69,11 +69,11 @@ class AsyncRegistry:
         self._thread = ThreadPoolExecutor(1, "registry")
 
     async def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of one of the tables in the registry's thread."""
+        """Run a table's method in the registry's thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(method, *args, **kwargs))
 
     def close(self) -> None:
-        """Finish what is under way and close the file."""
+        """Finish pending calls and close the file."""
         self._thread.shutdown()
         self._registry.close()

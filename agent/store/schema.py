@@ -1,7 +1,7 @@
-"""The registry's schema: numbered migrations, each of which runs once, in order, and is never edited after a release.
+"""The registry's schema: numbered migrations, each run once, in order, and never edited after a release.
 
-An agent refuses a registry with a number that it does not know, so a migration cannot be undone by going back to the
-agent before. What that one can simply overlook, a table more, is therefore no migration but an addition.
+An agent refuses a registry with a newer schema number, so a migration rules out a downgrade. A change that an older
+agent can ignore, such as another table, is therefore an addition, not a migration.
 """
 
 MIGRATIONS: tuple[str, ...] = (
@@ -9,9 +9,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE components (
         service       TEXT NOT NULL,
         name          TEXT NOT NULL,
-        position      INTEGER NOT NULL,              -- its place in the definition
+        position      INTEGER NOT NULL,              -- in the definition
         container     TEXT NOT NULL UNIQUE,          -- two services can derive the same container name
-        spec          TEXT NOT NULL,                 -- JSON: all that is needed to make it again
+        spec          TEXT NOT NULL,                 -- JSON: everything needed to recreate it
         desired_state TEXT NOT NULL CHECK (desired_state IN ('running', 'stopped', 'ignore')),
         deployed_at   TEXT NOT NULL,                 -- RFC 3339, UTC
         PRIMARY KEY (service, name)
@@ -27,7 +27,7 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE tokens (
         name         TEXT PRIMARY KEY,
-        sha256       TEXT NOT NULL UNIQUE,           -- hex; the token itself is nowhere
+        sha256       TEXT NOT NULL UNIQUE,           -- hex; the token itself is not stored
         account_type TEXT NOT NULL CHECK (account_type IN ('human', 'system')),
         roles        TEXT NOT NULL,                  -- JSON list
         created_at   TEXT NOT NULL,
@@ -35,11 +35,11 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     """
-    -- What the container was made from, and by which deploy; 0: not by a deploy.
+    -- The image digest of the container, and the deploy that created it; 0: none.
     ALTER TABLE components ADD COLUMN digest TEXT NOT NULL DEFAULT '';
     ALTER TABLE components ADD COLUMN deploy INTEGER NOT NULL DEFAULT 0;
 
-    -- What is under way; a row that is there at the start was left by an agent that was killed.
+    -- Operations in progress; a row that exists at startup was left by a killed agent.
     CREATE TABLE operations (
         service   TEXT PRIMARY KEY,
         operation TEXT NOT NULL,
@@ -76,35 +76,35 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 
-# Tables made where they are missing, without a number.
+# Tables created if they are missing, without a schema number.
 ADDITIONS: tuple[str, ...] = (
     """
-    -- The end of the log of a component's last container that is gone.
+    -- The log tail of each component's last removed container.
     CREATE TABLE IF NOT EXISTS kept_logs (
         service    TEXT NOT NULL,
         component  TEXT NOT NULL,
         identifier TEXT NOT NULL,                    -- podman's id of the container
         container  TEXT NOT NULL,                    -- its name
-        deploy     INTEGER NOT NULL,                 -- 0: not by a deploy
+        deploy     INTEGER NOT NULL,                 -- 0: none
         version    TEXT NOT NULL,                    -- the tag of its image
         driver     TEXT NOT NULL,
-        ended_at   TEXT,                             -- RFC 3339, UTC; NULL: podman did not say
+        ended_at   TEXT,                             -- RFC 3339, UTC; NULL: not reported by podman
         exit_code  INTEGER NOT NULL,
         reason     TEXT NOT NULL CHECK (reason IN ('failed', 'replaced')),
-        data       BLOB NOT NULL,                    -- records of a k8s-file
-        place      TEXT NOT NULL,                    -- where they begin, as the reader of such files says it
+        data       BLOB NOT NULL,                    -- k8s-file records
+        place      TEXT NOT NULL,                    -- their start, as text of a segments.Mark
         PRIMARY KEY (service, component)
     ) STRICT
     """,
     """
-    -- The steps of the changes that are under way: see agent/services/transaction.py.
+    -- The steps of changes in progress: see agent/services/transaction.py.
     CREATE TABLE IF NOT EXISTS transactions (
         service           TEXT NOT NULL,
         component         TEXT NOT NULL,
         deploy            INTEGER NOT NULL,          -- the number for new containers
         undone_on_failure INTEGER NOT NULL,
         steps             TEXT NOT NULL,             -- JSON list
-        position          INTEGER NOT NULL,          -- of the step that is under way
+        position          INTEGER NOT NULL,          -- of the step in progress
         PRIMARY KEY (service, component)
     ) STRICT
     """,

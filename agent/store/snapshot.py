@@ -1,4 +1,4 @@
-"""`mcp-agent snapshot FILE`: a consistent copy of the registry, while the agent runs or not."""
+"""Copy the registry consistently for `mcp-agent snapshot FILE`, even while the agent runs."""
 
 import os
 import sqlite3
@@ -11,13 +11,13 @@ from mcp.shared.errors import McpError, NotFound, NotReady
 
 
 def snapshot(database: Path, target: Path, *, force: bool) -> None:
-    """Copy `database` to `target`, mode 0600: the whole copy appears at once, or nothing does.
+    """Copy `database` to `target` with mode 0600, atomically.
 
-    Raises NotReady where `target` exists and `force` is not given, NotFound where there is no registry, McpError
-    where the copy cannot be written.
+    Raises NotReady if `target` exists and `force` is not given, NotFound if there is no registry, McpError if the copy
+    cannot be written.
     """
     if not database.exists():
-        raise NotFound(f"{database}: there is no registry", "the agent makes it at its first start; see --config")
+        raise NotFound(f"{database}: no registry", "the agent creates it at its first start; see --config")
     if target.is_dir():
         raise NotReady(f"{target}: is a folder", "name a file in it")
     if target.exists() and (target.samefile(database) or not force):
@@ -38,7 +38,7 @@ def snapshot(database: Path, target: Path, *, force: bool) -> None:
 
 
 def _copy(database: Path, target: str) -> None:
-    """Fill the empty file `target`. The schema stays as it is: a copy from before an upgrade is for the old agent."""
+    """Fill the empty file `target`. Does not migrate the schema: a copy made before an upgrade is for the old agent."""
     address = f"{database.absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT)) as source:
@@ -55,7 +55,7 @@ def _publish(temporary: Path, target: Path, database: Path, *, force: bool) -> N
         temporary.rename(target)
         return
     try:
-        target.hardlink_to(temporary)  # unlike a rename it never replaces what somebody has put there meanwhile
+        target.hardlink_to(temporary)  # unlike a rename, it never replaces a file created in the meantime
     except FileExistsError:
         raise _exists(target, database) from None
 

@@ -1,4 +1,4 @@
-"""The registry's table of tokens: the accounts of the local backend. The tokens themselves are nowhere."""
+"""The registry's table of tokens: the accounts of the local backend. Only hashes of tokens are stored."""
 
 import json
 import sqlite3
@@ -12,7 +12,7 @@ from mcp.shared.states import AccountType
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A token's account; `expires_at` is None where it never ends."""
+    """A token's account; `expires_at` is None if it never expires."""
 
     name: str
     sha256: str
@@ -23,10 +23,10 @@ class TokenRow:
 
 
 class TokenTable(Table):
-    """Every method is one transaction."""
+    """Table of tokens."""
 
     def add(self, token: TokenRow) -> None:
-        """Add an account's token; raises NotReady where the name is taken."""
+        """Add an account's token; raises NotReady if the name or the token exists."""
         try:
             with self._database.transaction():
                 self._database.db.execute(
@@ -43,12 +43,12 @@ class TokenTable(Table):
                 )
         except sqlite3.IntegrityError:
             raise NotReady(
-                f"there is a token named {token.name} already, or this token under another name",
+                f"a token named {token.name} exists already, or this token under another name",
                 "see mcp-agent token list; revoke it first, or use another name",
             ) from None
 
     def select(self, sha256: str = "") -> list[TokenRow]:
-        """All tokens by name, or the one with this hash."""
+        """Return all tokens by name, or the one with this hash."""
         rows = self._database.rows(
             "SELECT name, sha256, account_type, roles, created_at, expires_at FROM tokens"
             " WHERE ?1 IN ('', sha256) ORDER BY name",
@@ -67,8 +67,8 @@ class TokenTable(Table):
         ]
 
     def revoke(self, name: str) -> None:
-        """Remove a token; raises NotFound with the names there are."""
+        """Remove a token; raises NotFound with the existing names as its hint."""
         with self._database.transaction():
             if self._database.db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount == 0:
                 names = [str(row[0]) for row in self._database.rows("SELECT name FROM tokens ORDER BY name")]
-                raise NotFound(f"no token named {name}", f"there is: {', '.join(names)}" if names else "there are none")
+                raise NotFound(f"no token named {name}", f"tokens: {', '.join(names)}" if names else "there are none")

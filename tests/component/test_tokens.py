@@ -83,8 +83,8 @@ def test_a_token_that_cannot_be_written_is_not_added(home: Home, tmp_path: Path)
 
 
 def test_what_is_refused(home: Home) -> None:
-    check(home.token("add", "kyle"), 1, "there is a token named kyle already, or this token under another name")
-    check(home.token("revoke", "zoe"), 1, "no token named zoe; there is: kyle")
+    check(home.token("add", "kyle"), 1, "a token named kyle exists already, or this token under another name")
+    check(home.token("revoke", "zoe"), 1, "no token named zoe; tokens: kyle")
     check(home.token("revoke", "a\nb"), 1, "no token named a\\nb")
     check(home.token("add", "a b"), 2, 'name: "a b" is not a valid name')
     check(home.token("add", "--", "-x"), 2, 'name: "-x" is not a valid name')

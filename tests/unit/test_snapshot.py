@@ -70,7 +70,7 @@ def test_what_is_there_is_replaced_only_when_asked(database: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_copied_leaves_nothing(database: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="there is no registry"):
+    with pytest.raises(NotFound, match="no registry"):
         snapshot(tmp_path / "none.db", tmp_path / "copy", force=False)
     with pytest.raises(McpError, match="cannot be written: No such file or directory"):
         snapshot(database, tmp_path / "no" / "copy", force=False)

@@ -317,7 +317,7 @@ def test_tokens(db: Registry) -> None:
 
 def test_a_token_s_name_is_taken_once(db: Registry) -> None:
     db.tokens.add(TOKEN)
-    with pytest.raises(NotReady, match="there is a token named ann already, or this token"):
+    with pytest.raises(NotReady, match="a token named ann exists already, or this token"):
         db.tokens.add(replace(TOKEN, sha256="bb"))
     assert db.tokens.select() == [TOKEN]
 
@@ -326,7 +326,7 @@ def test_revoking_what_is_not_there(db: Registry) -> None:
     with pytest.raises(NotFound, match="no token named ann; there are none"):
         db.tokens.revoke("ann")
     db.tokens.add(TOKEN)
-    with pytest.raises(NotFound, match="no token named x'; DROP; there is: ann"):
+    with pytest.raises(NotFound, match="no token named x'; DROP; tokens: ann"):
         db.tokens.revoke("x'; DROP")
     assert db.tokens.select() == [TOKEN]
 
