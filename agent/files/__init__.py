@@ -1,1 +1,1 @@
-"""Transfer files below a service's folder, never outside it."""
+"""Transfer files below a service's folder, and nowhere else."""

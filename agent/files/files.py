@@ -1,11 +1,11 @@
-"""Files below the services root, reached so that no path leads anywhere else.
+"""Read and write files below the services root, and nowhere else.
 
-The services root is opened, then one name after the other, each relative to the folder opened before and each without
-following a link (openat(2), O_NOFOLLOW). So it does not matter what a path says, nor what anybody does to the folders
-meanwhile: what is read or written was in the service's folder when it was opened. What an entry is, is asked of the
-opened entry (O_PATH) before anything is read: a device or a pipe is never opened for real.
+The services root is opened, then each name of the path relative to the folder opened before, without following links
+(openat(2), O_NOFOLLOW). Whatever the path, and whatever happens to the folders in the meantime, the file was in the
+service's folder when it was opened. Its type is determined from the opened entry (O_PATH) before anything is read:
+devices and pipes are never opened for reading.
 
-Everything here blocks; agent/files/transfer.py uses it from the event loop.
+All of this blocks; agent/files/transfer.py uses it from the event loop.
 """
 
 import os
@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.files.errors import explained
+from agent.files.errors import translated
 from agent.files.folders import NewFolders, check_folder, identities, open_entry
 from mcp.shared.errors import InvalidInput, NotReady, Unavailable
 from mcp.shared.names import check_name
@@ -28,36 +28,40 @@ FOLDER_MODE = 0o755
 
 @dataclass(frozen=True)
 class ServiceFiles:
-    """Where services keep their files; what lies in the folders `private` is out of reach through any service."""
+    """The folders of all services below `root`; the folders in `private` are inaccessible through any of them."""
 
     root: Path
     private: tuple[Path, ...]
 
     def reader(self, service: str, path: str) -> "FileReader":
-        """To read one file; raises InvalidInput. Nothing is opened yet."""
+        """Return a reader of one file, without opening it yet; raises InvalidInput."""
         return FileReader(self, _names(service, path), f"{service}/{path}")
 
     def writer(self, service: str, path: str, mode: int, size: int) -> "FileWriter":
-        """To write one file; raises InvalidInput. Nothing is opened yet.
+        """Return a writer of one file, without opening it yet; raises InvalidInput.
 
-        `mode` 0 is that of the present file, or NEW_FILE_MODE; `size` is in bytes, 0 where it is not known.
+        Args:
+            service: Name of the service.
+            path: Path below the service's folder.
+            mode: Permission bits; 0 for those of the existing file, or NEW_FILE_MODE.
+            size: Size in bytes; 0 if unknown.
         """
         return FileWriter(self, _names(service, path), f"{service}/{path}", mode & MODE_BITS, size)
 
     def descend(self, names: list[bytes]) -> tuple[int, list[bytes]]:
-        """Open folder after folder as far as there are any; returns the last one and the names that are left.
+        """Open folder by folder as far as they exist; return the last one and the remaining names.
 
-        The caller closes it. Raises McpError where a name is not a folder's, OSError where it cannot be opened.
+        The caller closes the folder. Raises McpError if a name is not a folder's, OSError if it cannot be opened.
         """
         private = identities(self.private)
         folder = self._open_root()
         try:
             for index, name in enumerate(names):
-                below = open_entry(folder, name)
-                if below is None:
+                child = open_entry(folder, name)
+                if child is None:
                     return folder, names[index:]
                 os.close(folder)
-                folder = below
+                folder = child
                 check_folder(folder, names[: index + 1], private)
         except BaseException:
             os.close(folder)
@@ -74,20 +78,20 @@ class ServiceFiles:
 
 
 class FileReader:
-    """One file, read from its start. Methods raise McpError."""
+    """A file read from its start. Methods raise McpError."""
 
-    def __init__(self, files: ServiceFiles, names: list[bytes], what: str) -> None:
-        """See Files.reader."""
+    def __init__(self, files: ServiceFiles, names: list[bytes], name: str) -> None:
+        """See ServiceFiles.reader."""
         self.size = self.mode = 0
-        self._files, self._names, self._what = files, names, what
+        self._files, self._names, self._name = files, names, name
         self._file = -1
-        self._left = 0
+        self._remaining = 0
 
     def open(self) -> None:
-        """Open it and learn `size` (bytes) and `mode` (permission bits)."""
-        with explained(self._what):
+        """Open the file and set `size` (bytes) and `mode` (permission bits)."""
+        with translated(self._name):
             status = self._open()
-        self.size = self._left = status.st_size
+        self.size = self._remaining = status.st_size
         self.mode = stat.S_IMODE(status.st_mode) & MODE_BITS
 
     def _open(self) -> os.stat_result:
@@ -99,67 +103,68 @@ class FileReader:
         if entry is None:
             raise FileNotFoundError
         try:
-            status = _regular(entry, self._what)
+            status = _regular(entry, self._name)
             self._file = os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_NOCTTY)
         finally:
             os.close(entry)
         return status
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes, empty at the end: a file that grows meanwhile ends where it ended when it was opened."""
-        if not self._left:
+        """Return up to `count` bytes, none at the end of the file as of its opening."""
+        if not self._remaining:
             return b""
-        with explained(self._what):
-            data = os.read(self._file, min(count, self._left))
+        with translated(self._name):
+            data = os.read(self._file, min(count, self._remaining))
         if not data:
-            raise Unavailable(f"{self._what}: became shorter while it was read", "try again")
-        self._left -= len(data)
+            raise Unavailable(f"{self._name}: was truncated while it was read", "try again")
+        self._remaining -= len(data)
         return data
 
     def close(self) -> None:
-        """Close it. May be called more than once."""
+        """Close the file; idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
 
 class FileWriter:
-    """New content for one file. Methods raise McpError."""
+    """New content of a file. Methods raise McpError."""
 
-    def __init__(self, files: ServiceFiles, names: list[bytes], what: str, mode: int, size: int) -> None:
-        """See Files.writer."""
-        self._files, self._names, self._what = files, names, what
+    def __init__(self, files: ServiceFiles, names: list[bytes], name: str, mode: int, size: int) -> None:
+        """See ServiceFiles.writer."""
+        self._files, self._names, self._name = files, names, name
         self._mode, self._size = mode, size
         self._folder = -1
-        self._missing: list[bytes] = []  # folders that are made when all has arrived
-        self._new: Replacement | None = None
+        self._missing: list[bytes] = []  # folders to create on commit
+        self._replacement: Replacement | None = None
 
     def open(self) -> None:
-        """Look whether the file can be written, and begin; nothing that others see changes."""
-        with explained(self._what, writing=True):
+        """Check that the file can be written and prepare its replacement, without any visible change."""
+        with translated(self._name, writing=True):
             self._folder, self._missing = self._files.descend(self._names[:-1])
             if not self._missing:
-                self._look_at_present()
+                self._inspect_existing()
             self._check_space()
             self._begin()
 
     def _begin(self) -> None:
         try:
-            self._new = Replacement(self._folder)
+            self._replacement = Replacement(self._folder)
         except PermissionError:
             if len(self._missing) < len(self._names) - 1:
                 raise
             folder = self._files.root / self._names[0].decode()
             raise NotReady(
-                f"{folder} does not exist, and the agent's user may not make it", "make it on the node, for that user"
+                f"{folder} does not exist, and the agent's user may not create it",
+                "create it on the node, owned by that user",
             ) from None
 
-    def _look_at_present(self) -> None:
+    def _inspect_existing(self) -> None:
         entry = open_entry(self._folder, self._names[-1])
         if entry is None:
             return
         try:
-            status = _regular(entry, self._what)
+            status = _regular(entry, self._name)
         finally:
             os.close(entry)
         self._mode = self._mode or stat.S_IMODE(status.st_mode) & MODE_BITS
@@ -169,28 +174,28 @@ class FileWriter:
         free = disk.f_bavail * disk.f_frsize
         if self._size > free:
             raise NotReady(
-                f"{self._what}: has {self._size} bytes, and the node's disk has {free} bytes left", "make room there"
+                f"{self._name}: has {self._size} bytes, and the node's disk has {free} bytes left", "make room there"
             )
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
-        assert self._new is not None
-        with explained(self._what, writing=True):
-            self._new.write(data)
+        assert self._replacement is not None
+        with translated(self._name, writing=True):
+            self._replacement.write(data)
 
     def commit(self) -> None:
-        """Put it in its place, on disk when this returns; folders that are missing are made."""
-        assert self._new is not None
+        """Create missing folders and move the content into place, synced to disk."""
+        assert self._replacement is not None
         above = self._names[: len(self._names) - 1 - len(self._missing)]
-        with explained(self._what, writing=True), NewFolders(self._folder, above) as folders:
+        with translated(self._name, writing=True), NewFolders(self._folder, above) as folders:
             for name in self._missing:
                 folders.enter(name, FOLDER_MODE if folders.names else SERVICE_FOLDER_MODE)
-            self._new.commit(folders.last, self._names[-1], self._mode or NEW_FILE_MODE)
+            self._replacement.commit(folders.last, self._names[-1], self._mode or NEW_FILE_MODE)
 
     def discard(self) -> None:
-        """Leave nothing of it, unless it was committed. May be called more than once."""
-        if self._new is not None:
-            self._new.discard()
+        """Delete the content unless it was committed; idempotent."""
+        if self._replacement is not None:
+            self._replacement.discard()
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
@@ -202,13 +207,13 @@ def _names(service: str, path: str) -> list[bytes]:
     return [service.encode(), *split_path(path)]
 
 
-def _regular(entry: int, what: str) -> os.stat_result:
-    """The status of an entry that is a regular file; raises NotReady for anything else."""
+def _regular(entry: int, name: str) -> os.stat_result:
+    """Return the status of an entry that is a regular file; raises NotReady for anything else."""
     status = os.fstat(entry)
     if stat.S_ISLNK(status.st_mode):
-        raise NotReady(f"{what}: is a symbolic link, which is not followed", "name the file that it leads to")
+        raise NotReady(f"{name}: is a symbolic link, which is not followed", "name the file that it leads to")
     if stat.S_ISDIR(status.st_mode):
-        raise NotReady(f"{what}: is a folder", "one file is copied at a time; name a file in it")
+        raise NotReady(f"{name}: is a folder", "one file is copied at a time; name a file in it")
     if not stat.S_ISREG(status.st_mode):
-        raise NotReady(f"{what}: is a device, pipe or socket, and not a file")
+        raise NotReady(f"{name}: is a device, pipe or socket, and not a file")
     return status

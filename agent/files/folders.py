@@ -1,4 +1,4 @@
-"""Folders by descriptor: entered and made one name at a time, without following a link."""
+"""Enter and create folders by descriptor, one name at a time, without following links."""
 
 import os
 import stat
@@ -15,23 +15,23 @@ Identity = tuple[int, int]
 
 
 def identity(status: os.stat_result) -> Identity:
-    """What tells one file or folder from every other one: device and inode."""
+    """Return the device and inode of a file or folder, which identify it."""
     return status.st_dev, status.st_ino
 
 
 def identities(folders: Iterable[Path]) -> set[Identity]:
-    """Those of the folders that are there."""
-    found = set()
+    """Return the identities of those folders that exist."""
+    existing = set()
     for folder in folders:
-        with suppress(OSError):  # what is not there, or out of reach, holds nothing that could be reached
-            found.add(identity(folder.stat()))
-    return found
+        with suppress(OSError):  # nothing in a missing or inaccessible folder can be reached
+            existing.add(identity(folder.stat()))
+    return existing
 
 
 def open_entry(folder: int, name: bytes) -> int | None:
-    """A descriptor of whatever `name` is in an open folder, a link itself included; None where there is nothing.
+    """Open an entry of an open folder, of any type and without following links; return None if there is none.
 
-    It is good for asking what it is and for going further, and has no effect on devices or pipes (O_PATH).
+    The descriptor (O_PATH) serves to determine the type and to descend; it has no effect on devices or pipes.
     """
     try:
         return os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
@@ -40,25 +40,25 @@ def open_entry(folder: int, name: bytes) -> int | None:
 
 
 def check_folder(entry: int, names: list[bytes], private: set[Identity]) -> None:
-    """Raise NotReady where an entry cannot be gone through; `names` are those from the services root down to it."""
+    """Raise NotReady if an entry may not be entered; `names` is its path from the services root."""
     status = os.fstat(entry)
-    what = b"/".join(names).decode()
+    path = b"/".join(names).decode()
     if stat.S_ISLNK(status.st_mode):
-        raise NotReady(f"{what}: is a symbolic link, which is not followed", "name the folder that it leads to")
+        raise NotReady(f"{path}: is a symbolic link, which is not followed", "name the folder that it leads to")
     if not stat.S_ISDIR(status.st_mode):
-        raise NotReady(f"{what}: is not a folder")
+        raise NotReady(f"{path}: is not a folder")
     if identity(status) in private:
-        raise NotReady(f"{what}: holds the agent's own files, which are not copied this way")
+        raise NotReady(f"{path}: holds the agent's own files, which are not copied this way")
 
 
 class NewFolders:
-    """Folders made below an open one; as a context manager they are removed again where an error leaves it."""
+    """Folders created below an open one; a context manager that removes them again on an error."""
 
     def __init__(self, base: int, names: list[bytes]) -> None:
-        """`base` stays the caller's; `names` are those from the services root down to it."""
+        """Start at `base`, which the caller closes; `names` is its path from the services root."""
         self.names = list(names)
         self._open = [base]
-        self._made: list[tuple[int, bytes]] = []
+        self._created: list[tuple[int, bytes]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -67,34 +67,34 @@ class NewFolders:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            for folder, name in reversed(self._made):
-                with suppress(OSError):  # somebody else uses it by now
+            for folder, name in reversed(self._created):
+                with suppress(OSError):  # in use by others in the meantime
                     os.rmdir(name, dir_fd=folder)
         for folder in self._open[1:]:
             os.close(folder)
 
     @property
     def last(self) -> int:
-        """The descriptor of the folder entered last."""
+        """Descriptor of the folder entered last."""
         return self._open[-1]
 
     def enter(self, name: bytes, mode: int) -> None:
-        """Go into a folder, made with exactly this mode where there is none. Raises McpError or OSError."""
-        made = self._make(name)
+        """Enter a folder, creating it with exactly this mode if it is missing. Raises McpError or OSError."""
+        created = self._create(name)
         entry = open_entry(self.last, name)
         if entry is None:
             raise FileNotFoundError
         self.names.append(name)
         self._open.append(entry)
         check_folder(entry, self.names, set())
-        if made:
-            os.chmod(f"/proc/self/fd/{entry}", mode)  # noqa: PTH101 - the opened folder, whatever its name means now
+        if created:
+            os.chmod(f"/proc/self/fd/{entry}", mode)  # noqa: PTH101 - the opened folder, whatever its name refers to now
             sync_folder(self._open[-2])
 
-    def _make(self, name: bytes) -> bool:
+    def _create(self, name: bytes) -> bool:
         try:
             os.mkdir(name, 0o700, dir_fd=self.last)
-        except FileExistsError:  # somebody else was quicker
+        except FileExistsError:
             return False
-        self._made.append((self.last, name))
+        self._created.append((self.last, name))
         return True

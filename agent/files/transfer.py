@@ -1,4 +1,4 @@
-"""Files to and from clients: chunk by chunk, the disk's work in threads, never more than a chunk or two in memory."""
+"""Transfer files to and from clients in chunks: disk access in threads, at most two chunks in memory."""
 
 import asyncio
 import hashlib
@@ -16,45 +16,45 @@ from proto.mcp.v1 import mcp_pb2 as pb
 T = TypeVar("T")
 
 CHUNK = 512 * 1024  # bytes
-UNARY_LIMIT = 4 * 1024 * 1024 - 1024  # bytes of a file in one message: by default clients take 4 MiB
+UNARY_LIMIT = 4 * 1024 * 1024 - 1024  # bytes of a file in one message: clients accept 4 MiB by default
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 async def receive(files: ServiceFiles, chunks: AsyncIterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
-    """Write a pushed file. Unless every byte arrived and the checksum matches, nothing is left of it.
+    """Write a pushed file if it arrived completely and its checksum matches; otherwise change nothing.
 
-    Raises InvalidInput for chunks that make no file, and what Writer raises.
+    Raises InvalidInput for an inconsistent sequence of chunks, and the errors of FileWriter.
     """
     first = await anext(aiter(chunks), None)
     if first is None:
         raise InvalidInput("no chunk: the first one names the file")
     writer = files.writer(first.service, first.path, first.mode, first.size)
     try:
-        await to_its_end(writer.open)
+        await run_to_completion(writer.open)
         incoming = _Incoming(writer, first)
-        await to_its_end(lambda: incoming.add(first))
+        await run_to_completion(lambda: incoming.add(first))
         async for chunk in chunks:
-            await to_its_end(lambda chunk=chunk: incoming.add(chunk))  # type: ignore[misc]
+            await run_to_completion(lambda chunk=chunk: incoming.add(chunk))  # type: ignore[misc]
         incoming.check_whole()
-        await to_its_end(writer.commit)
+        await run_to_completion(writer.commit)
     finally:
-        await to_its_end(writer.discard)
+        await run_to_completion(writer.discard)
     return pb.PushFileStreamResponse(size=incoming.size, sha256=incoming.sha256)
 
 
 class _Incoming:
-    """The chunks of one push, each checked as it comes."""
+    """The chunks of one push, checked as they arrive."""
 
     def __init__(self, writer: FileWriter, first: pb.FileChunk) -> None:
         self.size = 0
-        self.sha256 = ""  # as the last chunk says
+        self.sha256 = ""  # from the last chunk
         self._writer, self._first = writer, first
         self._hash = hashlib.sha256()
 
     def add(self, chunk: pb.FileChunk) -> None:
         if self.sha256:
-            raise InvalidInput("sha256: only the last chunk has it, and another one follows")
+            raise InvalidInput("sha256: only the last chunk may have it, but another one follows")
         for field in ("service", "path"):
             if getattr(chunk, field) not in ("", getattr(self._first, field)):
                 raise InvalidInput(f"{field}: a later chunk names another file than the first one")
@@ -71,13 +71,13 @@ class _Incoming:
         if not self.sha256:
             raise InvalidInput("sha256: the stream ended before the last chunk, which has it; nothing was changed")
         if self._first.size and self.size != self._first.size:
-            raise InvalidInput(f"data: {self.size} of {self._first.size} bytes came; nothing was changed")
+            raise InvalidInput(f"data: received {self.size} of {self._first.size} bytes; nothing was changed")
         if not hmac.compare_digest(self._hash.hexdigest(), self.sha256):
-            raise InvalidInput("sha256: is not that of the data that came; nothing was changed")
+            raise InvalidInput("sha256: does not match the received data; nothing was changed")
 
 
 async def send(files: ServiceFiles, request: pb.PullFileRequest) -> AsyncGenerator[pb.FileChunk]:
-    """A file in chunks: the first one has mode and size, the last one the checksum. Raises what Reader raises."""
+    """Yield a file in chunks: the first has mode and size, the last the checksum. Raises the errors of FileReader."""
     reader = files.reader(request.service, request.path)
     digest = hashlib.sha256()
 
@@ -87,49 +87,49 @@ async def send(files: ServiceFiles, request: pb.PullFileRequest) -> AsyncGenerat
         return data
 
     try:
-        await to_its_end(reader.open)
+        await run_to_completion(reader.open)
         yield pb.FileChunk(service=request.service, path=request.path, mode=reader.mode, size=reader.size)
-        while data := await to_its_end(read):
+        while data := await run_to_completion(read):
             yield pb.FileChunk(data=data)
         yield pb.FileChunk(sha256=digest.hexdigest())
     finally:
-        await to_its_end(reader.close)
+        await run_to_completion(reader.close)
 
 
 async def receive_whole(files: ServiceFiles, request: pb.PushFileRequest) -> pb.PushFileResponse:
-    """Write a file that came in one message. Raises what Writer raises."""
+    """Write a file sent in one message. Raises the errors of FileWriter."""
     writer = files.writer(request.service, request.path, request.mode, len(request.content))
     try:
-        await to_its_end(writer.open)
-        await to_its_end(lambda: writer.write(request.content))
-        await to_its_end(writer.commit)
+        await run_to_completion(writer.open)
+        await run_to_completion(lambda: writer.write(request.content))
+        await run_to_completion(writer.commit)
     finally:
-        await to_its_end(writer.discard)
+        await run_to_completion(writer.discard)
     return pb.PushFileResponse(success=True)
 
 
 async def send_whole(files: ServiceFiles, request: pb.PullFileRequest) -> pb.PullFileResponse:
-    """A file in one message; raises NotReady where it is too large for one, and what Reader raises."""
+    """Return a file in one message; raises NotReady if it is too large, and the errors of FileReader."""
     reader = files.reader(request.service, request.path)
     try:
-        await to_its_end(reader.open)
+        await run_to_completion(reader.open)
         if reader.size > UNARY_LIMIT:
             raise NotReady(
-                f"{request.service}/{request.path}: its {reader.size} bytes are too many for PullFile",
+                f"{request.service}/{request.path}: has {reader.size} bytes, too many for PullFile",
                 "use PullFileStream",
             )
         content = b""
-        while data := await to_its_end(lambda: reader.read(CHUNK)):
+        while data := await run_to_completion(lambda: reader.read(CHUNK)):
             content += data
     finally:
-        await to_its_end(reader.close)
+        await run_to_completion(reader.close)
     return pb.PullFileResponse(content=content, mode=reader.mode)
 
 
-async def to_its_end(work: Callable[[], T]) -> T:
-    """Run blocking `work` in a thread, and do not leave before it has ended, even when cancelled.
+async def run_to_completion(work: Callable[[], T]) -> T:
+    """Run blocking `work` in a thread and wait for its end, even when cancelled.
 
-    What it works on is closed afterwards, and a descriptor's number may soon be another file's.
+    The caller then closes the descriptors that `work` uses, and their numbers may soon belong to other files.
     """
     task = create_guarded_task(asyncio.to_thread(work), "file transfer", expected=(McpError, OSError))
     try:
@@ -138,4 +138,4 @@ async def to_its_end(work: Callable[[], T]) -> T:
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
-        raise  # the cancellation is what the caller hears of
+        raise  # the cancellation, not the result of `work`

@@ -327,7 +327,9 @@ def test_files_that_are_not_the_agents(tmp_path: Path, template: Home) -> None:
         agent.home.srv.chmod(0o500)
         made = agent.cli.run("push", str(tmp_path / "here"), "fresh/x", "--node", "rift")
         bad(
-            made, 1, f"{agent.home.srv}/fresh does not exist, and the agent's user may not make it; make it on the node"
+            made,
+            1,
+            f"{agent.home.srv}/fresh does not exist, and the agent's user may not create it; create it on the node",
         )
         agent.home.srv.chmod(0o700)
         (folder / "closed").chmod(0o700)
@@ -464,14 +466,14 @@ STREAMS: dict[str, tuple[list[pb.FileChunk], str]] = {
     "nothing": ([], "no chunk: the first one names the file"),
     "no name": ([chunk(b"hello", HELLO)], "service: is missing"),
     "no end": ([chunk(b"hello", **FIRST)], "sha256: the stream ended before the last chunk"),
-    "another checksum": ([chunk(b"hullo", HELLO, **FIRST)], "sha256: is not that of the data that came"),
+    "another checksum": ([chunk(b"hullo", HELLO, **FIRST)], "sha256: does not match the received data"),
     "no checksum": ([chunk(b"hello", "abc", **FIRST)], "sha256: expected 64 hexadecimal digits"),
     "in upper case": ([chunk(b"hello", HELLO.upper(), **FIRST)], "sha256: expected 64 hexadecimal digits"),
-    "more after the end": ([chunk(b"hello", HELLO, **FIRST), chunk(b"x")], "only the last chunk has it"),
+    "more after the end": ([chunk(b"hello", HELLO, **FIRST), chunk(b"x")], "only the last chunk may have it"),
     "two files": ([chunk(b"hel", **FIRST), chunk(b"lo", HELLO, path="other")], "path: a later chunk names another"),
     "two services": ([chunk(b"hel", **FIRST), chunk(service="other")], "service: a later chunk names another"),
     "too much": ([chunk(b"hello", HELLO, size=4, **FIRST)], "data: is more than the 4 bytes"),
-    "too little": ([chunk(b"hello", HELLO, size=6, **FIRST)], "data: 5 of 6 bytes came"),
+    "too little": ([chunk(b"hello", HELLO, size=6, **FIRST)], "data: received 5 of 6 bytes"),
 }
 
 
@@ -540,5 +542,5 @@ def test_whole_files_in_one_message(agent: Agent) -> None:
             file.truncate(5 * MB)
         refused = wire.call("PullFile", request_for("PullFile", service="web", path="one"))
         assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
-        assert refused.details == "web/one: its 5000000 bytes are too many for PullFile"
+        assert refused.details == "web/one: has 5000000 bytes, too many for PullFile"
         assert refused.hint == "use PullFileStream"

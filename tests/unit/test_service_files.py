@@ -277,10 +277,10 @@ def test_too_large_for_the_disk_is_said_before_anything_is_sent(files: ServiceFi
     [
         (errno.EACCES, "web/x: the agent's user may not write it; check owner and mode on the node"),
         (errno.EROFS, "web/x: Read-only file system"),
-        (errno.EISDIR, "web/x: has become a folder meanwhile"),
+        (errno.EISDIR, "web/x: was replaced by a folder in the meantime"),
         (errno.EDQUOT, "web/x: the node's disk is full"),
         (errno.ENAMETOOLONG, "web/x: the name is too long"),
-        (errno.ENOENT, "web/x: a folder on the way was removed meanwhile; try again"),
+        (errno.ENOENT, "web/x: a folder of its path was removed in the meantime; try again"),
     ],
 )
 def test_what_the_system_says(files: ServiceFiles, number: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,7 @@ def test_a_service_folder_that_cannot_be_made(files: ServiceFiles, monkeypatch: 
     monkeypatch.setattr("agent.files.files.Replacement", failing(errno.EACCES))
     with pytest.raises(NotReady) as caught:
         push(files, "fresh", "x")
-    assert f"{files.root}/fresh does not exist, and the agent's user may not make it" in str(caught.value)
+    assert f"{files.root}/fresh does not exist, and the agent's user may not create it" in str(caught.value)
     with pytest.raises(NotReady, match="may not write it"):
         push(files, "web", "x")
 
@@ -317,6 +317,6 @@ def test_a_file_that_changes_while_it_is_read(files: ServiceFiles) -> None:
     reader = files.reader("web", "x")
     reader.open()
     path.write_bytes(b"")
-    with pytest.raises(Unavailable, match="web/x: became shorter while it was read; try again"):
+    with pytest.raises(Unavailable, match="web/x: was truncated while it was read; try again"):
         reader.read(100)
     reader.close()

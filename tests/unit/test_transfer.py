@@ -28,7 +28,7 @@ def test_blocking_work_is_never_left_behind() -> None:
         raise OSError("nobody hears of it")
 
     async def scene() -> None:
-        task = asyncio.create_task(transfer.to_its_end(work))
+        task = asyncio.create_task(transfer.run_to_completion(work))
         await asyncio.to_thread(began.wait, 60)
         for _ in range(2):
             task.cancel()
