@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.podman.output import Container
-from agent.podman.words import ENDED, ContainerState, Health
+from agent.podman.states import ENDED, ContainerState, Health
 from agent.store.registry import ComponentRow
 from mcp.shared.image import image_version
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE

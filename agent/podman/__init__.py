@@ -1,1 +1,1 @@
-"""Drive podman: client, argument lists, parsers of its output."""
+"""Drive podman: client, argument lists, output parsers."""

@@ -1,4 +1,4 @@
-"""Build the arguments of podman commands that have many. All pure."""
+"""Build the arguments of podman's longer commands. All pure."""
 
 import json
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class NewContainer:
 def run_argv(new: NewContainer) -> list[str]:
     """Build the arguments of `podman run` that create and start a container.
 
-    The environment comes through stdin: argv can be read by every user of the node. The log driver is always given:
-    journald, podman's default, drops lines of every container when one is loud.
+    The environment goes through stdin, since every user of the node can read argv. The log driver is always explicit:
+    journald, podman's default, drops lines of all containers when one exceeds its rate limit.
     """
     argv = ["run", "--detach", f"--name={new.name}", "--pull=never", f"--log-driver={new.log_driver}"]
     argv += [f"--log-opt=max-size={new.log_max_bytes}"] if new.log_max_bytes else []
@@ -52,8 +52,8 @@ def run_argv(new: NewContainer) -> list[str]:
 def health_options(health: HealthSpec) -> list[str]:
     """Build the options of `podman run` for a health check.
 
-    podman takes a JSON list of several words as an argv, but a list of one as a shell's command line; the
-    compatible form `CMD WORD` is an argv again. Its durations know no days.
+    podman takes a JSON list of several words as an argv, but a list of one as a shell command line; the
+    compatible form `CMD WORD` is an argv again. Its durations have no unit for days.
     """
     one_word = len(health.cmd) == 1 and not any(c.isspace() for c in health.cmd[0])
     options = [f"--health-cmd={f'CMD {health.cmd[0]}' if one_word else json.dumps(health.cmd, ensure_ascii=False)}"]

@@ -1,4 +1,4 @@
-"""Run podman's commands; argv.py builds the long ones, output.py and inspect.py parse what they print."""
+"""Run podman commands; argv.py builds the long ones, output.py and inspect.py parse their output."""
 
 import asyncio
 import time
@@ -18,36 +18,36 @@ from agent.podman.output import (
     parse_network_name,
     parse_version,
 )
-from agent.podman.words import ContainerState
+from agent.podman.states import ContainerState
 from mcp.shared import proc
 from mcp.shared.errors import NotReady
 from mcp.shared.names import LABEL_SERVICE
 
-STOP_GRACE = 10  # seconds that a container has to end after SIGTERM; podman's own default
-STOP_PATIENCE = 30.0  # seconds after which a stop fails; in a crash loop one attempt in three succeeds
-STOP_FAILURES = 3  # failed attempts after which a stop fails; in a crash loop podman has many reasons to
-CLOCK_TOLERANCE = 1.0  # seconds that the wall clock may differ from the monotonic one before it counts as set
-STEADY = 10.0  # seconds; a container that ran longer is in no crash loop
-AGAIN = 0.05  # seconds between two attempts
-ENDED_JUST_NOW = "no such process"
-PULL_TIMEOUT = 900.0
+STOP_GRACE = 10  # seconds between SIGTERM and SIGKILL; podman's own default
+STOP_TIMEOUT = 30.0  # seconds until a stop fails; in a crash loop one attempt in three succeeds
+STOP_FAILURES = 3  # failed attempts until a stop fails; in a crash loop podman fails for many reasons
+CLOCK_TOLERANCE = 1.0  # seconds between wall and monotonic clock above which the wall clock counts as set
+STEADY = 10.0  # seconds; a container that ran longer is not in a crash loop
+RETRY_PAUSE = 0.05  # seconds between two attempts
+PROCESS_ENDED = "no such process"
+PULL_TIMEOUT = 900.0  # seconds
 
-BUILT_IN_NETWORKS = ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman")  # are always there
+BUILT_IN_NETWORKS = ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman")  # always exist
 
 
 @dataclass(frozen=True)
-class _Begin:
-    """The start of a stop: `wall` to compare with podman's timestamps only, `clock` for durations."""
+class _StopStart:
+    """The start time of a stop: `wall` for comparison with podman's timestamps only, `clock` for durations."""
 
     wall: float = field(default_factory=lambda: time.time())
     clock: float = field(default_factory=lambda: time.monotonic())
 
     def elapsed(self) -> float:
-        """Return the seconds since then."""
+        """Return the seconds since the start."""
         return time.monotonic() - self.clock
 
     def clock_was_set(self) -> bool:
-        """Tell if the wall clock was set since then, so that podman's timestamps mean nothing."""
+        """Tell if the wall clock was set since the start, which makes podman's timestamps unusable."""
         return abs(time.time() - self.wall - self.elapsed()) > CLOCK_TOLERANCE
 
 
@@ -55,67 +55,67 @@ class Podman:
     """Podman on this node."""
 
     def __init__(self, runtime: str, timeout: float) -> None:
-        """Take podman's name or path, and the seconds that a query may take."""
+        """Set podman's name or path and the timeout of a query in seconds."""
         self.runtime = runtime
         self.timeout = timeout
-        self.on_start: Callable[[str], None] | None = None  # called with the name of each container that was started
+        self.on_start: Callable[[str], None] | None = None  # called with the name of each started container
         self._networks = asyncio.Lock()
 
     async def containers(self) -> list[Container]:
-        """Return every container of this user, running or not."""
+        """Return all containers of this user, running or not."""
         return parse_containers(await self._check(["ps", "--all", "--no-trunc", "--format=json"]))
 
     async def find(self, *names: str) -> dict[str, Container]:
-        """Return the containers of these names that exist, by name."""
+        """Return the existing containers of these names, by name."""
         return {container.name: container for container in await self.containers() if container.name in names}
 
     async def details(self, name: str) -> ContainerDetails:
         """Return the details of one container, by name or full id. Raises NotReady if there is none."""
-        found = await self.inspect(name)
-        if not found:
+        details = await self.inspect(name)
+        if not details:
             raise NotReady(f"the container {name} is gone")
-        return next(iter(found.values()))
+        return next(iter(details.values()))
 
     async def inspect(self, *names: str) -> dict[str, ContainerDetails]:
-        """Return the details by name of those containers that exist, given names or full ids.
+        """Return the details of existing containers by name, given names or full ids.
 
-        podman takes a name that no container has for the beginning of an id: such a container is left out.
+        podman takes a name that no container has for the prefix of an id: such a match is left out.
         """
-        found = parse_details(await self._inspect(names)) if names else []
-        return {each.name: each for each in found if each.name in names or each.identifier in names}
+        details = parse_details(await self._inspect(names)) if names else []
+        return {item.name: item for item in details if item.name in names or item.identifier in names}
 
     async def inspect_objects(self, *names: str) -> list[ContainerObject]:
-        """Return the containers of these names that exist, each with all that podman knows of it and its image."""
+        """Return the existing containers of these names, each with podman's whole objects of it and its image."""
         output = await self._inspect(names) if names else b"[]"
-        identifiers = sorted({each.image_id for each in parse_details(output)} - {""})
-        images = await self._check(["image", "inspect", *identifiers], self.timeout * 2) if identifiers else b"[]"
-        return [each for each in parse_objects(output, images) if each.details.name in names]
+        image_ids = sorted({details.image_id for details in parse_details(output)} - {""})
+        images = await self._check(["image", "inspect", *image_ids], self.timeout * 2) if image_ids else b"[]"
+        return [container for container in parse_objects(output, images) if container.details.name in names]
 
     async def _inspect(self, names: Sequence[str]) -> bytes:
-        """Run `podman inspect`, for which a missing container is no error. Raises CommandFailed.
+        """Run `podman inspect`, tolerating missing containers. Raises CommandFailed.
 
-        podman fails for one that is missing, after it has shown the others. It also fails if a container's process
-        ends while it reads the cgroup, as in a crash loop: then it is asked again.
+        podman fails for a missing container after it has printed the others. It also fails if a container's process
+        ends while it reads the cgroup, as in a crash loop: then this retries.
         """
-        for pause in (AGAIN, AGAIN, 0):
-            done = await proc.run(self.argv(["inspect", "--type=container", *names]), seconds=self.timeout)
-            if ended := done.returncode != 0 and ENDED_JUST_NOW in done.last_words():
+        for pause in (RETRY_PAUSE, RETRY_PAUSE, 0):
+            completed = await proc.run(self.argv(["inspect", "--type=container", *names]), seconds=self.timeout)
+            if raced := completed.returncode != 0 and PROCESS_ENDED in completed.last_words():
                 await asyncio.sleep(pause)
             else:
                 break
-        if ended or (done.returncode != 0 and not done.stdout.strip().startswith(b"[")):
-            raise proc.CommandFailed(done)
-        return done.stdout
+        if raced or (completed.returncode != 0 and not completed.stdout.strip().startswith(b"[")):
+            raise proc.CommandFailed(completed)
+        return completed.stdout
 
     async def version(self) -> str:
         """Return podman's version."""
         return parse_version(await self._check(["version", "--format=json"]))
 
     async def ensure_image(self, image: str) -> Image:
-        """Return an image, pulled only if the node does not have it. Raises NotReady."""
-        found = await proc.run(self.argv(["image", "inspect", image]), seconds=self.timeout)
-        if found.returncode == 0:
-            return parse_image(found.stdout)
+        """Return an image, pulled if the node does not have it. Raises NotReady."""
+        local = await proc.run(self.argv(["image", "inspect", image]), seconds=self.timeout)
+        if local.returncode == 0:
+            return parse_image(local.stdout)
         try:
             await self._check(["pull", "--quiet", image], PULL_TIMEOUT)
         except proc.CommandFailed as error:
@@ -134,12 +134,12 @@ class Podman:
 
     async def ensure_network(self, name: str) -> None:
         """Create a network unless it exists."""
-        async with self._networks:  # components that are prepared together may all lack the same one
-            found = await proc.run(self.argv(["network", "inspect", name]), seconds=self.timeout)
-            if found.returncode != 0:
+        async with self._networks:  # components that are deployed together may all lack the same network
+            existing = await proc.run(self.argv(["network", "inspect", name]), seconds=self.timeout)
+            if existing.returncode != 0:
                 await self._check(["network", "create", name])
-            elif parse_network_name(found.stdout) != name:
-                raise NotReady(f"podman takes {name} for the beginning of another network's id", "choose another name")
+            elif parse_network_name(existing.stdout) != name:
+                raise NotReady(f"podman takes {name} for the prefix of another network's id", "choose another name")
 
     async def run(self, new: NewContainer) -> None:
         """Create and start a container."""
@@ -156,36 +156,36 @@ class Podman:
             self.on_start(name)
 
     async def stop(self, name: str) -> None:
-        """Stop a container permanently; one that ignores SIGTERM is killed after STOP_GRACE seconds.
+        """Stop a container permanently; kill it if it ignores SIGTERM for STOP_GRACE seconds. Raises McpError.
 
-        A container in a crash loop may be between two runs: podman then takes it for stopped, and its restart policy
-        starts it again all the same; or podman fails. Therefore this verifies, and retries. Raises McpError.
+        A container in a crash loop may be between two runs: podman then takes it for stopped while its restart policy
+        still restarts it, or podman fails. Therefore this verifies, and retries.
         """
-        began, failures = _Begin(), 0
+        start, failures = _StopStart(), 0
         while True:
             error = await self._stop(name)
             details = await self.details(name)
-            if error is None and await self._stays_down(details, began):
+            if error is None and await self._stays_down(details, start):
                 return
             failures += int(error is not None)
-            if failures == STOP_FAILURES or began.elapsed() > STOP_PATIENCE:
-                raise error or NotReady(f"podman stops {name}, and it is started again each time")
-            await asyncio.sleep(AGAIN)
+            if failures == STOP_FAILURES or start.elapsed() > STOP_TIMEOUT:
+                raise error or NotReady(f"{name} restarts each time podman stops it")
+            await asyncio.sleep(RETRY_PAUSE)
 
-    async def _stays_down(self, stopped: ContainerDetails, began: "_Begin") -> bool:
-        """Tell if a container that podman has stopped, at `began` or later, is not started again."""
+    async def _stays_down(self, stopped: ContainerDetails, start: "_StopStart") -> bool:
+        """Tell if a container that podman has stopped since `start` does not restart."""
         if stopped.state == ContainerState.RUNNING:
             return False
-        if stopped.ended >= began.wall and stopped.ended - stopped.started > STEADY and not began.clock_was_set():
-            return True  # it is podman who ended it
-        before = await asyncio.to_thread(keepers, stopped.identifier)
-        left = before
-        while left:
-            await asyncio.sleep(AGAIN)
-            left = await asyncio.to_thread(keepers, stopped.identifier)
-            if any(pid not in before for pid, is_conmon in left.items() if is_conmon):
+        if stopped.ended >= start.wall and stopped.ended - stopped.started > STEADY and not start.clock_was_set():
+            return True  # podman ended it
+        before = await asyncio.to_thread(restarters, stopped.identifier)
+        remaining = before
+        while remaining:
+            await asyncio.sleep(RETRY_PAUSE)
+            remaining = await asyncio.to_thread(restarters, stopped.identifier)
+            if any(pid not in before for pid, is_conmon in remaining.items() if is_conmon):
                 return False
-            if began.elapsed() > STOP_PATIENCE:
+            if start.elapsed() > STOP_TIMEOUT:
                 break
         after = await self.details(stopped.name)
         return after.state != ContainerState.RUNNING and after.restarts == stopped.restarts
@@ -205,38 +205,39 @@ class Podman:
     async def remove(self, name: str) -> None:
         """Stop and remove a container and its anonymous volumes, if it exists.
 
-        podman takes a name that no container has for the beginning of an id: `rm db` could remove any other one.
+        podman takes a name that no container has for the prefix of an id: `rm db` could remove another container.
         """
-        found = (await self.find(name)).get(name)
-        if found is not None:
-            await self.remove_by_id(found.identifier)
+        container = (await self.find(name)).get(name)
+        if container is not None:
+            await self.remove_by_id(container.identifier)
 
     async def remove_by_id(self, identifier: str) -> None:
-        """Stop and remove the container with this id, whatever it is called by now; one that is gone is fine."""
+        """Stop and remove the container with this id, whatever its name, if it still exists."""
         argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", identifier]
         await self._check(argv, STOP_GRACE + self.timeout * 2)
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
-        """Return a whole command line."""
+        """Return a complete podman command line."""
         return [self.runtime, *arguments]
 
     async def _check(self, arguments: Sequence[str], seconds: float | None = None, stdin: bytes | None = None) -> bytes:
         return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)
 
 
-def keepers(identifier: str) -> dict[int, bool]:
-    """Return the processes that could start a container again, by pid, and if each is conmon: a run of its own.
+def restarters(identifier: str) -> dict[int, bool]:
+    """Return the pids of processes that could restart a container; True for a conmon, which stands for a run.
 
-    They are its conmon and the `podman container cleanup` that conmon starts: both have these words in their arguments.
+    They are its conmon and the `podman container cleanup` that conmon starts: both have `cleanup` and the id among
+    their arguments.
     """
-    found, wanted = {}, {b"cleanup", identifier.encode()}
+    processes, arguments = {}, {b"cleanup", identifier.encode()}
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            with suppress(OSError):  # gone just now
+            with suppress(OSError):  # ended in the meantime
                 argv = (process / "cmdline").read_bytes().split(b"\0")
-                if wanted <= set(argv):
-                    found[int(process.name)] = argv[0].endswith(b"conmon")
-    return found
+                if arguments <= set(argv):
+                    processes[int(process.name)] = argv[0].endswith(b"conmon")
+    return processes
 
 
 def labelled(containers: Sequence[Container], service: str) -> Iterator[Container]:

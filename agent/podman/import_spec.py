@@ -1,6 +1,6 @@
 """Derive a component's specification from a container and its image. All pure.
 
-Settings that a definition cannot express are found here, too: a container is adopted whole or not at all.
+It also finds settings that a definition cannot express: such a container is not adopted.
 """
 
 import re
@@ -18,15 +18,14 @@ from mcp.shared.spec import (
 )
 
 PRIVATE_NETWORKS = ("", "slirp4netns", "pasta", "default", "private")  # defaults of rootless podman
-OWN_VARIABLES = ("container", "HOSTNAME", "TERM", "HOME")  # podman gives these to every container
+OWN_VARIABLES = ("container", "HOSTNAME", "TERM", "HOME")  # set by podman in every container
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VOLUME_DEFAULTS = ("rw", "rprivate", "rbind", "nosuid", "nodev")
 LOG_FILE = ("", "json-file")  # podman's other names of k8s-file
 LOG_SIZE = re.compile(r"([0-9.]+)([kMGT]?)B")
 ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
-# Options of `podman run` that a definition cannot express: the path in `podman inspect`, its values by default, and
-# the option.
+# Options of `podman run` that a definition cannot express: path in `podman inspect`, default values, option.
 INEXPRESSIBLE: tuple[tuple[str, tuple[object, ...], str], ...] = (
     ("HostConfig.Privileged", (False,), "--privileged"),
     ("HostConfig.Devices", ((),), "--device"),
@@ -73,7 +72,7 @@ def problems(inspected: ContainerObject) -> Iterator[str]:
     if (config.get("WorkingDir") or "/") != (base.get("WorkingDir") or "/"):
         yield "--workdir cannot be expressed in a definition"
     if base.get("Cmd") and not config.get("Cmd"):
-        yield "its image has a command and it has none"
+        yield "it has no command although its image has one"
     check = config.get("Healthcheck") or {}
     if check.get("Test") == ["NONE"] and (base.get("Healthcheck") or {}).get("Test"):
         yield "--no-healthcheck cannot be expressed in a definition"
@@ -93,7 +92,7 @@ def _network_problems(container: dict[str, Any]) -> Iterator[str]:
 
 
 def component(name: str, inspected: ContainerObject) -> ComponentSpec:
-    """Return the specification of such a container; it may break rules of definitions (see `fields.problems`)."""
+    """Return a container's specification; it may violate rules of definitions (see `fields.problems`)."""
     container, image = inspected.container, inspected.image
     config, base = container.get("Config") or {}, image.get("Config") or {}
     cmd, user = tuple(config.get("Cmd") or ()), str(config.get("User") or "")
@@ -121,7 +120,7 @@ def _at(data: dict[str, Any], path: str) -> Any:
 
 
 def _words(value: object) -> list[str]:
-    """Split an entrypoint: podman 4 has a container's as a string, an image's (podman 5 both) as a list."""
+    """Split an entrypoint: podman 4 has a container's as a string, an image's as a list; podman 5 has two lists."""
     return value.split() if isinstance(value, str) else " ".join(value or ()).split() if isinstance(value, list) else []
 
 
@@ -151,19 +150,19 @@ def _ports(bindings: dict[str, Any]) -> Iterator[str]:
 
 
 def _volumes(container: dict[str, Any]) -> Iterator[str]:
-    """Yield its mounts except anonymous volumes of its image, which each new container gets by itself."""
+    """Yield the mounts except the image's anonymous volumes, which podman creates for each new container."""
     for bind in sorted(_at(container, "HostConfig.Binds") or (), key=lambda bind: str(bind).split(":")[1:2]):
         source, target, *options = str(bind).split(":")
         if not ANONYMOUS.fullmatch(source):
-            kept = [option for option in ",".join(options).split(",") if option and option not in VOLUME_DEFAULTS]
-            yield ":".join([source, target, *([",".join(kept)] if kept else [])])
+            explicit = [option for option in ",".join(options).split(",") if option and option not in VOLUME_DEFAULTS]
+            yield ":".join([source, target, *([",".join(explicit)] if explicit else [])])
 
 
 def _env(config: dict[str, Any], base: dict[str, Any]) -> Iterator[str]:
-    inherited, told = set(base.get("Env") or ()), config.get("CreateCommand") or ()
+    inherited, create_command = set(base.get("Env") or ()), config.get("CreateCommand") or ()
     for entry in config.get("Env") or ():
         name, _, value = str(entry).partition("=")
-        by_podman = (name in OWN_VARIABLES and not any(f"{name}=" in str(word) for word in told)) or (
+        by_podman = (name in OWN_VARIABLES and not any(f"{name}=" in str(word) for word in create_command)) or (
             name == "PATH" and value == DEFAULT_PATH
         )
         if entry not in inherited and not by_podman:
@@ -190,7 +189,7 @@ def _log_driver(container: dict[str, Any]) -> str:
 
 
 def _log_max_size(container: dict[str, Any]) -> str:
-    """Return the limit, from a size of four digits as in `33.55MB`: podman does not tell it to the byte."""
+    """Return the size limit, from four digits as in `33.55MB`: podman does not print it to the byte."""
     match = LOG_SIZE.fullmatch(str(_at(container, "HostConfig.LogConfig.Size") or ""))
     if match is None or _log_driver(container) != LOG_DRIVERS[0]:
         return ""

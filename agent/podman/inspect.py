@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.podman.output import deploy_number, expecting, load_rows
-from agent.podman.words import ContainerState
+from agent.podman.states import ContainerState
 from mcp.shared.image import image_version
 
 
@@ -22,39 +22,39 @@ class ContainerDetails:
     image: str = ""
     image_id: str = ""
     digest: str = ""
-    deploy: int = 0  # the number of the deploy that created it; 0 if none of this agent's did
+    deploy: int = 0  # the number of the deploy that created it; 0: none of this agent's
     started: float = 0.0
-    ended: float = 0.0  # before `started` while it runs again
+    ended: float = 0.0  # of the run before, if it has been restarted
     restarts: int = 0  # by its restart policy
     health: str = ""  # healthy, unhealthy or starting; empty without a health check
     patience: float = 0.0  # seconds in which its health check must succeed for the first time; 0 without one
     ports: tuple[str, ...] = ()  # published ones, as in 127.0.0.1:8443->8443/tcp
-    conmon: int = 0  # process id of its monitor; 0 if that does not run
+    conmon: int = 0  # process id of its monitor; 0: not running
     log_driver: str = ""
     log_path: Path | None = None  # of the k8s-file driver
 
     @property
     def version(self) -> str:
-        """The tag of its image."""
+        """Tag of its image."""
         return image_version(self.image)
 
     @property
     def has_process(self) -> bool:
-        """Tell if its main process exists, even if it is paused."""
+        """Tell if its main process exists, even if paused."""
         return self.state in (ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.STOPPING)
 
     @property
     def known_exit_code(self) -> int | None:
-        """The exit code of its last run; None if podman recorded no end of that run.
+        """Exit code of its last run; None if podman recorded no end of that run.
 
-        After a power cut podman has the 0 that the run began with, and an end in the year 1 or of the run before.
+        After a power cut podman has the initial exit code 0 of the run, and an end in the year 1 or of the run before.
         """
         return self.exit_code if self.exit_code or self.ended > self.started else None
 
 
 @dataclass(frozen=True)
 class ContainerObject:
-    """A container with the whole objects that podman prints of it and of its image, for import_spec."""
+    """A container with podman's whole objects of it and of its image, for import_spec."""
 
     details: ContainerDetails
     container: dict[str, Any] = field(repr=False)
@@ -101,12 +101,12 @@ def _details(row: dict[str, Any]) -> ContainerDetails:
 
 
 def _unix_time(text: str | None) -> float:
-    """Convert a time of `podman inspect`; never is the year 1 there, or nothing."""
+    """Convert a time of `podman inspect`, which prints the year 1 or nothing for never."""
     return max(0.0, datetime.fromisoformat(text).timestamp()) if text else 0.0
 
 
 def _patience(check: dict[str, Any]) -> float:
-    """Return the seconds of the start period and all retries; podman's defaults are 3 retries, 30 s apart."""
+    """Return the start period plus all retries in seconds; podman's default is 3 retries, 30 s apart."""
     if check.get("Test") in (None, [], ["NONE"]):
         return 0.0
     nanoseconds = (check.get("StartPeriod") or 0) + (check.get("Interval") or 30e9) * (check.get("Retries") or 3)
@@ -115,6 +115,6 @@ def _patience(check: dict[str, Any]) -> float:
 
 def _ports(bindings: dict[str, list[dict[str, str]] | None]) -> Iterator[str]:
     for inside, hosts in sorted(bindings.items()):
-        for host in hosts or ():  # None: exposed by the image, and not published
+        for host in hosts or ():  # None: exposed by the image, but not published
             address = host.get("HostIp") or "0.0.0.0"  # noqa: S104 - podman's meaning of no address
             yield f"{address}:{host['HostPort']}->{inside}"

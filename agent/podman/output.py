@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.podman.words import ContainerState, Health
+from agent.podman.states import ContainerState, Health
 from mcp.shared.errors import Unavailable
 from mcp.shared.names import LABEL_DEPLOY
 
-# Raised for JSON of another form than podman's (OSError: a time that the C library cannot represent).
-MISFITS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError, RecursionError)
+# raised for JSON that is not of podman's form (OSError: a time that the C library cannot represent)
+FORM_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Container:
     image: str
     state: str
     exit_code: int
-    started: datetime | None  # None: it never ran
+    started: datetime | None  # None: never
     labels: dict[str, str] = field(default_factory=dict)
     image_id: str = ""
     restarts: int = 0  # by its restart policy; podman 4.3 lists none
@@ -32,12 +32,12 @@ class Container:
 
     @property
     def deploy(self) -> int:
-        """The number of the deploy that created it; 0 if none of this agent's did."""
+        """Number of the deploy that created it; 0: none of this agent's."""
         return deploy_number(self.labels)
 
     @property
     def running(self) -> bool:
-        """Tell if its main process runs."""
+        """Tell if its main process is running."""
         return self.state == ContainerState.RUNNING
 
 
@@ -72,7 +72,7 @@ def _container(row: dict[str, Any]) -> Container:
         image=str(row.get("Image", "")),
         state=str(row["State"]).lower(),
         exit_code=int(str(row.get("ExitCode", 0))),
-        # podman gives a container that never ran the year 1, as negative seconds
+        # for a container that never ran, podman prints the year 1 as negative seconds
         started=datetime.fromtimestamp(started, UTC) if isinstance(started, int) and started > 0 else None,
         labels={str(key): str(value) for key, value in labels.items()},
         image_id=str(row.get("ImageID", "")),
@@ -82,7 +82,7 @@ def _container(row: dict[str, Any]) -> Container:
 
 
 def _health(status: str) -> str:
-    """Return the health in a status like `Up 5 seconds (unhealthy)`; the list has no field for it."""
+    """Return the health in a status like `Up 5 seconds (unhealthy)`: `podman ps` has no field for it."""
     word = status.rpartition("(")[2].removesuffix(")")
     return word if word in [*Health] else ""
 
@@ -114,15 +114,15 @@ def parse_version(output: bytes) -> str:
 
 @contextmanager
 def expecting(command: str, form: str) -> Iterator[None]:
-    """Raise Unavailable if a command's output is no JSON or has another form."""
+    """Raise Unavailable if a command's output is not JSON of the expected form."""
     try:
         yield
-    except MISFITS:
-        raise Unavailable(f"{command} answered with something that is not {form}") from None
+    except FORM_ERRORS:
+        raise Unavailable(f"unexpected output of {command}: not {form}") from None
 
 
 def load_rows(output: bytes) -> list[Any]:
-    """Return the list in the output of podman; null is an empty one. Raises one of MISFITS."""
+    """Return the list in podman's output; null is an empty one. Raises one of FORM_ERRORS."""
     rows = json.loads(output)
     if not isinstance(rows, list | None):
         raise TypeError("no list")

@@ -1,4 +1,4 @@
-"""Words of podman: states of containers and of their health checks. It may use others, in other versions."""
+"""States of containers and health checks in podman's output. Other versions of podman may have others."""
 
 from enum import StrEnum
 
@@ -18,7 +18,7 @@ class ContainerState(StrEnum):
     EXITED = "exited"
 
 
-# states without a process, from which podman can start the container; it says exited of one that was stopped, too
+# states without a process, from which podman can start the container; a stopped one is `exited` as well
 ENDED = (
     *(ContainerState.CONFIGURED, ContainerState.CREATED, ContainerState.INITIALIZED),
     *(ContainerState.STOPPED, ContainerState.EXITED),

@@ -13,7 +13,7 @@ from agent.podman import import_spec
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerObject
 from agent.podman.output import Container
-from agent.podman.words import ContainerState
+from agent.podman.states import ContainerState
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from agent.podman.client import BUILT_IN_NETWORKS
 from agent.podman.output import Container
-from agent.podman.words import ContainerState
+from agent.podman.states import ContainerState
 from agent.services.steps import (
     AwaitStable,
     CreateNetwork,

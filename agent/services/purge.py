@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.podman.client import Podman
 from agent.podman.output import Container
-from agent.podman.words import ENDED
+from agent.podman.states import ENDED
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound

@@ -19,7 +19,7 @@ from agent.logs import previous, tail
 from agent.logs.tail import TailLine
 from agent.podman.client import Podman
 from agent.podman.output import Container, Image
-from agent.podman.words import ContainerState
+from agent.podman.states import ContainerState
 from agent.services import ports
 from agent.services.container import new_container
 from agent.store.previous_logs import PreviousReason

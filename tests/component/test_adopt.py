@@ -150,7 +150,7 @@ def test_what_podman_says_in_another_form_is_no_crash(shop: Rig) -> None:
     shop.fake.misbehave("garbage", ["inspect", "--type=container"])
     done = shop.agent.cli.run("adopt", "--all")
     assert (done.code, len(done.errors)) == (1, 1)
-    assert "podman inspect answered with something that is not" in done.stderr
+    assert "unexpected output of podman inspect: not" in done.stderr
 
 
 def test_the_way_a_container_logs_is_adopted(rig: Rig) -> None:

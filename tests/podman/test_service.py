@@ -388,5 +388,5 @@ def test_a_network_whose_name_begins_anothers_id_is_refused(agent: Agent, rootle
     rootless.run(["podman", "network", "create", "first"])
     (first,) = json.loads(rootless.run(["podman", "network", "inspect", "first"]).stdout)
     agent.define("solo", one("job", f'network = "{first["id"][:8]}"'))
-    failed(agent.cli.run("deploy", "-q", "solo"), "for the beginning of another network's id; choose another name")
+    failed(agent.cli.run("deploy", "-q", "solo"), "for the prefix of another network's id; choose another name")
     assert containers(rootless) == set()

@@ -204,7 +204,7 @@ def test_what_the_image_says_is_left_out() -> None:
         ("NetworkSettings.Networks", {"a": {}, "b": {}}, "several networks: a, b"),
         ("Config.Entrypoint", "/bin/other", "--entrypoint"),
         ("Config.WorkingDir", "/tmp", "--workdir"),
-        ("Config.Cmd", None, "its image has a command"),
+        ("Config.Cmd", None, "it has no command although its image has one"),
         ("HostConfig.LogConfig", {"Type": "passthrough"}, "--log-driver=passthrough"),
         ("HostConfig.LogConfig", {"Type": "journald", "Tag": "x"}, "--log-opt=tag"),
         ("Config.Secrets", [{"Name": "s"}], "--secret"),

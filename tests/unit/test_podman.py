@@ -180,7 +180,7 @@ PARSERS = (parsers.parse_containers, parse_details, parsers.parse_version)
 )
 def test_garbage_is_unavailable(output: bytes) -> None:
     for parse in PARSERS:
-        with pytest.raises(Unavailable, match=r"^podman .*answered with "):
+        with pytest.raises(Unavailable, match=r"^unexpected output of podman .*: not "):
             parse(output)
 
 

@@ -163,7 +163,7 @@ def test_objects_have_their_image() -> None:
 
 @pytest.mark.parametrize("output", [b"", b"{}", b"[1]", b"[{}]", b"<html>", b"[" * 9999])
 def test_objects_of_an_unexpected_form(output: bytes) -> None:
-    with pytest.raises(Unavailable, match=r"^podman inspect answered with something that is not a list of containers$"):
+    with pytest.raises(Unavailable, match=r"^unexpected output of podman inspect: not a list of containers$"):
         parse_objects(output, b"[]")
-    with pytest.raises(Unavailable, match=r"^podman image inspect answered with something that is not a list of im"):
+    with pytest.raises(Unavailable, match=r"^unexpected output of podman image inspect: not a list of im"):
         parse_objects(b"[]", output)

@@ -34,7 +34,7 @@ def shown(state: str, restarts: int = 2, *, ended: str = "2026-11-22T10:00:00.25
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AGAIN", 0)
+    monkeypatch.setattr(module, "RETRY_PAUSE", 0)
 
 
 def played(
@@ -128,14 +128,14 @@ def test_a_container_is_stopped_again_until_podman_has_stopped_it(
     ("answers", "said"),
     [
         ([IMPROPER, shown("running")] * 3, "container state improper"),
-        ([STOPPED, shown("running")], "podman stops web, and it is started again each time"),
+        ([STOPPED, shown("running")], "web restarts each time podman stops it"),
     ],
     ids=["fails", "started again"],
 )
 def test_one_that_cannot_be_stopped_is_an_error(
     monkeypatch: pytest.MonkeyPatch, answers: list[Answer], said: str
 ) -> None:
-    monkeypatch.setattr(module, "STOP_PATIENCE", 60 if answers[0] == IMPROPER else -1)
+    monkeypatch.setattr(module, "STOP_TIMEOUT", 60 if answers[0] == IMPROPER else -1)
     error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers)
     assert isinstance(error, McpError)
     assert said in str(error)
@@ -169,22 +169,22 @@ def test_a_wall_clock_that_is_set_does_not_prolong_the_patience(monkeypatch: pyt
     meanwhile = setting(SetClock(), monkeypatch, set_by)
     answers = [STOPPED, shown("running")] * 20
     error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile)
-    assert str(error) == "podman stops web, and it is started again each time"
-    assert left == 40 - 32, "more than STOP_PATIENCE seconds, at two a try"
+    assert str(error) == "web restarts each time podman stops it"
+    assert left == 40 - 32, "more than STOP_TIMEOUT seconds, at two a try"
 
 
 @SET_BY
-def test_keepers_are_waited_for_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
+def test_restarters_are_waited_for_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
     clock = SetClock()
     meanwhile = setting(clock, monkeypatch, set_by)
     looks: list[float] = []
 
-    def keepers(_: str) -> dict[int, bool]:
+    def restarters(_: str) -> dict[int, bool]:
         clock.forward(1)
         looks.append(clock.monotonic())
         return {1: True}
 
-    monkeypatch.setattr(module, "keepers", keepers)
+    monkeypatch.setattr(module, "restarters", restarters)
     answers = [STOPPED, shown("exited"), shown("exited")]
     assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == (None, 0)
     assert len(looks) == 29, "with the two commands before, 31 seconds"
@@ -217,14 +217,14 @@ def keeper(program: str) -> Iterator[int]:
 
 def test_the_processes_that_could_start_it_again() -> None:
     with keeper("/usr/bin/podman") as cleanup, keeper("/usr/bin/conmon") as conmon:
-        assert module.keepers("id1") == {cleanup: False, conmon: True}
-        assert module.keepers("id") == {}
-    assert module.keepers("id1") == {}
+        assert module.restarters("id1") == {cleanup: False, conmon: True}
+        assert module.restarters("id") == {}
+    assert module.restarters("id1") == {}
 
 
 def test_they_are_waited_for_until_there_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = [{1: True}, {1: True, 2: False}, {2: False}, {2: False, 3: True}, {3: True}, {3: True, 4: False}, {}]
-    monkeypatch.setattr(module, "keepers", lambda _: looks.pop(0))
+    monkeypatch.setattr(module, "restarters", lambda _: looks.pop(0))
     answers = [STOPPED, shown("stopped"), STOPPED, shown("exited"), shown("exited")]
     assert played(monkeypatch, lambda podman: podman.stop("web"), *answers) == (None, 0)
     assert looks == []
