@@ -64,7 +64,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
         tasks.start(_report_podman(podman), "podman report")  # a podman that hangs holds up nothing
         tasks.start(_monitor(config, podman, registry, servicer).run(boot), "monitor")
-        tasks.start(servicer.logs.keep(), "log upkeep")
+        tasks.start(servicer.logs.retain_rotated(), "log retention")
         _tame_collector()
         ready(address)
         manager.ready()

@@ -1,1 +1,1 @@
-"""Container logs: readers for each driver, merged by time, followed across containers."""
+"""Container logs: a reader for each driver, merged by time, followed across containers."""

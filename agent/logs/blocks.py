@@ -1,9 +1,9 @@
 """Blocks of log lines as the agent sends them: of one component, or of several in turns.
 
-The client merges components by time, and has to hold at most one batch of each to do so: the component that lags behind
-is always sent next, and the readers of the others wait. The watermark of a block is the time up to which the client has
-everything. A component without a batch for PATIENCE seconds counts as caught up, so that it never holds the others
-back. Lines logged while following are gathered for GATHER seconds, so that the client can sort them.
+The client merges components by time and buffers at most one batch of each: the component that lags behind is always
+sent next, and the readers of the others wait. The watermark of a block is the time up to which the client has all
+lines. A component without a batch for PATIENCE seconds counts as caught up, so that it does not delay the others.
+Lines logged while following are gathered for GATHER seconds, so that the client can sort them.
 """
 
 import asyncio
@@ -12,23 +12,28 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from agent.logs.model import TIME_WIDTH, Batch, LogsNowhere, LogSource, Piece, Position
+from agent.logs.model import TIME_WIDTH, Batch, LoggingDisabled, LogSource, Piece, Position
 from agent.tasks import create_guarded_task
 from mcp.shared import watermark
 from mcp.shared.errors import NotReady, Unavailable
 
 PATIENCE = 1.0  # seconds
 GATHER = 0.005  # seconds
-QUEUE = 2  # batches of a component that wait to be sent; then its reader waits, too
-BLOCK = 64 * 1024  # bytes of one of several components: fifty of them are to fit into the client's processor cache
+QUEUE = 2  # batches of a component that wait to be sent; then its reader waits as well
+BLOCK = 64 * 1024  # bytes of one of several components, so that fifty fit into the client's processor cache
 
 
 @dataclass(slots=True)
 class LogBlock:
-    """Consecutive bytes of `data` come from `parts`: (source, whether it is stderr, length).
+    """Lines of one or more components.
 
-    `cursors` has, for the (service, component) of each part, the place after it. With a `watermark`, it is one of
-    several components, whose lines the client merges.
+    Attributes:
+        data: The lines.
+        parts: The origins of consecutive parts of `data`, as (source, True for stderr, length in bytes).
+        cursors: For the (service, component) of each part, the position after it.
+        notice: A message to show before the data.
+        caught_up: True if there is nothing more for now.
+        watermark: The time up to which the client has all lines, if it merges several components.
     """
 
     data: bytes = b""
@@ -39,7 +44,7 @@ class LogBlock:
     watermark: str = ""
 
     def add(self, piece: Piece) -> None:
-        """Append a piece of a log."""
+        """Append a batch of a source."""
         batch, source = piece.batch, piece.source
         self.data += batch.data
         self.parts += [(source, is_stderr, length) for length, is_stderr in batch.runs]
@@ -48,18 +53,18 @@ class LogBlock:
 
 
 def cursor(source: LogSource, position: Position) -> str:
-    """Return a place in a component's log as text: the container, and the position in its log."""
+    """Return a position in a component's log as text: the container, and the position in its log."""
     return f"{source.identifier}/{position}"
 
 
 async def single(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[LogBlock]:
     """Yield the log of one component as it is read."""
-    told = False
+    caught_up = False
     async with aclosing(pieces):
         async for piece in pieces:
-            block = LogBlock(caught_up=piece.batch.caught_up and not told)
+            block = LogBlock(caught_up=piece.batch.caught_up and not caught_up)
             block.add(piece)
-            told = told or block.caught_up
+            caught_up = caught_up or block.caught_up
             if block.data or block.notice or block.caught_up:
                 yield block
 
@@ -67,8 +72,8 @@ async def single(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[LogBlock]:
 async def in_turns(inputs: Sequence[AsyncGenerator[Piece]], names: Sequence[str]) -> AsyncGenerator[LogBlock]:
     """Yield the logs of several components in turns, for a client that merges them.
 
-    Watermarks need timed readings. A component that cannot be read is a notice, with its name in front, and the others
-    go on; at the end its error is raised.
+    Watermarks need timed readings. If a component cannot be read, a notice names it, the others continue, and its
+    error is raised at the end.
     """
     turns = _Turns(inputs, names)
     try:
@@ -83,10 +88,10 @@ class _Input:
 
     def __init__(self, name: str, pieces: AsyncGenerator[Piece], wake: asyncio.Event) -> None:
         self.name = name
-        self.done = False  # nothing more comes into the queue
+        self.done = False  # no more pieces will be queued
         self.error: Exception | None = None
         self.queue: deque[Piece] = deque()
-        self.sent = watermark.START  # the latest time that was sent
+        self.sent = watermark.START  # the latest time sent
         self._quiet = False  # nothing more for now
         self._waited_since: float | None = None
         self._wake = wake
@@ -102,7 +107,7 @@ class _Input:
                     while len(self.queue) >= QUEUE:
                         self._room.clear()
                         await self._room.wait()
-        except Exception as error:  # noqa: BLE001 - handed to the turns, which raise it
+        except Exception as error:  # noqa: BLE001 - passed to _Turns, which raises it
             self.error = error
         finally:
             self.done = True
@@ -117,7 +122,7 @@ class _Input:
         return piece
 
     def is_awaited(self, now: float) -> bool:
-        """Return whether a next batch is due; after PATIENCE seconds the input counts as quiet."""
+        """Tell if a batch is due; after PATIENCE seconds the input counts as quiet."""
         if self.queue or self.done or self._quiet:
             return False
         if self._waited_since is None:
@@ -127,65 +132,65 @@ class _Input:
 
 
 def split(batch: Batch, size: int) -> Iterator[Batch]:
-    """Cut a batch between lines into parts of a little more than `size` bytes."""
+    """Split a batch between lines into parts of slightly more than `size` bytes."""
     runs, begin, offset = deque(batch.runs), batch.begin, 0
     while cut := batch.data.find(b"\n", offset + size) + 1:
         if cut == len(batch.data):
             break
         head = Batch(batch.data[offset:cut], [], begin, begin, batch.notice if offset == 0 else "")
         head.end = begin = Position(begin.place, begin.skip + head.data.count(b"\n"))
-        left = cut - offset
-        while left:
+        remaining = cut - offset
+        while remaining:
             length, is_stderr = runs.popleft()
-            head.runs.append((min(length, left), is_stderr))
-            if length > left:
-                runs.appendleft((length - left, is_stderr))
-            left -= head.runs[-1][0]
+            head.runs.append((min(length, remaining), is_stderr))
+            if length > remaining:
+                runs.appendleft((length - remaining, is_stderr))
+            remaining -= head.runs[-1][0]
         offset = cut
         yield head
     yield replace(batch, data=batch.data[offset:], runs=list(runs), begin=begin, notice="" if offset else batch.notice)
 
 
 def last_time(batch: Batch) -> str:
-    """Return the time of a timed batch's last line; empty if that is the rest of a line."""
+    """Return the time of a timed batch's last line; empty if that line began in an earlier batch."""
     line = batch.data[batch.data.rfind(b"\n", 0, -1) + 1 :][:TIME_WIDTH]
     return line[:-1].decode() if line.endswith(b"Z ") and line.isascii() else ""
 
 
 class _Turns:
-    """Sends the batches of several inputs."""
+    """Sends the batches of several inputs in turns."""
 
     def __init__(self, inputs: Sequence[AsyncGenerator[Piece]], names: Sequence[str]) -> None:
         self._wake = asyncio.Event()
         self._inputs = [_Input(name, pieces, self._wake) for name, pieces in zip(names, inputs, strict=True)]
         self._cursors: dict[tuple[str, str], str] = {}
-        self._told = False  # that all had caught up
+        self._sent_caught_up = False
         self._watermark = watermark.START  # as last sent
         self._failures: list[Exception] = []
 
     async def blocks(self) -> AsyncGenerator[LogBlock]:
         while True:
-            self._wake.clear()  # before we look: also what happens while a client takes a block is to wake us
+            self._wake.clear()  # first: events while the client takes a block must wake this loop, too
             for notice in self._failed():
                 yield notice
             if (block := self._next()) is not None:
                 yield block
                 continue
-            if all(each.done and each.error is None for each in self._inputs):
-                if real := [error for error in self._failures if not isinstance(error, LogsNowhere)]:
-                    raise real[0]
+            if all(component.done and component.error is None for component in self._inputs):
+                if errors := [error for error in self._failures if not isinstance(error, LoggingDisabled)]:
+                    raise errors[0]
                 return
-            if (news := self._news()) is not None:
-                yield news
+            if (progress := self._progress()) is not None:
+                yield progress
             await self._sleep()
 
     async def close(self) -> None:
-        for each in self._inputs:
-            each.task.cancel()
-        await asyncio.gather(*(each.task for each in self._inputs), return_exceptions=True)
+        for component in self._inputs:
+            component.task.cancel()
+        await asyncio.gather(*(component.task for component in self._inputs), return_exceptions=True)
 
     def _next(self) -> LogBlock | None:
-        """Return the batches whose turn it is, up to about BLOCK bytes; None without any."""
+        """Return the next batches in turn, up to about BLOCK bytes; None if there are none."""
         block = LogBlock()
         while len(block.data) < BLOCK and not block.notice and (ready := self._ready(block)):
             piece = ready.take()
@@ -200,42 +205,42 @@ class _Turns:
     def _ready(self, block: LogBlock) -> _Input | None:
         """Return an input that is ahead of no other and has a batch that fits into the block."""
         low = self._current()
-        for each in self._inputs:
-            if each.queue and each.sent <= low and not (each.queue[0].batch.notice and block.parts):
-                return each
+        for component in self._inputs:
+            if component.queue and component.sent <= low and not (component.queue[0].batch.notice and block.parts):
+                return component
         return None
 
     def _current(self) -> str:
-        """Return the time before which no line is to come."""
+        """Return the current watermark: no line before this time is still to come."""
         now = asyncio.get_running_loop().time()
-        counting = [each.sent for each in self._inputs if each.queue or each.is_awaited(now)]
-        return min(counting, default=watermark.END)
+        pending = [component.sent for component in self._inputs if component.queue or component.is_awaited(now)]
+        return min(pending, default=watermark.END)
 
     def _failed(self) -> Iterator[LogBlock]:
         """Yield a notice for each failed input; raise errors that concern the whole call."""
-        for each in self._inputs:
-            if each.error is None or each.queue:
+        for component in self._inputs:
+            if component.error is None or component.queue:
                 continue
-            error, each.error = each.error, None
+            error, component.error = component.error, None
             self._failures.append(error)
             if not isinstance(error, (NotReady, Unavailable)) or len(self._failures) == len(self._inputs):
                 raise error
-            yield LogBlock(notice=f"{each.name}: {error}", watermark=self._watermark)
+            yield LogBlock(notice=f"{component.name}: {error}", watermark=self._watermark)
 
-    def _news(self) -> LogBlock | None:
-        """Return the watermark if it changed since it was sent; once, that all have caught up."""
+    def _progress(self) -> LogBlock | None:
+        """Return a block with the watermark if it changed, or once with `caught_up` if all inputs have caught up."""
         current = self._current()
-        caught_up = current == watermark.END and not self._told
+        caught_up = current == watermark.END and not self._sent_caught_up
         if current == self._watermark and not caught_up:
             return None
-        self._watermark, self._told = current, self._told or caught_up
-        # the places of the silent ones, too: what they log while a connection is lost is not to be missed
+        self._watermark, self._sent_caught_up = current, self._sent_caught_up or caught_up
+        # cursors of silent components as well: lines that they log during a lost connection must not be missed
         return LogBlock(cursors=self._cursors if caught_up else {}, caught_up=caught_up, watermark=current)
 
     async def _sleep(self) -> None:
         """Wait for batches; while all inputs are quiet, gather those of about the same time."""
         now = asyncio.get_running_loop().time()
-        waiting = any(each.is_awaited(now) for each in self._inputs)
+        waiting = any(component.is_awaited(now) for component in self._inputs)
         try:
             async with asyncio.timeout(PATIENCE / 10 if waiting else None):
                 await self._wake.wait()

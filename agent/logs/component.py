@@ -1,6 +1,6 @@
-"""The log of one component: that of its container, and with follow of its containers to come.
+"""The log of one component: of its container and, when followed, of its successors.
 
-Where an earlier call broke off, reading goes on in the container it had come to, or in what was kept of it.
+A call with a cursor resumes in the cursor's container, or in the saved log tail of that container.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 from agent.logs.follow import Removed, Run, Tracker
 from agent.logs.model import Batch, LogReader, LogSource, Piece, Position, Reading, Window
-from agent.logs.previous import PreviousLogReader, kept_source, what_is_left
+from agent.logs.previous import PreviousLogReader, previous_source, remaining_log
 from agent.store.previous_logs import PreviousLog
 from mcp.shared.errors import InvalidInput
 
-NOWHERE = Position("")
-GONE = 3.0  # seconds after which a container whose end nobody saw is said to be gone
+NO_POSITION = Position("")
+GONE = 3.0  # seconds without a successor after which a container whose exit was not observed is reported as gone
 
 
 @dataclass(frozen=True)
 class ComponentQuery:
-    """The arguments of a call for one component; `cursor` is where an earlier call broke off, or empty."""
+    """The arguments of a call for one component; `cursor` is the end of an interrupted call, or empty."""
 
     window: Window
     timed: bool
@@ -29,23 +29,23 @@ class ComponentQuery:
 
 
 class ComponentLog:
-    """One component's log for one call."""
+    """The log of one component for one call."""
 
     def __init__(
         self,
-        wanted: ComponentQuery,
-        readers: Callable[[LogReader | LogSource], LogReader],
-        kept: Callable[[], Awaitable[PreviousLog | None]],
+        query: ComponentQuery,
+        pick_reader: Callable[[LogReader | LogSource], LogReader],
+        find_previous: Callable[[], Awaitable[PreviousLog | None]],
     ) -> None:
-        """`readers` gives the reader for a source, or wraps another one; `kept` what is left of a former container."""
-        self._wanted = wanted
-        self._readers = readers
-        self._kept = kept
-        self._reading = Reading(wanted.window, wanted.timed)
+        """Take the query and callbacks: the reader for a source or around a reader, and the previous log."""
+        self._query = query
+        self._pick_reader = pick_reader
+        self._find_previous = find_previous
+        self._reading = Reading(query.window, query.timed)
 
     def is_over(self, now: int) -> bool:
-        """Return whether the window has ended, so that there is nothing to follow."""
-        until = self._wanted.window.until
+        """Tell if the window has ended, so that there is nothing to follow."""
+        until = self._query.window.until
         return until is not None and until <= now
 
     async def once(self, source: LogSource) -> AsyncGenerator[Piece]:
@@ -53,58 +53,58 @@ class ComponentLog:
         async with aclosing(self._resume(source)) as pieces:
             async for piece in pieces:
                 yield piece
-        async with aclosing(self._read(source, self._readers(source))) as pieces:
+        async with aclosing(self._read(source, self._pick_reader(source))) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def previous(self, kept: PreviousLog, service: str, component: str) -> AsyncGenerator[Piece]:
-        """Yield what was kept of the container before the present one."""
-        source = kept_source(kept, service, component)
-        async with aclosing(self._read(source, self._readers(PreviousLogReader(kept)))) as pieces:
+    async def previous(self, previous: PreviousLog, service: str, component: str) -> AsyncGenerator[Piece]:
+        """Yield the saved log tail of the container before the present one."""
+        source = previous_source(previous, service, component)
+        async with aclosing(self._read(source, self._pick_reader(PreviousLogReader(previous)))) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def follow(self, tracker: Tracker, *, patient: bool) -> AsyncGenerator[Piece]:
+    async def follow(self, tracker: Tracker, *, wait: bool) -> AsyncGenerator[Piece]:
         """Follow the log from container to container, with a notice at each change.
 
-        Ends with the window, or when the component is removed. Without a container it waits for one if it is
-        `patient`, and else raises NotFound.
+        Ends with the window, or when the component is removed. Without a container it waits for one if `wait` is
+        given, and raises NotFound otherwise.
         """
-        async with tracker.used():
-            run = await self._in_window(tracker.first(patient=patient))
+        async with tracker.subscribed():
+            run = await self._in_window(tracker.first_run(wait=wait))
             if run is None:
                 return
-            source = run.seen.source
+            source = run.snapshot.source
             async with aclosing(self._resume(source)) as pieces:
                 async for piece in pieces:
                     yield piece
-            news = "" if self._wanted.cursor else self._attached(run)
+            attached = "" if self._query.cursor else self._attached(run)
             while True:
-                source = run.seen.source
+                source = run.snapshot.source
                 self._reading = replace(self._reading, follow=run.over)
-                async with aclosing(self._read(source, self._readers(source))) as pieces:
+                async with aclosing(self._read(source, self._pick_reader(source))) as pieces:
                     async for piece in pieces:
-                        if news:  # with the first batch, whose place is one to go on from
-                            piece.batch.notice = "; ".join(filter(None, [news, piece.batch.notice]))
-                            news = ""
+                        if attached:  # with the first batch, whose position a call can resume from
+                            piece.batch.notice = "; ".join(filter(None, [attached, piece.batch.notice]))
+                            attached = ""
                         yield piece
                 if run.end:
                     yield self._notice(source, run.end)
                 elif run.over.is_set() and await self._is_gone(tracker, run):
                     yield self._notice(source, f"the container {source.container} is gone")
                 try:
-                    following = await self._in_window(tracker.run_after(run))
+                    next_run = await self._in_window(tracker.run_after(run))
                 except Removed:
                     yield self._notice(source, "removed")
                     return
-                if following is None:
+                if next_run is None:
                     return
-                yield self._notice(following.seen.source, self._go_on(run, following))
-                run = following
+                yield self._notice(next_run.snapshot.source, self._switch(run, next_run))
+                run = next_run
 
     async def _in_window(self, run: Awaitable[Run]) -> Run | None:
-        """A run that is waited for; None where the window ends first."""
-        until = self._wanted.window.until
+        """Wait for a run; return None if the window ends first."""
+        until = self._query.window.until
         try:
             async with asyncio.timeout(None if until is None else max(until - time.time_ns(), 0) / 1e9):
                 return await run
@@ -113,13 +113,13 @@ class ComponentLog:
 
     @staticmethod
     def _attached(run: Run) -> str:
-        source = run.seen.source
-        version = f", {run.seen.details.version}" if run.seen.details.version else ""
+        source = run.snapshot.source
+        version = f", {run.snapshot.details.version}" if run.snapshot.details.version else ""
         return f"{source.service}/{source.component}: attached to {source.container}{version}"
 
     @staticmethod
     async def _is_gone(tracker: Tracker, run: Run) -> bool:
-        """Return whether no run follows one whose end nobody saw."""
+        """Tell if no run follows, within GONE seconds, one whose exit was not observed."""
         try:
             async with asyncio.timeout(GONE):
                 await tracker.run_after(run)
@@ -129,15 +129,15 @@ class ComponentLog:
             return False
         return False
 
-    def _go_on(self, run: Run, following: Run) -> str:
-        """Prepare for the next run, and say what it is."""
-        window = replace(self._wanted.window, since=None, tail=None)
-        if run.seen.source.identifier == following.seen.source.identifier:
+    def _switch(self, run: Run, next_run: Run) -> str:
+        """Prepare reading the next run; return its description for a notice."""
+        window = replace(self._query.window, since=None, tail=None)
+        if run.snapshot.source.identifier == next_run.snapshot.source.identifier:
             if self._reading.after is not None:
                 self._reading = replace(self._reading, window=window)
-            return "started again" if run.end else "ended, and was started again"
-        self._reading = Reading(window, self._wanted.timed)
-        return f"replaced by {following.seen.details.version or following.seen.source.identifier[:12]}"
+            return "restarted" if run.end else "exited and restarted"
+        self._reading = Reading(window, self._query.timed)
+        return f"replaced by {next_run.snapshot.details.version or next_run.snapshot.source.identifier[:12]}"
 
     async def _read(self, source: LogSource, reader: LogReader) -> AsyncGenerator[Piece]:
         async with aclosing(reader.read(source, self._reading)) as batches:
@@ -146,43 +146,43 @@ class ComponentLog:
                 yield Piece(source, batch)
 
     async def _resume(self, source: LogSource) -> AsyncGenerator[Piece]:
-        """Make ready to go on at the cursor; what is left of its container, if it is not the present one, comes now."""
-        if not self._wanted.cursor:
+        """Prepare reading from the cursor; yield the rest of its container's log if that was replaced."""
+        if not self._query.cursor:
             return
-        identifier, after = parse_cursor(self._wanted.cursor)
-        # `since` had its effect when the cursor was given: a duration would now mean a later time
-        window = replace(self._wanted.window, since=None, tail=None)
-        rest = replace(self._reading, window=window, after=after if after.place else None)
+        identifier, after = parse_cursor(self._query.cursor)
+        # the call that gave the cursor applied `since` already: a duration would mean a later time now
+        window = replace(self._query.window, since=None, tail=None)
+        resumed = replace(self._reading, window=window, after=after if after.place else None)
         if identifier == source.identifier:
-            self._reading = rest
+            self._reading = resumed
             return
-        kept = await self._kept()
-        left = what_is_left(kept) if kept is not None and kept.identifier == identifier else None
-        if kept is None or left is None:
-            yield self._notice(source, "lines may be missing: the container was replaced, and nothing of it was kept")
+        previous = await self._find_previous()
+        remaining = remaining_log(previous) if previous is not None and previous.identifier == identifier else None
+        if previous is None or remaining is None:
+            yield self._notice(source, "lines may be missing: the container was replaced, and its log was not saved")
         else:
-            self._reading = rest
-            old = kept_source(kept, source.service, source.component)
-            async with aclosing(self._read(old, self._readers(left))) as pieces:
+            self._reading = resumed
+            old_source = previous_source(previous, source.service, source.component)
+            async with aclosing(self._read(old_source, self._pick_reader(remaining))) as pieces:
                 async for piece in pieces:
                     piece.batch.caught_up = False
                     yield piece
             yield self._notice(source, "replaced")
-        self._reading = Reading(window, self._wanted.timed)
+        self._reading = Reading(window, self._query.timed)
 
-    def _notice(self, source: LogSource, what: str) -> Piece:
-        """Something that happened to the component, while there is nothing more for now."""
-        text = f"{source.service}/{source.component}: {what}"
-        place = self._reading.after or NOWHERE
-        return Piece(source, Batch(b"", [], place, place, notice=text, caught_up=True))
+    def _notice(self, source: LogSource, event: str) -> Piece:
+        """Return a notice of an event of the component, with `caught_up` and without lines."""
+        text = f"{source.service}/{source.component}: {event}"
+        position = self._reading.after or NO_POSITION
+        return Piece(source, Batch(b"", [], position, position, notice=text, caught_up=True))
 
 
 def parse_cursor(text: str) -> tuple[str, Position]:
-    """A container's id and a place in its log, from a cursor; raises InvalidInput."""
+    """Parse a cursor into a container's id and a position in its log; raises InvalidInput."""
     identifier, _, place = text.partition("/")
     try:
         if not identifier or len(text) > 1000:
             raise ValueError
         return identifier, Position.parse(place)
     except ValueError:
-        raise InvalidInput("cursors: one is not of this agent", "begin again without it") from None
+        raise InvalidInput("cursors: not a cursor of this agent", "start again without it") from None

@@ -1,8 +1,8 @@
-"""Watch for the exit code that conmon leaves when a container ends.
+"""Watch for the exit code that conmon writes when a container exits.
 
-conmon leaves the code in a file named after the container's id and then becomes `podman container cleanup`, which
-removes it 30 to 60 ms later. Where a restart policy has the container started again at once, podman itself does not
-know the code any more by the time it is asked.
+conmon writes the code to a file named after the container's id and then becomes `podman container cleanup`, which
+removes the file 30 to 60 ms later. If a restart policy restarts the container at once, `podman inspect` no longer
+shows the code.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from pathlib import Path
 from agent.logs.inotify import IN_MOVED_TO, Inotify
 from agent.podman.inspect import ContainerDetails
 
-OPTION = "--exit-dir"  # of conmon(8): a folder that all containers of a user share
+OPTION = "--exit-dir"  # of conmon(8): a folder shared by all containers of a user
 
 
-def watch(news: Inotify, container: ContainerDetails, tell: Callable[[int], None]) -> Callable[[], None] | None:
-    """Call `tell` with the exit code each time the container ends, until the returned callback is called.
+def watch(notifier: Inotify, container: ContainerDetails, on_exit: Callable[[int], None]) -> Callable[[], None] | None:
+    """Call `on_exit` with the exit code each time the container exits; return a callback that stops this.
 
-    Returns None if its end cannot be watched: it does not run, or the kernel refuses.
+    Returns None if the exit cannot be watched: the container is not running, or the kernel refuses.
     """
     path = _exit_file(container)
     if path is None:
@@ -26,10 +26,10 @@ def watch(news: Inotify, container: ContainerDetails, tell: Callable[[int], None
 
     def read(mask: int) -> None:
         if mask & IN_MOVED_TO:
-            with suppress(OSError, ValueError):  # removed already, or not what conmon writes
-                tell(int(path.read_text()))
+            with suppress(OSError, ValueError):  # removed already, or not written by conmon
+                on_exit(int(path.read_text()))
 
-    return news.watch(path, read)
+    return notifier.watch(path, read)
 
 
 def _exit_file(container: ContainerDetails) -> Path | None:

@@ -1,7 +1,7 @@
-"""--grep and --exclude: a reader of only those lines of another reader that are wanted.
+"""Filter the lines of a reader by --grep and --exclude.
 
-Expressions are Python's, for bytes, and are searched in the message alone: without its time and its newline. They run
-in a process of their own (grep_worker.py), since no thread can be stopped that one of them keeps for ever.
+Expressions are Python's, for bytes, and are searched in the message alone, without its time and newline. They run in a
+process of their own (grep_worker.py), since a thread in a catastrophic expression cannot be stopped.
 """
 
 import asyncio
@@ -22,38 +22,38 @@ from mcp.shared.errors import InvalidInput, McpError, Unavailable, shown
 
 PATTERNS = 20
 PATTERN_LENGTH = 1000  # characters
-START_LIMIT = 10.0  # seconds that the process may take to start
-LIMIT = 2.0  # seconds that it may take for one batch
+START_LIMIT = 10.0  # seconds for the start of the process
+LIMIT = 2.0  # seconds for one batch
 
 
 class Filter:
-    """What one request wants of lines; used as a context, in which its process runs.
+    """The line filter of one request; a context manager within which its process runs.
 
-    Raises InvalidInput for expressions that are wrong, or too many or too long, and later for those that take too
-    long: then every reader that uses the filter ends so.
+    Raises InvalidInput for expressions that are malformed, too many or too long; and for one that runs too long, in
+    every reader that uses the filter.
     """
 
     def __init__(self, grep: Sequence[str], exclude: Sequence[str] = (), *, ignore_case: bool = False) -> None:
-        """Lines are wanted that one of `grep` is found in, if any are given, and none of `exclude`."""
+        """Select the lines that match any of `grep`, if given, and none of `exclude`."""
         for option, patterns in (("grep", grep), ("exclude", exclude)):
             if len(patterns) > PATTERNS:
                 raise InvalidInput(f"{option}: {len(patterns)} expressions are too many", f"at most {PATTERNS}")
             for pattern in patterns:
                 if len(pattern) > PATTERN_LENGTH:
                     raise InvalidInput(f"{option}: {shown(pattern, 20)} is longer than {PATTERN_LENGTH} characters")
-        self._asked = json.dumps({"grep": [*grep], "exclude": [*exclude], "ignore_case": ignore_case}).encode()
+        self._patterns = json.dumps({"grep": [*grep], "exclude": [*exclude], "ignore_case": ignore_case}).encode()
         self._option = "grep" if grep else "exclude"
         self._process: asyncio.subprocess.Process | None = None
-        self._turn = asyncio.Lock()
-        self._questions: set[asyncio.Task[bytes]] = set()
+        self._lock = asyncio.Lock()
+        self._exchanges: set[asyncio.Task[bytes]] = set()
         self._failure: McpError | None = None
 
     async def __aenter__(self) -> Self:
         """Start the process."""
         self._process = await proc.start(resources.module_argv(grep_worker), pipe_stdin=True, dies_with_us=True)
         try:
-            if complaint := await self._ask(self._asked, START_LIMIT):
-                raise InvalidInput(complaint.decode(errors="replace"))
+            if error := await self._exchange(self._patterns, START_LIMIT):
+                raise InvalidInput(error.decode(errors="replace"))
         except BaseException:
             await self._end()
             raise
@@ -69,40 +69,41 @@ class Filter:
         if self._process is not None and self._process.returncode is None:
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(proc.end(self._process))
-        for question in self._questions:
-            question.cancel()
-        await asyncio.gather(*self._questions, return_exceptions=True)
+        for exchange in self._exchanges:
+            exchange.cancel()
+        await asyncio.gather(*self._exchanges, return_exceptions=True)
 
-    def over(self, reader: LogReader) -> "FilteredReader":
-        """A reader of the lines of `reader` that are wanted."""
+    def filtered(self, reader: LogReader) -> "FilteredReader":
+        """Return a reader of the matching lines of `reader`."""
         return FilteredReader(self, reader)
 
-    async def wanted(self, batch: Batch, timed: bool, begun: str) -> tuple[Batch, str]:
-        """What is wanted of a batch of one source, with its positions as they are.
+    async def select(self, batch: Batch, timed: bool, open_lines: str) -> tuple[Batch, str]:
+        """Return the matching lines of a batch, with unchanged positions, and `open_lines` after the batch.
 
-        `begun` is what became of the line that stdout and stderr, in this order, are within: `k` kept, `d` dropped, `-`
-        for none. The first part of a line decides. Returned is the same at the end of the batch.
+        `open_lines` is the state of the unfinished lines of stdout and stderr before the batch: `k` kept, `d` dropped,
+        `-` none. The first part of a line decides.
         """
         if not batch.data:
-            return batch, begun
+            return batch, open_lines
         runs = [length << 1 | is_stderr for length, is_stderr in batch.runs]
-        head = f"{'t' if timed else '-'}{begun}".encode() + struct.pack(f">I{len(runs)}I", len(runs), *runs)
-        # a task of its own: a reader that is cancelled must not leave an answer that the next one takes for its own
-        question = create_guarded_task(self._ask(head + batch.data, LIMIT), self._option, expected=(McpError,))
-        self._questions.add(question)
-        question.add_done_callback(self._questions.discard)
-        answer = await asyncio.shield(question)
+        head = f"{'t' if timed else '-'}{open_lines}".encode() + struct.pack(f">I{len(runs)}I", len(runs), *runs)
+        # a task of its own: a cancelled reader must not leave an answer that the next one takes for its own
+        exchange = create_guarded_task(self._exchange(head + batch.data, LIMIT), self._option, expected=(McpError,))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanges.discard)
+        answer = await asyncio.shield(exchange)
         count = int.from_bytes(answer[3:7], "big")
-        place = 7 + 4 * count
-        kept = [(run >> 1, bool(run & 1)) for run in struct.unpack(f">{count}I", answer[7:place])]
-        return replace(batch, data=answer[place:], runs=kept), answer[1:3].decode()
+        offset = 7 + 4 * count
+        selected = [(run >> 1, bool(run & 1)) for run in struct.unpack(f">{count}I", answer[7:offset])]
+        return replace(batch, data=answer[offset:], runs=selected), answer[1:3].decode()
 
-    async def _ask(self, frame: bytes, seconds: float) -> bytes:
+    async def _exchange(self, frame: bytes, seconds: float) -> bytes:
+        """Send a frame to the process and return its answer. Raises McpError."""
         process = self._process
-        assert process is not None, "a filter is used as a context"
+        assert process is not None, "a filter is used as a context manager"
         assert process.stdin is not None
         assert process.stdout is not None
-        async with self._turn:
+        async with self._lock:
             if self._failure is not None:
                 raise self._failure
             try:
@@ -113,28 +114,28 @@ class Filter:
             except TimeoutError:
                 await proc.end(process)
                 what = f"{self._option}: the expression takes too long, more than {seconds:g} s for a block of the log"
-                self._failure = InvalidInput(what, "make it simpler, without repetitions of repetitions")
+                self._failure = InvalidInput(what, "simplify it, avoiding nested repetitions")
             except (asyncio.IncompleteReadError, ConnectionError):
-                what = f"{self._option}: the process that looks for it ended"
-                self._failure = Unavailable(what, "make the expression simpler: it may have taken too much memory")
+                what = f"{self._option}: the search process ended unexpectedly"
+                self._failure = Unavailable(what, "simplify the expression: it may have used too much memory")
             raise self._failure
 
 
 class FilteredReader:
-    """A reader of some of the lines of another one.
+    """A model.LogReader of the matching lines of another reader.
 
-    Its positions name the place of the reader below before a whole batch, and what became of the line that this place
-    may be within; `skip` counts, from there on, the lines (the newlines) that were wanted. They are exact with the same
-    filter. A tail is of the lines that are wanted. A batch may be empty: its `end` is news.
+    Its positions consist of the inner reader's position before a whole batch and the state of unfinished lines there;
+    `skip` counts matching lines (newlines) from there. They are exact with the same filter. A tail counts matching
+    lines. A batch without lines may have a new `end`.
     """
 
-    def __init__(self, wanted: Filter, below: LogReader) -> None:
-        """Lines of `below` that are `wanted`."""
-        self._filter = wanted
-        self._below = below
+    def __init__(self, line_filter: Filter, inner: LogReader) -> None:
+        """Filter the lines of `inner`."""
+        self._filter = line_filter
+        self._inner = inner
 
     async def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """As Reader; raises also what the filter raises, and InvalidInput for a position that no filter gave."""
+        """See model.LogReader. Also raises the errors of Filter, and InvalidInput for another reader's position."""
         if reading.after is None and reading.window.tail:
             reading = await self._from_tail(source, reading)
         async with aclosing(self._all(source, reading)) as batches:
@@ -142,23 +143,23 @@ class FilteredReader:
                 yield batch
 
     async def _all(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        begun, below, skip = "--", reading, 0
+        open_lines, inner_reading, skip = "--", reading, 0
         if reading.after is not None:
-            begun, after, skip = _unpacked(reading.after)
-            below = replace(reading, after=after)
-        async with aclosing(self._below.read(source, below)) as batches:
+            open_lines, after, skip = _unpacked(reading.after)
+            inner_reading = replace(reading, after=after)
+        async with aclosing(self._inner.read(source, inner_reading)) as batches:
             async for raw in batches:
-                before = begun
-                batch, begun = await self._filter.wanted(raw, reading.timed, begun)
-                batch.begin, batch.end = _packed(before, raw.begin), _packed(begun, raw.end)
+                before = open_lines
+                batch, open_lines = await self._filter.select(raw, reading.timed, open_lines)
+                batch.begin, batch.end = _packed(before, raw.begin), _packed(open_lines, raw.end)
                 if skip:
                     skip -= cut(batch, skip)
                 yield batch
 
     async def _from_tail(self, source: LogSource, reading: Reading) -> Reading:
-        """The reading that begins with the last lines: they are counted first, since nobody knows which are wanted.
+        """Return a reading that begins with the last matching lines, found by reading the whole log once.
 
-        Only places are remembered, and not what is there, however many lines are asked for.
+        Only positions are buffered, not lines, so that memory does not grow with the tail.
         """
         tail = reading.window.tail or 0
         everything = replace(reading, window=replace(reading.window, tail=None), follow=None)
@@ -176,7 +177,7 @@ class FilteredReader:
                 while len(starts) > 1 and total - starts[0][1] > tail:
                     total -= starts.popleft()[1]
         if end is None:
-            return replace(everything, follow=reading.follow)  # all that comes is new
+            return replace(everything, follow=reading.follow)  # the log is empty
         begin = starts[0][0] if starts else end
         surplus = max(0, total - (tail - unfinished))
         after = Position(begin.place, begin.skip + surplus)
@@ -184,35 +185,35 @@ class FilteredReader:
 
 
 def cut(batch: Batch, lines: int) -> int:
-    """Take the first lines off a batch, at most so many, and say how many these were."""
-    left, place, runs = lines, 0, list(batch.runs)
-    while runs and left:
+    """Remove the first `lines` lines from a batch, as far as it has them; return their number."""
+    remaining, offset, runs = lines, 0, list(batch.runs)
+    while runs and remaining:
         length, is_stderr = runs[0]
-        found = batch.data.count(b"\n", place, place + length)
-        if found <= left and (found < left or batch.data[place + length - 1] == 10):
-            left -= found
-            place += length
+        newlines = batch.data.count(b"\n", offset, offset + length)
+        if newlines <= remaining and (newlines < remaining or batch.data[offset + length - 1] == 10):
+            remaining -= newlines
+            offset += length
             del runs[0]
             continue
-        end = place
-        for _ in range(left):
+        end = offset
+        for _ in range(remaining):
             end = batch.data.index(b"\n", end) + 1
-        runs[0] = (length - (end - place), is_stderr)
-        left, place = 0, end
-    batch.data, batch.runs = batch.data[place:], runs
-    batch.begin = Position(batch.begin.place, batch.begin.skip + lines - left)
-    return lines - left
+        runs[0] = (length - (end - offset), is_stderr)
+        remaining, offset = 0, end
+    batch.data, batch.runs = batch.data[offset:], runs
+    batch.begin = Position(batch.begin.place, batch.begin.skip + lines - remaining)
+    return lines - remaining
 
 
-def _packed(begun: str, below: Position) -> Position:
-    return Position(begun + str(below))
+def _packed(open_lines: str, inner: Position) -> Position:
+    return Position(open_lines + str(inner))
 
 
 def _unpacked(position: Position) -> tuple[str, Position, int]:
-    begun, below = position.place[:2], position.place[2:]
+    open_lines, inner = position.place[:2], position.place[2:]
     try:
-        if len(begun) != 2 or not set(begun) <= set("kd-"):
+        if len(open_lines) != 2 or not set(open_lines) <= set("kd-"):
             raise ValueError
-        return begun, Position.parse(below), position.skip
+        return open_lines, Position.parse(inner), position.skip
     except ValueError:
-        raise InvalidInput("cursor: is not of a call with these filters", "begin again without it") from None
+        raise InvalidInput("cursors: not of a call with these filters", "start again without it") from None

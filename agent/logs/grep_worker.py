@@ -1,14 +1,13 @@
-"""The program of the process that looks for --grep and --exclude in lines; it imports nothing of ours.
+"""The process that searches lines for --grep and --exclude; it imports no other module of ours.
 
-It is a process of its own: an expression that takes for ever then blocks this process, which can be killed, and not
-the agent. Over stdin and stdout go frames, each a length (4 bytes, big-endian) and that many bytes:
+It is a process of its own because a catastrophic expression then blocks this process, which can be killed, and not the
+agent. Stdin and stdout carry frames, each a length (4 bytes, big-endian) and that many bytes:
 
-- first, to it: JSON of the patterns; from it: an empty frame, or what is wrong with them;
-- then, to it: FLAGS, the number of runs, the runs, the lines; from it: the same of those wanted.
+- first, a request with the patterns as JSON, answered by an empty frame or an error message;
+- then, requests with FLAGS, the number of runs, the runs and the lines, answered by the same of the matching lines.
 
-FLAGS are three bytes: `t` where lines begin with a time, and for stdout and stderr whether a line that has begun is
-wanted (`k`), unwanted (`d`), or whether none has begun (`-`). A run is 4 bytes: its length times two, plus one for
-stderr.
+FLAGS are three bytes: `t` if lines begin with a time, then for stdout and stderr the state of an unfinished line: `k`
+kept, `d` dropped, `-` none. A run is 4 bytes: its length times two, plus one for stderr.
 """
 
 import json
@@ -21,40 +20,40 @@ from collections.abc import Callable
 from typing import IO
 
 TIME_WIDTH = 31  # as in model.py
-MEMORY = 1 << 30  # bytes of address space: an expression can ask for any amount
+MEMORY = 1 << 30  # bytes of address space: an expression can use any amount
 
-Wanted = Callable[[bytes], bool]
+Matches = Callable[[bytes], bool]
 
 
-def serve(given: IO[bytes], taken: IO[bytes]) -> None:
-    """Answer until the pipe is closed."""
-    asked = json.loads(receive(given))
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer requests until the pipe is closed."""
+    patterns = json.loads(receive(requests))
     try:
-        wanted = matcher(asked["grep"], asked["exclude"], asked["ignore_case"])
+        matches = matcher(patterns["grep"], patterns["exclude"], patterns["ignore_case"])
     except ValueError as error:
-        send(taken, str(error).encode(errors="replace"))
+        send(answers, str(error).encode(errors="replace"))
         return
-    send(taken, b"")
-    while frame := receive(given):
-        send(taken, answer(wanted, frame))
+    send(answers, b"")
+    while frame := receive(requests):
+        send(answers, answer(matches, frame))
 
 
-def receive(given: IO[bytes]) -> bytes:
-    """The next frame; nothing at the end."""
-    head = given.read(4)
-    return given.read(int.from_bytes(head, "big")) if len(head) == 4 else b""
+def receive(requests: IO[bytes]) -> bytes:
+    """Read a frame; return an empty one at the end."""
+    head = requests.read(4)
+    return requests.read(int.from_bytes(head, "big")) if len(head) == 4 else b""
 
 
-def send(taken: IO[bytes], frame: bytes) -> None:
+def send(answers: IO[bytes], frame: bytes) -> None:
     """Write a frame."""
-    taken.write(len(frame).to_bytes(4, "big") + frame)
-    taken.flush()
+    answers.write(len(frame).to_bytes(4, "big") + frame)
+    answers.flush()
 
 
-def matcher(grep: list[str], exclude: list[str], ignore_case: bool) -> Wanted:
-    """Whether a line is wanted: one of `grep` is found in it, if any are given, and none of `exclude`.
+def matcher(grep: list[str], exclude: list[str], ignore_case: bool) -> Matches:
+    """Return a predicate of lines: any of `grep`, if given, is found, and none of `exclude`.
 
-    Raises ValueError that says which expression is wrong, and how.
+    Raises ValueError that names the malformed expression and its error.
     """
     searches = [_search("grep", text, ignore_case) for text in grep]
     refusals = [_search("exclude", text, ignore_case) for text in exclude]
@@ -67,56 +66,55 @@ def matcher(grep: list[str], exclude: list[str], ignore_case: bool) -> Wanted:
     return lambda line: any(search(line) for search in searches) and not any(search(line) for search in refusals)
 
 
-def _search(option: str, text: str, ignore_case: bool) -> Wanted:
+def _search(option: str, text: str, ignore_case: bool) -> Matches:
     try:
         return re.compile(text.encode(), re.IGNORECASE if ignore_case else 0).search  # type: ignore[return-value]
     except (re.error, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{option}: {text}: {error}") from None
 
 
-def answer(wanted: Wanted, frame: bytes) -> bytes:
-    """The frame of the lines that are wanted."""
+def answer(matches: Matches, frame: bytes) -> bytes:
+    """Return the frame of the matching lines."""
     skip = TIME_WIDTH if frame[:1] == b"t" else 0
-    begun = [frame[1:2], frame[2:3]]
+    open_lines = [frame[1:2], frame[2:3]]
     count = int.from_bytes(frame[3:7], "big")
-    place = 7 + 4 * count
-    kept, runs = [], []
-    for run in struct.unpack(f">{count}I", frame[7:place]):
+    offset = 7 + 4 * count
+    selected, runs = [], []
+    for run in struct.unpack(f">{count}I", frame[7:offset]):
         length, stream = run >> 1, run & 1
-        data, begun[stream] = select(wanted, frame[place : place + length], skip, begun[stream])
-        place += length
+        data, open_lines[stream] = select(matches, frame[offset : offset + length], skip, open_lines[stream])
+        offset += length
         if data:
-            kept.append(data)
+            selected.append(data)
             runs.append(len(data) << 1 | stream)
-    return b"".join([frame[:1], *begun, struct.pack(f">I{len(runs)}I", len(runs), *runs), *kept])
+    return b"".join([frame[:1], *open_lines, struct.pack(f">I{len(runs)}I", len(runs), *runs), *selected])
 
 
-def select(wanted: Wanted, data: bytes, skip: int, begun: bytes) -> tuple[bytes, bytes]:
-    """The lines of one run that are wanted, and what is to become of the rest of its last line, if it has not ended."""
+def select(matches: Matches, data: bytes, skip: int, open_line: bytes) -> tuple[bytes, bytes]:
+    """Return the matching lines of one run, and the state of its unfinished last line (see FLAGS)."""
     lines = data.split(b"\n")
     rest = lines.pop()
     first = []
-    if begun != b"-":  # the parts of a line go the way of the first one
+    if open_line != b"-":  # the first part of a line decides for all its parts
         if not lines:
-            return (data if begun == b"k" else b""), begun
-        if begun == b"k":
+            return (data if open_line == b"k" else b""), open_line
+        if open_line == b"k":
             first = lines[:1]
         del lines[:1]
-    found = first + _wanted(wanted, lines, skip)
-    text = b"\n".join([*found, b""])
+    text = b"\n".join([*first, *_matching(matches, lines, skip), b""])
     if not rest:
         return text, b"-"
-    return (text + rest, b"k") if wanted(rest[skip:]) else (text, b"d")
+    return (text + rest, b"k") if matches(rest[skip:]) else (text, b"d")
 
 
-def _wanted(wanted: Wanted, lines: list[bytes], skip: int) -> list[bytes]:
+def _matching(matches: Matches, lines: list[bytes], skip: int) -> list[bytes]:
     if skip:
-        return [line for line in lines if wanted(line[skip:])]
-    return [line for line in lines if wanted(line)]
+        return [line for line in lines if matches(line[skip:])]
+    return [line for line in lines if matches(line)]
 
 
 def main() -> None:
     """Serve on standard input and output, with bounded memory."""
-    warnings.simplefilter("ignore")  # of expressions that may mean something else one day
+    warnings.simplefilter("ignore")  # about expressions whose meaning may change in later Python versions
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     serve(sys.stdin.buffer, sys.stdout.buffer)

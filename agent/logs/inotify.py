@@ -1,6 +1,6 @@
-"""News of files from the kernel (inotify(7)), one instance for the process: a user has 128 of them at most.
+"""Watch files by inotify(7), with one instance for the process, since a user has 128 of them at most.
 
-Folders are watched, not files: a file that is renamed over another one, or made later, is then news as well.
+Folders are watched, not files: this also reports a file that is created later or renamed over another one.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_DELETE_SELF = 0x2, 0x80, 0x100,
 IN_Q_OVERFLOW, IN_IGNORED, IN_ONLYDIR = 0x4000, 0x8000, 0x1000000
 _MASK = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_ONLYDIR
 _EVENT = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, len; then the name, padded with NUL
-AT_ONCE = 8  # callbacks
+CALLBACKS_AT_ONCE = 8
 _BUFFER = 64 * 1024  # bytes read at once
 
-Callback = Callable[[int], None]  # is given the mask of an event; IN_IGNORED: the folder is gone, no more will come
+Callback = Callable[[int], None]  # gets the mask of an event; IN_IGNORED: the folder is gone, no more events follow
 
 
 class Inotify:
-    """Calls back, on the event loop, when something happens to a file. The kernel is asked on first use."""
+    """Calls back, on the event loop, on events of files. Opens its inotify instance on first use."""
 
     def __init__(self) -> None:
-        """Nothing is watched yet."""
+        """Start without watches."""
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = -1
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -36,13 +36,13 @@ class Inotify:
         self._keys = 0
 
     def watch(self, path: Path, callback: Callback) -> Callable[[], None] | None:
-        """Have `callback` called at news of the file `path`, until what is returned is called.
+        """Call `callback` on events of the file `path`; return a function that stops this.
 
-        None where the kernel refuses (no folder, no instance or watch left): the caller then has to look by itself.
-        To be called on the event loop.
+        Returns None if the kernel refuses (no such folder, no instance or watch left): the caller then has to poll.
+        Call it on the event loop.
         """
         folder = path.parent
-        if not self._watched(folder):
+        if not self._add_folder(folder):
             return None
         self._keys += 1
         key = self._keys
@@ -50,7 +50,7 @@ class Inotify:
         return lambda: self._unwatch(folder, path.name, key)
 
     def close(self) -> None:
-        """Watch nothing any more; another watch would begin anew."""
+        """Remove all watches and close the instance; another watch opens a new one."""
         if self._fd >= 0:
             assert self._loop is not None
             self._loop.remove_reader(self._fd)
@@ -60,17 +60,16 @@ class Inotify:
         self._numbers.clear()
         self._callbacks.clear()
 
-    def _watched(self, folder: Path) -> bool:
+    def _add_folder(self, folder: Path) -> bool:
         if folder in self._numbers:
             return True
         if self._fd < 0 and not self._open():
             return False
         number = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), _MASK)
         if number < 0:
-            self._refused("inotify_add_watch")
+            self._log_error("inotify_add_watch")
             return False
-        old = self._folders.get(number)  # the same folder by another path: one watch, whose last path counts
-        if old is not None:
+        if number in self._folders:  # the same folder by another path: the kernel has one watch for both
             return False
         self._folders[number], self._numbers[folder] = folder, number
         self._callbacks.setdefault(folder, {})
@@ -79,16 +78,16 @@ class Inotify:
     def _open(self) -> bool:
         fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if fd < 0:
-            self._refused("inotify_init1")
+            self._log_error("inotify_init1")
             return False
         self._fd = fd
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self.read)
         return True
 
-    def _refused(self, call: str) -> None:
+    def _log_error(self, call: str) -> None:
         error = os.strerror(ctypes.get_errno())
-        logger.warning("a log cannot be watched, it is looked at instead", extra=fields(call=call, error=error))
+        logger.warning("cannot watch a log file, polling it instead", extra=fields(call=call, error=error))
 
     def _unwatch(self, folder: Path, name: str, key: int) -> None:
         names = self._callbacks.get(folder, {})
@@ -103,48 +102,48 @@ class Inotify:
             self._libc.inotify_rm_watch(self._fd, number)
 
     def read(self) -> None:
-        """Call back for what there is; the event loop does this by itself."""
+        """Handle pending events; the event loop also does this by itself."""
         if self._fd < 0:
             return
         try:
             data = os.read(self._fd, _BUFFER)
         except BlockingIOError:
             return
-        news: dict[tuple[Path, str], list[int]] = {}
-        place = 0
-        while place < len(data):
-            number, mask, _, length = _EVENT.unpack_from(data, place)
-            name = data[place + _EVENT.size : place + _EVENT.size + length].rstrip(b"\0")
-            place += _EVENT.size + length
-            self._sort(number, mask, os.fsdecode(name), news)
-        for (folder, file), masks in news.items():
+        events: dict[tuple[Path, str], list[int]] = {}
+        offset = 0
+        while offset < len(data):
+            number, mask, _, length = _EVENT.unpack_from(data, offset)
+            name = data[offset + _EVENT.size : offset + _EVENT.size + length].rstrip(b"\0")
+            offset += _EVENT.size + length
+            self._collect(number, mask, os.fsdecode(name), events)
+        for (folder, file), masks in events.items():
             self._call(list(self._callbacks.get(folder, {}).get(file, {}).values()), masks)
             if IN_IGNORED in masks:
                 self._callbacks.pop(folder, None)
 
     def _call(self, callbacks: list[Callback], masks: list[int]) -> None:
-        """Call back a few, and the next ones when the event loop has come round: a thousand would hold it up."""
-        for callback in callbacks[:AT_ONCE]:
+        """Call some callbacks now and the others in the next iterations of the event loop, to keep it responsive."""
+        for callback in callbacks[:CALLBACKS_AT_ONCE]:
             for mask in masks:
                 callback(mask)
-        if len(callbacks) > AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._call, callbacks[AT_ONCE:], masks)
+        if len(callbacks) > CALLBACKS_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._call, callbacks[CALLBACKS_AT_ONCE:], masks)
 
-    def _sort(self, number: int, mask: int, name: str, news: dict[tuple[Path, str], list[int]]) -> None:
-        """Add an event to the news of the files that it is about; a thousand writes are one."""
-        if mask & IN_Q_OVERFLOW:  # some were lost: everything may have changed
-            about = [(folder, file) for folder, names in self._callbacks.items() for file in names]
+    def _collect(self, number: int, mask: int, name: str, events: dict[tuple[Path, str], list[int]]) -> None:
+        """Add an event to those of the files that it concerns; consecutive writes count as one."""
+        if mask & IN_Q_OVERFLOW:  # events were lost: any file may have changed
+            files = [(folder, file) for folder, names in self._callbacks.items() for file in names]
         elif number not in self._folders:
-            return  # of a watch that was just ended
+            return  # of a removed watch
         elif mask & (IN_IGNORED | IN_DELETE_SELF):
             folder = self._folders[number]
-            about = [(folder, file) for file in self._callbacks.get(folder, {})]
+            files = [(folder, file) for file in self._callbacks.get(folder, {})]
             if mask & IN_IGNORED:
                 self._numbers.pop(self._folders.pop(number), None)
                 mask = IN_IGNORED
         else:
-            about = [(self._folders[number], name)]
-        for one in about:
-            masks = news.setdefault(one, [])
+            files = [(self._folders[number], name)]
+        for file_key in files:
+            masks = events.setdefault(file_key, [])
             if not (masks and masks[-1] == mask == IN_MODIFY):
                 masks.append(mask)

@@ -1,4 +1,4 @@
-"""The types that log readers take and give: times are nanoseconds since the epoch, or text that sorts alike."""
+"""Types of the log readers' interface; times are nanoseconds since the epoch, or text that sorts alike."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,17 +8,14 @@ from typing import Protocol
 
 from mcp.shared.errors import NotReady
 
-FILE_DRIVERS = ("k8s-file", "json-file")  # podman takes the second for the first
-LINE_LIMIT = 1024 * 1024  # bytes; a longer line is passed on in parts, so that memory stays bounded
-TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.532885487Z `, UTC, always nine digits
+FILE_DRIVERS = ("k8s-file", "json-file")  # for podman, the second is an alias of the first
+LINE_LIMIT = 1024 * 1024  # bytes; a longer line is passed on in parts, to bound memory
+TIME_WIDTH = 31  # bytes of the prefix of a timed line: `2026-11-22T10:19:26.532885487Z `, UTC, always nine digits
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a log to show: first the time window (`since` <= time < `until`), then the last `tail` lines of it.
-
-    None is no bound.
-    """
+    """A part of a log: the last `tail` lines of those with `since` <= time < `until`; None is no bound."""
 
     since: int | None = None
     until: int | None = None
@@ -27,7 +24,7 @@ class Window:
 
 @dataclass(frozen=True)
 class LogSource:
-    """A container that logs; `identifier` is its full id, `path` the file of the k8s-file driver."""
+    """A container with a log; `identifier` is its full id, `path` the file of the k8s-file driver."""
 
     service: str
     component: str
@@ -38,24 +35,24 @@ class LogSource:
 
     @property
     def has_file(self) -> bool:
-        """Return whether its log is a file that can be read without podman."""
+        """Tell if its log is a file that can be read without podman."""
         return self.driver in FILE_DRIVERS and self.path is not None
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place between two lines of a source: `skip` lines after `place`, which only the source's reader can read."""
+    """A position between two lines of a source: `skip` lines after `place`, which is opaque to all but its reader."""
 
     place: str
     skip: int = 0
 
     def __str__(self) -> str:
-        """Text for a cursor; `parse` reads it."""
+        """Return the position as text for a cursor."""
         return f"{self.place}+{self.skip}"
 
     @classmethod
     def parse(cls, text: str) -> "Position":
-        """From `str`; raises ValueError."""
+        """Parse the text of a position; raises ValueError."""
         place, plus, skip = text.rpartition("+")
         if not plus or not (skip.isascii() and skip.isdigit() and len(skip) < 19):
             raise ValueError("not a position")
@@ -66,9 +63,15 @@ class Position:
 class Batch:
     """Consecutive lines of one source, in its own order, each with its newline.
 
-    `data` consists of `runs`: (length in bytes, whether it is stderr). Only the last line of a stream may lack its
-    newline: the rest of it comes in a later batch, or never. `begin` and `end` are the positions before and after
-    the batch. `notice` says, before the data, what could not be had. `caught_up`: there is nothing more for now.
+    Only the last line of a stream may lack its newline: the rest of it follows in a later batch, or never.
+
+    Attributes:
+        data: The lines.
+        runs: The streams of consecutive parts of `data`, as (length in bytes, True for stderr).
+        begin: Position before the batch.
+        end: Position after the batch.
+        notice: A message to show before the data, as of missing lines.
+        caught_up: True if there is nothing more for now.
     """
 
     data: bytes
@@ -89,12 +92,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Reading:
-    """The way to read a source.
+    """Parameters for reading a source.
 
-    With `timed`, each line begins with its time (see TIME_WIDTH), the parts of a long line only once. With `after`, an
-    earlier batch's position, reading goes on there, and the window's `since` and `tail` have had their effect already.
-    With `follow`, reading goes on with what is logged from now on, until the event is set: then what is there
-    is still read, and the reading ends. Without it, it ends where the log ended when the reading began.
+    Attributes:
+        window: The part to read.
+        timed: Prefix each line with its time (see TIME_WIDTH), the parts of a long line only once.
+        after: Position of an earlier batch to resume from; the window's `since` and `tail` no longer apply.
+        follow: Follow the log until the event is set, then read the rest. None: read up to the present end.
     """
 
     window: Window = field(default_factory=Window)
@@ -103,17 +107,20 @@ class Reading:
     follow: asyncio.Event | None = None
 
 
-class LogsNowhere(NotReady):
-    """A container that was told to log nowhere: beside others that is no error."""
+class LoggingDisabled(NotReady):
+    """The container's log driver is `none`; among several components that is not an error."""
 
 
 class LogReader(Protocol):
-    """Reads the logs of containers with one driver."""
+    """A reader of container logs of one driver."""
 
     def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """The lines of a source, in batches of at most about LINE_LIMIT bytes; the first with `caught_up` comes soon.
+        """Yield the lines of a source in batches of about LINE_LIMIT bytes at most.
 
-        Raises NotReady or Unavailable with what to do where the log cannot be read. Closing the iterator ends
-        every process and closes every file that it opened.
+        A batch with `caught_up` follows as soon as the present end of the log is reached. Closing the iterator ends
+        all processes and closes all files that it opened.
+
+        Raises:
+            NotReady, Unavailable: The log cannot be read; the hint says what to do.
         """
         ...

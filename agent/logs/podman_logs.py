@@ -1,4 +1,4 @@
-"""Read logs of drivers without a reader of their own by `podman logs`, in blocks of whole lines."""
+"""Read logs by `podman logs`, for drivers without a reader of their own, in blocks of whole lines."""
 
 import asyncio
 import re
@@ -17,15 +17,15 @@ from mcp.shared import proc
 from mcp.shared.errors import InvalidInput, NotReady
 
 BLOCK = 256 * 1024  # bytes read at once; gRPC's own limit for a message is 4 MiB
-AGAIN = 1.0  # seconds between two looks of a follower: podman's own --follow is known to miss lines
-STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d) ")  # what --timestamps puts in front
+POLL = 1.0  # seconds between two reads of a follower: podman's own --follow is known to miss lines
+STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d) ")  # the prefix of --timestamps
 PLACE = re.compile(r"(\d+),(\d+);(\d+),(\d+);([01])", re.A)
-QUEUE = 4  # blocks that wait for a slow client; then podman waits too
+QUEUE = 4  # blocks that wait for a slow client; then podman waits as well
 
 
 @dataclass(frozen=True)
 class TimedBlock:
-    """Whole lines of one stream, or a part of a very long one."""
+    """Whole timestamped lines of one stream, or a part of a very long one."""
 
     is_stderr: bool
     data: bytes
@@ -35,9 +35,9 @@ Queue = asyncio.Queue[TimedBlock | BaseException | None]
 
 
 async def read(podman: Podman, source: LogSource, since: str) -> AsyncGenerator[TimedBlock]:
-    """Yield the lines of a source with times, since an RFC 3339 time or all if empty.
+    """Yield the timestamped lines of a source since an RFC 3339 time, or all if empty; only each stream is in order.
 
-    Each stream is in its own order. Raises NotReady with podman's error. Closing the iterator ends its process.
+    Raises NotReady with podman's error. Closing the iterator ends its process.
     """
     queue: Queue = asyncio.Queue(QUEUE)
     task = create_guarded_task(_run(podman, source, since, queue), f"podman logs {source.container}")
@@ -52,17 +52,17 @@ async def read(podman: Podman, source: LogSource, since: str) -> AsyncGenerator[
 
 
 async def _run(podman: Podman, source: LogSource, since: str, queue: Queue) -> None:
-    """Put everything that the container logged into the queue, then None, or the error that ended it."""
+    """Put the whole log into the queue, then None, or the error that ended the reading."""
     try:
         await _copy(podman, source, since, queue)
-    except Exception as error:  # noqa: BLE001 - handed to the reader of the queue, which raises it
+    except Exception as error:  # noqa: BLE001 - passed to the reader of the queue, which raises it
         await queue.put(error)
     else:
         await queue.put(None)
 
 
 async def _copy(podman: Podman, source: LogSource, since: str, queue: Queue) -> None:
-    """Put everything that the container logged into the queue. Raises NotReady if podman fails."""
+    """Put the whole log into the queue. Raises NotReady if podman fails."""
     argv = podman.argv(logs_argv(source.identifier, since))
     process = await proc.start(argv, dies_with_us=True)
     try:
@@ -73,8 +73,8 @@ async def _copy(podman: Podman, source: LogSource, since: str, queue: Queue) -> 
             errors = group.create_task(_pump(process.stderr, True, queue))
         status = await process.wait()
         if status != 0:
-            words = errors.result().decode(errors="replace").strip().splitlines()
-            raise NotReady(f"podman logs {source.container}: {words[-1] if words else f'exit status {status}'}")
+            lines = errors.result().decode(errors="replace").strip().splitlines()
+            raise NotReady(f"podman logs {source.container}: {lines[-1] if lines else f'exit status {status}'}")
     finally:
         if process.returncode is None:
             with suppress(asyncio.CancelledError):
@@ -82,7 +82,7 @@ async def _copy(podman: Podman, source: LogSource, since: str, queue: Queue) -> 
 
 
 async def _pump(stream: asyncio.StreamReader, is_stderr: bool, queue: Queue) -> bytes:
-    """Pass a stream on in blocks of whole lines; returns the last block, for an error message."""
+    """Pass a stream on in blocks of whole lines; return the last block, for an error message."""
     rest, last = b"", b""
     while data := await stream.read(BLOCK):
         block, newline, rest = (rest + data).rpartition(b"\n")
@@ -98,11 +98,11 @@ async def _pump(stream: asyncio.StreamReader, is_stderr: bool, queue: Queue) -> 
 
 
 class PodmanReader:
-    """A model.LogReader for drivers that have none of their own.
+    """A model.LogReader for drivers without one of their own.
 
-    A place is, for each stream, the time of the last line in nanoseconds and how many lines had it; and which
-    stream lines are to be left out of. Each stream's lines are in order, but not those of both. Where podman
-    stamps the pieces of a line one by one (more than 8 KiB), its stamps stay within the line.
+    A position's `place` has the time of each stream's last line in nanoseconds and the number of lines with that
+    time, then the stream to which `skip` applies. Only the lines of each stream are in order. If podman stamps the
+    pieces of a line one by one (above 8 KiB), its stamps remain within the line.
     """
 
     def __init__(self, podman: Podman) -> None:
@@ -110,12 +110,12 @@ class PodmanReader:
         self._podman = podman
 
     async def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """See model.LogReader. Also raises InvalidInput if `after` is none of its places."""
+        """See model.LogReader. Also raises InvalidInput if `after` is not a position of this reader."""
         progress = _Progress(reading)
         ended = False
         while True:
             since = progress.since()
-            progress.again()
+            progress.restart()
             async with aclosing(read(self._podman, source, since)) as blocks:
                 async for block in blocks:
                     if batch := progress.take(block.is_stderr, block.data):
@@ -125,94 +125,96 @@ class PodmanReader:
             if ended or reading.follow is None:
                 return
             with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN):
+                async with asyncio.timeout(POLL):
                     await reading.follow.wait()
             until = reading.window.until
             ended = reading.follow.is_set() or (until is not None and until <= time.time_ns())
 
 
-At = tuple[int, int]  # the time of a stream's last line, and how many of its lines had that time
+StreamPosition = tuple[int, int]  # the time of a stream's last line, and the number of its lines with that time
 
 
 @dataclass(frozen=True, slots=True)
-class _KeptLines:
-    """A line of a tail; its stream stands at `before` in front of it, and at `after` behind it."""
+class _PositionedLine:
+    """A line with the positions of its stream before and after it."""
 
     time: int
     is_stderr: bool
     line: bytes
-    before: At
-    after: At
+    before: StreamPosition
+    after: StreamPosition
 
 
 class _Progress:
-    """The progress in each stream."""
+    """The progress of a reading in each stream."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         window = reading.window
         count = window.tail
-        # podman's streams come side by side: which lines are the last ones shows when both have ended
-        self._tail = (deque[_KeptLines](maxlen=count), deque[_KeptLines](maxlen=count)) if count is not None else None
-        self._at: list[At] = [(window.since or 0, 0), (window.since or 0, 0)]
-        self._known = [0, 0]  # lines of that time that podman says once more
+        # podman prints both streams concurrently: the last lines of both are known only at the end
+        self._tail = (
+            (deque[_PositionedLine](maxlen=count), deque[_PositionedLine](maxlen=count)) if count is not None else None
+        )
+        self._at: list[StreamPosition] = [(window.since or 0, 0), (window.since or 0, 0)]
+        self._known = [0, 0]  # lines of that time that podman prints once more
         self._skip = [0, 0]
         self._stamp = [0, 0]
         if reading.after is not None:
-            found = PLACE.fullmatch(reading.after.place)
-            if not found:
-                raise InvalidInput("the place in the log cannot be used: not one of podman logs")
-            numbers = [int(group) for group in found.groups()]
+            match = PLACE.fullmatch(reading.after.place)
+            if not match:
+                raise InvalidInput("invalid log position: not one of podman logs")
+            numbers = [int(group) for group in match.groups()]
             self._at = [(numbers[0], numbers[1]), (numbers[2], numbers[3])]
             self._skip[numbers[4]] = reading.after.skip
             self._tail = None
 
     def since(self) -> str:
-        """Return the time from which to ask podman next."""
+        """Return the --since time for the next `podman logs`."""
         first = min(time for time, _ in self._at)
         return _text(first) if first else ""
 
-    def again(self) -> None:
-        """Note that podman is asked now."""
+    def restart(self) -> None:
+        """Prepare for another `podman logs`, which prints some lines once more."""
         self._known = [count for _, count in self._at]
 
     def take(self, is_stderr: bool, data: bytes) -> Batch | None:
-        """Return the new lines in a block of whole lines of a stream."""
+        """Return the new lines in a block of a stream; None if there are none, or the tail is not known yet."""
         begin, skip = self._place(is_stderr), self._skip[is_stderr]
         lines = self._new(is_stderr, data)
         if self._tail is not None:
             self._tail[is_stderr].extend(lines)
             return None
-        news = b"".join(each.line for each in lines)
-        return self._batch(news, is_stderr, Position(begin, skip)) if news else None
+        data = b"".join(line.line for line in lines)
+        return self._batch(data, is_stderr, Position(begin, skip)) if data else None
 
     def caught_up(self) -> Iterator[Batch]:
-        """Yield the tail, if it was waited for, and the mark that there is nothing more for now."""
+        """Yield the tail, if any, and an empty batch with `caught_up`."""
         if self._tail is not None:
-            both = sorted([*self._tail[0], *self._tail[1]], key=lambda each: each.time)
+            both = sorted([*self._tail[0], *self._tail[1]], key=lambda line: line.time)
             count, self._tail = self._reading.window.tail, None
-            yield from self._say_tail(both[-count:] if count else [])
+            yield from self._tail_batches(both[-count:] if count else [])
         end = Position(self._place(False), self._skip[False])
         yield Batch(b"", [], end, end, caught_up=True)
 
-    def _say_tail(self, lines: Sequence[_KeptLines]) -> Iterator[Batch]:
-        """Yield a tail in batches, each with its own positions: a client that is cut off goes on within it."""
-        ended = self._at.copy()
-        for each in reversed(lines):
-            self._at[each.is_stderr] = each.before
-        held, size, begin = list[bytes](), 0, Position("")
-        for number, each in enumerate(lines, 1):
-            begin = begin if held else Position(self._place(each.is_stderr))
-            held.append(each.line)
-            size += len(each.line)
-            self._at[each.is_stderr] = each.after
-            last = number == len(lines) or lines[number].is_stderr != each.is_stderr
-            if last or size > BLOCK:
-                yield self._batch(b"".join(held), each.is_stderr, begin)
-                held, size = [], 0
-        self._at = ended
+    def _tail_batches(self, lines: Sequence[_PositionedLine]) -> Iterator[Batch]:
+        """Yield a tail in batches, each with its own positions, so that a disconnected client resumes within it."""
+        at_end = self._at.copy()
+        for line in reversed(lines):
+            self._at[line.is_stderr] = line.before
+        run, size, begin = list[bytes](), 0, Position("")
+        for number, line in enumerate(lines, 1):
+            begin = begin if run else Position(self._place(line.is_stderr))
+            run.append(line.line)
+            size += len(line.line)
+            self._at[line.is_stderr] = line.after
+            is_last = number == len(lines) or lines[number].is_stderr != line.is_stderr
+            if is_last or size > BLOCK:
+                yield self._batch(b"".join(run), line.is_stderr, begin)
+                run, size = [], 0
+        self._at = at_end
 
-    def _new(self, is_stderr: bool, data: bytes) -> Iterator[_KeptLines]:
+    def _new(self, is_stderr: bool, data: bytes) -> Iterator[_PositionedLine]:
         """Yield the lines that were not read before."""
         window = self._reading.window
         for line in _lines(data):
@@ -230,8 +232,8 @@ class _Progress:
                 self._skip[is_stderr] -= 1
             elif window.until is None or time < window.until:
                 text = line[stamp.end() :] if stamp else line
-                shown = _text(time).encode() + b" " + text if self._reading.timed and stamp else text
-                yield _KeptLines(time, is_stderr, shown, (last, count), self._at[is_stderr])
+                timed = _text(time).encode() + b" " + text if self._reading.timed and stamp else text
+                yield _PositionedLine(time, is_stderr, timed, (last, count), self._at[is_stderr])
 
     def _batch(self, data: bytes, is_stderr: bool, begin: Position) -> Batch:
         return Batch(data, [(len(data), is_stderr)], begin, Position(self._place(is_stderr), self._skip[is_stderr]))

@@ -1,6 +1,6 @@
-"""Save the end of the log of a container that failed or was replaced before podman removes it, and read it again.
+"""Save the log tail of a failed or replaced container before podman removes it, and read it again.
 
-It is a help for finding a cause, so it never makes anything fail, and takes SECONDS at most.
+Saving is best effort: it never makes an operation fail, and takes SECONDS at most.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from mcp.shared.names import ASIDE_SUFFIX
 from mcp.shared.states import LogStream
 
 LIMIT = 64 * 1024  # bytes of records
-LINES = 1000  # read if the log is no file
+LINES = 1000  # read if the log is not a file
 SECONDS = 5.0
 _TIMED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")  # see model.TIME_WIDTH
 
@@ -32,15 +32,15 @@ _TIMED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")  # see model.TI
 async def capture(
     podman: Podman, registry: AsyncRegistry, service: str, component: str, identifier: str, reason: PreviousReason
 ) -> None:
-    """Save the end of a container's log in the registry.
+    """Save the tail of a container's log in the registry.
 
-    The container must be stopped before, so that its last lines are there. Failures are logged, and not raised.
+    The container must be stopped, so that its log is complete. Failures are logged, not raised.
     """
     try:
         async with asyncio.timeout(SECONDS):
             container = await podman.details(identifier)
-            data, place = await _end_of_log(podman, source_of(container))
-            kept = PreviousLog(
+            data, place = await _log_tail(podman, source_of(container))
+            previous = PreviousLog(
                 *(service, component, identifier, container.name.removesuffix(ASIDE_SUFFIX), container.deploy),
                 version=container.version,
                 driver=container.log_driver,
@@ -50,16 +50,14 @@ async def capture(
                 data=data,
                 place=place,
             )
-            await registry.call(registry.previous_logs.put, kept)
+            await registry.call(registry.previous_logs.put, previous)
     except TimeoutError:
-        logger.warning(
-            "the end of a log is not kept", extra=fields(container=identifier[:12], error="it takes too long")
-        )
+        logger.warning("cannot save a log tail", extra=fields(container=identifier[:12], error="timeout"))
     except (McpError, OSError) as error:
-        logger.warning("the end of a log is not kept", extra=fields(container=identifier[:12], error=error))
+        logger.warning("cannot save a log tail", extra=fields(container=identifier[:12], error=error))
 
 
-async def _end_of_log(podman: Podman, source: LogSource) -> tuple[bytes, str]:
+async def _log_tail(podman: Podman, source: LogSource) -> tuple[bytes, str]:
     if source.has_file:
         return await tail_raw(source, LIMIT)
     return as_records(await read_tail(podman, source, LINES, timed=True)), str(Mark(0, 0, 0))
@@ -67,20 +65,20 @@ async def _end_of_log(podman: Podman, source: LogSource) -> tuple[bytes, str]:
 
 def as_records(lines: Sequence[TailLine]) -> bytes:
     """Return the last LIMIT bytes of timed lines as records of a k8s-file."""
-    kept: list[bytes] = []
+    records: list[bytes] = []
     size = 0
     for record in reversed(list(_records(lines))):
         size += len(record)
         if size > LIMIT:
-            if not kept:  # a last line longer than all that is kept, as a trace on one line may be
-                kept.append(record[:HEADER] + record[HEADER - LIMIT :])
+            if not records:  # a last line longer than LIMIT, as of a stack trace on one line
+                records.append(record[:HEADER] + record[HEADER - LIMIT :])
             break
-        kept.append(record)
-    return b"".join(reversed(kept))
+        records.append(record)
+    return b"".join(reversed(records))
 
 
 def _records(lines: Iterable[TailLine]) -> Iterator[bytes]:
-    """Yield a record for each line; one without a time has that of the line before."""
+    """Yield a record for each line; a line without a time gets that of the line before."""
     time = NO_TIME
     for line in lines:
         message = line.text
@@ -96,30 +94,31 @@ def _records(lines: Iterable[TailLine]) -> Iterator[bytes]:
         )
 
 
-def kept_source(kept: PreviousLog, service: str, component: str) -> LogSource:
+def previous_source(previous: PreviousLog, service: str, component: str) -> LogSource:
     """Return the source of a saved log, for PreviousLogReader."""
-    return LogSource(service, component, kept.container, kept.identifier, kept.driver)
+    return LogSource(service, component, previous.container, previous.identifier, previous.driver)
 
 
-def what_is_left(kept: PreviousLog) -> "PreviousLogReader | LogSource | None":
-    """Return a reader or source that continues at a position in the log of a removed container, or None.
+def remaining_log(previous: PreviousLog) -> "PreviousLogReader | LogSource | None":
+    """Return a reader or source that accepts positions in the log of a removed container, or None.
 
-    The journal still has all of it, and its positions mean nothing in the saved log; nor do those of `podman logs`.
+    The journal still has the whole log, and its positions are not valid in the saved tail; nor are those of
+    `podman logs`.
     """
-    if kept.driver == "journald":
-        return kept_source(kept, kept.service, kept.component)
-    return PreviousLogReader(kept) if kept.driver in FILE_DRIVERS else None
+    if previous.driver == "journald":
+        return previous_source(previous, previous.service, previous.component)
+    return PreviousLogReader(previous) if previous.driver in FILE_DRIVERS else None
 
 
 class PreviousLogReader:
-    """A model.LogReader of one saved log."""
+    """A model.LogReader of one saved log tail."""
 
-    def __init__(self, kept: PreviousLog) -> None:
-        """Read `kept`, whatever the source."""
-        self._kept = kept
+    def __init__(self, previous: PreviousLog) -> None:
+        """Read `previous`, whatever the source."""
+        self._previous = previous
 
     async def read(self, _source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """See model.LogReader; `reading.follow` is ignored, as nothing is added any more."""
-        async with aclosing(read_raw(self._kept.data, self._kept.place, reading)) as batches:
+        """See model.LogReader; ignores `reading.follow`, as the log is complete."""
+        async with aclosing(read_raw(self._previous.data, self._previous.place, reading)) as batches:
             async for batch in batches:
                 yield batch

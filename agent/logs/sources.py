@@ -1,4 +1,4 @@
-"""Find the container that a component's logs come from now."""
+"""Find the containers of components, as sources of logs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from agent.store.registry import ComponentRow
 
 
 @dataclass(frozen=True)
-class Seen:
+class ContainerSnapshot:
     """A component's container as podman described it at one time."""
 
     source: LogSource
@@ -18,17 +18,17 @@ class Seen:
 
     @property
     def run(self) -> tuple[str, float]:
-        """An identifier that changes if the container or its main process is replaced."""
+        """Identifier of its present run, which changes with the container and with its main process."""
         return self.details.identifier, self.details.started
 
 
-async def inspect_containers(podman: Podman, rows: Sequence[ComponentRow]) -> dict[tuple[str, str], Seen]:
-    """Return the containers of components by (service, component). Raises McpError."""
-    found = await podman.inspect(*(row.container for row in rows))
+async def inspect_containers(podman: Podman, rows: Sequence[ComponentRow]) -> dict[tuple[str, str], ContainerSnapshot]:
+    """Return the existing containers of components, by (service, component). Raises McpError."""
+    containers = await podman.inspect(*(row.container for row in rows))
     return {
-        (row.service, row.name): Seen(source_of(details, row.service, row.name), details)
+        (row.service, row.name): ContainerSnapshot(source_of(details, row.service, row.name), details)
         for row in rows
-        if (details := found.get(row.container))
+        if (details := containers.get(row.container))
     }
 
 

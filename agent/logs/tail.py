@@ -1,4 +1,4 @@
-"""The end of a container's log, lines of both streams in the order in which they were written."""
+"""Read the tail of a container's log, with the lines of both streams in the order of writing."""
 
 import asyncio
 import re
@@ -18,16 +18,16 @@ _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 @dataclass(frozen=True)
 class TailLine:
-    """A line of a log without its newline."""
+    """A log line without its newline."""
 
     text: bytes
     is_stderr: bool
 
 
 async def last_lines(podman: Podman, container: str, count: int) -> list[TailLine]:
-    """Return the last lines of a container's log; none if its log driver is none.
+    """Return the last lines of a container's log; none if its log driver is `none`.
 
-    Raises McpError if there is no such container or its log cannot be read within podman's timeout.
+    Raises McpError if there is no such container, or its log cannot be read within podman's timeout.
     """
     try:
         async with asyncio.timeout(podman.timeout):
@@ -37,7 +37,7 @@ async def last_lines(podman: Podman, container: str, count: int) -> list[TailLin
 
 
 async def read_tail(podman: Podman, source: LogSource, count: int, *, timed: bool = False) -> list[TailLine]:
-    """Return the last lines of a source, with `timed` each after its time (see model.TIME_WIDTH).
+    """Return the last lines of a source, prefixed with their times if `timed` (see model.TIME_WIDTH).
 
     Raises McpError if the log cannot be read.
     """
@@ -49,7 +49,7 @@ async def read_tail(podman: Podman, source: LogSource, count: int, *, timed: boo
 
 
 def lines_of(batches: Iterable[Batch]) -> list[TailLine]:
-    """Cut batches into lines; a line that comes in parts stands where its first part was."""
+    """Split batches into lines; a line in parts is at the position of its first part."""
     texts: list[bytes] = []
     streams: list[bool] = []
     last: dict[bool, int] = {}  # the index of each stream's last line

@@ -1,4 +1,4 @@
-"""What a request for logs says of time, as a Window, by the agent's own clock and what it knows of boot and deploys."""
+"""Resolve the times of a request for logs to a Window, by the agent's clock, the node's boot and past deploys."""
 
 import asyncio
 from pathlib import Path
@@ -14,10 +14,11 @@ PROC_STAT = Path("/proc/stat")
 
 
 async def resolve(registry: AsyncRegistry, service: str, *, since: str, until: str, tail: int, now: int) -> Window:
-    """The window of one service; `since`, `until` and `tail` are as in LogsRequest, `now` in nanoseconds.
+    """Return the window for one service; `since`, `until` and `tail` are as in LogsRequest, `now` in nanoseconds.
 
-    Raises InvalidInput for what is no time, or for a window that ends before it begins; NotFound for `deploy` where
-    there was no successful one.
+    Raises:
+        InvalidInput: A time is malformed, or the window ends before it begins.
+        NotFound: The time is `deploy`, and there was no successful one.
     """
     bounds = [await _bound(registry, service, field, text, now) for field, text in (("since", since), ("until", until))]
     begin, end = bounds
@@ -27,7 +28,7 @@ async def resolve(registry: AsyncRegistry, service: str, *, since: str, until: s
 
 
 def check(field: str, text: str) -> None:
-    """Raise InvalidInput for what is no time."""
+    """Raise InvalidInput for a malformed time."""
     if text and text not in WORDS:
         _moment(field, text, 0)
 
@@ -50,20 +51,20 @@ def _moment(field: str, text: str, now: int) -> int:
 
 
 async def _last_deploy(registry: AsyncRegistry, service: str, field: str) -> int:
-    """When the service's last successful deploy began."""
+    """Return the start time of the service's last successful deploy."""
     rows = await registry.call(registry.deploys.select, service, 1, DeployResult.DONE)
     if not rows:
         raise NotFound(
             f"{field}: deploy: there was no successful deploy of {service} by this agent",
-            "say a time instead, as in 2h",
+            "give a time instead, as in 2h",
         )
     return times.nanoseconds(rows[0].at)
 
 
 def boot_time(stat: Path = PROC_STAT) -> int:
-    """When the kernel started, in nanoseconds, to the second (`btime`, see proc(5)); raises Unavailable."""
+    """Return the kernel's start time in nanoseconds, to the second (`btime`, see proc(5)); raises Unavailable."""
     for line in stat.read_bytes().splitlines():
         key, _, value = line.partition(b" ")
         if key == b"btime":
             return int(value) * SECOND
-    raise Unavailable(f"{stat} does not say when the node was booted")
+    raise Unavailable(f"{stat} has no boot time")

@@ -1,4 +1,4 @@
-"""Requests and blocks of logs, to and from the wire."""
+"""Convert log requests and blocks from and to protobuf messages."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,9 +17,9 @@ STREAMS = {False: pb.LOG_STREAM_STDOUT, True: pb.LOG_STREAM_STDERR}
 
 def query_of(request: pb.LogsRequest) -> AgentLogsQuery:
     """Parse a request; raises InvalidInput."""
-    ways = (bool(request.service or request.component), bool(request.targets), request.all)
-    if sum(ways) > 1:
-        raise InvalidInput("service: name one, several as targets, or ask for all")
+    selections = (bool(request.service or request.component), bool(request.targets), request.all)
+    if sum(selections) > 1:
+        raise InvalidInput("service: give one service, several targets, or all")
     pairs = list(dict.fromkeys((target.service, target.component) for target in request.targets))
     targets = [] if request.all else pairs or [(request.service, request.component)]
     for service, component in targets:
@@ -49,7 +49,7 @@ def query_of(request: pb.LogsRequest) -> AgentLogsQuery:
 
 
 def responses(block: LogBlock, *, runs: bool, timed: bool) -> Iterator[pb.LogsResponse]:
-    """Yield a block as messages: one if the client reads `runs`, else one for each part."""
+    """Yield a block as messages: one for a client that reads `runs`, otherwise one for each part."""
     if runs or len(block.parts) <= 1:
         if runs or block.data or block.notice or block.caught_up:
             yield _response(block, timed, block.watermark if runs else "")
@@ -67,7 +67,7 @@ def responses(block: LogBlock, *, runs: bool, timed: bool) -> Iterator[pb.LogsRe
 
 
 def log_line(line: TailLine) -> pb.LogLine:
-    """A line as a message; bytes that are not UTF-8 are replaced."""
+    """Convert a line to a message, replacing bytes that are not UTF-8."""
     return pb.LogLine(stream=STREAMS[line.is_stderr], text=line.text.decode(errors="replace").removesuffix("\r"))
 
 
@@ -87,12 +87,12 @@ def _response(block: LogBlock, timed: bool, watermark: str) -> pb.LogsResponse:
 
 
 def _set_time(response: pb.LogsResponse) -> None:
-    with suppress(ValueError):  # the rest of a line that began in an earlier block has no time of its own
+    with suppress(ValueError):  # the rest of a line from an earlier block has no time of its own
         response.time.FromJsonString(response.data[:30].decode("ascii"))
 
 
 def _set_runs(response: pb.LogsResponse, block: LogBlock) -> None:
-    numbers: dict[tuple[int, bool], int] = {}  # by identity: the sources of a block are few, and its parts many
+    numbers: dict[tuple[int, bool], int] = {}  # by identity: a block has few sources and many parts
     run_source: list[int] = []
     for source, is_stderr, _ in block.parts:
         number = numbers.setdefault((id(source), is_stderr), len(numbers))

@@ -5,7 +5,7 @@
   * InvalidFile
   * NotFound
   * NotReady
-    * LogsNowhere (agent.logs.model)
+    * LoggingDisabled (agent.logs.model)
     * DidNotStayUpError (agent.services.steps)
   * Unavailable
     * OutOfReach (mcp.shared.https)

@@ -89,7 +89,7 @@ def test_a_log_that_cannot_be_had_holds_no_deploy_up(rig: Rig) -> None:
         assert rig.fake.running() == {"web-api": WEB}
         rig.fake.behave()
     assert kept(rig) is None
-    assert rig.agent.log().count("the end of a log is not kept") == 3
+    assert rig.agent.log().count("cannot save a log tail") == 3
 
 
 def test_one_that_logs_nothing(rig: Rig) -> None:

@@ -41,7 +41,7 @@ def start(folder: Path, template: Home, module: str, owner: str, method: str) ->
     [
         ("monitor", "monitor.loop", "Monitor", "run"),
         ("boot", "services.recover", "Recovery", "boot"),
-        ("log upkeep", "logs.k8s_file.rotation", "RotationKeeper", "run"),
+        ("log retention", "logs.k8s_file.rotation", "LogRetention", "run"),
         ("watchdog", "daemon.systemd", "Notifier", "watch"),
     ],
 )

@@ -169,7 +169,7 @@ def test_a_follower_loses_nothing_whatever_happens(site: Installed) -> None:
     assert seen[-LINES:] == [f"line {number}\n" for number in range(1, LINES + 1)]
     assert seen == logged
     markers = "".join(follower.err)
-    for word in ("started again", "replaced by 1.0.0", "connection lost", "reconnected"):
+    for word in ("restarted", "replaced by 1.0.0", "connection lost", "reconnected"):
         assert word in markers
 
 

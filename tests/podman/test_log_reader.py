@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.logs.inotify import Inotify
-from agent.logs.k8s_file.reader import K8sFile
-from agent.logs.k8s_file.segments import Keeper, kept
+from agent.logs.k8s_file.reader import K8sFileReader
+from agent.logs.k8s_file.segments import SegmentLinker, linked_segments
 from agent.logs.model import Batch, LogSource, Reading, Window
 from tools import images
 from tools.hostlib.private import Private
@@ -70,7 +70,7 @@ def read(source: LogSource, reading: Reading | None = None) -> tuple[bytes, byte
     """Both streams as our reader gives them."""
 
     async def collect() -> list[Batch]:
-        async with aclosing(K8sFile(Inotify()).read(source, reading or Reading())) as batches:
+        async with aclosing(K8sFileReader(Inotify()).read(source, reading or Reading())) as batches:
             return [batch async for batch in batches]
 
     return split(asyncio.run(collect()))
@@ -115,9 +115,9 @@ def test_a_follower_loses_nothing_when_conmon_rotates(rootless: Private) -> None
 
     async def follow() -> tuple[list[Batch], list[Batch]]:
         news, ended = Inotify(), asyncio.Event()
-        keeper = Keeper(news, segments=100)
+        keeper = SegmentLinker(news, segments=100)
         await keeper.watch(source)
-        reader = K8sFile(news)
+        reader = K8sFileReader(news)
         waiting = asyncio.create_task(asyncio.to_thread(rootless.run, ["podman", "wait", "logs"]))
         waiting.add_done_callback(lambda _: ended.set())
         followed = [batch async for batch in reader.read(source, Reading(follow=ended))]
@@ -129,7 +129,7 @@ def test_a_follower_loses_nothing_when_conmon_rotates(rootless: Private) -> None
 
     followed, again = asyncio.run(follow())
     assert source.path is not None
-    assert len(kept(source.path)) > 5
+    assert len(linked_segments(source.path)) > 5
     assert not [batch.notice for batch in [*followed, *again] if batch.notice]
     assert split(followed) == (expected, b"")
     assert split(again) == (expected, b"")

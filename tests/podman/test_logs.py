@@ -179,7 +179,7 @@ def test_the_previous_container_also_of_a_first_deploy_that_failed(agent: Agent)
     assert agent.cli.run("deploy", "-q", "bad").code == 1
     done = agent.cli.run("logs", "bad")
     assert (done.code, len(done.errors)) == (1, 1)
-    assert "bad is not deployed on this node; what its container wrote before its deploy failed is kept" in done.stderr
+    assert "bad is not deployed on this node; the log of its failed deploy is saved" in done.stderr
     assert agent.cli.run("logs", "bad", "-p").stdout == "last words\n"
     done = agent.cli.run("logs", "--all", "-p")
     assert "last words" in done.stdout
@@ -202,7 +202,7 @@ def test_a_follower_is_told_with_which_code_each_run_of_a_crash_loop_ended(agent
     codes = [int(line.rpartition(" ")[2]) for line in said if "exited" in line]
     assert codes == [*range(codes[0], codes[-1] + 1)]
     assert len(codes) >= 3
-    again = "loop/c0: started again"
+    again = "loop/c0: restarted"
     assert said[: 2 * len(codes)] == [text for code in codes for text in (f"loop/c0: exited with code {code}", again)]
 
 
@@ -225,7 +225,7 @@ def test_one_component_without_a_log_holds_nobody_up(agent: Agent, rootless: Pri
     for args in (["old", "--node", "dev"], ["--all"]):
         done = agent.cli.run("logs", *args)
         assert (done.code, done.stdout.split("| ")[1], len(done.errors)) == (0, "hi\n", 1)
-        assert "old/api: old-api logs nowhere" in done.stderr
+        assert "old/api: old-api has no log" in done.stderr
     done = agent.cli.run("logs", "old/api", "--node", "dev")
     assert (done.code, done.stdout, len(done.errors)) == (1, "", 1)
     done = agent.cli.run("logs", "--all", "--since", "deploy")
@@ -319,7 +319,7 @@ def test_markers_tell_what_becomes_of_a_container(agent: Agent) -> None:
         assert agent.cli.run("stop", "brief").code == 0
         following.wait_err("brief/c0: exited with code 7")
         assert agent.cli.run("start", "brief").code == 0
-        following.wait_err("brief/c0: started again")
+        following.wait_err("brief/c0: restarted")
         wait_for(lambda: following.out == ["up\n", "up\n"])
         assert agent.cli.run("undeploy", "brief").code == 0
         following.wait_err("brief/c0: removed")

@@ -152,7 +152,7 @@ def test_a_reader_whose_task_dies_ends_with_its_error(
 
 
 def test_following_podman_says_only_what_is_new(podman: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "AGAIN", 0.01)
+    monkeypatch.setattr(logs, "POLL", 0.01)
 
     async def follow() -> list[Batch]:
         end = asyncio.Event()

@@ -100,7 +100,7 @@ def in_process(recorded: Recorded, batch: int, reading: Reading) -> list[Batch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "BATCH", batch)
         patch.setattr(worker, "send", take)
-        child = worker.Child(recorded.reader()._request(recorded.source(), reading))
+        child = worker.JournalReading(recorded.reader()._request(recorded.source(), reading))
         child.run()
         child.close()
     return batches
@@ -224,22 +224,22 @@ def test_every_place_goes_on_exactly_there(recorded: Recorded, batch: int, tail:
 
 def test_a_place_that_the_journal_forgot_is_said_once(recorded: Recorded) -> None:
     batches = read(recorded, after=Position(f"00>0,{FOREIGN}"))
-    assert [batch.notice for batch in batches].count(worker.FORGOTTEN) == 1
-    assert (batches[0].notice, batches[0].data) == (worker.FORGOTTEN, b"")
+    assert [batch.notice for batch in batches].count(worker.POSITION_LOST) == 1
+    assert (batches[0].notice, batches[0].data) == (worker.POSITION_LOST, b"")
     assert text(batches) == text(read(recorded))
-    assert not any(batch.notice == worker.FORGOTTEN for batch in read(recorded, after=batches[0].end))
+    assert not any(batch.notice == worker.POSITION_LOST for batch in read(recorded, after=batches[0].end))
 
 
 def test_a_place_behind_the_end_is_said_too(recorded: Recorded) -> None:
     late = FOREIGN.replace("t=5", "t=7ffffffffffff")
     batches = read(recorded, after=Position(f"00>9,{late}"))
-    assert batches[0].notice == worker.FORGOTTEN
+    assert batches[0].notice == worker.POSITION_LOST
     assert (text(batches), batches[-1].caught_up) == (b"", True)
 
 
 @pytest.mark.parametrize("place", ["", "nonsense", "00>", "00>1,nonsense", "00@1,-1", "00@1," + "9" * 30, "22>1,s=1"])
 def test_what_is_no_place_is_an_error(recorded: Recorded, place: str) -> None:
-    with pytest.raises(InvalidInput, match="the place in the log cannot be used: not a "):
+    with pytest.raises(InvalidInput, match="invalid log position: not a "):
         read(recorded, after=Position(place))
 
 

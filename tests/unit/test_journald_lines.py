@@ -71,7 +71,7 @@ def test_skipped_lines_are_the_first_ones(messages: list[tuple[bool, bytes]], sk
 def test_a_part_that_was_passed_on_is_gone_on_with(messages: list[tuple[bool, bytes]], cut: int) -> None:
     first = filled(messages[:cut], timed=True)
     first.flush()
-    second = JournalLines(timed=True, skip=0, begun=first.begun)
+    second = JournalLines(timed=True, skip=0, in_line=first.in_line)
     for number, (is_stderr, message) in enumerate(messages[cut:]):
         second.add(cut + number, is_stderr, message)
     second.flush()
@@ -79,7 +79,7 @@ def test_a_part_that_was_passed_on_is_gone_on_with(messages: list[tuple[bool, by
     uncut.flush()
     parts = zip(streams(*first.take()), streams(*second.take()), strict=True)
     assert tuple(before + after for before, after in parts) == streams(*uncut.take())
-    assert second.begun == uncut.begun
+    assert second.in_line == uncut.in_line
 
 
 def test_a_line_has_the_time_of_its_first_part() -> None:

@@ -1,4 +1,4 @@
-"""The bell of a follower: it rings when something is written into a pipe that a container's conmon holds."""
+"""The pipe watch of a follower: readable when something is written into a pipe that a container's conmon holds."""
 
 import ctypes
 import os
@@ -45,25 +45,25 @@ def rings(descriptor: int) -> bool:
 
 
 def test_it_rings_when_the_container_writes(descriptor: int) -> None:
-    bell = PipeWatch(descriptor, IDENTIFIER)
+    pipe_watch = PipeWatch(descriptor, IDENTIFIER)
     with conmon() as first, conmon() as second:
-        bell.hang(b"%d" % first.pid)
+        pipe_watch.watch(b"%d" % first.pid)
         assert not rings(descriptor)
         write(first)
         assert rings(descriptor)
         write(second)
         assert not rings(descriptor)
-        bell.hang(b"%d" % second.pid)  # the container was started again
+        pipe_watch.watch(b"%d" % second.pid)  # the container was started again
         write(second)
         assert rings(descriptor)
 
 
 def test_another_process_of_that_number_is_left_alone(descriptor: int) -> None:
-    bell = PipeWatch(descriptor, IDENTIFIER)
+    pipe_watch = PipeWatch(descriptor, IDENTIFIER)
     with conmon("f" * 64) as other:
-        bell.hang(b"%d" % other.pid)
+        pipe_watch.watch(b"%d" % other.pid)
         write(other)
         assert not rings(descriptor)
     for nobody in (b"", b"x", b"%d" % other.pid):
-        bell.hang(nobody)
+        pipe_watch.watch(nobody)
     assert not rings(descriptor)

@@ -13,8 +13,8 @@ import pytest
 
 from agent.logs.inotify import Inotify
 from agent.logs.k8s_file import segments
-from agent.logs.k8s_file.reader import K8sFile
-from agent.logs.k8s_file.segments import Keeper, kept
+from agent.logs.k8s_file.reader import K8sFileReader
+from agent.logs.k8s_file.segments import SegmentLinker, linked_segments
 from agent.logs.model import Batch, LogSource, Position, Reading, Window
 from tests.cri_reference import BASE_NS, Record
 from tests.unit.test_k8s_file_reader import source_at
@@ -50,7 +50,7 @@ class Follower:
         self.notices: list[str] = []
         self.last: Batch | None = None
         self.caught_up = asyncio.Event()
-        self.batches = K8sFile(news).read(source, reading)
+        self.batches = K8sFileReader(news).read(source, reading)
         self.task = asyncio.create_task(self._collect())
 
     async def _collect(self) -> None:
@@ -123,7 +123,7 @@ def test_what_is_written_comes_at_once(tmp_path: Path) -> None:
 def test_rotations_in_a_burst_lose_and_repeat_nothing(tmp_path: Path) -> None:
     async def test(news: Inotify) -> None:
         conmon = Conmon(tmp_path / "ctr.log")
-        keeper = Keeper(news, segments=100)
+        keeper = SegmentLinker(news, segments=100)
         await keeper.watch(source_at(conmon.path))
         async with following(conmon.path, news) as follower:
             for start in range(0, 100_000, 5000):
@@ -144,7 +144,7 @@ def test_rotations_in_a_burst_lose_and_repeat_nothing(tmp_path: Path) -> None:
 def test_rotations_faster_than_they_can_be_seen_are_said(tmp_path: Path) -> None:
     async def test(news: Inotify) -> None:
         conmon = Conmon(tmp_path / "ctr.log")
-        keeper = Keeper(news)
+        keeper = SegmentLinker(news)
         await keeper.watch(source_at(conmon.path))
         async with following(conmon.path, news) as follower:
             for number in (1, 2, 3):
@@ -163,7 +163,7 @@ def test_rotations_faster_than_they_can_be_seen_are_said(tmp_path: Path) -> None
 def test_a_record_cut_by_a_rotation_is_whole(tmp_path: Path) -> None:
     async def test(news: Inotify) -> None:
         conmon = Conmon(tmp_path / "ctr.log")
-        keeper = Keeper(news)
+        keeper = SegmentLinker(news)
         await keeper.watch(source_at(conmon.path))
         async with following(conmon.path, news) as follower:
             conmon.write(record(1) + record(2)[:50])
@@ -232,18 +232,18 @@ def test_a_rotation_that_nobody_saw_is_said_once(tmp_path: Path) -> None:
     async def test(news: Inotify) -> None:
         conmon = Conmon(tmp_path / "ctr.log")
         conmon.write(record(1))
-        first = Keeper(news)
+        first = SegmentLinker(news)
         await first.watch(source_at(conmon.path))
         first.close()
         conmon.rotate()
         conmon.write(record(2))
-        second = Keeper(news)
+        second = SegmentLinker(news)
         await second.watch(source_at(conmon.path))
         await second.watch(source_at(conmon.path))
-        assert [gap for _, gap, _ in kept(conmon.path)] == [False, True]
+        assert [gap for _, gap, _ in linked_segments(conmon.path)] == [False, True]
         async with following(conmon.path, news) as follower:
             await follower.has(numbered(1, 2))
-        assert follower.notices == ["lines may be missing: the log was rotated unseen, or several times at once"]
+        assert follower.notices == ["lines may be missing: the log was rotated unobserved, or several times at once"]
         second.close()
 
     run(test)
@@ -251,7 +251,7 @@ def test_a_rotation_that_nobody_saw_is_said_once(tmp_path: Path) -> None:
 
 def test_old_files_are_pruned_by_number_and_size(tmp_path: Path) -> None:
     async def test(news: Inotify) -> None:
-        for folder, keeper in (("number", Keeper(news, segments=2)), ("size", Keeper(news, size=5000))):
+        for folder, keeper in (("number", SegmentLinker(news, segments=2)), ("size", SegmentLinker(news, size=5000))):
             (tmp_path / folder).mkdir()
             conmon = Conmon(tmp_path / folder / "ctr.log")
             await keeper.watch(source_at(conmon.path))
@@ -259,7 +259,7 @@ def test_old_files_are_pruned_by_number_and_size(tmp_path: Path) -> None:
                 conmon.write(record(number, text=b"x" * 2000))
                 conmon.rotate()
                 await asyncio.sleep(0.02)
-            assert [number for number, _, _ in kept(conmon.path)] == [4, 5, 6]
+            assert [number for number, _, _ in linked_segments(conmon.path)] == [4, 5, 6]
             await keeper.rescan()
             keeper.close()
 
@@ -271,7 +271,7 @@ def test_the_folder_may_vanish(tmp_path: Path) -> None:
         folder = tmp_path / "container"
         folder.mkdir()
         conmon = Conmon(folder / "ctr.log")
-        keeper = Keeper(news)
+        keeper = SegmentLinker(news)
         await keeper.watch(source_at(conmon.path))
         async with following(conmon.path, news) as follower:
             conmon.write(record(1))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.logs.inotify import Inotify
 from agent.logs.k8s_file import scan, seek, segments
-from agent.logs.k8s_file.reader import K8sFile, read_raw, tail_raw
+from agent.logs.k8s_file.reader import K8sFileReader, read_raw, tail_raw
 from agent.logs.model import Batch, LogSource, Position, Reading, Window
 from mcp.shared.errors import NotReady
 from tests.cri_reference import BASE_NS, Line, Record, lines, logs
@@ -27,7 +27,7 @@ def source_at(path: Path) -> LogSource:
 
 
 async def collect(source: LogSource, reading: Reading) -> list[Batch]:
-    async with aclosing(K8sFile(Inotify()).read(source, reading)) as batches:
+    async with aclosing(K8sFileReader(Inotify()).read(source, reading)) as batches:
         return [batch async for batch in batches]
 
 
@@ -228,12 +228,14 @@ def test_a_record_cut_off_at_the_end_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
-    with pytest.raises(NotReady, match=r"the log of s-c cannot be read: /.*ctr.log is not there; start the container"):
+    with pytest.raises(
+        NotReady, match=r"the log of s-c cannot be read: /.*ctr.log does not exist; start the container"
+    ):
         read(tmp_path / "ctr.log", Reading())
     with pytest.raises(NotReady, match="not a regular file"):
         read(tmp_path, Reading())
     (tmp_path / "ctr.log").touch()
-    with pytest.raises(NotReady, match="no place in a log"):
+    with pytest.raises(NotReady, match="invalid log position"):
         read(tmp_path / "ctr.log", Reading(after=Position("x")))
 
 
@@ -241,7 +243,7 @@ def test_a_block_takes_the_memory_of_the_one_before(large: Path) -> None:
     async def pages() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         count = 0
-        async with aclosing(K8sFile(Inotify()).read(source_at(large), Reading())) as batches:
+        async with aclosing(K8sFileReader(Inotify()).read(source_at(large), Reading())) as batches:
             async for _ in batches:
                 count += 1
         assert count > 70

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.logs.model import Batch, Reading, Window
-from agent.logs.previous import LIMIT, PreviousLogReader, as_records, kept_source
+from agent.logs.previous import LIMIT, PreviousLogReader, as_records, previous_source
 from agent.logs.tail import TailLine
 from agent.store.previous_logs import PreviousLog, PreviousReason
 from agent.store.registry import Registry
@@ -98,7 +98,7 @@ def test_of_a_last_line_that_is_longer_than_what_is_kept_the_end_is() -> None:
 
 def read(kept: PreviousLog, reading: Reading) -> list[Batch]:
     async def work() -> list[Batch]:
-        source = kept_source(kept, "web", "api")
+        source = previous_source(kept, "web", "api")
         assert (source.container, source.identifier) == ("web-api", "f00d" * 16)
         async with aclosing(PreviousLogReader(kept).read(source, reading)) as batches:
             return [batch async for batch in batches]

@@ -78,7 +78,7 @@ def followed(
 
     async def follow() -> None:
         tracker = Tracker("web/api", world.look, Inotify())
-        async for piece in log_of(logged, wanted, KEPT).follow(tracker, patient=False):
+        async for piece in log_of(logged, wanted, KEPT).follow(tracker, wait=False):
             shown.extend(filter(None, [piece.batch.notice, piece.batch.data.decode()]))
             news.set()
 
@@ -110,7 +110,7 @@ def test_a_follower_goes_on_through_an_end_a_start_and_a_replacement() -> None:
 
     assert followed(logged, world, ComponentQuery(Window(), False), play) == [
         *("web/api: attached to web-api, 1.0.0", "one\n", "last words\n", "web/api: exited with code 3"),
-        *("web/api: started again", "again\n"),
+        *("web/api: restarted", "again\n"),
         *("web/api: replaced by 1.2.4", "new\n"),
     ]
 
@@ -121,24 +121,22 @@ def test_an_end_that_nobody_saw_is_told_by_the_next_start() -> None:
     async def play(wait_for: Show) -> None:
         await wait_for("attached")
         world.now = seen(started=2.0)
-        await wait_for("started")
+        await wait_for("restarted")
 
-    assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == [
-        "web/api: ended, and was started again"
-    ]
+    assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == ["web/api: exited and restarted"]
 
 
 def test_an_end_of_which_podman_knows_no_code_is_told_without_one() -> None:
     logged, world = Logged(), World(seen(running=False, ended=0.0))
 
     async def play(wait_for: Show) -> None:
-        await wait_for("ended")
+        await wait_for("exited")
         world.now = seen(started=2.0)
-        await wait_for("started")
+        await wait_for("restarted")
 
     assert followed(logged, world, ComponentQuery(Window(), False), play)[1:] == [
-        "web/api: ended, its exit code is not known",
-        "web/api: started again",
+        "web/api: exited (exit code unknown)",
+        "web/api: restarted",
     ]
 
 
@@ -240,14 +238,14 @@ def test_a_cursor_that_means_nothing_in_what_was_kept_is_no_error() -> None:
     logged.lines = {"id1": ["new"]}
     cursor = "id0/1795342766000000001,1;0,0;0+0"  # of podman logs
     shown = once(logged, ComponentQuery(Window(), False, cursor), replace(KEPT, driver="passthrough", place="0.0.0"))
-    assert shown == ["web/api: lines may be missing: the container was replaced, and nothing of it was kept", "new\n"]
+    assert shown == ["web/api: lines may be missing: the container was replaced, and its log was not saved", "new\n"]
 
 
 def test_what_could_not_be_had_is_said() -> None:
     logged = Logged()
     logged.lines = {"id1": ["new"]}
     shown = once(logged, ComponentQuery(Window(), False, "gone/7.0.0+0"), KEPT)
-    assert shown == ["web/api: lines may be missing: the container was replaced, and nothing of it was kept", "new\n"]
+    assert shown == ["web/api: lines may be missing: the container was replaced, and its log was not saved", "new\n"]
 
 
 @pytest.mark.parametrize("text", ["", "x", "/0+0", "id/0", "id/0+x", "id/0+-1", "i" * 2000 + "/0+0"])
@@ -273,7 +271,7 @@ def test_a_follower_ends_with_its_window(running: bool) -> None:
         wanted = ComponentQuery(Window(until=time.time_ns() + 300_000_000), False)
         if running:  # as a reader does that has come to the end of the window
             logged.until = wanted.window.until
-        pieces = log_of(logged, wanted).follow(Tracker("web/api", world.look, Inotify()), patient=False)
+        pieces = log_of(logged, wanted).follow(Tracker("web/api", world.look, Inotify()), wait=False)
         async with asyncio.timeout(60):
             return [text async for piece in pieces for text in (piece.batch.data.decode(), piece.batch.notice) if text]
 
@@ -295,10 +293,10 @@ def test_a_follower_ends_with_an_error_where_the_tracking_dies() -> None:
     async def go() -> None:
         tracker = Tracker("web-api", world.look, Inotify())
         async with asyncio.timeout(60):
-            async for piece in log_of(logged, ComponentQuery(Window(), False)).follow(tracker, patient=False):
+            async for piece in log_of(logged, ComponentQuery(Window(), False)).follow(tracker, wait=False):
                 shown.append(piece.batch.data.decode())
                 world.now = KeyError("State")
-                tracker.poke()
+                tracker.inspect_now()
 
     with pytest.raises(McpError, match="the tracking of web-api ended unexpectedly"):
         asyncio.run(go())

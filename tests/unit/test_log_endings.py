@@ -12,7 +12,7 @@ import pytest
 from agent.logs.inotify import Inotify
 from agent.logs.journald.reader import JournaldReader
 from agent.logs.k8s_file import segments
-from agent.logs.k8s_file.reader import K8sFile
+from agent.logs.k8s_file.reader import K8sFileReader
 from agent.logs.model import Batch, LogSource, Reading
 from agent.logs.podman_logs import PodmanReader
 from agent.podman.client import Podman
@@ -44,7 +44,7 @@ def test_a_file_that_is_being_opened_is_closed_where_nobody_waits_any_more(
     monkeypatch.setattr(segments, "open_all", slow)
 
     async def go() -> None:
-        task = asyncio.create_task(consume(K8sFile(Inotify()).read(source_at(path), Reading())))
+        task = asyncio.create_task(consume(K8sFileReader(Inotify()).read(source_at(path), Reading())))
         await asyncio.to_thread(opening.wait, 5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

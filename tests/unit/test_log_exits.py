@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.logs import exits
 from agent.logs.follow import Tracker
 from agent.logs.inotify import Inotify
-from agent.logs.sources import Seen, source_of
+from agent.logs.sources import ContainerSnapshot, source_of
 from agent.podman.inspect import ContainerDetails
 
 
@@ -87,8 +87,8 @@ class World:
     def __init__(self, now: ContainerDetails) -> None:
         self.now = now
 
-    async def look(self) -> Seen:
-        return Seen(source_of(self.now, "web", "api"), self.now)
+    async def look(self) -> ContainerSnapshot:
+        return ContainerSnapshot(source_of(self.now, "web", "api"), self.now)
 
 
 @asynccontextmanager
@@ -98,7 +98,7 @@ async def tracked(folder: Path) -> AsyncIterator[tuple[Tracker, World]]:
     with conmon("--exit-dir", str(folder)) as pid:
         world = World(container(pid))
         tracker = Tracker("web-api", world.look, news)
-        async with asyncio.timeout(30), tracker.used():
+        async with asyncio.timeout(30), tracker.subscribed():
             yield tracker, world
     news.close()
 
@@ -106,7 +106,7 @@ async def tracked(folder: Path) -> AsyncIterator[tuple[Tracker, World]]:
 def test_a_run_that_podman_started_again_at_once_still_has_its_code(tmp_path: Path) -> None:
     async def go() -> None:
         async with tracked(tmp_path) as (tracker, world):
-            run = await tracker.first(patient=False)
+            run = await tracker.first_run(wait=False)
             leave(tmp_path, "id1", "7")
             await asyncio.sleep(0.05)
             leave(tmp_path, "id1", "8")  # of a run that nobody saw
@@ -123,7 +123,7 @@ def test_a_run_that_podman_started_again_at_once_still_has_its_code(tmp_path: Pa
 def test_a_run_that_is_about_to_begin_does_not_end_with_the_code_of_the_one_before(tmp_path: Path) -> None:
     async def go() -> None:
         async with tracked(tmp_path) as (tracker, world):
-            run = await tracker.first(patient=False)
+            run = await tracker.first_run(wait=False)
             ended = time.time()
             leave(tmp_path, "id1", "7")
             await asyncio.sleep(0.05)

@@ -57,7 +57,7 @@ async def gather(reader: LogReader, reading: Reading) -> list[Batch]:
 def read(wanted: Filter, batches: Sequence[Pieces], reading: Reading | None = None) -> list[Batch]:
     async def work() -> list[Batch]:
         async with wanted:
-            return await gather(wanted.over(Pretended(batches)), reading or Reading())
+            return await gather(wanted.filtered(Pretended(batches)), reading or Reading())
 
     return asyncio.run(work())
 
@@ -131,7 +131,7 @@ def test_notices_pass() -> None:
 
     async def work() -> list[Batch]:
         async with Filter(["x"]) as wanted:
-            return await gather(wanted.over(Noting()), Reading())
+            return await gather(wanted.filtered(Noting()), Reading())
 
     assert [batch.notice for batch in asyncio.run(work())] == ["lines may be missing"]
 
@@ -195,7 +195,7 @@ def test_any_log_and_from_any_line_on(generated: list[tuple[bytes, bool, int, bo
 
     async def work() -> None:
         async with Filter([pattern]) as wanted:
-            reader = wanted.over(Pretended(pieces))
+            reader = wanted.filtered(Pretended(pieces))
             batches = await gather(reader, Reading())
             assert text(batches) == expected
             assert all(sum(length for length, _ in batch.runs) == len(batch.data) for batch in batches)
@@ -239,7 +239,7 @@ def test_an_expression_that_takes_for_ever_is_ended(monkeypatch: pytest.MonkeyPa
         async with Filter([EVIL]) as wanted:
             assert len(processes() - before) == 1
             reading = asyncio.gather(
-                *(gather(wanted.over(Pretended([whole(EVIL_LINE)])), Reading()) for _ in range(3)),
+                *(gather(wanted.filtered(Pretended([whole(EVIL_LINE)])), Reading()) for _ in range(3)),
                 return_exceptions=True,
             )
             ticks = 0
@@ -260,11 +260,11 @@ def test_an_expression_that_takes_for_ever_is_ended(monkeypatch: pytest.MonkeyPa
 def test_one_that_is_waited_for_no_longer_mixes_nothing_up() -> None:
     async def work() -> None:
         async with Filter(["a"]) as wanted:
-            slow = asyncio.create_task(gather(wanted.over(Pretended([whole(*[b"a"] * 100_000)])), Reading()))
+            slow = asyncio.create_task(gather(wanted.filtered(Pretended([whole(*[b"a"] * 100_000)])), Reading()))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             slow.cancel()
-            assert text(await gather(wanted.over(Pretended([whole(b"a 2", b"b")])), Reading())) == b"a 2\n"
+            assert text(await gather(wanted.filtered(Pretended([whole(b"a 2", b"b")])), Reading())) == b"a 2\n"
 
     asyncio.run(work())
 
@@ -275,9 +275,9 @@ def test_a_process_that_was_killed_is_said() -> None:
         async with Filter(["a"]) as wanted:
             (worker,) = processes() - before
             os.kill(worker, 9)
-            await gather(wanted.over(Pretended([whole(b"a")])), Reading())
+            await gather(wanted.filtered(Pretended([whole(b"a")])), Reading())
 
-    with pytest.raises(Unavailable, match="grep: the process that looks for it ended"):
+    with pytest.raises(Unavailable, match="grep: the search process ended unexpectedly"):
         asyncio.run(work())
 
 
@@ -301,5 +301,5 @@ def test_expressions_that_are_wrong(grep: list[str], exclude: list[str], error: 
 
 @pytest.mark.parametrize("place", ["", "--", "xx1+0", "k1+0", "--1"])
 def test_a_position_that_no_filter_gave(place: str) -> None:
-    with pytest.raises(InvalidInput, match="cursor: is not of a call with these filters"):
+    with pytest.raises(InvalidInput, match="cursors: not of a call with these filters"):
         read(Filter(["a"]), [], Reading(after=Position(place)))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.logs import blocks as agent_blocks
 from agent.logs.blocks import LogBlock, in_turns, split
 from agent.logs.inotify import Inotify
-from agent.logs.model import Batch, LogsNowhere, LogSource, Piece, Position
+from agent.logs.model import Batch, LoggingDisabled, LogSource, Piece, Position
 from agent.logs.readers import Readers
 from agent.logs.wire import responses
 from agent.podman.client import Podman
@@ -273,7 +273,7 @@ def test_one_that_fails_while_a_slow_client_takes_a_notice_is_not_forgotten() ->
         async for piece in component("a", error=error):
             yield piece
 
-    first, second, third = NotReady("first"), LogsNowhere("second"), NotReady("third")
+    first, second, third = NotReady("first"), LoggingDisabled("second"), NotReady("third")
     notices: list[str] = []
 
     async def go() -> None:
@@ -288,11 +288,11 @@ def test_one_that_fails_while_a_slow_client_takes_a_notice_is_not_forgotten() ->
 
 
 def test_one_that_logs_nowhere_is_named_and_no_error_beside_others() -> None:
-    nowhere = LogsNowhere("web-b logs nowhere")
+    nowhere = LoggingDisabled("web-b has no log")
     blocks, error = shown(component("a", 1), component("b", error=nowhere))
     assert (text(blocks), error) == (b"1\n", None)
-    assert [block.notice for block in blocks if block.notice] == ["web/c1: web-b logs nowhere"]
-    assert shown(component("a", error=LogsNowhere("a")), component("b", error=nowhere))[1] is nowhere
+    assert [block.notice for block in blocks if block.notice] == ["web/c1: web-b has no log"]
+    assert shown(component("a", error=LoggingDisabled("a")), component("b", error=nowhere))[1] is nowhere
 
 
 def test_what_is_wrong_with_the_request_ends_it_at_once() -> None:
@@ -314,5 +314,5 @@ def test_a_reader_that_dies_ends_the_merge_at_once() -> None:
 
 def test_a_container_without_a_log_is_said_before_podman_is_asked() -> None:
     readers = Readers(Podman("podman", 1), Inotify())
-    with pytest.raises(LogsNowhere, match="web-api logs nowhere: its log driver is none; set log_driver"):
+    with pytest.raises(LoggingDisabled, match="web-api has no log: its log driver is none; set log_driver"):
         readers.pick(LogSource("web", "api", "web-api", "0" * 64, "none"))

@@ -1,1 +1,1 @@
-"""Read container logs from the journal."""
+"""Read container logs from the systemd journal."""

@@ -1,4 +1,4 @@
-"""Where in the journal a reading goes on, where a tail begins, and what journald says that it dropped."""
+"""Positions in the journal: cursors, the start of a tail, and journald's notices of dropped messages."""
 
 import math
 import re
@@ -9,73 +9,81 @@ from agent.logs.journald.sd_journal import Journal
 
 SUPPRESSED = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED of systemd's sd-messages.h
 PLACE = re.compile(r"([01])([01])([>=@])(\d{1,17}),([a-z0-9=;]+)", re.A)
-TAIL_SEARCH = 1000  # entries that a tail looks back further for where its first lines begin
+TAIL_SEARCH = 1000  # further entries that a tail searches for the start of its first lines
 
 
 @dataclass(frozen=True)
 class JournalCursor:
-    """Where reading goes on: `how` is > (after the entry `cursor`), = (at it) or @ (at the time `cursor`, µs).
+    """A position in the journal to resume from.
 
-    `begun`: whether standard output and error are within a line there. `said`: up to which time (µs) it was said what
-    journald dropped. As text: two digits for `begun`, `how`, `said`, a comma, `cursor`.
+    As text: two digits for `in_line`, `mode`, `reported`, a comma, `cursor`.
+
+    Attributes:
+        mode: `>` after the entry `cursor`, `=` at it, `@` at the time `cursor` in µs.
+        cursor: Cursor of sd-journal, or a time.
+        reported: The time in µs up to which dropped messages were reported.
+        in_line: True for stdout and stderr if they are within a line.
     """
 
-    how: str
+    mode: str
     cursor: str
-    said: int
-    begun: tuple[bool, bool] = (False, False)
+    reported: int
+    in_line: tuple[bool, bool] = (False, False)
 
     def __str__(self) -> str:
-        """Text for `parse`."""
-        return f"{self.begun[0]:d}{self.begun[1]:d}{self.how}{self.said},{self.cursor}"
+        """Return the position as text."""
+        return f"{self.in_line[0]:d}{self.in_line[1]:d}{self.mode}{self.reported},{self.cursor}"
 
     @classmethod
     def parse(cls, text: str) -> "JournalCursor":
-        """From `str`; raises ValueError."""
-        found = PLACE.fullmatch(text)
-        if not found:
+        """Parse the text of a position; raises ValueError."""
+        match = PLACE.fullmatch(text)
+        if not match:
             raise ValueError("not a place in the journal")
-        output, error, how, said, cursor = found.groups()
-        if how == "@" and not (cursor.isdigit() and len(cursor) < 18):
+        output, error, mode, reported, cursor = match.groups()
+        if mode == "@" and not (cursor.isdigit() and len(cursor) < 18):
             raise ValueError("not a time")
-        return cls(how, cursor, int(said), (output == "1", error == "1"))
+        return cls(mode, cursor, int(reported), (output == "1", error == "1"))
 
 
 class Drops:
-    """journald's own entries that say how many messages of a user's containers it dropped, in order."""
+    """journald's own entries about dropped messages of a user's containers, in order."""
 
-    def __init__(self, opened: Callable[[], Journal], user: int) -> None:
-        """`opened` opens the journal for a match of SUPPRESSED. journald counts a user's containers as one service."""
-        self._opened = opened
-        self._journal = opened()
-        self.after = 0  # the time up to which they were taken
+    def __init__(self, open_journal: Callable[[], Journal], user: int) -> None:
+        """Take a function that opens the journal for a match of SUPPRESSED, and the containers' user.
+
+        journald counts all containers of a user as one service.
+        """
+        self._open_journal = open_journal
+        self._journal = open_journal()
+        self.after = 0  # the time up to which the entries were taken
         self._service = f"user@{user}.service"
-        self.due = math.inf  # when the next one was logged, in microseconds
+        self.due = math.inf  # the time of the next entry in microseconds
 
     def seek(self, microseconds: int) -> None:
-        """To the first one that is not older."""
+        """Move to the first entry that is not older."""
         self.after = microseconds - 1
         self._journal.seek_time(microseconds)
         self._advance()
 
     def reopen(self) -> None:
-        """Take note of files that came and went: it has no inotify of its own, since a user has but 128."""
+        """Reopen the journal to notice rotated files: it has no inotify of its own, of which a user has only 128."""
         self.close()
-        self._journal = self._opened()
+        self._journal = self._open_journal()
         self.seek(self.after + 1)
 
     def close(self) -> None:
-        """Close its files."""
+        """Close the journal."""
         self._journal.close()
 
-    def look(self) -> float:
-        """When the next one was logged, also if that was only now."""
+    def poll(self) -> float:
+        """Return the time of the next entry, including new ones."""
         if self.due == math.inf:
             self._advance()
         return self.due
 
     def take(self, until: float) -> Iterator[str]:
-        """What those logged up to a time say."""
+        """Yield a notice for each entry up to a time."""
         while self.due <= until:
             self.after = self._journal.time()
             text = self._journal.get(b"MESSAGE").decode(errors="replace")
@@ -88,18 +96,20 @@ class Drops:
 
 
 def entry(journal: Journal) -> tuple[bool, bytes]:
-    """Whether the entry where the journal stands is standard error, and its message."""
-    return journal.get(b"PRIORITY") == b"3", journal.get(b"MESSAGE")  # conmon gives output 6 and errors 3
+    """Return (is stderr, message) of the journal's present entry."""
+    return journal.get(b"PRIORITY") == b"3", journal.get(
+        b"MESSAGE"
+    )  # conmon logs stdout with priority 6, stderr with 3
 
 
 def find_tail(journal: Journal, count: int, since: int) -> tuple[str, int]:
-    """Go back from the entry where the journal stands over `count` lines (at least 1) that are not older than `since`.
+    """Move back from the present entry over `count` lines (at least 1) that are not older than `since`.
 
-    Returns the cursor of the entry where they begin, empty where there are none, and how many other lines end there or
-    later. A line whose beginning lies further back than TAIL_SEARCH entries of the other stream loses it.
+    Returns the cursor of the entry where they begin, empty if there are none, and the number of other lines that end
+    at or after it. A line that begins more than TAIL_SEARCH entries before those loses its beginning.
     """
-    ends = [0, 0]  # of each stream, the lines that end at the entries we went over
-    at_start = [True, True]  # whether the earliest of these entries is known to begin a line
+    ends = [0, 0]  # for each stream, the number of lines that end at the entries passed
+    at_start = [True, True]  # for each stream, if the earliest entry passed is known to begin a line
     begin, further = "", 0
     while journal.time() >= since:
         is_stderr, message = entry(journal)

@@ -1,8 +1,8 @@
-"""Messages of a container in the journal -> the lines it wrote.
+"""Convert a container's messages in the journal to lines.
 
-conmon gives journald each line with its newline, and a long one in chunks of which only the last has it; podman 4's
-ends such a line with a message that is a newline and nothing else. So the newline alone says where a line ends, and
-the field CONTAINER_PARTIAL_MESSAGE need not be looked at: src/ctr_logging.c of github.com/containers/conmon.
+conmon sends each line with its newline to journald, a long one in chunks of which only the last has it; podman 4's
+conmon ends such a line with a message of a single newline. The newline alone thus ends a line, and the field
+CONTAINER_PARTIAL_MESSAGE is not needed: src/ctr_logging.c of github.com/containers/conmon.
 """
 
 import time
@@ -11,13 +11,13 @@ Runs = list[tuple[int, bool]]
 
 
 class JournalLines:
-    """Puts lines together, each stream's for itself; a line comes when it ends."""
+    """Assembles the lines of each stream, and passes a line on when it ends."""
 
-    def __init__(self, *, timed: bool, skip: int, begun: tuple[bool, bool] = (False, False)) -> None:
-        """`skip` lines are left out first; `begun`: whether standard output and error go on within a line."""
+    def __init__(self, *, timed: bool, skip: int, in_line: tuple[bool, bool] = (False, False)) -> None:
+        """Skip the first `skip` lines; `in_line` is True for stdout and stderr if they start within a line."""
         self._timed = timed
         self._skip = skip
-        self._begun = [*begun]
+        self._in_line = [*in_line]
         self._parts: tuple[list[bytes], list[bytes]] = ([], [])
         self._out: list[bytes] = []
         self._runs: Runs = []
@@ -26,22 +26,22 @@ class JournalLines:
 
     @property
     def skips(self) -> bool:
-        """Whether there are still lines to leave out."""
+        """True while there are lines to skip."""
         return self._skip > 0
 
     @property
     def unfinished(self) -> bool:
-        """Whether a part of a line waits for the rest of it."""
+        """True if a part of a line waits for the rest."""
         return bool(self._parts[0] or self._parts[1])
 
     @property
-    def begun(self) -> tuple[bool, bool]:
-        """For each stream, whether a part of its present line was passed on; what `begun` of the next is to be."""
-        return self._begun[0], self._begun[1]
+    def in_line(self) -> tuple[bool, bool]:
+        """True for each stream of whose present line a part was passed on: the `in_line` of a successor."""
+        return self._in_line[0], self._in_line[1]
 
     def add(self, microseconds: int, is_stderr: bool, message: bytes) -> None:
-        """The next message of a stream."""
-        if message.find(b"\n", 0, -1) >= 0:  # no line of conmon's has that, but others can write to the journal, too
+        """Add the next message of a stream."""
+        if message.find(b"\n", 0, -1) >= 0:  # never from conmon, but others can write to the journal as well
             for line in message.split(b"\n")[:-1]:
                 self._add(microseconds, is_stderr, line + b"\n")
             message = message.rpartition(b"\n")[2]
@@ -50,24 +50,24 @@ class JournalLines:
 
     def _add(self, microseconds: int, is_stderr: bool, message: bytes) -> None:
         parts = self._parts[is_stderr]
-        if self._timed and not parts and not self._begun[is_stderr]:
+        if self._timed and not parts and not self._in_line[is_stderr]:
             parts.append(self._time(microseconds))
             self.size += len(parts[0])
         parts.append(message)
         self.size += len(message)
         if message.endswith(b"\n"):
             self._pass_on(is_stderr)
-            self._begun[is_stderr] = False
+            self._in_line[is_stderr] = False
 
     def flush(self) -> None:
-        """Pass on what there is of unfinished lines."""
+        """Pass on unfinished lines."""
         for is_stderr in (False, True):
             if self._parts[is_stderr]:
                 self._pass_on(is_stderr)
-                self._begun[is_stderr] = True
+                self._in_line[is_stderr] = True
 
     def take(self) -> tuple[bytes, Runs]:
-        """The lines so far, and their streams; they are held no longer."""
+        """Return and remove the lines that were passed on, with their runs."""
         data, runs = b"".join(self._out), self._runs
         self.size -= len(data)
         self._out, self._runs = [], []

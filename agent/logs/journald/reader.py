@@ -1,4 +1,4 @@
-"""Reads what containers log to journald: by libsystemd, in a process for each reading (worker.py)."""
+"""Read container logs from journald through libsystemd, in a process for each reading (worker.py)."""
 
 import asyncio
 import errno
@@ -22,36 +22,36 @@ HEADER = struct.Struct("<II")
 
 
 class JournaldReader:
-    """A model.Reader for the driver journald.
+    """A model.LogReader for the journald driver.
 
-    A place is a cursor of the journal, see journal_places.Place. Where the journal no longer has it, the first batch's
-    notice says so. journald has microseconds: a time is when it got the message.
+    A place is a cursors.JournalCursor. If the journal no longer has its entry, the first batch's notice says so.
+    A line's time is that of its arrival at journald, in microseconds.
     """
 
     def __init__(self, directory: Path | None = None, user: int | None = None) -> None:
-        """`directory`: files to read instead of this machine's; `user`: whose containers they are, if not ours."""
+        """Read this machine's journal, or the files in `directory`; `user` owns the containers, by default our user."""
         self._directory = directory
         self._user = os.getuid() if user is None else user
 
     async def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """See model.Reader. Raises also InvalidInput where `after` is no place in a journal."""
+        """See model.LogReader. Also raises InvalidInput if `after` is not a position in a journal."""
         request = json.dumps(self._request(source, reading))
         argv = [*resources.module_argv(worker), request]
         process = await proc.start(argv, env=_environment(), pipe_stdin=True, dies_with_us=True)
-        end = partial(_kill, process)  # a reading that nobody could end would go on for ever
-        said = create_guarded_task(_last_words(process), "the journal reader's stderr", on_death=end)
+        end = partial(_kill, process)  # nothing else could end the reading
+        stderr = create_guarded_task(_last_stderr_line(process), "the journal reader's stderr", on_death=end)
         ending = create_guarded_task(_end_when(reading.follow, process), "the journal reader's end", on_death=end)
         try:
             while (batch := await _next(process)) is not None:
                 yield batch
             if await process.wait() != 0:
-                words = await said or f"exit status {process.returncode}"
-                raise Unavailable(f"the journal cannot be read: {words}")
+                reason = await stderr or f"exit status {process.returncode}"
+                raise Unavailable(f"the journal cannot be read: {reason}")
         finally:
-            for task in (ending, said):
+            for task in (ending, stderr):
                 task.cancel()
             await asyncio.shield(proc.end(process))
-            await asyncio.gather(ending, said, return_exceptions=True)
+            await asyncio.gather(ending, stderr, return_exceptions=True)
 
     def _request(self, source: LogSource, reading: Reading) -> dict[str, Any]:
         window, after = reading.window, reading.after
@@ -70,18 +70,18 @@ class JournaldReader:
 
 
 def _environment() -> dict[str, str]:
-    """Where libraries lie in folders of their own (NixOS), the child finds libsystemd only as we find ours."""
+    """Pass LD_LIBRARY_PATH on: on NixOS, with libraries in folders of their own, the worker needs it for libsystemd."""
     folders = os.environ.get("LD_LIBRARY_PATH")
     return proc.environment({"LD_LIBRARY_PATH": folders} if folders else None)
 
 
 def _microseconds(nanoseconds: int) -> int:
-    """Rounded up: a time in microseconds is below this exactly if it is below that."""
+    """Round up, so that a time in microseconds is below the result exactly if it is below the argument."""
     return -(-nanoseconds // 1000)
 
 
 async def _next(process: asyncio.subprocess.Process) -> Batch | None:
-    """The next frame of the child; None at its end."""
+    """Read the worker's next frame; return None at its end."""
     assert process.stdout is not None
     try:
         head_size, size = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
@@ -112,7 +112,7 @@ def _error(kind: str, text: str) -> McpError:
     if kind == "missing":
         return NotReady("there is no journal on this node", "start systemd-journald, or log through k8s-file")
     if kind == "place":
-        return InvalidInput(f"the place in the log cannot be used: {text}")
+        return InvalidInput(f"invalid log position: {text}")
     what = f"the journal cannot be read: {text}"
     if kind == "library":
         return NotReady(what, "install libsystemd0, or name the folder of libsystemd.so.0 in LD_LIBRARY_PATH")
@@ -122,7 +122,7 @@ def _error(kind: str, text: str) -> McpError:
 
 
 def _own_name() -> str:
-    """Not getpass: LOGNAME may be another's."""
+    """Return our user's name; not by getpass, since LOGNAME may be another user's."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -130,7 +130,7 @@ def _own_name() -> str:
 
 
 async def _end_when(event: asyncio.Event | None, process: asyncio.subprocess.Process) -> None:
-    """Ask the child to end when the event is set."""
+    """Ask the worker to end when the event is set, or at once without one."""
     assert process.stdin is not None
     if event is not None:
         await event.wait()
@@ -142,8 +142,8 @@ def _kill(process: asyncio.subprocess.Process, _error: BaseException) -> None:
         process.kill()
 
 
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    """The last line that the child wrote to stderr."""
+async def _last_stderr_line(process: asyncio.subprocess.Process) -> str:
+    """Return the last line that the worker wrote to stderr."""
     assert process.stderr is not None
     last = b""
     while block := await process.stderr.read(64 * 1024):

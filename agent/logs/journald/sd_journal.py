@@ -1,6 +1,6 @@
-"""The little of libsystemd's sd-journal that reading a container's log takes: see sd-journal(3) for what it promises.
+"""Bindings of libsystemd's sd-journal(3), as far as reading container logs needs it.
 
-Runs in a process of its own (worker.py): imports nothing of ours and nothing that is slow to import.
+Runs in a process of its own (worker.py): imports no other module of ours and nothing that is slow to import.
 """
 
 import ctypes
@@ -16,8 +16,8 @@ MACHINE_ID = Path("/etc/machine-id")
 
 
 def load() -> ctypes.PyDLL:
-    """libsystemd; raises OSError where there is none."""
-    library = ctypes.PyDLL(LIBRARY)  # not CDLL: there are no threads that could run meanwhile
+    """Load libsystemd; raises OSError if there is none."""
+    library = ctypes.PyDLL(LIBRARY)  # not CDLL: there are no other threads to run during a call
     handle, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
     signatures: dict[str, list[type]] = {
         "open": [handle, ctypes.c_int],
@@ -44,10 +44,10 @@ def load() -> ctypes.PyDLL:
 
 
 class Journal:
-    """Those of the journal's entries that have some fields; it stands at one of them, or before or after them."""
+    """The journal's entries that match given fields, with a present entry, or a position before or after them all."""
 
     def __init__(self, library: ctypes.PyDLL, matches: dict[str, str], directory: str | None) -> None:
-        """`directory` None is this machine's journal. Raises OSError."""
+        """Open the journal in `directory`, or this machine's if None. Raises OSError."""
         self._library = library
         self._cursor_text = ctypes.c_void_p()
         self._data = ctypes.c_void_p()
@@ -68,40 +68,40 @@ class Journal:
             _checked(library.sd_journal_add_match(self._handle, match, len(match)))
 
     def seek_head(self) -> None:
-        """To before the first entry."""
+        """Move before the first entry."""
         _checked(self._library.sd_journal_seek_head(self._handle))
 
     def seek_tail(self) -> None:
-        """To after the last entry; only `previous` makes sense then."""
+        """Move after the last entry; only `previous` makes sense then."""
         _checked(self._library.sd_journal_seek_tail(self._handle))
 
     def seek_time(self, microseconds: int) -> None:
-        """To this time: `next` finds the first entry that is not older, `previous` the last that is not newer."""
+        """Move to a time: `next` finds the first entry that is not older, `previous` the last that is not newer."""
         _checked(self._library.sd_journal_seek_realtime_usec(self._handle, max(0, microseconds)))
 
     def seek_cursor(self, cursor: str) -> None:
-        """To an entry: `next` finds it, or, where it is not there, one nearby. OSError (EINVAL): not a cursor."""
+        """Move to an entry: `next` finds it or, if it is gone, one nearby. Raises OSError (EINVAL: not a cursor)."""
         _checked(self._library.sd_journal_seek_cursor(self._handle, cursor.encode()))
 
     def next(self) -> bool:
-        """On to the next entry, if there is one."""
+        """Advance to the next entry; tell if there is one."""
         return _checked(self._library.sd_journal_next(self._handle)) > 0
 
     def previous(self) -> bool:
-        """Back to the previous entry, if there is one."""
+        """Go back to the previous entry; tell if there is one."""
         return _checked(self._library.sd_journal_previous(self._handle)) > 0
 
     def is_at(self, cursor: str) -> bool:
-        """Whether this entry is the cursor's."""
+        """Tell if the present entry is the cursor's."""
         return _checked(self._library.sd_journal_test_cursor(self._handle, cursor.encode())) > 0
 
     def time(self) -> int:
-        """When journald got this entry, in microseconds since the epoch; `podman logs` goes by it, too."""
+        """Return the entry's time of arrival at journald in µs since the epoch, which `podman logs` uses as well."""
         _checked(self._library.sd_journal_get_realtime_usec(self._handle, self._at[2]))
         return self._time.value
 
     def cursor(self) -> str:
-        """What finds this entry again."""
+        """Return the cursor of the present entry."""
         _checked(self._library.sd_journal_get_cursor(self._handle, self._at[3]))
         try:
             return ctypes.string_at(self._cursor_text.value or 0).decode()
@@ -109,7 +109,7 @@ class Journal:
             self._free(self._cursor_text)
 
     def get(self, field: bytes) -> bytes:
-        """A field of this entry; empty where it has none, or where it is damaged."""
+        """Return a field of the present entry; empty if it is missing or damaged."""
         data, size, _, _ = self._at
         result = self._library.sd_journal_get_data(self._handle, field, data, size)
         if result < 0:
@@ -120,38 +120,38 @@ class Journal:
         return ctypes.string_at((self._data.value or 0) + name, self._size.value - name)
 
     def fileno(self) -> int:
-        """Becomes readable when there may be news; call `process` then. It comes late: see pipe_watch.py."""
+        """Return a descriptor that becomes readable on changes, late (see pipe_watch.py); call `process` then."""
         return _checked(self._library.sd_journal_get_fd(self._handle))
 
     def process(self) -> bool:
-        """Take note of files that came and went; whether there were such."""
+        """Process added and removed files; tell if there were any."""
         return _checked(self._library.sd_journal_process(self._handle)) == INVALIDATE
 
     def close(self) -> None:
-        """Close its files."""
+        """Close the journal."""
         self._library.sd_journal_close(self._handle)
 
 
 def is_readable(user: int, roots: tuple[Path, ...] = ROOTS) -> bool | None:
-    """Whether we may read the files that hold what `user` logs; None where there are no journal files at all.
+    """Tell if we may read the files with the messages of `user`; return None if there are no journal files.
 
-    A user of 1000 and more has a file of its own, which it may read; the others' messages go to the system's file
-    (SplitMode= in journald.conf(5)), which the group systemd-journal may read. libsystemd leaves out without a word
-    what it cannot read.
+    A user id of 1000 and above has a file of its own, which it may read; other users' messages go to the system's file
+    (SplitMode= in journald.conf(5)), which the group systemd-journal may read. libsystemd silently omits unreadable
+    files.
     """
-    found: dict[str, bool] = {}
+    readable: dict[str, bool] = {}
     for root in roots:
         try:
             machine = MACHINE_ID.read_text().strip()
             for file in (root / machine).iterdir():
                 if file.suffix == ".journal" and "@" not in file.name:
-                    found[file.name] = found.get(file.name, True) and _may_read(file)
+                    readable[file.name] = readable.get(file.name, True) and _may_read(file)
         except FileNotFoundError:
             continue
         except PermissionError:
             return False
     own = f"user-{user}.journal"
-    return found.get(own, found.get("system.journal")) if found else None
+    return readable.get(own, readable.get("system.journal")) if readable else None
 
 
 def _may_read(file: Path) -> bool:

@@ -1,1 +1,1 @@
-"""Read logs that podman writes with its k8s-file driver."""
+"""Read logs of podman's k8s-file driver."""

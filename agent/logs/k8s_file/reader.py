@@ -1,8 +1,8 @@
-"""The reader of logs that podman writes with its driver k8s-file: it reads the files itself.
+"""Read logs of podman's k8s-file driver directly from its files.
 
-Per stream it gives byte for byte what `podman logs` prints. `--since` begins where that time is first reached (see
-`k8s_find.since`), `--until` leaves out each record that is not before it. What a full disk damaged is passed on as well
-as can be (see `cri.mended`).
+For each stream the output is byte for byte that of `podman logs`. `--since` begins where that time is first reached
+(see `seek.since`), `--until` leaves out every record that is not before it. Records damaged by a full disk are
+repaired as far as possible (see `records.repaired`).
 """
 
 import asyncio
@@ -12,72 +12,71 @@ from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from agent.logs import inotify
-from agent.logs.inotify import Inotify
+from agent.logs.inotify import IN_IGNORED, Inotify
 from agent.logs.k8s_file import segments
 from agent.logs.k8s_file.scan import Scan
 from agent.logs.k8s_file.segments import Mark, Segment
-from agent.logs.memory import keep_blocks
+from agent.logs.memory import reuse_block_memory
 from agent.logs.model import Batch, LogSource, Reading
 from agent.tasks import create_guarded_task
 from mcp.shared.errors import NotReady
 
-QUIET = 0.25  # seconds without news after which an unfinished line is passed on
-LOOK = 0.25  # seconds between looks at a file that the kernel gives no news of
+QUIET = 0.25  # seconds without new data after which an unfinished line is passed on
+POLL = 0.25  # seconds between reads of a file that cannot be watched
 SMALL = 64 * 1024  # bytes read on the event loop; more in a thread
-LATE = 1.0  # seconds after `until` that records may still be on their way into the file
+LATE = 1.0  # seconds after `until` in which earlier records may still be written
 
 
-class K8sFile:
-    """A model.Reader."""
+class K8sFileReader:
+    """A model.LogReader for the k8s-file driver."""
 
-    def __init__(self, news: Inotify) -> None:
-        """`news` is the process's one instance."""
-        self._news = news
-        keep_blocks()
+    def __init__(self, notifier: Inotify) -> None:
+        """Take the process's notifier, which watches followed files."""
+        self._notifier = notifier
+        reuse_block_memory()
 
     async def read(self, source: LogSource, reading: Reading) -> AsyncGenerator[Batch]:
-        """See model.Reader; raises NotReady where the file is not there or cannot be read."""
+        """See model.LogReader; raises NotReady if the file is missing or unreadable."""
         path = _path(source)
-        alarm = _Alarm(self._news, path) if reading.follow is not None else None
+        watch = _FileWatch(self._notifier, path) if reading.follow is not None else None
         try:
-            course = await _open(path, source, reading)
+            scan = await _open(path, source, reading)
             try:
-                async with aclosing(_read(course, reading, path, alarm)) as batches:
+                async with aclosing(_read(scan, reading, path, watch)) as batches:
                     async for batch in batches:
                         yield batch
             finally:
-                course.close()
+                scan.close()
         finally:
-            if alarm is not None:
-                alarm.close()
+            if watch is not None:
+                watch.close()
 
 
 async def read_raw(data: bytes, place: str, reading: Reading) -> AsyncGenerator[Batch]:
-    """The lines in what `tail_raw` gave; `reading.follow` is not heeded.
+    """Yield the lines in the result of `tail_raw`; ignores `reading.follow`.
 
-    A position in it, or in the file that it was taken from, is valid in both.
+    Positions in it and in the file that it was taken from are valid in both.
     """
     mark = Mark.parse(place)
-    contents = _KeptBytes(data, mark.offset)
+    contents = _SavedContents(data, mark.offset)
     segment = Segment(contents, mark.inode, begin=mark.offset, stamp=mark.stamp)
-    course = _course([segment], reading)
+    scan = _scan([segment], reading)
     once = Reading(reading.window, reading.timed, reading.after)
     try:
-        async with aclosing(_read(course, once, Path(), None)) as batches:
+        async with aclosing(_read(scan, once, Path(), None)) as batches:
             async for batch in batches:
                 yield batch
     finally:
-        course.close()
+        scan.close()
 
 
 async def tail_raw(source: LogSource, limit: int) -> tuple[bytes, str]:
-    """The last at most `limit` bytes of the newest file that has any, in whole records; and where they begin.
+    """Return the last records, `limit` bytes at most, of the newest file that has any, and the mark of their start.
 
-    Raises NotReady as `read` does.
+    Raises NotReady if the file is missing or unreadable.
     """
     path = _path(source)
-    with _explained(source, path):
+    with _translated(source, path):
         return await asyncio.to_thread(_tail_raw, path, limit)
 
 
@@ -96,8 +95,8 @@ def _tail_raw(path: Path, limit: int) -> tuple[bytes, str]:
             part.close()
 
 
-class _KeptBytes:
-    """Bytes in memory that were a file's from `begin` on."""
+class _SavedContents:
+    """The bytes of a file from offset `begin`, in memory."""
 
     def __init__(self, data: bytes, begin: int) -> None:
         self._data = data
@@ -113,18 +112,18 @@ class _KeptBytes:
         pass
 
 
-class _Alarm:
-    """Rings at news of a log file, until closed."""
+class _FileWatch:
+    """Sets `changed` on events of a log file, until closed."""
 
-    def __init__(self, news: Inotify, path: Path) -> None:
-        self.bell = asyncio.Event()
-        self.gone = False  # with its folder: no more news
-        self._stop = news.watch(path, self._ring)
-        self.deaf = self._stop is None
+    def __init__(self, notifier: Inotify, path: Path) -> None:
+        self.changed = asyncio.Event()
+        self.gone = False  # removed with its folder: no more events
+        self._stop = notifier.watch(path, self._on_event)
+        self.must_poll = self._stop is None
 
-    def _ring(self, mask: int) -> None:
-        self.gone = self.gone or bool(mask & inotify.IN_IGNORED)
-        self.bell.set()
+    def _on_event(self, mask: int) -> None:
+        self.gone = self.gone or bool(mask & IN_IGNORED)
+        self.changed.set()
 
     def close(self) -> None:
         if self._stop is not None:
@@ -132,16 +131,15 @@ class _Alarm:
 
 
 @contextmanager
-def _explained(source: LogSource, path: Path) -> Iterator[None]:
-    """Turns an OSError into NotReady with what to do."""
-    words = f"the log of {source.container} cannot be read: {path}"
+def _translated(source: LogSource, path: Path) -> Iterator[None]:
+    """Translate an OSError into NotReady with a hint."""
+    what = f"the log of {source.container} cannot be read: {path}"
     try:
         yield
     except FileNotFoundError:
-        raise NotReady(f"{words} is not there", "start the container, or deploy its component anew") from None
+        raise NotReady(f"{what} does not exist", "start the container, or deploy its component again") from None
     except OSError as error:
-        hint = "the agent has to run as the user whose containers these are"
-        raise NotReady(f"{words}: {error.strerror}", hint) from None
+        raise NotReady(f"{what}: {error.strerror}", "run the agent as the user that owns the containers") from None
 
 
 def _path(source: LogSource) -> Path:
@@ -153,12 +151,12 @@ def _path(source: LogSource) -> Path:
 async def _open(path: Path, source: LogSource, reading: Reading) -> Scan:
     opening = create_guarded_task(asyncio.to_thread(segments.open_all, path), f"opening {path}", expected=(OSError,))
     try:
-        with _explained(source, path):
+        with _translated(source, path):
             parts = await asyncio.shield(opening)
-    except asyncio.CancelledError:  # the thread goes on all the same, and nobody would close what it opens
+    except asyncio.CancelledError:  # the thread continues, and nothing else would close the files that it opens
         opening.add_done_callback(_close_opened)
         raise
-    return _course(parts, reading)
+    return _scan(parts, reading)
 
 
 def _close_opened(opening: "asyncio.Future[list[Segment]]") -> None:
@@ -167,101 +165,101 @@ def _close_opened(opening: "asyncio.Future[list[Segment]]") -> None:
             part.close()
 
 
-def _course(parts: list[Segment], reading: Reading) -> Scan:
-    course = Scan(parts, timed=reading.timed, until=reading.window.until)
+def _scan(parts: list[Segment], reading: Reading) -> Scan:
+    scan = Scan(parts, timed=reading.timed, until=reading.window.until)
     if reading.after is None:
-        return course
+        return scan
     try:
-        course.resume(reading.after)
+        scan.resume(reading.after)
     except ValueError:
-        course.close()
-        raise NotReady("this is no place in a log", "read it again without a cursor") from None
+        scan.close()
+        raise NotReady("invalid log position", "read the log again without a cursor") from None
     except BaseException:
-        course.close()
+        scan.close()
         raise
-    return course
+    return scan
 
 
-async def _in_thread(course: Scan, work: Callable[[], Batch | None]) -> Batch | None:
-    return await asyncio.to_thread(course.run, work)
+async def _in_thread(scan: Scan, work: Callable[[], Batch | None]) -> Batch | None:
+    return await asyncio.to_thread(scan.run, work)
 
 
-async def _read(course: Scan, reading: Reading, path: Path, alarm: _Alarm | None) -> AsyncGenerator[Batch]:
-    """First what is there, then what comes."""
+async def _read(scan: Scan, reading: Reading, path: Path, watch: _FileWatch | None) -> AsyncGenerator[Batch]:
+    """Yield the present lines and, with `watch`, the following ones."""
     window = reading.window
     if reading.after is None and (window.since is not None or window.tail is not None):
-        await _in_thread(course, partial(_seek, course, reading))
-    while (batch := await _in_thread(course, course.read)) is not None:
+        await _in_thread(scan, partial(_seek, scan, reading))
+    while (batch := await _in_thread(scan, scan.read)) is not None:
         if batch.data or batch.notice:
             yield batch
-    if alarm is None:
-        last = course.flush(at_end=True)
+    if watch is None:
+        last = scan.flush(at_end=True)
         last.caught_up = True
         yield last
         return
     assert reading.follow is not None
-    yield course.nothing()
-    course.unlimit()
-    ringer = create_guarded_task(_ring_at(reading.follow, alarm.bell), f"the end of {path}")
+    yield scan.caught_up()
+    scan.unlimit()
+    waker = create_guarded_task(_set_after(reading.follow, watch.changed), f"the end of {path}")
     try:
-        async with aclosing(_follow(course, reading.follow, window.until, path, alarm)) as batches:
+        async with aclosing(_follow(scan, reading.follow, window.until, path, watch)) as batches:
             async for batch in batches:
                 yield batch
-                del batch  # a follower that waits holds no data
+                del batch  # hold no data while waiting
     finally:
-        ringer.cancel()
+        waker.cancel()
 
 
-def _seek(course: Scan, reading: Reading) -> None:
-    course.seek(reading.window)
+def _seek(scan: Scan, reading: Reading) -> None:
+    scan.seek(reading.window)
 
 
-async def _ring_at(ended: asyncio.Event, bell: asyncio.Event) -> None:
+async def _set_after(ended: asyncio.Event, changed: asyncio.Event) -> None:
     await ended.wait()
-    bell.set()
+    changed.set()
 
 
 async def _follow(
-    course: Scan, ended: asyncio.Event, until: int | None, path: Path, alarm: _Alarm
+    scan: Scan, ended: asyncio.Event, until: int | None, path: Path, watch: _FileWatch
 ) -> AsyncGenerator[Batch]:
-    """What comes, until `ended` is set or `until` has passed, and nothing is left."""
-    quiet = 0.0  # when an unfinished line is passed on; 0: there is none
+    """Yield new lines until `ended` is set or `until` has passed, and all is read."""
+    flush_at = 0.0  # time.monotonic() at which an unfinished line is passed on; 0: there is none
     while True:
-        last = ended.is_set() or (until is not None and time.time_ns() > until + int(LATE * 1e9))
-        alarm.bell.clear()
+        is_last = ended.is_set() or (until is not None and time.time_ns() > until + int(LATE * 1e9))
+        watch.changed.clear()
         while True:
-            small = course.backlog() <= SMALL
-            batch = course.read() if small else await _in_thread(course, course.read)
+            small = scan.backlog() <= SMALL
+            batch = scan.read() if small else await _in_thread(scan, scan.read)
             if batch is None:
-                if course.renew(path):
+                if scan.renew(path):
                     continue
                 break
             if batch.data or batch.notice:
                 yield batch
-        if last:
-            yield course.flush(at_end=True)
+        if is_last:
+            yield scan.flush(at_end=True)
             return
         now = time.monotonic()
-        if not course.is_unfinished():
-            quiet = 0.0
-        elif not quiet:
-            quiet = now + QUIET
-        elif now >= quiet:
-            quiet = 0.0
-            yield course.flush()
-        await _news(alarm, quiet - now if quiet else None, until)
+        if not scan.is_unfinished():
+            flush_at = 0.0
+        elif not flush_at:
+            flush_at = now + QUIET
+        elif now >= flush_at:
+            flush_at = 0.0
+            yield scan.flush()
+        await _wait(watch, flush_at - now if flush_at else None, until)
 
 
-async def _news(alarm: _Alarm, quiet: float | None, until: int | None) -> None:
-    """Wait for news, at most until something else is to be done."""
-    times = [] if quiet is None else [quiet]
-    if alarm.deaf and not alarm.gone:
-        times.append(LOOK)
+async def _wait(watch: _FileWatch, seconds: float | None, until: int | None) -> None:
+    """Wait for a change of the file, at most `seconds`, until the next poll, or until `until` has passed."""
+    times = [] if seconds is None else [seconds]
+    if watch.must_poll and not watch.gone:
+        times.append(POLL)
     if until is not None:
         times.append(max(until / 1e9 + LATE - time.time(), 0) + 0.01)
     if not times:
-        await alarm.bell.wait()
+        await watch.changed.wait()
         return
     with suppress(TimeoutError):
         async with asyncio.timeout(min(times)):
-            await alarm.bell.wait()
+            await watch.changed.wait()

@@ -1,17 +1,17 @@
-"""The records of a k8s-file log (the CRI format, as conmon's ctr_logging.c writes it) turned into lines.
+"""Convert the records of a k8s-file log (the CRI format, as conmon's ctr_logging.c writes it) to lines.
 
 A record is `2026-11-22T10:19:26.532885487+00:00 stdout F text`: local time with nine digits and its offset, 35 bytes in
-all, the stream, F for the end of a line or P for a part of one, and what was written, in which anything but a newline
-may stand. Parts of a line are records of the same stream up to its next F; the other stream's may lie between.
+all; the stream; F for the end of a line or P for a part of one; and the text, which may contain anything but a newline.
+The parts of a line are the records of its stream up to the next F, possibly interleaved with the other stream's.
 """
 
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-HEADER = 45  # bytes in front of the text
-TIME = 29  # of them the time without its offset
-NO_TIME = b"1970-01-01T00:00:00.000000000"  # of a record that is damaged
+HEADER = 45  # bytes before the text
+TIME = 29  # bytes of the time without its offset
+NO_TIME = b"1970-01-01T00:00:00.000000000"  # of a damaged record
 _UTC = b"+00:00"
 _TAGS = {b" stdout F ": (False, True), b" stdout P ": (False, False)} | {
     b" stderr F ": (True, True),
@@ -24,19 +24,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def time_text(moment: int) -> bytes:
-    """A moment (nanoseconds since the epoch) as records have it, in UTC; such texts sort as the moments do."""
+    """Convert nanoseconds since the epoch to the format of records, in UTC; the texts sort chronologically."""
     seconds, fraction = divmod(moment, 1_000_000_000)
     try:
         return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%%09d").encode() % fraction
     except OverflowError:
-        return b"9" if moment > 0 else b"0"  # beyond the calendar: after, or before, everything
+        return b"9" if moment > 0 else b"0"  # beyond the calendar: after or before everything
 
 
 _minutes: dict[bytes, bytes] = {}  # a local minute with its offset -> the same in UTC
 
 
 def in_utc(record: bytes) -> bytes:
-    """The record with its time in UTC; as it is where it has none."""
+    """Convert a record's time to UTC; return a record without a valid time unchanged."""
     zone = record[29:35]
     if zone == _UTC:
         return record
@@ -49,73 +49,73 @@ def in_utc(record: bytes) -> bytes:
             moment = datetime.strptime(key.decode(), "%Y-%m-%dT%H:%M%z").astimezone(UTC)
         except (ValueError, OverflowError):
             return record
-        if len(_minutes) > 10_000:  # a log of a week; a bound, not a cache that must be right
+        if len(_minutes) > 10_000:  # a week, as a bound of memory
             _minutes.clear()
         minute = _minutes[key] = moment.strftime("%Y-%m-%dT%H:%M").encode()
     return minute + record[16:29] + _UTC + record[35:]
 
 
 def kind_of(record: bytes) -> tuple[bool, bool] | None:
-    """Whether it is stderr, and whether it ends a line; None of what is no record."""
+    """Return (is stderr, ends a line) of a record; None if it is not a valid record."""
     return _TAGS.get(record[35:45])
 
 
 def time_of(record: bytes) -> bytes | None:
-    """Its time in UTC, as `time_text` has it; None of what is no record."""
+    """Return a record's time in UTC, in the format of `time_text`; None if it is not a valid record."""
     return in_utc(record)[:TIME] if _RECORD.match(record) else None
 
 
-def mended(record: bytes) -> bytes:
-    """Something that is no record as one, so that no text is lost.
+def repaired(record: bytes) -> bytes:
+    """Make a valid record of a damaged one, without losing text.
 
-    A full disk cuts a record, and the next one follows in the same line: where the cut was in the header, the next
-    counts. Anything else is text on stdout without a time.
+    A full disk truncates a record, and the next one follows on the same line: if the cut is in the header, the next
+    record is returned. Anything else becomes text on stdout without a time.
     """
-    found = _RECORD.search(record, 0, 2 * HEADER)
-    return record[found.start() :] if found else NO_TIME + b"+00:00 stdout F " + record
+    match = _RECORD.search(record, 0, 2 * HEADER)
+    return record[match.start() :] if match else NO_TIME + b"+00:00 stdout F " + record
 
 
-class _Line:
-    """A line of one stream that has begun: what of it has not been passed on yet."""
+class _OpenLine:
+    """The state of one stream's unfinished line."""
 
-    __slots__ = ("at", "begun", "parts", "passed")
+    __slots__ = ("at", "parts", "passed", "started")
 
     def __init__(self) -> None:
-        self.begun = False  # it has: no second time in front of the rest
+        self.started = False  # there is one; the rest of it gets no second time
         self.passed = False  # a part of it has been passed on
-        self.parts: list[bytes] = []
-        self.at = -1  # where the first of the parts begins; -1: there are none
+        self.parts: list[bytes] = []  # not passed on yet
+        self.at = -1  # start of the first of the parts; -1: none
 
 
 class RecordLines:
-    """Makes lines of records; what of a line has no end yet is kept back until `flush`.
+    """Converts records to lines, and holds back unfinished lines until `flush`.
 
-    A line is passed on when it ends, so the order is the same wherever the reading began, and however the records
-    were cut into blocks.
+    A line is passed on when it ends, so that the order does not depend on the start of the reading, nor on the
+    division of the records into blocks.
     """
 
     __slots__ = ("_lines", "_timed", "_until")
 
     def __init__(self, timed: bool, until: int | None) -> None:
-        """`timed` puts `2026-11-22T10:19:26.532885487Z ` in front of each line; `until` (ns) drops what is later."""
+        """Prefix lines with `2026-11-22T10:19:26.532885487Z ` if `timed`; drop those not before `until` (ns)."""
         self._timed = timed
         self._until = None if until is None else time_text(until)
-        self._lines = (_Line(), _Line())
+        self._lines = (_OpenLine(), _OpenLine())
 
     def passed(self, stderr: bool) -> bool:
-        """Whether a part of an unfinished line of that stream has been passed on."""
+        """Tell if a part of the stream's unfinished line has been passed on."""
         return self._lines[stderr].passed
 
     def waiting(self, stderr: bool) -> int:
-        """Where the first record lies of which nothing has been passed on (as `feed`'s `at` counts); -1: none."""
+        """Return the start of the stream's first record not passed on, counted like `feed`'s `at`; -1: none."""
         return self._lines[stderr].at
 
     def resume(self, stderr: bool) -> None:
-        """A line of that stream has begun, and a part of it was passed on."""
-        self._lines[stderr].begun = self._lines[stderr].passed = True
+        """Resume within a line of the stream, a part of which was passed on."""
+        self._lines[stderr].started = self._lines[stderr].passed = True
 
     def feed(self, block: bytes, at: int) -> tuple[bytes, list[tuple[int, bool]]]:
-        """The lines that end in a block of whole records, and their runs (see Batch); the block begins at `at`."""
+        """Return the lines that end in a block of whole records, which starts at `at`, and their runs (see Batch)."""
         records = block.split(b"\n")
         if not records[-1]:
             records.pop()
@@ -129,12 +129,12 @@ class RecordLines:
         if tags <= _WHOLE:
             if len(tags) == 1:
                 return self._of_one_stream(records, _ERROR in tags)
-            if not (self._lines[0].begun or self._lines[1].begun):
+            if not (self._lines[0].started or self._lines[1].started):
                 return self._of_both(records)
         return self._one_by_one(records, [len(record) for record in records], at)
 
     def flush(self, stderr: bool) -> bytes:
-        """What there is of the unfinished line of that stream; the rest of it comes later, without a time."""
+        """Return the stream's unfinished line so far; the rest of it follows later, without a time."""
         line = self._lines[stderr]
         if not line.parts:
             return b""
@@ -148,16 +148,16 @@ class RecordLines:
         return [record[HEADER:] for record in records]
 
     def _of_one_stream(self, records: list[bytes], stderr: bool) -> tuple[bytes, list[tuple[int, bool]]]:
-        """Only ends of lines, all of one stream: the usual case, for which the speed counts."""
+        """Convert ends of lines of one stream: the common case, optimised for speed."""
         texts = self._texts(records)
-        if self._lines[stderr].begun:
+        if self._lines[stderr].started:
             texts[0] = self._ended(stderr, records[0][HEADER:])
         texts.append(b"")
         data = b"\n".join(texts)
         return data, [(len(data), stderr)]
 
     def _of_both(self, records: list[bytes]) -> tuple[bytes, list[tuple[int, bool]]]:
-        """Whole lines only, of both streams."""
+        """Convert whole lines of both streams."""
         texts = self._texts(records)
         streams = [record[35:45] == _ERROR for record in records]
         runs, start, stderr = [], 0, streams[0]
@@ -176,7 +176,7 @@ class RecordLines:
         for record, size in zip(records, sizes, strict=True):
             kind = kind_of(record)
             if kind is None:
-                record = in_utc(mended(record))
+                record = in_utc(repaired(record))
                 kind = _TAGS[record[35:45]]
             if self._until is None or record[:TIME] < self._until:
                 if kind[1]:
@@ -187,7 +187,7 @@ class RecordLines:
         return b"".join([text for text, _ in texts]), joined((len(text), stderr) for text, stderr in texts)
 
     def _end(self, record: bytes, stderr: bool) -> bytes:
-        if self._lines[stderr].begun:
+        if self._lines[stderr].started:
             return self._ended(stderr, record[HEADER:]) + b"\n"
         return self._texts([record])[0] + b"\n"
 
@@ -195,24 +195,24 @@ class RecordLines:
         line = self._lines[stderr]
         line.parts.append(text)
         whole = self.flush(stderr)
-        line.begun = line.passed = False
+        line.started = line.passed = False
         return whole
 
     def _part(self, record: bytes, stderr: bool, at: int) -> None:
         line = self._lines[stderr]
-        text = record[HEADER:] if line.begun else self._texts([record])[0]
+        text = record[HEADER:] if line.started else self._texts([record])[0]
         if not line.parts:
             line.at = at
-        line.begun = True
+        line.started = True
         line.parts.append(text)
 
 
 def joined(runs: Iterable[tuple[int, bool]]) -> list[tuple[int, bool]]:
-    """The runs with neighbours of the same stream made one, and empty ones left out."""
-    done: list[tuple[int, bool]] = []
+    """Join neighbouring runs of the same stream and drop empty ones."""
+    result: list[tuple[int, bool]] = []
     for size, stderr in runs:
-        if done and done[-1][1] == stderr:
-            done[-1] = (done[-1][0] + size, stderr)
+        if result and result[-1][1] == stderr:
+            result[-1] = (result[-1][0] + size, stderr)
         elif size:
-            done.append((size, stderr))
-    return done
+            result.append((size, stderr))
+    return result

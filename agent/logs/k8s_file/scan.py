@@ -1,7 +1,7 @@
-"""The way of one reading through the files of a k8s-file log: whole records to lines, and the places between them.
+"""Scan the files of a k8s-file log: records to lines, with positions between them.
 
-A place is `MARK[,o[~][=MARK]][,e[~][=MARK]]`: where to read on (see Mark), and for standard output and error whether a
-line has begun: `~` says that a part of it was passed on, `=` where the records begin of which nothing was.
+A place is `MARK[,o[~][=MARK]][,e[~][=MARK]]`: the mark to resume from (see Mark), then the unfinished lines of stdout
+(`o`) and stderr (`e`): `~` if a part of the line was passed on, `=` with the mark of its first record that was not.
 """
 
 from collections.abc import Callable
@@ -14,56 +14,56 @@ from agent.logs.k8s_file.seek import SegmentView
 from agent.logs.k8s_file.segments import Mark, Segment
 from agent.logs.model import Batch, Position, Window
 
-BLOCK = 512 * 1024  # bytes of records for one batch: fits into a processor's cache, which is worth a third of the time
-GATHERED = 8 * BLOCK  # bytes at most between the beginning of a line and the place where reading goes on
+BLOCK = 512 * 1024  # bytes of records for one batch: fits into a processor's cache, which saves a third of the time
+GATHERED = 8 * BLOCK  # bytes at most between the start of a line and the position to resume from
 MISSING = "lines may be missing: the log was rotated faster than it was read"
 TRUNCATED = "the log file was truncated; lines may be missing"
-NOT_WATCHED = "lines may be missing: the log was rotated unseen, or several times at once"
+NOT_WATCHED = "lines may be missing: the log was rotated unobserved, or several times at once"
 
 _Runs = list[tuple[int, bool]]
 
 
 class Scan:
-    """Reads a log from some place on. It blocks, so in a thread but for small amounts; one call at a time."""
+    """One reading of a log. It blocks: use threads for all but small amounts, and one call at a time."""
 
     def __init__(self, parts: list[Segment], *, timed: bool, until: int | None) -> None:
-        """Begins with the oldest; takes over the segments, which `close` closes."""
+        """Start with the oldest segment; takes over the segments, which `close` closes."""
         self._parts = parts
         self._offset = parts[0].begin
         self._timed = timed
         self._until = until
         self._lines = RecordLines(timed, until)
         self._skip = 0
-        self._fed = 0  # bytes given to `_lines`; the places of its records are counted so
-        self._bases: list[tuple[int, Mark]] = []  # what those counts mean
-        self.notice = ""  # goes with the next batch
+        self._fed = 0  # bytes given to `_lines`, which counts the starts of records in them
+        self._bases: list[tuple[int, Mark]] = []  # the marks at some of these counts
+        self.notice = ""  # for the next batch
         self._lock = Lock()
         self._busy = self._closed = False
 
     # --- where to begin ---
 
     def seek(self, window: Window) -> None:
-        """Go where the window begins."""
+        """Move to the start of the window."""
         view = SegmentView(self._parts)
         low = 0 if window.since is None else seek.since(view, time_text(window.since))
-        begun: dict[bool, int] = {}
+        open_lines: dict[bool, int] = {}
         if window.tail is not None:
             until = None if window.until is None else time_text(window.until)
-            low, begun = seek.tail(view, low, window.tail, until)
-        for stderr, start in begun.items():
+            low, open_lines = seek.tail(view, low, window.tail, until)
+        for stderr, start in open_lines.items():
             index, offset = view.locate(start)
             self._gather(view, stderr, self._parts[index].mark(offset), start, low)
         self._go(*view.locate(low))
 
     def resume(self, position: Position) -> None:
-        """Go on behind a position. What is no longer there is said in `notice`. Raises ValueError."""
+        """Move to a position; sets `notice` if lines after it are missing. Raises ValueError."""
         first, *states = position.place.split(",")
         mark = Mark.parse(first)
         index = self._index(mark)
         if index is None:
-            same = [i for i, part in enumerate(self._parts) if part.inode == mark.inode]
-            self.notice = TRUNCATED if same else MISSING
-            self._go(same[-1] if same else 0, self._parts[same[-1] if same else 0].begin)
+            same_file = [i for i, part in enumerate(self._parts) if part.inode == mark.inode]
+            self.notice = TRUNCATED if same_file else MISSING
+            self._go(same_file[-1] if same_file else 0, self._parts[same_file[-1] if same_file else 0].begin)
             return
         view = SegmentView(self._parts)
         here = view.offset(index, mark.offset)
@@ -76,9 +76,9 @@ class Scan:
                 self._lines.resume(stderr)
             if equals:
                 begin = Mark.parse(start)
-                found = self._index(begin)
-                if found is not None:
-                    self._gather(view, stderr, begin, view.offset(found, begin.offset), here)
+                begin_index = self._index(begin)
+                if begin_index is not None:
+                    self._gather(view, stderr, begin, view.offset(begin_index, begin.offset), here)
         self._skip = position.skip
         self._go(index, mark.offset)
 
@@ -92,20 +92,20 @@ class Scan:
         self._offset = offset
 
     def _gather(self, view: SegmentView, stderr: bool, mark: Mark, start: int, end: int) -> None:
-        """Read the parts of a line that lie before the place where the reading begins. Raises ValueError."""
+        """Read the parts of a line before the start of the reading. Raises ValueError."""
         if end - start > GATHERED:
-            raise ValueError("not a place that a reading gave")
+            raise ValueError("not a place of a reading")
         records = view.pread(end - start, start).split(b"\n")
-        wanted = [record for record in records if (kind_of(record) or (not stderr, True)) == (stderr, False)]
-        if wanted:
+        parts = [record for record in records if (kind_of(record) or (not stderr, True)) == (stderr, False)]
+        if parts:
             self._bases.append((self._fed, mark))
-            self._lines.feed(b"\n".join([*wanted, b""]), self._fed)
+            self._lines.feed(b"\n".join([*parts, b""]), self._fed)
             self._fed += 1
 
     # --- reading ---
 
     def place(self) -> str:
-        """Where the reading is."""
+        """Return the present place."""
         text = str(self._parts[0].mark(self._offset))
         for stderr, name in ((False, "o"), (True, "e")):
             waiting, passed = self._lines.waiting(stderr), self._lines.passed(stderr)
@@ -120,7 +120,7 @@ class Scan:
         return Mark(mark.inode, mark.stamp, mark.offset + count - base)
 
     def read(self) -> Batch | None:
-        """The next batch, possibly without data; None when there is nothing for now."""
+        """Return the next batch, possibly without data; None if there is nothing for now."""
         begin = self.place()
         at = self._fed
         block = self._block()
@@ -128,14 +128,14 @@ class Scan:
             return None
         data, runs = self._lines.feed(block, at)
         if not self._skip:
-            old = [self._flush(stderr) for stderr in (False, True) if self._is_old(stderr)]
-            if old:
-                data, runs = _put_together([(data, runs), *old])
+            long_lines = [self._flush(stderr) for stderr in (False, True) if self._is_long(stderr)]
+            if long_lines:
+                data, runs = _concatenated([(data, runs), *long_lines])
         self._forget_bases()
         return self._batch(begin, data, runs)
 
     def flush(self, *, at_end: bool = False) -> Batch:
-        """Unfinished lines as they are; `at_end` also what there is of a record that was cut off."""
+        """Return unfinished lines; with `at_end`, including an unfinished record."""
         begin = self.place()
         self._skip = 0
         pieces = [self._flush(False), self._flush(True)]
@@ -148,31 +148,31 @@ class Scan:
                 data, _ = whole.feed(rest, 0)
                 text = data.removesuffix(b"\n") or whole.flush(kind[0])
                 pieces.append((text, [(len(text), kind[0])]))
-        data, runs = _put_together(pieces)
+        data, runs = _concatenated(pieces)
         self._forget_bases()
         return self._batch(begin, data, runs)
 
-    def nothing(self) -> Batch:
-        """No lines: the end of what there was has been reached."""
+    def caught_up(self) -> Batch:
+        """Return a batch without lines, with `caught_up`."""
         here = Position(self.place(), self._skip)
         notice, self.notice = self.notice, ""
         return Batch(b"", [], here, here, notice, caught_up=True)
 
     def is_unfinished(self) -> bool:
-        """Whether there are parts of a line that have not been passed on."""
+        """Tell if there are parts of a line that have not been passed on."""
         return self._lines.waiting(False) >= 0 or self._lines.waiting(True) >= 0
 
     def backlog(self) -> int:
-        """Bytes of the present file that have not been read."""
+        """Return the number of unread bytes of the present file."""
         return self._parts[0].end() - self._offset
 
     def unlimit(self) -> None:
-        """Go on beyond where the log ended when it was opened."""
+        """Read beyond the end that the log had when it was opened."""
         for part in self._parts:
             part.limit = None
 
     def renew(self, path: Path) -> bool:
-        """At the end: look for the file that follows, or a beginning anew; whether there may be something to read."""
+        """Detect truncation and rotation at the end of the files; tell if there may be something to read."""
         here = self._parts[-1]
         if len(self._parts) == 1 and here.contents.size() < self._offset:
             here.was_truncated()
@@ -183,21 +183,21 @@ class Scan:
         try:
             if path.stat().st_ino == here.inode:
                 return False
-            found = segments.open_all(path)
+            present = segments.open_all(path)
         except OSError:
             return False  # removed
-        same = [index for index, part in enumerate(found) if part.inode == here.inode]
-        known = same[-1] + 1 if same else 0
-        if not same and len(found) > 1:
+        same_file = [index for index, part in enumerate(present) if part.inode == here.inode]
+        known = same_file[-1] + 1 if same_file else 0
+        if not same_file and len(present) > 1:
             self.notice = MISSING
-        for part in found[:known]:
+        for part in present[:known]:
             part.close()
-        self._parts += found[known:]
+        self._parts += present[known:]
         self.unlimit()
         return True
 
     def _block(self) -> bytes:
-        """The next whole records; none if there are none for now."""
+        """Return the next whole records; none if there are none for now."""
         while True:
             block = self._parts[0].pread(BLOCK, self._offset)
             end = block.rfind(b"\n") + 1 or (len(block) if len(block) == BLOCK else 0)
@@ -211,7 +211,7 @@ class Scan:
             self._enter()
 
     def _across(self, block: bytes) -> bytes:
-        """The rest of a file, with which no record ends, and what follows it in the next files."""
+        """Join the rest of a file, which ends within a record, with the next files."""
         pieces, ending = [block], b""
         for part in self._parts[1:]:
             if part.gap:
@@ -231,7 +231,7 @@ class Scan:
         return b"".join([*pieces, ending])
 
     def _rest(self) -> bytes:
-        """A record without an end, behind which nothing is."""
+        """Return the unfinished record at the end of the log."""
         view = SegmentView(self._parts)
         return view.pread(BLOCK, view.offset(0, self._offset))
 
@@ -246,7 +246,8 @@ class Scan:
         self._fed += count
         self._offset += count
 
-    def _is_old(self, stderr: bool) -> bool:
+    def _is_long(self, stderr: bool) -> bool:
+        """Tell if the stream's unfinished line is longer than BLOCK."""
         waiting = self._lines.waiting(stderr)
         return 0 <= waiting <= self._fed - BLOCK
 
@@ -268,10 +269,10 @@ class Scan:
         notice, self.notice = self.notice, ""
         return Batch(data, runs, Position(begin, skipped), Position(self.place(), self._skip), notice)
 
-    # --- the end ---
+    # --- closing ---
 
     def run(self, work: Callable[[], Batch | None]) -> Batch | None:
-        """Do `work` (in a thread) unless this is closed; it is not closed meanwhile."""
+        """Run `work` (in a thread) unless this is closed, and defer closing until its end."""
         with self._lock:
             if self._closed:
                 return None
@@ -285,7 +286,7 @@ class Scan:
                     self._close_files()
 
     def close(self) -> None:
-        """Close all files; while a thread reads them, as soon as it has done so."""
+        """Close all files, at the end of a `run` in progress."""
         with self._lock:
             self._closed = True
             if not self._busy:
@@ -296,18 +297,18 @@ class Scan:
             self._parts.pop().close()
 
 
-def _put_together(pieces: list[tuple[bytes, _Runs]]) -> tuple[bytes, _Runs]:
+def _concatenated(pieces: list[tuple[bytes, _Runs]]) -> tuple[bytes, _Runs]:
     return b"".join([data for data, _ in pieces]), joined(run for _, runs in pieces for run in runs)
 
 
 def _without_first(data: bytes, runs: _Runs, lines: int) -> tuple[bytes, _Runs, int]:
-    """Without so many lines at the beginning; and how many there were to be left out."""
+    """Remove the first `lines` lines, as far as there are; return data, runs, and the number of lines removed."""
     rest = data.split(b"\n", lines)
     skipped = len(rest) - 1
-    cut = len(data) - len(rest[-1])
-    left, gone = [], cut
+    to_drop = len(data) - len(rest[-1])
+    remaining = []
     for size, stderr in runs:
-        dropped = min(size, gone)
-        gone -= dropped
-        left.append((size - dropped, stderr))
-    return rest[-1], joined(left), skipped
+        dropped = min(size, to_drop)
+        to_drop -= dropped
+        remaining.append((size - dropped, stderr))
+    return rest[-1], joined(remaining), skipped

@@ -1,18 +1,18 @@
-"""Where to begin in a k8s-file log: by time through bisection, by number of lines from the end."""
+"""Find the start of a reading in a k8s-file log: by time through bisection, by number of lines from the end."""
 
-from agent.logs.k8s_file.records import kind_of, mended, time_of
+from agent.logs.k8s_file.records import kind_of, repaired, time_of
 from agent.logs.k8s_file.segments import Segment
 
 PROBE = 16 * 1024  # bytes read for one step; records are at most 8192 bytes and their header
-LINEAR = 128 * 1024  # bytes that are searched record by record
-LOOK_BACK = 1024 * 1024  # bytes before the place in which the beginning of a line with an end behind it is looked for
+LINEAR = 128 * 1024  # bytes searched record by record
+LOOK_BACK = 1024 * 1024  # bytes before an offset that are searched for the start of a line that ends after it
 
 
 class SegmentView:
     """A log's segments as one sequence of bytes."""
 
     def __init__(self, segments: list[Segment]) -> None:
-        """With the ends that the segments have now."""
+        """Use the present ends of the segments."""
         self._parts: list[tuple[int, int, Segment]] = []
         self.size = 0
         for segment in segments:
@@ -21,7 +21,7 @@ class SegmentView:
             self.size += length
 
     def pread(self, count: int, offset: int) -> bytes:
-        """At most `count` bytes from `offset` on."""
+        """Read at most `count` bytes from `offset`."""
         pieces = []
         for start, length, segment in self._parts:
             if start < offset + count and offset < start + length:
@@ -30,35 +30,35 @@ class SegmentView:
         return b"".join(pieces)
 
     def locate(self, offset: int) -> tuple[int, int]:
-        """The index of the segment, and the place in it."""
+        """Return the index of the segment and the offset in it."""
         for index, (start, length, segment) in enumerate(self._parts):
             if offset < start + length or index == len(self._parts) - 1:
                 return index, segment.begin + offset - start
         raise AssertionError("a log has a segment")
 
     def offset(self, index: int, offset: int) -> int:
-        """The reverse of `locate`."""
+        """Return the inverse of `locate`."""
         start, _, segment = self._parts[index]
         return start + offset - segment.begin
 
 
 def since(view: SegmentView, moment: bytes) -> int:
-    """Where the first record at or after that time begins (see `time_text`); the end if there is none.
+    """Return the start of the first record at or after a time (see `time_text`); the end if there is none.
 
-    Found by bisection, so in a log during which the clock was set back it is *a* place where the time is reached.
-    From there on everything is shown, whatever time it bears: nothing is lost for a clock's sake.
+    It bisects: if the clock was set back, this is one of the offsets where the time is reached. A reading shows
+    everything from there, whatever its time, so that no line is lost.
     """
     low, high = 0, view.size
     answer = _end_of_records(view, 0)
     while high - low > LINEAR:
         middle = (low + high) // 2
-        found = _timed_record(view, middle, high)
-        if found is None:
+        record_start = _timed_record(view, middle, high)
+        if record_start is None:
             high = middle
-        elif found[1] < moment:
-            low = found[0]
+        elif record_start[1] < moment:
+            low = record_start[0]
         else:
-            high = answer = found[0]
+            high = answer = record_start[0]
     place = low
     for record in view.pread(high - low + 50, low).split(b"\n"):
         if place >= high:
@@ -71,7 +71,7 @@ def since(view: SegmentView, moment: bytes) -> int:
 
 
 def _timed_record(view: SegmentView, start: int, end: int) -> tuple[int, bytes] | None:
-    """The first sound record that begins in [start, end), and its time."""
+    """Return the offset and time of the first valid record that starts in [start, end)."""
     place = start - 1
     while place < end:
         block = view.pread(PROBE, place)
@@ -91,16 +91,16 @@ def _timed_record(view: SegmentView, start: int, end: int) -> tuple[int, bytes] 
 
 
 def tail(view: SegmentView, low: int, count: int, until: bytes | None) -> tuple[int, dict[bool, int]]:
-    """Where the last `count` lines begin that are not before `low` and, if there is `until`, earlier than it.
+    """Find the last `count` lines after offset `low` and before the time `until`, if given.
 
-    Gives the place behind the last line that is not wanted, and for each stream of which a line has begun before that
-    and not ended where it begins. Unfinished lines at the end count, and are all shown.
+    Returns the end of the line before them, and the start of each stream's line that is unfinished there. Unfinished
+    lines at the end of the log count, and are all shown.
     """
     place = end = _end_of_records(view, low)
-    begun = unfinished(view, low, end, until)
+    open_lines = unfinished(view, low, end, until)
     if not count:
         return end, {}
-    wanted = count - len(begun)
+    missing = count - len(open_lines)
     size = 64 * 1024
     while place > low:
         start, records = _records_before(view, low, place, size)
@@ -108,56 +108,56 @@ def tail(view: SegmentView, low: int, count: int, until: bytes | None) -> tuple[
             size *= 2
             continue
         size = min(size * 2, LOOK_BACK)
-        if len(records) <= wanted and until is None:
-            wanted -= len([record for record in records if _ends_line(record, until)])
+        if len(records) <= missing and until is None:
+            missing -= len([record for record in records if _ends_line(record, until)])
         else:
             offset = place
             for record in reversed(records):
                 if _ends_line(record, until):
-                    if wanted <= 0:
+                    if missing <= 0:
                         return offset, unfinished(view, low, offset, until)
-                    wanted -= 1
+                    missing -= 1
                 offset -= len(record) + 1
         place = start
     return low, {}
 
 
 def unfinished(view: SegmentView, low: int, place: int, until: bytes | None) -> dict[bool, int]:
-    """For each stream of which a line has begun before `place`, and not ended: where it begins."""
+    """Return the start of each stream's line that is unfinished at `place`."""
     _, records = _records_before(view, low, place, LOOK_BACK)
-    begins: dict[bool, int] = {}
-    done = set()
+    starts: dict[bool, int] = {}
+    complete = set()
     offset = place
     for record in reversed(records):
         offset -= len(record) + 1
-        stderr, ends = kind_of(record) or _kind_mended(record)
-        if stderr in done or not _is_before(record, until):
+        stderr, ends = kind_of(record) or _repaired_kind(record)
+        if stderr in complete or not _is_before(record, until):
             continue
         if ends:
-            done.add(stderr)
-            if len(done) == 2:
+            complete.add(stderr)
+            if len(complete) == 2:
                 break
         else:
-            begins[stderr] = offset
-    return begins
+            starts[stderr] = offset
+    return starts
 
 
-def _kind_mended(record: bytes) -> tuple[bool, bool]:
-    kind = kind_of(mended(record))
+def _repaired_kind(record: bytes) -> tuple[bool, bool]:
+    kind = kind_of(repaired(record))
     assert kind is not None
     return kind
 
 
 def _ends_line(record: bytes, until: bytes | None) -> bool:
-    return (kind_of(record) or _kind_mended(record))[1] and _is_before(record, until)
+    return (kind_of(record) or _repaired_kind(record))[1] and _is_before(record, until)
 
 
 def _is_before(record: bytes, until: bytes | None) -> bool:
-    return until is None or (time_of(record) or time_of(mended(record)) or b"") < until
+    return until is None or (time_of(record) or time_of(repaired(record)) or b"") < until
 
 
 def _end_of_records(view: SegmentView, low: int) -> int:
-    """Where the last whole record ends."""
+    """Return the end of the last whole record."""
     end = view.size
     while end > low:
         start = max(low, end - PROBE)
@@ -169,7 +169,7 @@ def _end_of_records(view: SegmentView, low: int) -> int:
 
 
 def _records_before(view: SegmentView, low: int, place: int, size: int) -> tuple[int, list[bytes]]:
-    """The whole records in about `size` bytes before `place`, and where the first begins."""
+    """Return the start of the first whole record in about `size` bytes before `place`, and all records from there."""
     start = max(low, place - size)
     data = view.pread(place - start, start)
     if start > low:

@@ -1,8 +1,8 @@
-"""The files that a k8s-file log consists of, and the keeping of those that conmon would throw away.
+"""The segments (files) of a k8s-file log, and the retention of rotated ones, which conmon would delete.
 
-At `max-size` conmon writes to F.tmp and renames it over F: what was logged before is gone unless somebody holds a hard
-link to it. The Keeper does: `F.mcp-000001`, numbered in order, in the same folder, `-gap` behind the number where
-lines may be missing before it. `podman rm` removes the folder with all of them.
+At `max-size` conmon writes to F.tmp and renames it over F, which deletes the earlier lines unless there is a hard link
+to them. SegmentLinker makes one: `F.mcp-000001`, numbered in order, in the same folder, with the suffix `-gap` if lines
+before it may be missing. `podman rm` removes the folder with all of them.
 """
 
 import errno
@@ -18,31 +18,30 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.log import fields, logger
-from agent.logs import inotify
-from agent.logs.inotify import Inotify
+from agent.logs.inotify import IN_CREATE, IN_IGNORED, IN_MOVED_TO, IN_Q_OVERFLOW, Inotify
 from agent.logs.k8s_file.records import TIME
 from agent.logs.model import LogSource
 
-OLD_SEGMENTS = 4  # kept besides the live file
-OLD_BYTES = 256 * 1024 * 1024  # of them together
-_KEPT = re.compile(r"\.mcp-(\d{6,})(-gap)?")
+OLD_SEGMENTS = 4  # retained besides the live file
+OLD_BYTES = 256 * 1024 * 1024  # of all of them
+_LINK = re.compile(r"\.mcp-(\d{6,})(-gap)?")
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in a segment. `stamp` tells two files apart that had the same inode one after the other."""
+    """An offset in a segment. `stamp` distinguishes files that had the same inode one after the other."""
 
     inode: int
-    stamp: int  # of its first time; 0: the file was empty
+    stamp: int  # checksum of the first record's time; 0: the file was empty
     offset: int
 
     def __str__(self) -> str:
-        """As in a position; `parse` reads it."""
+        """Return the mark as text for a place."""
         return f"{self.inode:x}.{self.stamp:x}.{self.offset:x}"
 
     @classmethod
     def parse(cls, text: str) -> "Mark":
-        """From `str`; raises ValueError."""
+        """Parse the text of a mark; raises ValueError."""
         inode, stamp, offset = (int(part, 16) for part in text.split("."))
         if min(inode, stamp, offset) < 0:
             raise ValueError("not a mark")
@@ -50,23 +49,23 @@ class Mark:
 
 
 class Contents(Protocol):
-    """Bytes that can be read from any place; by any thread."""
+    """Bytes readable at any offset by any thread."""
 
     def pread(self, count: int, offset: int) -> bytes:
-        """At most `count` bytes from `offset` on; none at the end."""
+        """Read at most `count` bytes from `offset`; none at the end."""
         ...
 
     def size(self) -> int:
-        """Where the end is now."""
+        """Return the present size in bytes."""
         ...
 
     def close(self) -> None:
-        """To be called once; the bytes cannot be read any more."""
+        """Release the bytes; call this once."""
         ...
 
 
 class _Descriptor:
-    """An open file, one for all who read it: a thousand followers would use up the process's descriptors."""
+    """An open file shared by all its readers: a thousand followers would use up the process's descriptors."""
 
     def __init__(self, fd: int, key: tuple[int, int]) -> None:
         self.fd = fd
@@ -79,11 +78,11 @@ _lock = threading.Lock()
 
 
 class LogFile:
-    """A file on disk, opened for reading. Raises OSError."""
+    """A file on disk, opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        """Opens it."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is refused, not waited for
+        """Open the file. Raises OSError."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: refuse a FIFO without waiting
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
@@ -117,13 +116,10 @@ class LogFile:
 
 
 class Segment:
-    """One file of a log.
-
-    `begin` is where what there is of it begins, `limit` where reading shall end (None: no end).
-    """
+    """One file of a log, readable from offset `begin` to `limit` (None: to its end)."""
 
     def __init__(self, contents: Contents, inode: int, *, gap: bool = False, begin: int = 0, stamp: int = 0) -> None:
-        """`stamp` 0: as the contents say."""
+        """Take the contents; with `gap`, lines before them may be missing; `stamp` 0 is computed from the contents."""
         self.contents = contents
         self.inode = inode
         self.gap = gap
@@ -133,32 +129,32 @@ class Segment:
 
     @property
     def stamp(self) -> int:
-        """See Mark."""
+        """Stamp of its marks."""
         if not self._stamp:
             first = self.contents.pread(TIME, 0)
             self._stamp = (zlib.crc32(first) or 1) if len(first) == TIME else 0
         return self._stamp
 
     def mark(self, offset: int) -> Mark:
-        """A place in it."""
+        """Return the mark of an offset."""
         return Mark(self.inode, self.stamp, offset)
 
     def has(self, mark: Mark) -> bool:
-        """Whether the place is, or was, in this file."""
+        """Tell if a mark is in this file."""
         return self.inode == mark.inode and mark.stamp in (0, self.stamp) and self.begin <= mark.offset <= self.end()
 
     def end(self) -> int:
-        """Where what shall be read of it ends."""
+        """Return the end of the readable part."""
         return self.contents.size() if self.limit is None else self.limit
 
     def pread(self, count: int, offset: int) -> bytes:
-        """At most `count` bytes from `offset` on."""
+        """Read at most `count` bytes from `offset`."""
         if self.limit is not None:
             count = min(count, self.limit - offset)
         return self.contents.pread(count, offset) if count > 0 else b""
 
     def was_truncated(self) -> bool:
-        """Forget what was known of a file that begins anew."""
+        """Reset the stamp of a truncated file; tell if it changed."""
         stamp, self._stamp = self._stamp, 0
         return bool(stamp) and self.stamp != stamp
 
@@ -167,27 +163,27 @@ class Segment:
         self.contents.close()
 
 
-def kept(path: Path) -> list[tuple[int, bool, Path]]:
-    """The links kept of a log, oldest first: number, whether lines may be missing before it, path."""
-    found = []
+def linked_segments(path: Path) -> list[tuple[int, bool, Path]]:
+    """Return the links to a log's segments, oldest first, as (number, True if lines before it may be missing, path)."""
+    links = []
     with suppress(OSError):
         for link in path.parent.iterdir():
-            if link.name.startswith(path.name) and (match := _KEPT.fullmatch(link.name, len(path.name))):
-                found.append((int(match[1]), bool(match[2]), link))
-    return sorted(found)
+            if link.name.startswith(path.name) and (match := _LINK.fullmatch(link.name, len(path.name))):
+                links.append((int(match[1]), bool(match[2]), link))
+    return sorted(links)
 
 
 def open_all(path: Path) -> list[Segment]:
-    """The log's files, oldest first, the live one last, each with the size that it has now as its limit.
+    """Open the log's files, oldest first, the live one last, each limited to its present size.
 
-    Raises OSError where the live file cannot be opened and no other one is there.
+    Raises OSError if the live file cannot be opened and there is no other one.
     """
     segments: list[Segment] = []
-    seen = set()
-    for _, gap, link in kept(path):
+    inodes = set()
+    for _, gap, link in linked_segments(path):
         with suppress(OSError):
             file = LogFile(link)
-            seen.add(file.inode)
+            inodes.add(file.inode)
             segments.append(Segment(file, file.inode, gap=gap))
     try:
         file = LogFile(path)
@@ -195,90 +191,90 @@ def open_all(path: Path) -> list[Segment]:
         if not segments:
             raise
         return segments
-    if file.inode in seen:
+    if file.inode in inodes:
         file.close()
     else:
         segments.append(Segment(file, file.inode))
-    for segment in segments[:-1]:  # what was written before the live file came
+    for segment in segments[:-1]:  # include the last writes before the rotation
         segment.limit = segment.contents.size()
     return segments
 
 
-class Keeper:
-    """Keeps the files of the logs that it watches. One for the agent; all of it is to be called on the event loop.
+class SegmentLinker:
+    """Retains the rotated files of the logs that it watches. One for the agent; call it on the event loop.
 
-    A link is made and removed in microseconds, so it is done at once, before followers hear of a rotation.
+    Making or removing a link takes microseconds, so it is done at once, before followers learn of a rotation.
     """
 
-    def __init__(self, news: Inotify, segments: int = OLD_SEGMENTS, size: int = OLD_BYTES) -> None:
-        """At most `segments` old files and `size` bytes of them are kept of each log."""
-        self._news = news
+    def __init__(self, notifier: Inotify, segments: int = OLD_SEGMENTS, size: int = OLD_BYTES) -> None:
+        """Set the retention of each log: `segments` rotated files, and `size` bytes of them in total."""
+        self._notifier = notifier
         self._segments = segments
         self._size = size
         self._watched: dict[str, tuple[Path, Callable[[], None] | None]] = {}
 
     async def watch(self, source: LogSource) -> None:
-        """Keep what is logged there from now on, until it is forgotten. Again for the same: looks again."""
+        """Watch a log until it is forgotten; for one that is watched already, check it again."""
         if source.path is None:
             return
-        old = self._watched.get(source.identifier)
-        if old is None or old[0] != source.path or old[1] is None:
+        watched = self._watched.get(source.identifier)
+        if watched is None or watched[0] != source.path or watched[1] is None:
             self.forget(source.identifier)
             path, identifier = source.path, source.identifier
-            stop = self._news.watch(path, lambda mask: self._look(identifier, mask))
+            stop = self._notifier.watch(path, lambda mask: self._on_event(identifier, mask))
             if stop is None and not path.parent.is_dir():
                 return
             self._watched[identifier] = (path, stop)
-        self._keep(source.path, 0)
+        self._link(source.path, 0)
 
     def forget(self, identifier: str) -> None:
-        """Watch it no more; what is kept stays."""
+        """Stop watching a container's log; its links remain."""
         _, stop = self._watched.pop(identifier, (None, None))
         if stop is not None:
             stop()
 
     async def rescan(self) -> None:
-        """Look at every log: for what the kernel did not tell."""
-        self._news.read()  # what it did tell is no surprise
+        """Check every log for rotations that the kernel did not report."""
+        self._notifier.read()  # first handle the reported ones, which leave no gap
         for path, _ in list(self._watched.values()):
-            self._keep(path, 0)
+            self._link(path, 0)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all logs."""
         for identifier in list(self._watched):
             self.forget(identifier)
 
-    def _look(self, identifier: str, mask: int) -> None:
+    def _on_event(self, identifier: str, mask: int) -> None:
         if identifier not in self._watched:
             return
         path, _ = self._watched[identifier]
-        if mask & inotify.IN_IGNORED:
+        if mask & IN_IGNORED:
             del self._watched[identifier]  # the folder is gone, and the container with it
-        elif mask & (inotify.IN_MOVED_TO | inotify.IN_CREATE | inotify.IN_Q_OVERFLOW):
-            self._keep(path, 1 if mask & inotify.IN_MOVED_TO else 0)
+        elif mask & (IN_MOVED_TO | IN_CREATE | IN_Q_OVERFLOW):
+            self._link(path, 1 if mask & IN_MOVED_TO else 0)
 
-    def _keep(self, path: Path, moves: int) -> None:
-        """Link the live file if that was not done; `moves`: how many files the kernel says took its place."""
-        links = kept(path)
+    def _link(self, path: Path, moves: int) -> None:
+        """Link the live file if it is not linked; `moves` is the number of reported renames over it."""
+        links = linked_segments(path)
         try:
             inode = path.stat().st_ino
             newest = links[-1] if links else (0, False, None)
             if newest[2] is None or newest[2].stat().st_ino != inode:
-                # A rotation that was not seen may have been one of several.
+                # a rotation that was not reported may have been one of several
                 gap = bool(links) and not moves
                 number = newest[0] + 1
                 link = path.with_name(f"{path.name}.mcp-{number:06}{'-gap' if gap else ''}")
                 os.link(path, link, follow_symlinks=False)
                 links.append((number, gap, link))
             elif moves:
-                # Two files came at once: this one is linked, but one between was gone before it could be.
+                # two rotations at once: the live file is linked, but the one before it was deleted before it could be
                 self._mark_gap(links)
             self._prune(links[:-1])
         except FileNotFoundError:
-            pass  # removed, or not made yet
+            pass  # removed, or not created yet
         except OSError as error:
-            words = os.strerror(error.errno or errno.EIO)
-            logger.warning("a log's history cannot be kept", extra=fields(path=path, error=words))
+            reason = os.strerror(error.errno or errno.EIO)
+            logger.warning("cannot retain a rotated log", extra=fields(path=path, error=reason))
 
     def _mark_gap(self, links: list[tuple[int, bool, Path]]) -> None:
         number, gap, link = links[-1]
@@ -288,7 +284,7 @@ class Keeper:
             links[-1] = (number, True, renamed)
 
     def _prune(self, old: list[tuple[int, bool, Path]]) -> None:
-        """Remove the oldest beyond the bounds."""
+        """Remove the oldest files beyond the retention."""
         size = 0
         for count, (_, _, link) in enumerate(reversed(old), 1):
             size += link.stat().st_size
