@@ -120,13 +120,13 @@ def _signed_by(below: x509.Certificate, above: x509.Certificate) -> bool:
 
 def _is_for(certificate: x509.Certificate, name: str) -> bool:
     try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return False
     general = _general_name(name)
     if isinstance(general, x509.IPAddress):
-        return general in list(found)
-    dns = [other.lower() for other in found.get_values_for_type(x509.DNSName)]
+        return general in list(alternatives)
+    dns = [other.lower() for other in alternatives.get_values_for_type(x509.DNSName)]
     return name.lower() in dns or f"*.{name.lower().partition('.')[2]}" in dns
 
 

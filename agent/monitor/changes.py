@@ -93,60 +93,80 @@ class ChangeDetector:
         events: list[Event] = []
         alerts: list[Alert] = []
         seen: set[Key] = set()
-        for one in observed:
-            key = (one.service, one.component)
+        for component in observed:
+            key = (component.service, component.component)
             if key in seen:  # a container that bears the labels of another one's component
                 continue
             seen.add(key)
             past = self._past.setdefault(key, _Past(""))
-            state = self._believed(one, past, doubtful)
-            events += self._changed(one, state, past, now, one.service in worked_on)
-            alerts += self._judge(one, state, past, now, one.service in busy, events)
+            state = self._believed(component, past, doubtful)
+            events += self._changed(component, state, past, now, component.service in worked_on)
+            alerts += self._judge(component, state, past, now, component.service in busy, events)
         if not doubtful:
             events += self._gone(seen, now.wall)
         return Observations(tuple(events), tuple(alerts))
 
-    def _believed(self, one: Observed, past: _Past, doubtful: bool) -> str:
-        gone = one.state is ObservedState.REMOVED and past.state != ObservedState.REMOVED
-        return ObservedState.UNKNOWN if doubtful and gone else one.state
+    def _believed(self, component: Observed, past: _Past, doubtful: bool) -> str:
+        gone = component.state is ObservedState.REMOVED and past.state != ObservedState.REMOVED
+        return ObservedState.UNKNOWN if doubtful and gone else component.state
 
-    def _changed(self, one: Observed, state: str, past: _Past, now: Moment, worked_on: bool) -> list[Event]:
-        """The event of a change, if there was one; `past` is brought up to date."""
-        replaced = "" not in (past.identifier, one.identifier) and past.identifier != one.identifier
-        restarted = 0 if replaced else _restarts(one, past)
+    def _changed(self, component: Observed, state: str, past: _Past, now: Moment, worked_on: bool) -> list[Event]:
+        """The event of a change, if there was component; `past` is brought up to date."""
+        replaced = "" not in (past.identifier, component.identifier) and past.identifier != component.identifier
+        restarted = 0 if replaced else _restarts(component, past)
         count = max(restarted, int(past.state not in ("", state)))
         if count and not worked_on:
             past.changes.append((now, count))
         previous = past.state
-        past.see(state, one.container)
+        past.see(state, component.container)
         # while it flaps, that is said once; every single restart would drown all else
         if state == previous and not replaced and (not restarted or past.flapping):
             return []
-        detail = _detail(one, state, restarted) or ("new container" if replaced else "")
-        return [Event(one.service, one.component, previous, state, now.wall, detail)]
+        detail = _detail(component, state, restarted) or ("new container" if replaced else "")
+        return [Event(component.service, component.component, previous, state, now.wall, detail)]
 
     def _judge(
-        self, one: Observed, state: str, past: _Past, now: Moment, busy: bool, events: list[Event]
+        self, component: Observed, state: str, past: _Past, now: Moment, busy: bool, events: list[Event]
     ) -> list[Alert]:
         """Whether somebody should be told; adds the begin and end of flapping to `events`."""
         flaps, began = self._flaps(past, now)
         detail = f"flapping: {flaps} changes within {ago(self._rules.flap_window)}"
         was, past.flapping = past.flapping, flaps >= self._rules.flap_threshold
         if past.flapping != was:
-            said = detail if past.flapping else "steady again"
-            events.append(Event(one.service, one.component, state, state, now.wall, said))
+            detail_of_change = detail if past.flapping else "steady again"
+            events.append(Event(component.service, component.component, state, state, now.wall, detail_of_change))
         drifts = (
-            one.desired != DesiredState.IGNORE and one.desired != state
-        )  # not one.drifts: what is doubtful is unknown
+            component.desired != DesiredState.IGNORE and component.desired != state
+        )  # not component.drifts: what is doubtful is unknown
         past.drift_since = (past.drift_since or now.wall) if drifts else None
-        wanted = one.desired != DesiredState.IGNORE and (past.flapping or drifts)
+        wanted = component.desired != DesiredState.IGNORE and (past.flapping or drifts)
         if busy or not wanted or not self._may_alert(past, now):
             return []
         past.alerted = now.clock
         if past.flapping:
-            return [Alert(one.service, one.component, "flapping", one.desired, state, detail, began or now.wall)]
+            return [
+                Alert(
+                    component.service,
+                    component.component,
+                    "flapping",
+                    component.desired,
+                    state,
+                    detail,
+                    began or now.wall,
+                )
+            ]
         since = past.drift_since or now.wall
-        return [Alert(one.service, one.component, "drift", one.desired, state, _detail(one, state, 0), since)]
+        return [
+            Alert(
+                component.service,
+                component.component,
+                "drift",
+                component.desired,
+                state,
+                _detail(component, state, 0),
+                since,
+            )
+        ]
 
     def _flaps(self, past: _Past, now: Moment) -> tuple[int, datetime | None]:
         """How many changes there were within the window, and when the first of them was."""
@@ -167,20 +187,20 @@ class ChangeDetector:
         ]
 
 
-def _restarts(one: Observed, past: _Past) -> int:
+def _restarts(component: Observed, past: _Past) -> int:
     """How often a container was started again since the last round, as far as can be told.
 
     podman 4.3 lists no count: there, a container that began anew counts as one restart.
     """
-    container = one.container
+    container = component.container
     if container is None or not past.identifier:
         return 0
     anew = container.started is not None and past.started is not None and container.started != past.started
     return max(container.restarts - past.restarts, int(anew))
 
 
-def _detail(one: Observed, state: str, restarted: int) -> str:
-    container = one.container
+def _detail(component: Observed, state: str, restarted: int) -> str:
+    container = component.container
     if container is None:
         return "podman lists no containers at all after it failed" if state == ObservedState.UNKNOWN else ""
     if state == ObservedState.EXITED or (state == ObservedState.STOPPED and container.exit_code):

@@ -118,8 +118,10 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         results = await self._syncer.sync(_definitions(request.services), caller().user, partial=request.partial)
         return pb.SyncDesiredStateResponse(
             results=[
-                pb.ServiceSyncResult(name=each.name, changed=each.changed, summary=each.summary, error=each.error)
-                for each in results
+                pb.ServiceSyncResult(
+                    name=result.name, changed=result.changed, summary=result.summary, error=result.error
+                )
+                for result in results
             ]
         )
 
@@ -150,14 +152,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.AdoptContainersResponse(
             results=[
                 pb.AdoptResult(
-                    container=each.container,
-                    component=each.component,
-                    success=not each.error,
-                    error=each.error,
-                    service=each.service,
-                    spec=component_to_wire(each.spec) if each.spec else None,
+                    container=result.container,
+                    component=result.component,
+                    success=not result.error,
+                    error=result.error,
+                    service=result.service,
+                    spec=component_to_wire(result.spec) if result.spec else None,
                 )
-                for each in adopted
+                for result in adopted
             ]
         )
 
@@ -173,8 +175,10 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         purged = await self._purger.purge(wanted, caller().user)
         return pb.PurgeResponse(
             results=[
-                pb.PurgeResult(service=each.service, component=each.component, purged=each.purged, reason=each.reason)
-                for each in purged
+                pb.PurgeResult(
+                    service=result.service, component=result.component, purged=result.purged, reason=result.reason
+                )
+                for result in purged
             ]
         )
 
@@ -183,13 +187,13 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.RecoverResponse(
             results=[
                 pb.RecoverResult(
-                    service=each.service,
-                    component=each.component,
-                    success=not each.error,
-                    error=each.error,
-                    action=each.action,
+                    service=result.service,
+                    component=result.component,
+                    success=not result.error,
+                    error=result.error,
+                    action=result.action,
                 )
-                for each in results
+                for result in results
             ]
         )
 

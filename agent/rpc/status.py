@@ -55,19 +55,22 @@ async def service_status(
     """
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
     everything = observe(rows, containers)
-    chosen = [one for one in everything if service in ("", one.service)]
+    chosen = [component for component in everything if service in ("", component.service)]
     if service and not chosen:
-        raise not_deployed(service, {one.service for one in everything})
-    names = [one.container.name for one in chosen if one.container is not None]
+        raise not_deployed(service, {component.service for component in everything})
+    names = [component.container.name for component in chosen if component.container is not None]
     details, recent = await asyncio.gather(podman.inspect(*names), events.last(service, RECENT))
     return pb.GetServiceStatusResponse(
         services=services_info(chosen, details),
         drift=[
             pb.DriftInfo(
-                service=one.service, component=one.component, desired_state=one.desired, observed_state=one.state
+                service=component.service,
+                component=component.component,
+                desired_state=component.desired,
+                observed_state=component.state,
             )
-            for one in chosen
-            if one.drifts
+            for component in chosen
+            if component.drifts
         ],
         recent_events=[event_info(event) for event in recent],
     )
@@ -80,9 +83,9 @@ async def check_known(registry: AsyncRegistry, service: str) -> None:
         raise not_deployed(service, {row.service for row in rows})
 
 
-def not_deployed(service: str, there: set[str]) -> NotFound:
+def not_deployed(service: str, services: set[str]) -> NotFound:
     """Return the error for a service that the node does not have."""
-    hint = f"deployed here: {', '.join(sorted(there))}" if there else "nothing is deployed here"
+    hint = f"deployed here: {', '.join(sorted(services))}" if services else "nothing is deployed here"
     return NotFound(f"{service} is not deployed on this node", hint)
 
 

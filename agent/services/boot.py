@@ -1,4 +1,4 @@
-"""Bring the node up when the agent starts: finish what the last agent was killed in, then start what should run."""
+"""Bring the node up at agent start: finish interrupted operations, then start stopped services."""
 
 import asyncio
 
@@ -9,10 +9,10 @@ FINISH_RETRIES = (1.0, 10.0, 60.0, 300.0)  # seconds
 
 
 async def boot(interrupted: InterruptedOperations, recovery: Recovery) -> None:
-    """Bring the node up; what cannot be finished at first is tried again after what should run was started."""
+    """Bring the node up; retry operations that cannot be finished at first after starting services."""
     left = await interrupted.finish_all(await interrupted.unfinished())
     await recovery.boot()
-    for delay in FINISH_RETRIES:  # podman may have come late, or have been in the way only for a moment
+    for delay in FINISH_RETRIES:  # podman may start late or fail temporarily
         if not left:
             return
         await asyncio.sleep(delay)

@@ -1,4 +1,4 @@
-"""Build the container that a component becomes. Pure."""
+"""Build the container of a component. Pure."""
 
 from agent.podman.argv import NewContainer
 from mcp.shared.names import container_name, port_variable
@@ -6,9 +6,9 @@ from mcp.shared.spec import ComponentSpec, fixed_port
 
 
 def new_container(service: str, component: ComponentSpec, host_ports: dict[str, int], deploy: int = 0) -> NewContainer:
-    """Return the container of a component whose routes have these host ports, labelled with a deploy's number.
+    """Return the container of a component with these host ports by route, labelled with the deploy number.
 
-    It listens on the host port's number, unless the definition fixes another one (see `fixed_port`).
+    The container port equals the host port unless the definition fixes another one (see `fixed_port`).
     """
     published, env = list(component.ports), list(component.env)
     for route in component.routes:

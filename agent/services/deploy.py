@@ -1,4 +1,4 @@
-"""Deploy a service: plan what its definition asks for, carry it out, and write it to the history."""
+"""Deploy a service: plan the changes, apply them, and record the deploy in the history."""
 
 from collections.abc import Collection, Sequence
 
@@ -14,7 +14,7 @@ class Deployer:
     """Deploys services on this node."""
 
     def __init__(self, executor: Executor) -> None:
-        """Work through `executor`."""
+        """Apply changes through `executor`."""
         self._executor = executor
         self._registry = executor.registry
 
@@ -27,9 +27,9 @@ class Deployer:
         force: bool = False,
         report: Report = report_nothing,
     ) -> list[ComponentResult]:
-        """Deploy a service, or some of its components; one that fails does not stop the others.
+        """Deploy a service or some of its components; a failed component does not stop the others.
 
-        Containers are replaced in the order of the definition, and watched together.
+        Replaces containers in definition order and waits for all of them concurrently.
         """
         check_deployable(service, only)
         state = await self._executor.examine()
@@ -49,7 +49,7 @@ class Deployer:
         changes: Sequence[Change],
         report: Report = report_nothing,
     ) -> list[ComponentResult]:
-        """Carry out changes as a deploy, which is a row of the service's history."""
+        """Apply changes as one deploy in the service's history."""
         component = next(iter(only)) if len(only) == 1 else ""
         deploys = self._registry.deploys
         number = await self._registry.call(deploys.begin, service, component, user)
@@ -67,7 +67,7 @@ def _unchanged(service: str, component: str, state: NodeState) -> ComponentResul
 
 
 def check_deployable(service: ServiceSpec, only: Collection[str]) -> None:
-    """Raise NotReady for a service that is not active, NotFound for a component that it does not have."""
+    """Raise NotReady for an inactive service, NotFound for an unknown component."""
     if not service.active:
         raise NotReady(f"{service.name} is not active", "set active = true in its definition to deploy it")
     for name in only:

@@ -1,4 +1,4 @@
-"""Examine the node and carry changes out: what every operation on services is made of."""
+"""Examine the node and apply changes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,33 +15,33 @@ from agent.store.registry import AsyncRegistry
 
 @dataclass(frozen=True)
 class ComponentResult:
-    """What became of one component; `error` is empty on success, `unchanged` means that nothing was to do."""
+    """The result for one component; `error` is empty on success, `unchanged` if it was up to date."""
 
     name: str
     error: str = ""
     unchanged: bool = False
     last_lines: list[TailLine] = field(default_factory=list)
-    digest: str = ""  # of the image that its container is made from, if that was looked up
+    digest: str = ""  # of the container's image, if it was looked up
 
 
 class Executor:
-    """Carries changes out on this node."""
+    """Applies changes to this node."""
 
     def __init__(self, podman: Podman, registry: AsyncRegistry, settle: float) -> None:
-        """`settle` is how many seconds a new container must stay up to be kept."""
+        """Require new containers to stay up for `settle` seconds."""
         self.podman = podman
         self.registry = registry
         self._settle = settle
 
     async def examine(self) -> NodeState:
-        """Return what the registry and podman say; raises McpError."""
+        """Return the state of the registry and podman; raises McpError."""
         rows, (containers, image_ids) = await asyncio.gather(
             self.registry.call(self.registry.components.select), self._ask_podman()
         )
         return NodeState(rows, containers, image_ids)
 
     async def examine_deployed(self) -> NodeState:
-        """Do the same, but leave podman alone if nothing is deployed."""
+        """Return the same state without calling podman if nothing is deployed."""
         rows = await self.registry.call(self.registry.components.select)
         return NodeState(rows, *(await self._ask_podman() if rows else ((), {})))
 
@@ -51,12 +51,12 @@ class Executor:
     async def apply(
         self, changes: Sequence[Change], deploy: int = 0, report: Report = report_nothing
     ) -> list[ComponentResult]:
-        """Carry out changes of one service, each to its end or its undoing.
+        """Apply changes of one service; each one is completed or undone.
 
         Args:
-            changes: In the order in which components are replaced.
-            deploy: The number of the deploy under way, for the containers of changes that name none.
-            report: Called for each step as it begins and ends.
+            changes: Changes in replacement order.
+            deploy: Number of the current deploy, for changes that name none.
+            report: Called when a step starts and ends.
         """
         possible = [change for change in changes if change.action is not Action.BLOCKED]
         transactions = {change.component: self._transaction(change, deploy, report) for change in possible}
@@ -65,7 +65,7 @@ class Executor:
         return [_result(change, transactions.get(change.component)) for change in changes]
 
     def context(self, service: str, component: str, deploy: int) -> StepContext:
-        """Return what the steps of a component work with."""
+        """Return the context for the steps of a component."""
         return StepContext(self.podman, self.registry, service, component, deploy, self._settle)
 
     def _transaction(self, change: Change, deploy: int, report: Report) -> Transaction:

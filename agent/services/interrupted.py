@@ -1,4 +1,4 @@
-"""Finish or undo what an agent was killed in, from the steps that the registry holds, when the next one starts."""
+"""Finish or undo operations interrupted by the agent's end, from the steps in the registry."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ USER = "mcp-agent"
 
 
 class InterruptedOperations:
-    """The operations that were under way when the last agent ended."""
+    """The operations in progress when the previous agent ended."""
 
     def __init__(self, executor: Executor, operations: Operations) -> None:
-        """Work on a service only while no other operation does."""
+        """Hold each service through `operations` while finishing it."""
         self._executor = executor
         self._operations = operations
         self._registry = executor.registry
 
     async def unfinished(self) -> list[OperationRow]:
-        """Return the operations that have not ended."""
+        """Return the unfinished operations."""
         return await self._registry.call(self._registry.operations.unfinished)
 
     async def finish_all(self, left: Sequence[OperationRow]) -> list[OperationRow]:
-        """Finish or undo operations, all at once; return those for which that failed, which the log says.
+        """Finish or undo operations concurrently; log and return those that failed.
 
-        Commands for one of the services wait until it is done, and none comes before.
+        Commands for these services wait until their operation is finished.
         """
         finished = await asyncio.gather(*(self._finished(operation) for operation in left))
         return [operation for operation, done in zip(left, finished, strict=True) if not done]
@@ -41,19 +41,19 @@ class InterruptedOperations:
         try:
             await self._operations.run(left.service, USER, "recovery", work, awaited=True, noted=False)
         except McpError as error:
-            logger.error("an interrupted operation is not finished", extra=fields(service=left.service, error=error))
+            logger.error("cannot finish an interrupted operation", extra=fields(service=left.service, error=error))
             return False
         return True
 
     async def finish(self, left: OperationRow) -> None:
-        """Finish or undo one operation; raises McpError where podman does not let us."""
+        """Finish or undo one operation; raises McpError if podman fails."""
         if left not in await self.unfinished():
-            return  # somebody's command has dealt with it meanwhile
+            return  # another command has finished it meanwhile
         logger.info("interrupted operation", extra=fields(service=left.service, operation=left.operation))
         for row in await self._registry.call(self._registry.operations.transactions, left.service):
             await resume(row, self._executor.context(row.service, row.component, row.deploy))
         deploys = self._registry.deploys
         for deploy in await self._registry.call(deploys.select, left.service, 0, DeployResult.RUNNING):
-            why = "the agent ended before the deploy did"
+            why = "the agent ended during the deploy"
             await self._registry.call(deploys.end, deploy.number, DeployResult.INTERRUPTED, why, deploy.digests)
         await self._registry.call(self._registry.operations.end, left.service)

@@ -1,4 +1,4 @@
-"""Stop, start, restart and undeploy what is deployed. Each can be run again, and then finishes what was left."""
+"""Stop, start, restart and undeploy services. Each operation is idempotent and completes an earlier attempt."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,28 +12,28 @@ from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT
 
 
 class Lifecycle:
-    """What can be done with deployed services on this node."""
+    """Operations on deployed services of this node."""
 
     def __init__(self, executor: Executor) -> None:
-        """Work on what the registry knows, through `executor`."""
+        """Apply changes through `executor`."""
         self._executor = executor
 
     async def stop(self, service: str, component: str) -> list[ComponentResult]:
-        """Stop containers, in reverse order, and keep them."""
+        """Stop containers in reverse order, without removing them."""
         return (await self._change(service, component, plan.stop, reverse=True))[::-1]
 
     async def start(self, service: str, component: str) -> list[ComponentResult]:
-        """Start containers; one that is gone is made again from the registry."""
+        """Start containers; recreate missing ones from the registry."""
         return await self._change(service, component, plan.start)
 
     async def restart(self, service: str, component: str) -> list[ComponentResult]:
-        """Stop and start containers, one after the other; what was stopped, or is gone, runs afterwards as well."""
+        """Stop and start containers one after the other, including stopped and missing ones."""
         return await self._change(service, component, plan.restart)
 
     async def undeploy(self, service: str) -> list[ComponentResult]:
-        """Stop and remove a service's containers and forget them; its data stays.
+        """Stop and remove a service's containers and their registry entries; its data is kept.
 
-        Containers that MCP made for the service go too if the registry does not know them.
+        Also removes containers labelled with the service that are not in the registry.
         """
         state = await self._executor.examine()
         made = list(labelled(state.containers, service))
@@ -59,6 +59,6 @@ class Lifecycle:
 
 
 def _stray_name(stray: Container, rows: Sequence[ComponentRow]) -> str:
-    """Return the component that a stray's label names, or the container's name if that component has a row."""
+    """Return the component of a stray's label, or the container's name if that component has a row."""
     component = stray.labels.get(LABEL_COMPONENT, stray.name)
     return stray.name if component in {row.name for row in rows} else component

@@ -1,4 +1,4 @@
-"""Operations that change a service: one at a time for each service, and finished even if the client goes away."""
+"""Serialize operations per service, and finish them even if the client disconnects."""
 
 import asyncio
 import time
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Holder:
-    """Who works on a service, and since when by the monotonic clock."""
+    """The current operation on a service; `since` is monotonic time."""
 
     user: str
     operation: str
     since: float
-    over: asyncio.Event | None = None  # of an operation that others wait for; set at its end
+    over: asyncio.Event | None = None  # set at the end of an operation that others wait for
 
 
 class Operations:
-    """The operations under way on this agent. They live in memory, so none outlives the agent."""
+    """The operations in progress on this agent, held in memory."""
 
     def __init__(self, registry: AsyncRegistry | None = None) -> None:
-        """None are under way. With a registry, an agent that is killed in one finds it there when it starts again."""
+        """With a registry, record operations there, so that the next agent can resume interrupted ones."""
         self._registry = registry
         self._holders: dict[str, Holder] = {}
         self._tasks: set[asyncio.Task[object]] = set()
@@ -47,19 +47,27 @@ class Operations:
         awaited: bool = False,
         noted: bool = True,
     ) -> T:
-        """Run `work` alone on `service`; raises NotReady, naming the other one, where somebody else is at it.
+        """Run `work` exclusively for `service`, to its end even if the client disconnects.
 
-        A client that is gone does not stop the work half-way: it goes on to its end, or to its undoing. Others wait for
-        an `awaited` one instead of being refused: nobody asked for it, so nobody can be told to come back later.
-        One that is `noted` is in the registry while it runs (see interrupted.py).
+        Args:
+            service: The service to lock.
+            user: The account named to others that are refused.
+            operation: The verb named to others that are refused.
+            work: The operation itself.
+            component: The component to record with a `noted` operation.
+            awaited: Let other operations wait for this one instead of refusing them; for work without a client.
+            noted: Record the operation in the registry while it runs (see interrupted.py).
+
+        Raises:
+            NotReady: Another operation on the service is in progress.
         """
         while (holder := self._holders.get(service)) and holder.over is not None:
             await holder.over.wait()
         if holder := self._holders.get(service):
             since = ago(time.monotonic() - holder.since)
             raise NotReady(
-                f"{service}: {holder.operation} by {holder.user} has been under way for {since}",
-                "try again when it is done",
+                f"{service}: {holder.operation} by {holder.user} has been in progress for {since}",
+                "try again when it has finished",
             )
         over = asyncio.Event() if awaited else None
         self._holders[service] = Holder(user, operation, time.monotonic(), over)
@@ -72,7 +80,7 @@ class Operations:
 
     def _ended(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
-        # Nobody is told of a failure when the client has gone: the log is.
+        # The client may have disconnected, so log the failure here.
         if not task.cancelled() and isinstance(error := task.exception(), McpError):
             logger.warning("operation failed", extra=fields(error=error))
 
@@ -92,7 +100,7 @@ class Operations:
         try:
             result = await work()
         except asyncio.CancelledError:
-            raise  # the agent is ending: the next one finds what is left
+            raise  # the agent is stopping: the next one resumes the operation
         except BaseException:
             await registry.call(registry.operations.end, row.service)
             raise
@@ -100,12 +108,12 @@ class Operations:
         return result
 
     def services_since(self, moment: float) -> set[str]:
-        """The services that were worked on at or after `moment` (time.monotonic); what ended before is forgotten."""
+        """Return the services with operations at or after `moment` (monotonic), and drop older records."""
         self._ended_at = {service: ended for service, ended in self._ended_at.items() if ended >= moment}
         return {*self._holders, *self._ended_at}
 
     async def finish(self, seconds: float) -> None:
-        """Wait for what is under way, and cancel what is left after `seconds`."""
+        """Wait for operations in progress, and cancel the rest after `seconds`."""
         if self._tasks:
             _, left = await asyncio.wait(self._tasks, timeout=seconds)
             for task in left:

@@ -1,7 +1,7 @@
-"""Decide what has to change on this node, and by which steps. Pure: the decision is made here and nowhere else.
+"""Compute the changes and steps that bring this node to its desired state. Pure.
 
-`mcp plan` prints what deploy, sync, rollback, recover and the start of the agent carry out (see transaction.py).
-Definitions count for what should run; containers and registry rows that no definition names are never removed.
+The single source of decisions: `mcp plan` prints them; deploy, sync, rollback, recover and agent start carry them out
+(see transaction.py). Containers and registry rows without a definition are never removed.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import DesiredState
 
-ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container ends for good by itself
+ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container exits permanently
 BUSY = (  # states that recovery leaves alone
     *(ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED),
     *(ContainerState.STOPPING, ContainerState.REMOVING),
@@ -45,7 +45,7 @@ BUSY = (  # states that recovery leaves alone
 
 
 class Action(StrEnum):
-    """What a change is, in a word."""
+    """The kind of a change."""
 
     CREATE = "create"
     REPLACE = "replace"
@@ -53,18 +53,18 @@ class Action(StrEnum):
     STOP = "stop"
     RESTART = "restart"
     REMOVE = "remove"
-    REGISTER = "register"  # the container is right, the registry is not
-    CLEAN_UP = "clean up"  # what an interrupted deploy left
+    REGISTER = "register"  # the container is up to date, its registry entry is not
+    CLEAN_UP = "clean up"  # remove containers left by an interrupted deploy
     IGNORE = "ignore"
-    BLOCKED = "blocked"  # cannot be done; the reason says why
+    BLOCKED = "blocked"  # impossible; see the reason
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a component: its steps in the order of their phases, and why.
+    """One change of a component, with its reasons and its steps in phase order.
 
-    A change that is `undone_on_failure` is undone if a step before its commit fails or the agent is killed; any other
-    one is carried on. `deploy` is the number for new containers, or None for that of the deploy under way.
+    With `undone_on_failure`, the change is undone if a step before its commit fails or the agent is killed; otherwise
+    the next agent resumes it. `deploy` is the number for new containers, or None for the current deploy's.
     """
 
     service: str
@@ -85,15 +85,15 @@ class NodeState:
     image_ids: Mapping[str, str]
 
     def container(self, name: str) -> Container | None:
-        """Return the container of that name, or None."""
+        """Return the container with that name, or None."""
         return next((container for container in self.containers if container.name == name), None)
 
     def row(self, service: str, component: str) -> ComponentRow | None:
-        """Return the registry's row of a component, or None."""
+        """Return the registry row of a component, or None."""
         return next((row for row in self.rows if (row.service, row.name) == (service, component)), None)
 
     def owner(self, container: str) -> ComponentRow | None:
-        """Return the component that the registry says a container belongs to, or None."""
+        """Return the registry row that owns a container, or None."""
         return next((row for row in self.rows if row.container == container), None)
 
 
@@ -105,10 +105,14 @@ def plan(
     only: Collection[str] = (),
     force: bool = False,
 ) -> list[Change]:
-    """Return the changes that make the node run what the definitions say, in their order.
+    """Return the changes that bring the node to the state in the definitions, in definition order.
 
-    With `partial`, the definitions are not all of the node's: what none of them names is not looked at. `only` names
-    the components to look at (all if empty); with `force`, what is up to date is replaced as well.
+    Args:
+        services: The definitions.
+        state: The current state of the node.
+        partial: Treat `services` as a subset of the node's definitions; ignore components outside of it.
+        only: The components to consider; all if empty.
+        force: Replace containers that are up to date as well.
     """
     changes = [change for service in services for change in _service(service, state, only, force)]
     if not partial:
@@ -118,7 +122,7 @@ def plan(
 
 
 def is_managed(row: ComponentRow) -> bool:
-    """Return False for a component that MCP only looks at."""
+    """Return False for a component that MCP ignores."""
     return row.desired_state is not DesiredState.IGNORE
 
 
@@ -142,12 +146,12 @@ def _deactivate(service: str, component: str, state: NodeState) -> Change | None
 
 
 def _ignore(row: ComponentRow) -> Change:
-    reasons = ("is in no definition; kept as it is",)
+    reasons = ("has no definition; left unchanged",)
     return Change(row.service, row.name, Action.IGNORE, reasons, (SetDesired(DesiredState.IGNORE),))
 
 
 class _Comparison:
-    """A component of a definition beside what the node has of it."""
+    """A defined component compared with its state on the node."""
 
     def __init__(self, service: str, position: int, component: ComponentSpec, state: NodeState) -> None:
         self._service, self._position, self._component = service, position, component
@@ -158,7 +162,7 @@ class _Comparison:
         self._left = resolve_replacement(self._name, self._row.deploy if self._row else 0, state)
 
     def change(self, force: bool) -> Change | None:
-        """Return what has to be done, or None."""
+        """Return the required change, or None."""
         if (blocked := self._blocked()) is not None:
             return self._change(Action.BLOCKED, [blocked])
         container, row = self._left.container, self._row
@@ -167,7 +171,7 @@ class _Comparison:
             return self._replace(Action.CREATE, reasons)
         if reasons := self._outdated(container) or (["forced"] if force else []):
             return self._replace(Action.REPLACE, reasons)
-        assert row is not None, "what is not in the registry is outdated"
+        assert row is not None, "a container without a registry row is outdated"
         return self._up(row, container)
 
     def _blocked(self) -> str | None:
@@ -177,33 +181,30 @@ class _Comparison:
                 f"the container {self._name} belongs to {owner.service}/{owner.name}; give one of the two another name"
             )
         if self._row is None and container is not None and LABEL_SERVICE not in container.labels:
-            return (
-                f"there is a container {self._name} that MCP did not make;"
-                f" take it over with mcp adopt {self._service}, or remove it"
-            )
+            return f"the container {self._name} was not created by MCP; run mcp adopt {self._service}, or remove it"
         return None
 
     def _differences(self, row: ComponentRow) -> list[str]:
         return differences(row.spec, self._component)
 
     def _outdated(self, container: Container) -> list[str]:
-        """Return why a container is not the one that the definition asks for."""
+        """Return the reasons to replace a container; empty if it is up to date."""
         if self._row is None:
             return [f"the container {container.name} is not in the registry"]
         reasons = self._differences(self._row)
         if container.deploy != self._row.deploy:
-            reasons.append("its container is not the one that was deployed")
+            reasons.append("its container is from another deploy")
         return reasons or self._other_image(container)
 
     def _other_image(self, container: Container) -> list[str]:
-        """Return why the image of a container is not that of the definition, which may not be on the node."""
+        """Return why a container's image is not that of the definition, which may be missing on the node."""
         image = self._component.image
         if self._image_id is None:
             return [] if container.image == image else [f"its container runs {container.image}"]
-        return [] if container.image_id == self._image_id else [f"{image} names another image now"]
+        return [] if container.image_id == self._image_id else [f"{image} refers to another image now"]
 
     def _up(self, row: ComponentRow, container: Container) -> Change | None:
-        """Return what a container that is the right one lacks."""
+        """Return the change for a container that is up to date, or None."""
         if not container.running:
             reason = "was stopped" if row.desired_state is DesiredState.STOPPED else f"is {container.state}"
             steps = [
@@ -214,7 +215,9 @@ class _Comparison:
             return self._change(Action.START, [reason], steps)
         if row.desired_state is not DesiredState.RUNNING:
             return self._change(
-                Action.REGISTER, [f"runs, but was to be {row.desired_state}"], [SetDesired(DesiredState.RUNNING)]
+                Action.REGISTER,
+                [f"is running, but registered as {row.desired_state}"],
+                [SetDesired(DesiredState.RUNNING)],
             )
         return self._change(Action.CLEAN_UP, [self._left.reason]) if self._left.steps else None
 
@@ -230,7 +233,7 @@ class _Comparison:
         return Change(self._service, component.name, action, tuple(reasons), in_phases(steps), undone_on_failure=True)
 
     def _was_interrupted(self) -> bool:
-        """Return True for a container that should be up: if it is down, a deploy that broke off has stopped it."""
+        """Return True for a container that should be up: if it is down, an interrupted deploy stopped it."""
         row = self._row
         return row is not None and row.desired_state is DesiredState.RUNNING and row.spec.restart in ALWAYS_UP
 
@@ -239,23 +242,22 @@ class _Comparison:
         return Change(self._service, self._component.name, action, tuple(reasons), in_phases(steps))
 
 
-# --- what an interrupted deploy left ---
+# --- interrupted deploys ---
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """Which of a container and the one set aside stays, and the steps that make it so (none if there is one only)."""
+    """The container to keep of a replaced pair, and the steps that keep it (none without a pair)."""
 
-    container: Container | None  # that has the name, or will have it
+    container: Container | None  # with the name, now or after the steps
     steps: tuple[Step, ...] = ()
     reason: str = ""
 
 
 def resolve_replacement(name: str, deploy: int, state: NodeState) -> Resolution:
-    """Decide which container stays where an interrupted deploy left an old one set aside.
+    """Select the container to keep if an interrupted deploy left an old one set aside.
 
-    The new one stays if it is the one that the registry knows (made by `deploy`), running or not. Else the old one
-    gets its name back.
+    Keeps the new one if `deploy`, the registered deploy, created it, running or not; otherwise restores the old one.
     """
     current, aside = state.container(name), state.container(aside_name(name))
     if aside is None:
@@ -267,11 +269,11 @@ def resolve_replacement(name: str, deploy: int, state: NodeState) -> Resolution:
     return Resolution(aside, (*discarded, RestoreName(name)), reason)
 
 
-# --- what single commands ask for ---
+# --- single commands ---
 
 
 def stop(row: ComponentRow, state: NodeState, *, reasons: tuple[str, ...] = ()) -> Change:
-    """Return how to stop a component; its container stays."""
+    """Return the change that stops a component and keeps its container."""
     left = _left(row, state)
     steps = [SetDesired(DesiredState.STOPPED), *left.steps]
     if left.container is not None:
@@ -280,7 +282,7 @@ def stop(row: ComponentRow, state: NodeState, *, reasons: tuple[str, ...] = ()) 
 
 
 def start(row: ComponentRow, state: NodeState) -> Change:
-    """Return how to start a component; a container that is gone is made again from the registry."""
+    """Return the change that starts a component, recreating a missing container from the registry."""
     left = _left(row, state)
     steps = [*left.steps, *([] if left.container and left.container.running else bring_up(row, left.container, state))]
     return Change(
@@ -294,7 +296,7 @@ def start(row: ComponentRow, state: NodeState) -> Change:
 
 
 def restart(row: ComponentRow, state: NodeState) -> Change:
-    """Return how to stop and start a component; what was stopped, or is gone, runs afterwards as well."""
+    """Return the change that stops and starts a component, even if it was stopped or missing."""
     left = _left(row, state)
     stopped = [StopContainer(row.container)] if left.container is not None else []
     steps = [*left.steps, *stopped, *bring_up(row, left.container, state), SetDesired(DesiredState.RUNNING)]
@@ -302,21 +304,21 @@ def restart(row: ComponentRow, state: NodeState) -> Change:
 
 
 def undeploy(row: ComponentRow) -> Change:
-    """Return how to remove a component's containers and its row; its data stays."""
+    """Return the change that removes a component's containers and registry row, but not its data."""
     steps = (RemoveContainer(aside_name(row.container)), RemoveContainer(row.container), ForgetComponent())
     return Change(row.service, row.name, Action.REMOVE, (), steps)
 
 
 def remove_stray(service: str, component: str, container: Container) -> Change:
-    """Return how to remove a container that MCP made and the registry does not know."""
+    """Return the change that removes a container created by MCP but not registered."""
     return Change(service, component, Action.REMOVE, (), (RemoveContainer(container.name),))
 
 
 def recover(row: ComponentRow, state: NodeState, booted: datetime) -> Change | None:
-    """Return how to bring a component up that should run and does not, or None; desired states are never changed.
+    """Return the change that starts a component which should be running, or None; keeps desired states.
 
-    A container whose restart policy lets it end for good (a job) is started again after a reboot, but not if it has
-    ended since then: it has done its work.
+    A container whose restart policy lets it exit permanently (a job) is started after a reboot, but not if it has
+    exited since: its work is done.
     """
     left = _left(row, state)
     if needs_start(row, left.container, booted):
@@ -327,7 +329,7 @@ def recover(row: ComponentRow, state: NodeState, booted: datetime) -> Change | N
 
 
 def needs_start(row: ComponentRow, container: Container | None, booted: datetime) -> bool:
-    """Return True for a component that should run, does not, and has not ended for good."""
+    """Return True for a component that should be running and has not exited permanently."""
     if row.desired_state is not DesiredState.RUNNING:
         return False
     if container is None:
@@ -339,14 +341,14 @@ def needs_start(row: ComponentRow, container: Container | None, booted: datetime
 
 
 def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -> list[Step]:
-    """Return how to start a component's container, or make it again from the registry if it is gone."""
+    """Return the steps that start a container, or recreate a missing one from the registry."""
     if container is not None:
         return [StartContainer(row.container)]
     return [*make_ready(row.spec, row, is_local=row.spec.image in state.image_ids), RunContainer(row.spec)]
 
 
 def make_ready(spec: ComponentSpec, row: ComponentRow | None, *, is_local: bool) -> list[Step]:
-    """Return all that a new container needs and that can fail while the old one still runs."""
+    """Return the steps that prepare a new container while the old one is still running."""
     steps: list[Step] = [ProvideImage(spec.image, is_local)]
     if spec.network not in BUILT_IN_NETWORKS:
         steps.append(CreateNetwork(spec.network))
@@ -357,7 +359,7 @@ def make_ready(spec: ComponentSpec, row: ComponentRow | None, *, is_local: bool)
 
 
 def in_phases(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Return steps in the order of their phases; within one, in their own order."""
+    """Return steps sorted by phase, in stable order."""
     return tuple(sorted(steps, key=lambda step: step.phase))
 
 

@@ -1,7 +1,6 @@
-"""Purging: forgetting components that nobody defines any more and whose container is gone or stopped.
+"""Purge registry entries that have no definition and no running container.
 
-The agent does not know the definitions; the CLI says which components of this node have one. Containers and data are
-not touched.
+The CLI sends the defined components, since definitions are not stored on the node. Containers and data are kept.
 """
 
 from collections.abc import Collection
@@ -18,7 +17,7 @@ from mcp.shared.states import DesiredState
 
 @dataclass(frozen=True)
 class Purged:
-    """What became (with dry_run: would become) of one component; `reason` says why it may go, or why it may not."""
+    """The result for one component (expected result for a dry run), and the reason for it."""
 
     service: str
     component: str
@@ -28,7 +27,7 @@ class Purged:
 
 @dataclass(frozen=True)
 class PurgeScope:
-    """What to purge: `service` and `component` empty for all; `defined` has SERVICE/COMPONENT of each definition."""
+    """The components to purge: all if `service` and `component` are empty, except SERVICE/COMPONENT in `defined`."""
 
     service: str
     component: str
@@ -37,38 +36,38 @@ class PurgeScope:
 
 
 def verdict(row: ComponentRow, containers: Collection[Container], defined: frozenset[str]) -> tuple[bool, str]:
-    """Whether a component may be purged, and why."""
+    """Return True if a component may be purged, and the reason."""
     if f"{row.service}/{row.name}" in defined:
-        return False, "it is in a definition"
-    container = next((each for each in containers if each.name == row.container), None)
+        return False, "it has a definition"
+    container = next((container for container in containers if container.name == row.container), None)
     if container is not None:
         if container.state in ENDED:
-            return True, f"in no definition, and its container {row.container} is stopped; that stays"
-        return False, f"its container {row.container} is {container.state}; stop or undeploy it first"
+            return True, f"no definition; the container {row.container} is stopped, and is kept"
+        return False, f"the container {row.container} is {container.state}; stop or undeploy it first"
     if not containers and row.desired_state is DesiredState.RUNNING:
-        # podman loses its containers now and then; then the registry is all that knows what ran
-        return False, "it should run, and podman knows no container at all: recover the node, or undeploy it"
-    return True, f"in no definition, and its container {row.container} is gone"
+        # podman may have lost its database; then only the registry has the components
+        return False, "it should be running, but podman lists no containers: recover the node, or undeploy it"
+    return True, f"no definition; the container {row.container} is gone"
 
 
 class Purger:
-    """Purges this node's registry."""
+    """Purges entries of this node's registry."""
 
     def __init__(self, podman: Podman, registry: AsyncRegistry, operations: Operations) -> None:
-        """Works on a service only while no other operation does."""
+        """Hold each service through `operations` while changing it."""
         self._podman = podman
         self._registry = registry
         self._operations = operations
 
     async def purge(self, request: PurgeScope, user: str) -> list[Purged]:
-        """Judge the components asked for, and forget those that may go; raises NotFound where there is none."""
+        """Remove eligible components from the registry; raises NotFound if the scope matches none."""
         rows = await self._registry.call(self._registry.components.select, request.service, request.component)
         if not rows and request.service:
             asked = f"{request.service}/{request.component}" if request.component else request.service
             raise NotFound(f"{asked} is not registered on this node")
         services = dict.fromkeys(row.service for row in rows)
         results = [await self._service(service, request, user) for service in services]
-        return [result for found in results for result in found]
+        return [result for purged in results for result in purged]
 
     async def _service(self, service: str, request: PurgeScope, user: str) -> list[Purged]:
         async def work() -> list[Purged]:

@@ -1,7 +1,7 @@
-"""Bring up what should run: after a reboot, and after podman lost its containers. From the registry alone.
+"""Bring up services from the registry after a reboot, or after podman has lost its containers.
 
-Containers are made and started here, and nothing else: no desired state is ever changed, so an empty `podman ps` never
-comes to mean that services were undeployed. What runs is not touched.
+Only creates and starts containers. Desired states never change, so an empty `podman ps` cannot undeploy services, and
+running containers stay untouched.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from agent.store.registry import ComponentRow
 from mcp.shared.errors import McpError
 from mcp.shared.states import DesiredState
 
-AT_ONCE = 4  # services that are brought up at the same time
+AT_ONCE = 4  # services brought up concurrently
 BOOT_USER = "mcp-agent"
-BOOT_RETRIES = (2.0, 10.0, 30.0)  # seconds, the last one again and again; podman can fail for a while after a reboot
+BOOT_RETRIES = (2.0, 10.0, 30.0)  # seconds, the last one repeatedly; podman can fail for a while after a reboot
 
 NONE = "none"
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What was (or would be) done for one component: create, start, clean up or none; `error` is empty on success."""
+    """The (planned) action for one component: create, start, clean up or none; `error` is empty on success."""
 
     service: str
     component: str
@@ -38,30 +38,30 @@ class Recovered:
 
 
 def stages(rows: Sequence[ComponentRow], boot_order: Sequence[Sequence[str]]) -> list[list[list[ComponentRow]]]:
-    """The rows as stages of services; services that `boot_order` does not name are the last stage."""
+    """Group rows into stages of services; services outside of `boot_order` form the last stage."""
     services: dict[str, list[ComponentRow]] = {}
     for row in rows:
         services.setdefault(row.service, []).append(row)
     named = {name for stage in boot_order for name in stage}
     order = [*boot_order, [name for name in services if name not in named]]
-    found = [[services[name] for name in stage if name in services] for stage in order]
-    return [stage for stage in found if stage]
+    staged = [[services[name] for name in stage if name in services] for stage in order]
+    return [stage for stage in staged if stage]
 
 
 class Recovery:
-    """Brings up what should run on this node."""
+    """Brings up services on this node."""
 
     def __init__(
         self, executor: Executor, operations: Operations, settle: float, boot_order: Sequence[Sequence[str]]
     ) -> None:
-        """`settle`: seconds that a stage's new containers must stay up before the next stage begins."""
+        """Require the new containers of a stage to stay up for `settle` seconds before the next stage."""
         self._executor = executor
         self._operations = operations
         self._settle = settle
         self._boot_order = boot_order
 
     async def plan(self) -> list[Recovered]:
-        """Return what `run` would do for each component that should run, in its order; changes nothing."""
+        """Return the actions of `run` in order, without carrying them out."""
         state = await self._executor.examine()
         booted = boot_time()
         ordered = [row for stage in stages(state.rows, self._boot_order) for service in stage for row in service]
@@ -70,9 +70,9 @@ class Recovery:
         ]
 
     async def run(self, user: str, *, boot: bool = False) -> list[Recovered]:
-        """Bring up every component that should run, stage by stage; one that fails stops nothing else.
+        """Bring up all components that should be running, by stage; a failure does not stop the others.
 
-        With `boot`, operators' commands wait for a service that is being brought up instead of being refused.
+        With `boot`, commands for a service wait until it is up instead of being refused.
         """
         state = await self._executor.examine_deployed()
         results: list[Recovered] = []
@@ -81,13 +81,13 @@ class Recovery:
         return results
 
     async def boot(self) -> None:
-        """Bring up what should run when the agent starts, as soon as podman works; says in the log what it did."""
+        """Bring up services at agent start, retrying until podman works, and log the actions."""
         for delay in chain(BOOT_RETRIES, repeat(BOOT_RETRIES[-1])):
             try:
                 await self.run(BOOT_USER, boot=True)
                 return
             except McpError as error:
-                logger.warning("services cannot be brought up", extra=fields(error=error, retry_seconds=delay))
+                logger.warning("cannot bring up services", extra=fields(error=error, retry_seconds=delay))
                 await asyncio.sleep(delay)
 
     async def _stage(self, stage: list[list[ComponentRow]], state: NodeState, user: str, boot: bool) -> list[Recovered]:
@@ -108,7 +108,7 @@ class Recovery:
         try:
             return await self._operations.run(service, user, operation, lambda: self._service(service), awaited=boot)
         except McpError as error:
-            logger.warning("not brought up", extra=fields(service=service, error=error))
+            logger.warning("cannot bring up", extra=fields(service=service, error=error))
             return [
                 Recovered(row.service, row.name, NONE, str(error))
                 for row in rows
@@ -116,7 +116,7 @@ class Recovery:
             ]
 
     async def _service(self, service: str) -> list[Recovered]:
-        """Bring up one service, alone at it; examines the node again, as others may have changed it in the meantime."""
+        """Bring up one locked service, from a new examination of the node."""
         state, booted = await self._executor.examine(), boot_time()
         rows = [row for row in state.rows if row.service == service]
         changes = {row.name: change for row in rows if (change := recover(row, state, booted)) is not None}
@@ -127,7 +127,7 @@ class Recovery:
         return [result for result, row in zip(results, rows, strict=True) if row.desired_state is DesiredState.RUNNING]
 
     async def _settled(self, results: list[Recovered]) -> list[Recovered]:
-        """The results once what was started has had time to fail: a stage is up before the next one begins."""
+        """Wait for the settle time, and add errors of containers that exited within it."""
         if not any(result.action != NONE and not result.error for result in results):
             return results
         await asyncio.sleep(self._settle)
@@ -142,8 +142,8 @@ class Recovery:
         if result.action == NONE or result.error or container is None or container.state in BUSY:
             return result
         if container.exit_code == 0:
-            return result  # a job that is done already, or somebody who stopped it
-        error = f"ended with exit code {container.exit_code} within {self._settle:g} s of its start; see its logs"
+            return result  # a finished job, or stopped by an operator
+        error = f"ended with exit code {container.exit_code} within {self._settle:g} s of its start; see its log"
         logger.warning("did not stay up", extra=fields(service=result.service, component=result.component, error=error))
         return replace(result, error=error)
 
@@ -155,12 +155,12 @@ def _planned(row: ComponentRow, change: Change | None) -> Recovered:
 def _log(result: Recovered) -> None:
     about = fields(service=result.service, component=result.component, action=result.action, error=result.error)
     if result.error:
-        logger.warning("not brought up", extra=about)
+        logger.warning("cannot bring up", extra=about)
     elif result.action != NONE:
         logger.info("brought up", extra=about)
 
 
 def boot_time() -> datetime:
-    """When this machine started."""
+    """Return the boot time of this machine."""
     seconds = float(Path("/proc/uptime").read_text().split()[0])
     return datetime.now(UTC) - timedelta(seconds=seconds)

@@ -1,8 +1,7 @@
-"""The steps of which every change of this node consists.
+"""The steps of changes.
 
-A step does one thing through podman or the registry, can be done again, and knows how to undo what it did. Steps are
-data: the registry holds them while they are carried out (see transaction.py), so an agent that was killed finds them
-when it starts again.
+A step performs one idempotent action through podman or the registry, and can undo it. Steps are data: the registry
+stores them during a transaction (see transaction.py), so that the agent can resume them after a restart.
 """
 
 import asyncio
@@ -31,32 +30,31 @@ from mcp.shared.states import DesiredState
 from mcp.shared.wire import component_from_json, component_to_json
 
 LAST_LINES = 20
-POLL = 0.25  # seconds between two looks at a container that settles
-HEALTH_POLL = 0.5  # the same, where each look runs its health check
-REMOVE_AGAIN = (0.5, 2.0)  # seconds before each further attempt to remove a container
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # of uname(2), as images name them
+POLL = 0.25  # seconds between two checks of a settling container
+HEALTH_POLL = 0.5  # the same for containers with a health check, which each check runs
+REMOVE_AGAIN = (0.5, 2.0)  # seconds between attempts to remove a container
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2) machine to image architecture
 
 
 class Phase(IntEnum):
-    """The part of a change that a step belongs to; all components of a service pass through the phases together."""
+    """The phase of a step; all components of a service pass through the phases together."""
 
-    PREPARE = 0  # all that can fail while the old container still runs
+    PREPARE = 0  # while the old container is still running
     REPLACE = 1
     SETTLE = 2
     FINISH = 3
 
     @property
     def is_concurrent(self) -> bool:
-        """True if components go through it side by side, False if one after the other, in the order of the plan."""
+        """True if components pass it concurrently, False if one after the other in plan order."""
         return self in (Phase.PREPARE, Phase.SETTLE)
 
 
 @dataclass
 class StepContext:
-    """What the steps of one component work with.
+    """The context of the steps of one component.
 
-    `deploy` is the number that new containers are labelled with, `settle` the seconds that a container must stay up.
-    `digest` is set by the step that provides the image.
+    New containers are labelled with `deploy` and must stay up for `settle` seconds. ProvideImage sets `digest`.
     """
 
     podman: Podman
@@ -68,56 +66,56 @@ class StepContext:
     digest: str = ""
 
     async def find(self, name: str) -> Container | None:
-        """Return the container of that name, or None."""
+        """Return the container with that name, or None."""
         return (await self.podman.find(name)).get(name)
 
     async def keep_log(self, identifier: str, reason: PreviousReason) -> None:
-        """Save the end of a container's log before its removal."""
+        """Save a container's log tail before its removal."""
         await previous.capture(self.podman, self.registry, self.service, self.component, identifier, reason)
 
 
 class DidNotStayUpError(NotReady):
-    """A new container that ended or did not become healthy; `last_lines` is what it wrote last."""
+    """A container exited or did not become healthy; `last_lines` is the end of its log."""
 
     def __init__(self, what: str, last_lines: list[TailLine]) -> None:
-        """Keep the lines beside the message."""
+        """Attach the last lines to the message."""
         super().__init__(what)
         self.last_lines = last_lines
 
 
 @dataclass(frozen=True)
 class Step(ABC):
-    """One thing to do; every method may raise McpError."""
+    """One action of a change; all methods may raise McpError."""
 
-    kinds: ClassVar[dict[str, type["Step"]]] = {}  # every subclass, by name
+    kinds: ClassVar[dict[str, type["Step"]]] = {}  # subclasses by name
     phase: ClassVar[Phase] = Phase.REPLACE
-    commits: ClassVar[bool] = False  # once it is done, the change is finished instead of undone
+    commits: ClassVar[bool] = False  # after this step the change is completed instead of undone
 
-    template: ClassVar[str] = ""  # of the title, with the names of fields in braces
+    template: ClassVar[str] = ""  # format string of the title, over the fields
 
     def __init_subclass__(cls) -> None:
-        """Register a kind of step, so that the registry's rows can name it."""
+        """Register the subclass for `from_data`."""
         Step.kinds[cls.__name__] = cls
 
     @property
     def title(self) -> str:
-        """What it does, for people: imperative, no capital letter, no full stop."""
+        """A description for people: imperative, lower case, no full stop."""
         return self.template.format_map(vars(self))
 
     @abstractmethod
     async def do(self, context: StepContext) -> None:
-        """Do it, or what is left of it."""
+        """Perform the action, or complete an earlier attempt."""
 
     async def undo(self, context: StepContext) -> str:  # noqa: ARG002 - most steps leave nothing to undo
-        """Undo what was done of it, if anything was; return what a person should know of that, or an empty string."""
+        """Undo the action as far as it was performed; return a note for the user, or an empty string."""
         return ""
 
-    async def is_done(self, context: StepContext) -> bool:  # noqa: ARG002 - most steps can simply be done again
-        """Return True if an agent that was killed while it did this had got to the end of it."""
+    async def is_done(self, context: StepContext) -> bool:  # noqa: ARG002 - most steps can simply be repeated
+        """Return True if an interrupted attempt had completed the action."""
         return False
 
     def as_data(self) -> dict[str, object]:
-        """Return it as JSON data; `from_data` reads it."""
+        """Return the step as JSON data for `from_data`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         if isinstance(spec := values.get("spec"), ComponentSpec):
             values["spec"] = component_to_json(spec)
@@ -125,7 +123,7 @@ class Step(ABC):
 
     @staticmethod
     def from_data(data: Mapping[str, Any]) -> "Step":
-        """Return the step that `as_data` wrote."""
+        """Return the step from the result of `as_data`."""
         kind = Step.kinds[data["kind"]]
         values = {key: _value(key, value) for key, value in data.items() if key != "kind"}
         return kind(**values)
@@ -139,7 +137,7 @@ def _value(key: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ProvideImage(Step):
-    """Have the image on the node, and check that it is for this processor."""
+    """Pull the image if missing, and check its architecture."""
 
     image: str
     is_local: bool
@@ -158,7 +156,7 @@ class ProvideImage(Step):
 
 @dataclass(frozen=True)
 class CreateNetwork(Step):
-    """Create a network unless it exists; it stays when the change is undone."""
+    """Create a network if missing; undo keeps it."""
 
     network: str
 
@@ -172,7 +170,7 @@ class CreateNetwork(Step):
 
 @dataclass(frozen=True)
 class ReservePorts(Step):
-    """Reserve a host port for each route; undoing releases those of routes that were not `held` before."""
+    """Reserve a host port for each route; undo releases those of routes not in `held`."""
 
     routes: tuple[str, ...]
     held: tuple[str, ...]
@@ -200,7 +198,7 @@ class ReservePorts(Step):
 
 @dataclass(frozen=True)
 class StopContainer(Step):
-    """Stop a container; undoing starts it again if `restart` is set."""
+    """Stop a container; undo starts it if `restart` is set."""
 
     container: str
     restart: bool = False
@@ -208,7 +206,7 @@ class StopContainer(Step):
     template = "stop {container}"
 
     async def do(self, context: StepContext) -> None:
-        await context.podman.stop(self.container)  # what does not run may be between two runs of a crash loop
+        await context.podman.stop(self.container)  # even if not running: it may be between two runs of a crash loop
 
     async def is_done(self, context: StepContext) -> bool:
         return await context.find(self.container) is None
@@ -222,7 +220,7 @@ class StopContainer(Step):
 
 @dataclass(frozen=True)
 class SetAside(Step):
-    """Rename the old container, so that the new one can have its name."""
+    """Rename the old container to free its name for the new one."""
 
     container: str
 
@@ -238,7 +236,7 @@ class SetAside(Step):
 
 @dataclass(frozen=True)
 class RestoreName(Step):
-    """Give a container that an interrupted deploy set aside its name back."""
+    """Restore the name of a container set aside by an interrupted deploy."""
 
     container: str
 
@@ -250,7 +248,7 @@ class RestoreName(Step):
 
 @dataclass(frozen=True)
 class RunContainer(Step):
-    """Create and start the container of a component; undoing removes it and saves the end of its log."""
+    """Create and start the container of a component; undo saves its log tail and removes it."""
 
     spec: ComponentSpec
 
@@ -274,7 +272,7 @@ class RunContainer(Step):
 
 @dataclass(frozen=True)
 class StartContainer(Step):
-    """Start a container that exists."""
+    """Start an existing container."""
 
     container: str
 
@@ -286,7 +284,7 @@ class StartContainer(Step):
 
 @dataclass(frozen=True)
 class AwaitStable(Step):
-    """Wait until a container is healthy, or has stayed up for the settle time if it has no health check."""
+    """Wait until a container is healthy, or without health check, has stayed up for the settle time."""
 
     container: str
     is_new: bool = True
@@ -296,7 +294,7 @@ class AwaitStable(Step):
     template = "wait until {container} is healthy or stays up"
 
     async def do(self, context: StepContext) -> None:
-        """Raises DidNotStayUpError as soon as it has ended, or when its health check's own time is over."""
+        """Raise DidNotStayUpError when the container exits, or at the end of its health check's time."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
@@ -306,13 +304,13 @@ class AwaitStable(Step):
             await asyncio.sleep(pause)
 
     async def _pause(self, context: StepContext, waited: float) -> float | None:
-        """Return the seconds until the next look, or None for a container that is stable."""
+        """Return the seconds until the next check, or None for a stable container."""
         health = await context.podman.details(self.container)
         patience = max(health.patience, context.settle)
         if health.state != ContainerState.RUNNING:
             raise await self._failed(context, f"ended with exit code {health.exit_code} soon after its start")
-        if health.restarts:  # it runs just now, so podman no longer tells how it had ended
-            raise await self._failed(context, "ended soon after its start, and was started again")
+        if health.restarts:  # running again, so podman no longer has its exit code
+            raise await self._failed(context, "ended soon after its start, and was restarted")
         if health.patience and await context.podman.is_healthy(self.container):
             return None
         if waited < patience:
@@ -325,14 +323,14 @@ class AwaitStable(Step):
         lines: list[TailLine] = []
         try:
             lines = await tail.last_lines(context.podman, self.container, LAST_LINES)
-        except McpError as error:  # what has happened is worth more than what was written
-            logger.warning("the last lines cannot be read", extra=log_fields(container=self.container, error=error))
+        except McpError as error:  # the failure matters more than the log
+            logger.warning("cannot read the last log lines", extra=log_fields(container=self.container, error=error))
         return DidNotStayUpError(f"the {'new ' if self.is_new else ''}container {how}", lines)
 
 
 @dataclass(frozen=True)
 class RecordComponent(Step):
-    """Write to the registry what runs from now on."""
+    """Record the new container and specification in the registry."""
 
     spec: ComponentSpec
     position: int  # in its definition
@@ -355,7 +353,7 @@ class RecordComponent(Step):
 
 @dataclass(frozen=True)
 class SetDesired(Step):
-    """Write to the registry in which state a component should be."""
+    """Record the desired state of a component in the registry."""
 
     state: DesiredState
 
@@ -369,7 +367,7 @@ class SetDesired(Step):
 
 @dataclass(frozen=True)
 class RemoveReplaced(Step):
-    """Remove a container whose successor is kept; one that cannot be removed now is left for the next change."""
+    """Remove a replaced container; on failure leave it to the next change."""
 
     container: str
     identifier: str
@@ -382,7 +380,7 @@ class RemoveReplaced(Step):
         try:
             await context.podman.remove_by_id(self.identifier)
         except McpError as error:
-            logger.warning("the old container is left", extra=log_fields(container=self.container, error=error))
+            logger.warning("cannot remove the old container", extra=log_fields(container=self.container, error=error))
 
     async def is_done(self, context: StepContext) -> bool:
         return await context.find(self.container) is None
@@ -390,19 +388,19 @@ class RemoveReplaced(Step):
 
 @dataclass(frozen=True)
 class RemoveLeftover(RemoveReplaced):
-    """The same for a container that an earlier change left, before anything needs its name."""
+    """Remove a replaced container left by an earlier change, before its name is needed."""
 
     phase = Phase.REPLACE
-    template = "remove {container}, which an earlier deploy left"
+    template = "remove {container}, left by an earlier deploy"
 
 
 @dataclass(frozen=True)
 class DiscardContainer(Step):
-    """Remove a container that an interrupted deploy left, and save the end of its log."""
+    """Remove a container left by an interrupted deploy, and save its log tail."""
 
     container: str
 
-    template = "remove {container}, which an interrupted deploy left"
+    template = "remove {container}, left by an interrupted deploy"
 
     async def do(self, context: StepContext) -> None:
         left = await context.find(self.container)
@@ -412,7 +410,7 @@ class DiscardContainer(Step):
 
 @dataclass(frozen=True)
 class RemoveContainer(Step):
-    """Stop and remove a container if it exists."""
+    """Stop and remove a container, if it exists."""
 
     container: str
 
@@ -424,7 +422,7 @@ class RemoveContainer(Step):
 
 @dataclass(frozen=True)
 class ForgetComponent(Step):
-    """Remove a component, its ports and its saved log from the registry."""
+    """Remove a component with its ports and saved log from the registry."""
 
     template = "remove it from the registry"
 
@@ -433,34 +431,34 @@ class ForgetComponent(Step):
 
 
 async def restore(context: StepContext, name: str) -> None:
-    """Rename a container that was set aside back, unless another one has its name."""
-    found = await context.podman.find(name, aside_name(name))
-    if aside_name(name) in found and name not in found:
+    """Restore the name of a container set aside, unless it is taken."""
+    containers = await context.podman.find(name, aside_name(name))
+    if aside_name(name) in containers and name not in containers:
         await context.podman.rename(aside_name(name), name)
 
 
 async def discard(context: StepContext, container: Container) -> None:
-    """Remove a container that did not become a component's; the end of its log is saved."""
+    """Save the log tail of a failed new container, and remove it."""
     if container.running:
         try:
             await context.podman.stop(container.name)
-        except McpError as error:  # it is removed all the same, by force
-            logger.warning("the new container is not stopped", extra=log_fields(container=container.name, error=error))
+        except McpError as error:  # removed by force below
+            logger.warning("cannot stop the new container", extra=log_fields(container=container.name, error=error))
     await context.keep_log(container.identifier, PreviousReason.FAILED)
     for pause in REMOVE_AGAIN:
         try:
             await context.podman.remove_by_id(container.identifier)
             return
-        except McpError as error:  # it may have ended, or been started again, in that very moment
+        except McpError as error:  # it may have just exited or been restarted
             logger.warning(
-                "the new container is not removed yet", extra=log_fields(container=container.name, error=error)
+                "cannot remove the new container, retrying", extra=log_fields(container=container.name, error=error)
             )
         await asyncio.sleep(pause)
     await context.podman.remove_by_id(container.identifier)
 
 
 def check_architecture(image: Image, name: str) -> None:
-    """Raise NotReady for an image that is for another processor than this node's."""
+    """Raise NotReady for an image of another architecture than this node's."""
     here = ARCHITECTURES.get(platform.machine(), platform.machine())
     if image.architecture and image.architecture != here:
         raise NotReady(f"the image {name} is for {image.architecture}, this node is {here}", "build it for this node")

@@ -1,4 +1,4 @@
-"""Make the node run what the definitions say: the plan, carried out service by service."""
+"""Reconcile the node with the definitions, service by service."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ DONE = {
     Action.REPLACE: "replaced",
     Action.START: "started",
     Action.STOP: "stopped",
-    Action.REGISTER: "is to run again",
+    Action.REGISTER: "set to running",
     Action.CLEAN_UP: "cleaned up",
     Action.IGNORE: "ignored",
 }
@@ -25,7 +25,7 @@ MAKES_CONTAINERS = (Action.CREATE, Action.REPLACE)
 
 @dataclass(frozen=True)
 class Synced:
-    """What became of a service: in words, by component; `error` is empty where all went well."""
+    """The result for a service; `summary` lists changes by component, `error` is empty on success."""
 
     name: str
     changed: bool
@@ -34,10 +34,10 @@ class Synced:
 
 
 class Syncer:
-    """Plans and carries out."""
+    """Plans and applies the changes of definitions."""
 
     def __init__(self, executor: Executor, operations: Operations, deployer: Deployer) -> None:
-        """Work on a service only while no other operation does."""
+        """Hold each service through `operations` while changing it."""
         self._executor = executor
         self._operations = operations
         self._deployer = deployer
@@ -45,11 +45,11 @@ class Syncer:
     async def plan(
         self, services: Sequence[ServiceSpec], *, partial: bool, only: Collection[str] = (), force: bool = False
     ) -> list[Change]:
-        """Return what would have to be done (see plan.plan); asks podman twice, however many services there are."""
+        """Return the changes (see plan.plan); calls podman twice, independent of the number of services."""
         return plan(services, await self._executor.examine(), partial=partial, only=only, force=force)
 
     async def sync(self, services: Sequence[ServiceSpec], user: str, *, partial: bool) -> list[Synced]:
-        """Do what the plan says, service by service; one that fails does not stop the others."""
+        """Apply the plan by service; a failed service does not stop the others."""
         by_service: dict[str, list[Change]] = {}
         for change in await self.plan(services, partial=partial):
             by_service.setdefault(change.service, []).append(change)
@@ -71,7 +71,7 @@ class Syncer:
             return Synced(service, False, "", str(error))
 
     async def _service(self, service: ServiceSpec, user: str) -> Synced:
-        changes = await self.plan([service], partial=True)  # again, now that nobody else works on the service
+        changes = await self.plan([service], partial=True)  # again, now that the service is locked
         if not changes:
             return Synced(service.name, False, "up to date")
         made = {change.component for change in changes if change.action in MAKES_CONTAINERS}
@@ -80,12 +80,12 @@ class Syncer:
         return _synced(service.name, changes, await self._executor.apply(changes))
 
     async def _ignore(self, service: str, changes: Sequence[Change]) -> Synced:
-        """Mark components that are in no definition; their containers are left as they are."""
+        """Mark components without a definition as ignored; their containers are left unchanged."""
         return _synced(service, changes, await self._executor.apply(changes))
 
 
 def _synced(service: str, changes: Sequence[Change], results: Sequence[ComponentResult]) -> Synced:
     errors = [f"{result.name}: {result.error}" for result in results if result.error]
     done = [change for change, result in zip(changes, results, strict=True) if not result.error]
-    summary = "; ".join(f"{each.component}: {DONE[each.action]} ({', '.join(each.reasons)})" for each in done)
+    summary = "; ".join(f"{change.component}: {DONE[change.action]} ({', '.join(change.reasons)})" for change in done)
     return Synced(service, bool(done), summary, "; ".join(errors))

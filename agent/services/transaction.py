@@ -1,7 +1,7 @@
-"""Carry out changes step by step, so that a failure or a kill at any point leaves nothing half done.
+"""Carry out changes step by step, safe against failures and kills at any point.
 
-The registry knows each step before it begins and after it is done. A change that fails is undone in reverse; one that
-an agent was killed in is undone or carried on by the next agent, from the same rows.
+The registry records each step before it starts and after it is done. A failed change is undone in reverse order; after
+a kill, the next agent undoes or resumes the change from the same rows.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from mcp.shared.errors import McpError, NotReady
 
 
 class StepState(StrEnum):
-    """What became of a step."""
+    """The state of a step."""
 
     STARTED = "started"
     DONE = "done"
@@ -28,7 +28,7 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True)
 class StepEvent:
-    """One step of a component's change, as it happens; `number` counts from 1."""
+    """A state change of one step; `number` counts from 1."""
 
     component: str
     number: int
@@ -41,16 +41,16 @@ Report = Callable[[StepEvent], None]
 
 
 def report_nothing(_event: StepEvent) -> None:
-    """Report steps to nobody."""
+    """Discard step events."""
 
 
 class Transaction:
-    """The steps of one component's change. `error` is why it failed, if it did; `last_lines` what a container wrote."""
+    """The steps of one component's change; on failure, `error` and the `last_lines` of the container are set."""
 
     def __init__(
         self, steps: Sequence[Step], context: StepContext, *, undone_on_failure: bool, report: Report = report_nothing
     ) -> None:
-        """Nothing is done yet."""
+        """Prepare the steps without carrying any out."""
         self.error: McpError | None = None
         self.last_lines: list[TailLine] = []
         self._steps = steps
@@ -61,17 +61,17 @@ class Transaction:
 
     @property
     def component(self) -> str:
-        """The component that it changes."""
+        """The component to change."""
         return self._context.component
 
     @property
     def digest(self) -> str:
-        """The digest of the image that it provided; empty where it did not."""
+        """The digest of the provided image; empty before that step."""
         return self._context.digest
 
     @property
     def row(self) -> TransactionRow:
-        """What the registry has to know of it."""
+        """The registry row of the transaction."""
         context = self._context
         steps = json.dumps([step.as_data() for step in self._steps])
         return TransactionRow(
@@ -79,7 +79,7 @@ class Transaction:
         )
 
     async def run(self, phase: Phase) -> None:
-        """Do the steps of a phase; expected failures and bugs become `error`, after what was done is undone."""
+        """Carry out the steps of a phase; on failure or a bug, undo and set `error`."""
         while self.error is None and self._position < len(self._steps):
             step = self._steps[self._position]
             if step.phase > phase:
@@ -88,12 +88,12 @@ class Transaction:
                 await self._do(step)
             except McpError as error:
                 await self._fail(step, error)
-            except Exception:  # noqa: BLE001 - a bug must not leave the old container stopped; it is logged whole
+            except Exception:  # noqa: BLE001 - a bug must not leave the old container stopped; logged with traceback
                 logger.exception("bug in the step %r of %s", step.title, self._name)
                 await self._fail(step, McpError("internal error; the agent's log has the details"))
 
     async def resume(self, position: int) -> None:
-        """Carry on or undo what a killed agent left at `position`; raises McpError where that fails."""
+        """Resume or undo the steps of a killed agent from `position`; raises McpError on failure."""
         self._position = position
         if self._undone_on_failure and not await self._is_committed():
             await self._undo()
@@ -127,12 +127,12 @@ class Transaction:
         try:
             notes = await self._undo()
         except McpError as failure:
-            self.error = NotReady(f"{error.what}; and it could not be undone: {failure}", error.hint)
+            self.error = NotReady(f"{error.what}; rollback failed: {failure}", error.hint)
         else:
             self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
 
     async def _undo(self) -> list[str]:
-        """Undo all that was done, in reverse, from the step that had begun; return what a person should know."""
+        """Undo the steps in reverse, from the one in progress; return notes for the user."""
         notes = []
         for step in reversed(self._steps[: self._position + 1]):
             if type(step).undo is Step.undo:
@@ -143,7 +143,7 @@ class Transaction:
         return notes
 
     async def _is_committed(self) -> bool:
-        """Return True if the step that commits is done: before the position, or there and at its end."""
+        """Return True if the committing step is done."""
         if any(step.commits for step in self._steps[: self._position]):
             return True
         if self._position == len(self._steps):
@@ -161,22 +161,22 @@ class Transaction:
 
 
 async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]) -> None:
-    """Carry out the changes of a service's components, phase by phase; one that fails does not stop the others."""
-    await registry.call(registry.operations.begin_transactions, [each.row for each in transactions])
+    """Carry out the changes of a service phase by phase; a failed component does not stop the others."""
+    await registry.call(registry.operations.begin_transactions, [transaction.row for transaction in transactions])
     for phase in Phase:
         if phase.is_concurrent:
             async with asyncio.TaskGroup() as group:
-                for each in transactions:
-                    group.create_task(each.run(phase))
+                for transaction in transactions:
+                    group.create_task(transaction.run(phase))
         else:
-            for each in transactions:
-                await each.run(phase)
-    for each in transactions:
-        await registry.call(registry.operations.end_transaction, each.row.service, each.row.component)
+            for transaction in transactions:
+                await transaction.run(phase)
+    for transaction in transactions:
+        await registry.call(registry.operations.end_transaction, transaction.row.service, transaction.row.component)
 
 
 async def resume(row: TransactionRow, context: StepContext) -> None:
-    """Carry on or undo what a killed agent left; raises McpError where that fails, and may be called again."""
+    """Resume or undo a killed agent's transaction; raises McpError on failure, and can be repeated."""
     steps = [Step.from_data(data) for data in json.loads(row.steps)]
     logger.info("resuming", extra=fields(service=row.service, component=row.component, step=row.position))
     await Transaction(steps, context, undone_on_failure=row.undone_on_failure).resume(row.position)

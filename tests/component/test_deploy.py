@@ -263,7 +263,7 @@ def test_a_second_deploy_of_the_same_service_is_refused(rig: Rig) -> None:
     for verb in ("deploy", "stop", "undeploy", "start"):
         line = failed(rig.agent.cli.run(verb, "web"))
         assert re.fullmatch(
-            r"mcp: rift: web: deploy by kyle has been under way for [0-9]+s; try again when it is done", line
+            r"mcp: rift: web: deploy by kyle has been in progress for [0-9]+s; try again when it has finished", line
         )
     ok(rig.agent.cli.run("deploy", "-q", "other"))
     assert states(rig)["other/api"] == "running"

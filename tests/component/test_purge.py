@@ -38,11 +38,11 @@ def test_the_table_of_cases(rig: Rig) -> None:
     forget(rig, "web-gone")
     assert rig.agent.cli.run("stop", "web/stopped", "--node", "rift").code == 0
     expected = {
-        "old/api": (False, "its container old-api is running; stop or undeploy it first"),
-        "web/api": (False, "it is in a definition"),
-        "web/gone": (True, "in no definition, and its container web-gone is gone"),
-        "web/running": (False, "its container web-running is running; stop or undeploy it first"),
-        "web/stopped": (True, "in no definition, and its container web-stopped is stopped; that stays"),
+        "old/api": (False, "the container old-api is running; stop or undeploy it first"),
+        "web/api": (False, "it has a definition"),
+        "web/gone": (True, "no definition; the container web-gone is gone"),
+        "web/running": (False, "the container web-running is running; stop or undeploy it first"),
+        "web/stopped": (True, "no definition; the container web-stopped is stopped, and is kept"),
     }
     before = registered(rig)
     dry = rig.agent.cli.run("purge", "--dry-run", "--json")
@@ -66,7 +66,7 @@ def test_a_component_that_is_named(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api")))
     done = rig.agent.cli.run("purge", "web/work")
     assert done.code == 1, "it was refused"
-    assert "its container web-work is running" in done.stdout
+    assert "the container web-work is running" in done.stdout
     assert rig.agent.cli.run("stop", "web/work", "--node", "rift").code == 0
     done = rig.agent.cli.run("purge", "web/work")
     assert (done.code, len(done.stdout.splitlines())) == (0, 2)
@@ -87,7 +87,7 @@ def test_an_empty_podman_is_no_reason_to_forget_what_should_run(rig: Rig) -> Non
     assert found["off/api"][0]
     assert found["old/api"] == (
         False,
-        "it should run, and podman knows no container at all: recover the node, or undeploy it",
+        "it should be running, but podman lists no containers: recover the node, or undeploy it",
     )
     assert rig.agent.cli.run("agent", "recover", "rift").code == 0
     assert list(rig.fake.running()) == ["old-api"]
@@ -126,7 +126,7 @@ def test_a_service_that_is_worked_on_is_refused(rig: Rig) -> None:
     wait_for(lambda: rig.fake.busy_with("stop"))
     done = rig.agent.cli.run("purge", "web", "--json")
     assert done.code == 1
-    assert "web: stop by kyle has been under way for" in verdicts(done)["web/api"][1]
+    assert "web: stop by kyle has been in progress for" in verdicts(done)["web/api"][1]
     rig.fake.behave()
     _, err = stopping.communicate(timeout=30)
     assert (stopping.returncode, err) == (0, "")

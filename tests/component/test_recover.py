@@ -173,7 +173,7 @@ def test_a_service_that_somebody_works_on_is_left_to_them(rig: Rig) -> None:
     wait_for(lambda: rig.fake.busy_with("--name=web-api"))
     found = {name: (action, error) for name, action, error in recover(rig)}
     assert found["other/api"] == ("create", "")
-    assert found["web/api"][1].startswith("web: start by kyle has been under way for")
+    assert found["web/api"][1].startswith("web: start by kyle has been in progress for")
     rig.fake.behave()
     _, err = starting.communicate(timeout=30)
     assert (starting.returncode, err) == (0, "")

@@ -352,7 +352,7 @@ def test_a_container_that_mcp_did_not_make_is_not_replaced(agent: Agent, rootles
     rootless.run(["podman", "run", "--detach", "--name", "solo-job", WORKER])
     agent.define("solo", one("job"))
     failed(
-        agent.cli.run("deploy", "-q", "solo"), "there is a container solo-job that MCP did not make", "mcp adopt solo"
+        agent.cli.run("deploy", "-q", "solo"), "the container solo-job was not created by MCP", "mcp adopt solo"
     )
     planned = agent.cli.run("plan", "solo")
     assert (planned.code, planned.stdout.split()[:2]) == (2, ["blocked", "solo/job"])

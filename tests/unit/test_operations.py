@@ -49,7 +49,7 @@ def test_a_second_one_is_refused_with_the_first_one_s_name() -> None:
     async def scene() -> None:
         operations, event, log = Operations(), asyncio.Event(), list[str]()
         first = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", held(event, log, "first"))))
-        with pytest.raises(NotReady, match="web: deploy by ann has been under way for 0s; try again when it is done"):
+        with pytest.raises(NotReady, match="web: deploy by ann has been in progress for 0s; try again when it has finished"):
             await operations.run("web", "bob", "stop", held(event, log, "second"))
         other = await begun(asyncio.create_task(operations.run("api", "bob", "stop", held(event, log, "other"))))
         event.set()
@@ -140,7 +140,7 @@ def test_how_long_one_has_been_under_way_is_not_told_by_the_wall_clock(
         first = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", held(event, log, "first"))))
         clock.forward(5)
         clock.set(set_by)
-        with pytest.raises(NotReady, match="web: deploy by ann has been under way for 5s; try again"):
+        with pytest.raises(NotReady, match="web: deploy by ann has been in progress for 5s; try again"):
             await operations.run("web", "bob", "stop", held(event, log, "second"))
         event.set()
         await first
@@ -159,7 +159,7 @@ def test_others_wait_for_what_nobody_asked_for() -> None:
         assert log == ["boot began"]
         event.set()
         assert await first == "boot"
-        with pytest.raises(NotReady, match="web: stop by ann has been under way for 0s"):
+        with pytest.raises(NotReady, match="web: stop by ann has been in progress for 0s"):
             await third
         done.set()
         assert await second == "stop"

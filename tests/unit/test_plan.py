@@ -136,7 +136,7 @@ def test_what_an_interrupted_deploy_left_is_to_be_cleaned_up() -> None:
     left = replace(state.containers[0], name="web-api.old", identifier="old", state="exited", labels={})
     (change,) = plan([WEB], replace(state, containers=[*state.containers, left]), partial=True)
     assert (change.action, change.reasons) == ("clean up", ("an interrupted deploy left web-api.old",))
-    assert [step.title for step in change.steps] == ["remove web-api.old, which an earlier deploy left"]
+    assert [step.title for step in change.steps] == ["remove web-api.old, left by an earlier deploy"]
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_what_an_interrupted_deploy_left_is_to_be_cleaned_up() -> None:
         ([], None, []),
         (["web running 1"], "web", []),
         (["web exited 2"], "web", []),
-        (["web running 2", "web.old exited 1"], "web", ["remove web.old, which an earlier deploy left"]),
+        (["web running 2", "web.old exited 1"], "web", ["remove web.old, left by an earlier deploy"]),
         # a new one that is kept and was stopped since then is kept all the same
-        (["web exited 2", "web.old exited 1"], "web", ["remove web.old, which an earlier deploy left"]),
+        (["web exited 2", "web.old exited 1"], "web", ["remove web.old, left by an earlier deploy"]),
         (
             ["web running 3", "web.old exited 2"],
             "web.old",
-            ["remove web, which an interrupted deploy left", "rename web.old to web"],
+            ["remove web, left by an interrupted deploy", "rename web.old to web"],
         ),
         (["web.old exited 2"], "web.old", ["rename web.old to web"]),
         (["other running 2"], None, []),
