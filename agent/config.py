@@ -1,4 +1,4 @@
-"""mcp-agent.toml, read strictly into an AgentConfig."""
+"""Read mcp-agent.toml strictly into an AgentConfig."""
 
 import ipaddress
 import re
@@ -17,13 +17,13 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 SHORTEST_INTERVAL = 0.1  # seconds
 
-# Sections that SPEC knows and this version does not implement: refused, since ignoring one would be a lie.
+# Planned sections that this version does not implement; refused instead of silently ignored.
 _NOT_YET = ("metacrypt", "mcns", "mcproxy")
 
 
 @dataclass(frozen=True)
 class MonitorConfig:
-    """How the monitor watches; times are in seconds, `alert_command` is an argv and empty where there is none."""
+    """Settings of the monitor: times in seconds; `alert_command` is an argv, empty for none."""
 
     interval: float = 60.0
     alert_command: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class MonitorConfig:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """What the agent needs to know; paths are absolute, times are in seconds."""
+    """Settings of the agent: absolute paths, times in seconds."""
 
     grpc_addr: str
     tls_cert: Path
@@ -54,7 +54,7 @@ class AgentConfig:
 
 
 def load(path: Path) -> AgentConfig:
-    """Read the agent's configuration; raises InvalidFile with every problem."""
+    """Read the agent's configuration; raises InvalidFile with all problems."""
     return read_toml(path, lambda table: _build(table, path))
 
 
@@ -90,13 +90,13 @@ def _build(root: Table, path: Path) -> AgentConfig:
 
 
 def _mcias(root: Table, auth: Table) -> MciasConfig | None:
-    """MCIAS where it is the backend. There is exactly one: [mcias], or the local one, which is also the default."""
+    """Return the settings of MCIAS if it is the backend; the default is the local backend."""
     configured = root.has("mcias")
     backend = auth.text("backend", "mcias" if configured else "local")
     if backend not in BACKENDS:
         auth.problem("backend", f"{shown(backend)} is not one of {', '.join(BACKENDS)}")
     elif backend == "local" and configured:
-        auth.problem("backend", '"local" does not go with a section [mcias]; remove one of them')
+        auth.problem("backend", '"local" conflicts with the section [mcias]; remove one of them')
     if backend != "mcias" and not configured:
         return None
     table = root.table("mcias")
@@ -110,7 +110,7 @@ def _mcias(root: Table, auth: Table) -> MciasConfig | None:
 def _monitor(table: Table) -> MonitorConfig:
     threshold = table.integer("flap_threshold", 3)
     if threshold < 1:
-        table.problem("flap_threshold", f"{threshold} is not a number of changes; expected 1 or more")
+        table.problem("flap_threshold", f"{threshold}: expected 1 or more")
     config = MonitorConfig(
         interval=table.checked("interval", _interval, "60s") or SHORTEST_INTERVAL,
         alert_command=_alert_command(table),
@@ -120,8 +120,8 @@ def _monitor(table: Table) -> MonitorConfig:
         retention=_seconds(table, "retention", "30d"),
     )
     if config.flap_window < config.flap_threshold * config.interval:
-        # one change a round is what can be told of a container, so it would never be seen to flap
-        table.problem("flap_window", "is shorter than flap_threshold rounds; lengthen it, or shorten interval")
+        # at most one change per round is detectable, so no container could reach the threshold
+        table.problem("flap_window", "is shorter than flap_threshold * interval; increase it, or reduce interval")
     return config
 
 
@@ -138,12 +138,12 @@ def _alert_command(table: Table) -> tuple[str, ...]:
         table.problem("alert_command[0]", f"{shown(command[0])}: expected the absolute path of a program")
     for index, word in enumerate(command):
         if "\0" in word:
-            table.problem(f"alert_command[{index}]", "holds a NUL character")
+            table.problem(f"alert_command[{index}]", "contains a NUL character")
     return command
 
 
 def _boot_order(agent: Table) -> tuple[tuple[str, ...], ...]:
-    """Stages of services, each up before the next begins."""
+    """Return the stages of services; each is up before the next starts."""
     stages, seen = agent.lists("boot_order"), set[str]()
     for index, stage in enumerate(stages):
         if not stage:
@@ -152,13 +152,13 @@ def _boot_order(agent: Table) -> tuple[tuple[str, ...], ...]:
             if not is_name(name):
                 agent.problem(f"boot_order[{index}]", f"{shown(name)} {NAME_RULE}")
             elif name in seen:
-                agent.problem(f"boot_order[{index}]", f"{shown(name)} is in it twice")
+                agent.problem(f"boot_order[{index}]", f"{shown(name)} is listed twice")
             seen.add(name)
     return stages
 
 
 def parse_address(text: str) -> str:
-    """An address to listen on, `IP:PORT` (IPv6 in brackets); raises ValueError."""
+    """Validate a listen address, `IP:PORT` (IPv6 in brackets); raises ValueError."""
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})", text)
     rule = "expected IP:PORT, as in 10.0.0.1:9444 or [fd00::1]:9444"
     if match is None or int(match[2]) > 65535:

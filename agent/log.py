@@ -1,6 +1,6 @@
-"""The agent's log: one line an event, `key=value` pairs (logfmt), to stderr, where journald takes it.
+"""The agent's log: one line of `key=value` pairs (logfmt) per event, to stderr and so to journald.
 
-Values are quoted where they need it and control characters are escaped, so no input can forge a line.
+Values are quoted if needed and control characters are escaped, so that no input can forge a line.
 """
 
 import logging
@@ -13,14 +13,14 @@ logger = logging.getLogger("mcp-agent")
 
 
 def setup(level: str) -> None:
-    """Send the agent's log to stderr from `level` on."""
+    """Log to stderr from `level` on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Logfmt())
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
     handler.addFilter(_is_wanted)
-    # asyncio and grpc report what nobody handled; it must not bypass the format.
+    # asyncio and grpc log unhandled errors, in the same format.
     for name in ("asyncio", "grpc"):
         other = logging.getLogger(name)
         other.handlers[:] = [handler]
@@ -28,17 +28,17 @@ def setup(level: str) -> None:
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    """Drop two things that gRPC says.
+    """Drop two messages of gRPC.
 
-    Of a header that is not UTF-8 it logs the content, which may be a token; and of a client that went away while a
-    response was on its way it logs a traceback, where our own line says CANCELLED.
+    For a header that is not UTF-8 it logs the content, which may be a token; for a client that disconnects during a
+    response it logs a traceback, in addition to our line with CANCELLED.
     """
     unwanted = ("Invalid encoding", "ExecuteBatchError raised in core")
     return not (record.name.startswith("grpc.") and any(words in record.getMessage() for words in unwanted))
 
 
 def fields(**values: object) -> dict[str, dict[str, object]]:
-    """The `extra` of a log call: `logger.info("started", extra=fields(port=1))`."""
+    """Return the `extra` of a log call: `logger.info("started", extra=fields(port=1))`."""
     return {"fields": values}
 
 
@@ -53,6 +53,6 @@ class _Logfmt(logging.Formatter):
 
 
 def _quoted(text: str) -> str:
-    # backslashes first, so that none of the value can undo the escaping of what follows it
+    # backslashes first, so that none in the value can cancel an escape
     line = one_line(text.replace("\\", "\\\\").replace('"', '\\"'))
     return line if line and not any(c in line for c in ' "=\\') else f'"{line}"'

@@ -1,4 +1,4 @@
-"""`mcp-agent`, the daemon on every node of the Metacircular Control Plane."""
+"""`mcp-agent`, the node daemon of the Metacircular Control Plane."""
 
 import sys
 
@@ -8,17 +8,17 @@ from mcp.shared import streams
 from mcp.shared.cli import Parser, exit_status_text
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 COMMANDS = (server.SERVER, server.DEV, tokens.COMMAND, server.SNAPSHOT, certs.COMMAND, manual.HELP, version.COMMAND)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; expected failures are one line on stderr and a documented exit status."""
+    """Run a command; report expected failures in one line on stderr and by exit status."""
     streams.replace_closed_streams()
     try:
         try:
             status = _run(sys.argv[1:] if argv is None else argv)
-        except SystemExit:  # argparse, after --help: what it printed may not be out yet
+        except SystemExit:  # from argparse after --help: the output may not be flushed yet
             sys.stdout.flush()
             raise
         sys.stdout.flush()
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_FAILED
     except OSError as error:
         sys.stderr.write(f"mcp-agent: {error.filename or 'input or output'}: {error.strerror}\n")
-        streams.give_up_stdout()  # where it is full, Python's own end would complain once more
+        streams.give_up_stdout()  # if the disk is full, Python would report it again at exit
         return EXIT_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

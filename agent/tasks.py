@@ -1,7 +1,7 @@
-"""Guarded background tasks: one that dies is logged with its traceback, and what it serves fails at once.
+"""Guarded background tasks: a death is logged with its traceback, and the task's users fail at once.
 
-No other module of the agent calls `asyncio.create_task` or `ensure_future` (ruff's TID251): a task is created here, or
-in a TaskGroup, which passes errors on.
+No other module of the agent calls `asyncio.create_task` or `ensure_future` (ruff's TID251); other tasks are created in
+TaskGroups, which propagate errors.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from mcp.shared.errors import McpError
 T = TypeVar("T")
 OnDeath = Callable[[BaseException], object]
 
-_running: set[asyncio.Task[Any]] = set()  # the event loop itself holds no task, and one that nobody holds may vanish
+_running: set[asyncio.Task[Any]] = set()  # strong references, as the event loop holds only weak ones
 
 
 def create_guarded_task(
@@ -25,13 +25,13 @@ def create_guarded_task(
     on_death: OnDeath | None = None,
     expected: tuple[type[Exception], ...] = (),
 ) -> asyncio.Task[T]:
-    """Start a task that cannot die unnoticed; cancellation is no death.
+    """Start a task that cannot die unnoticed; cancellation does not count as death.
 
     Args:
         work: The coroutine to run.
         name: The task's name in the log.
-        on_death: Called on the event loop with the exception that ended the task; tells those that the task serves.
-        expected: Exceptions that those who await the task handle. They are not logged, and are no death.
+        on_death: Called on the event loop with the task's exception, to notify its users.
+        expected: Exceptions handled by those who await the task; not logged, and not a death.
     """
     task = asyncio.create_task(work, name=name)
     _running.add(task)
@@ -52,27 +52,27 @@ def _report_death(
 
 
 def died(name: str) -> McpError:
-    """Return the error for those that a dead task served; the reason is in the log, since it is a bug."""
+    """Return the error for users of a dead task; the cause, a bug, is in the log."""
     return McpError(f"{name} ended unexpectedly", "the agent's log has the details")
 
 
 class DaemonTasks:
-    """The agent's own background tasks. One that dies ends the agent, and systemd restarts it."""
+    """The agent's own background tasks. A death ends the agent, and systemd restarts it."""
 
     def __init__(self, stopping: asyncio.Event) -> None:
-        """`stopping` is set when one dies, which begins an orderly stop."""
+        """Set `stopping` when a task dies, which starts a graceful shutdown."""
         self._stopping = stopping
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: McpError | None = None
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start a task that the agent cannot do without; it may end by itself."""
+        """Start a task whose death ends the agent; it may end by itself."""
         task = create_guarded_task(work, name, on_death=lambda _error: self._end_agent(name))
         self._tasks.add(task)
         return task
 
     async def cancel(self, *, but: "asyncio.Task[None]") -> None:
-        """Cancel all tasks `but` one, and wait until they have ended."""
+        """Cancel all tasks except `but`, and wait until they have ended."""
         others = self._tasks - {but}
         for task in others:
             task.cancel()
@@ -85,16 +85,16 @@ class DaemonTasks:
             raise self._failure
 
     def _end_agent(self, name: str) -> None:
-        if not self._stopping.is_set():  # an orderly stop that is under way stays one
+        if not self._stopping.is_set():  # keep a shutdown in progress free of errors
             self._failure = died(f"background task {name}")
             self._stopping.set()
 
 
 def not_cancelled() -> bool:
-    """Whether the task that asks has not been cancelled.
+    """Return False if the current task has been cancelled.
 
-    A loop that outlives its errors has to ask: where a child of `asyncio.gather` fails in the very moment of the
-    cancellation, the child's error is all that arrives (CPython 3.11 to 3.14), and the loop would go on for good.
+    Loops that catch errors have to check this: if a child of `asyncio.gather` fails at the time of the cancellation,
+    only the child's error arrives (CPython 3.11 to 3.14), and the loop would never end.
     """
     task = asyncio.current_task()
     return task is None or not task.cancelling()

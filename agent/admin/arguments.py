@@ -1,4 +1,4 @@
-"""Arguments of several commands."""
+"""Arguments shared by commands."""
 
 from pathlib import Path
 

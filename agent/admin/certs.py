@@ -1,7 +1,7 @@
-"""`mcp-agent cert ca|request|sign|check`: what provisioning needs of certificates, for people as well.
+"""`mcp-agent cert ca|request|sign|check`: certificates for provisioning and for manual use.
 
-The operator's machine has the CA, and the node has its own key, which never leaves it: `request` runs on the node,
-`sign` where the CA's key is. The names that a certificate is for are given to `sign`, not taken from the request.
+The CA is on the operator's machine, and a node's key never leaves the node: `request` runs on the node, `sign` on the
+operator's machine. `sign` takes the certified names as arguments, not from the request.
 """
 
 import argparse
@@ -12,12 +12,12 @@ from pathlib import Path
 from mcp.shared.command import Argument, Command, argument
 from mcp.shared.errors import EXIT_DONE, InvalidInput, McpError, NotReady
 
-DAYS = 825  # how long a node's certificate is valid
-SOON = 30  # days before its end at which one is due
+DAYS = 825  # validity of a node's certificate
+SOON = 30  # days before expiry at which it is renewed
 
 
 def _checked(act: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
-    """Make a command of what cryptography may refuse."""
+    """Wrap a command to report cryptography's ValueErrors as InvalidInput."""
 
     def run(args: argparse.Namespace) -> int:
         try:
@@ -40,8 +40,8 @@ def _ca(args: argparse.Namespace) -> None:
     from mcp.shared.files import read_secret, write_atomic
 
     if args.cert.exists():
-        raise NotReady(f"{args.cert} is there already", "a CA is never replaced: name another file")
-    key = read_secret(args.key).encode() if args.key.exists() else None  # as a run that was interrupted left it
+        raise NotReady(f"{args.cert} already exists", "a CA is never overwritten: name another file")
+    key = read_secret(args.key).encode() if args.key.exists() else None  # left by an interrupted run
     pair = pki.make_ca(args.name, key=key)
     if key is None:
         write_atomic(args.key, pair.key)
@@ -75,13 +75,13 @@ def _check(args: argparse.Namespace) -> None:
     chain = args.cert.read_bytes()
     key = read_secret(args.key).encode() if args.key else None
     ca = args.ca.read_bytes() if args.ca else None
-    verdict = pki.examine(chain, key=key, ca=ca, names=args.name)
-    left = (verdict.expires - datetime.now(UTC)).days
-    if verdict.problem:
-        raise McpError(f"{args.cert}: {verdict.problem}")
+    report = pki.examine(chain, key=key, ca=ca, names=args.name)
+    left = (report.expires - datetime.now(UTC)).days
+    if report.problem:
+        raise McpError(f"{args.cert}: {report.problem}")
     if left < args.days:
-        raise McpError(f"{args.cert}: ends on {verdict.expires:%Y-%m-%d}, in {max(left, 0)} days")
-    sys.stdout.write(f"valid until {verdict.expires:%Y-%m-%d}\n")
+        raise McpError(f"{args.cert}: expires on {report.expires:%Y-%m-%d}, in {max(left, 0)} days")
+    sys.stdout.write(f"valid until {report.expires:%Y-%m-%d}\n")
 
 
 def _path(name: str, text: str, *, required: bool = True) -> Argument:

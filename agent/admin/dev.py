@@ -1,7 +1,7 @@
-"""`mcp-agent dev`: an agent with no configuration, for trying MCP out and for developing with it.
+"""`mcp-agent dev`: an agent without configuration, for evaluation and development.
 
-Everything it makes is in one state folder: a CA and a certificate for loopback, a token, the registry, the agent's
-configuration, and below `cli/` the configuration for `mcp`. Started again, it finds all that and goes on.
+Creates a state folder with a CA and a certificate for loopback, a token, the registry, the agent's configuration, and
+the configuration of `mcp` in `cli/`; later starts reuse it.
 """
 
 import os
@@ -22,13 +22,13 @@ CERTIFICATE_DAYS = 800
 
 @dataclass(frozen=True)
 class DevState:
-    """Where everything is."""
+    """The paths in the state folder."""
 
     folder: Path
 
     @property
     def agent_toml(self) -> Path:
-        """The agent's configuration."""
+        """The agent's configuration file."""
         return self.folder / "mcp-agent.toml"
 
     @property
@@ -38,17 +38,17 @@ class DevState:
 
     @property
     def mcp_toml(self) -> Path:
-        """The CLI's configuration."""
+        """The CLI's configuration file."""
         return self.cli_folder / "mcp.toml"
 
 
 def default_folder() -> Path:
-    """The state folder that is used unless another is named."""
+    """Return the default state folder."""
     return xdg_folder("XDG_STATE_HOME", ".local/state") / "mcp" / "dev"
 
 
 def prepare(folder: Path, port: int) -> tuple[DevState, AgentConfig]:
-    """Make what is missing in the state folder and return the agent's configuration; raises McpError."""
+    """Create missing parts of the state folder, and return the agent's configuration; raises McpError."""
     state = DevState(Path(os.path.abspath(folder)))  # noqa: PTH100 - resolve() would follow links
     for part in (state.folder, state.folder / "srv", state.cli_folder, state.cli_folder / "services"):
         private_folder(part)
@@ -60,12 +60,12 @@ def prepare(folder: Path, port: int) -> tuple[DevState, AgentConfig]:
 
 
 def write_cli_config(state: DevState, port: int) -> None:
-    """Write the CLI's configuration; again once the port is known, where it was 0."""
+    """Write the CLI's configuration, again when port 0 is resolved."""
     write_atomic(state.mcp_toml, _mcp_toml(state, port).encode())
 
 
 def greeting(state: DevState, address: str) -> str:
-    """What a newcomer needs to know, once the agent serves."""
+    """Return the instructions for a first use."""
     return (
         f"mcp-agent dev: serving on {address} as node {NODE}; Ctrl-C ends it, containers stay\n"
         f"\n"
@@ -77,7 +77,7 @@ def greeting(state: DevState, address: str) -> str:
 
 
 def _certificates(folder: Path) -> None:
-    """Have a CA and a server certificate; made in a child, since cryptography would stay in memory for nothing."""
+    """Create CA and server certificate if missing or old, in a child to keep cryptography out of memory."""
     files = [folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem")]
     if not all(file.exists() for file in files) or _old(folder / "cert.pem"):
         proc.in_child(lambda: _make_certificates(*files))
@@ -86,7 +86,7 @@ def _certificates(folder: Path) -> None:
 def _make_certificates(ca_file: Path, ca_key: Path, cert: Path, key: Path) -> None:
     from agent.admin.pki import KeyPair, make_ca, make_server_certificate
 
-    cert.unlink(missing_ok=True)  # it is written last: killed before that, the next start makes the pair again
+    cert.unlink(missing_ok=True)  # written last: if killed before, the next start creates the pair again
     if not (ca_file.exists() and ca_key.exists()):
         ca = make_ca("MCP dev CA")
         write_atomic(ca_key, ca.key)
@@ -102,7 +102,7 @@ def _old(certificate: Path) -> bool:
 
 
 def _token(state: DevState) -> None:
-    """Have a token file whose token is valid; a lost or revoked one is replaced."""
+    """Write a token file with a valid token if it is missing."""
     path = state.cli_folder / "token"
     if path.exists():
         return
@@ -153,6 +153,6 @@ address = "127.0.0.1:{port}"
 
 
 def _toml(path: Path) -> str:
-    """A path as a TOML basic string."""
+    """Return a path as a TOML basic string."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'

@@ -1,4 +1,4 @@
-"""mcp-agent help, and the manual page mcp-agent(8)."""
+"""`mcp-agent help` and the manual page mcp-agent(8)."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from mcp.shared.command import Command, argument, flag
 DESCRIPTION = "The agent of MCP, the Metacircular Control Plane: runs services as rootless podman containers."
 EXIT_STATUS = {0: "done", 1: "failed", 2: "wrong command line or configuration", 130: "interrupted by Ctrl-C"}
 ENVIRONMENT = {
-    "NOTIFY_SOCKET, WATCHDOG_USEC": "Set by systemd: the agent tells when it is ready and alive.",
+    "NOTIFY_SOCKET, WATCHDOG_USEC": "Set by systemd, for readiness and watchdog notifications.",
     "XDG_STATE_HOME": "The parent of the state folder of mcp-agent dev; the default is ~/.local/state.",
 }
 FILES = {

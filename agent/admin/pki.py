@@ -1,7 +1,7 @@
-"""Making a small certificate authority and certificates below it (cryptography is imported only here).
+"""A small certificate authority and its server certificates (the only module that imports cryptography).
 
-Keys made here are ECDSA P-256; an authority of somebody else's may have an RSA one. All times are UTC; a certificate is
-valid from an hour ago, for clocks that go wrong a little.
+Generated keys are ECDSA P-256; an external authority may use RSA. All times are UTC; certificates are valid from an
+hour ago, to tolerate clock skew.
 """
 
 import ipaddress
@@ -19,14 +19,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A certificate and its private key, both in PEM."""
+    """A certificate and its private key, in PEM."""
 
     certificate: bytes
     key: bytes
 
 
 def make_ca(name: str, days: int = 3650, key: bytes | None = None) -> KeyPair:
-    """A self-signed certificate authority that can sign end certificates only; of a new key, or the one given."""
+    """Create a self-signed CA for end certificates only, with a new key unless given one."""
     return _make_ca(name, days, ec.generate_private_key(ec.SECP256R1()) if key is None else _private_key(key))
 
 
@@ -43,18 +43,18 @@ def _make_ca(name: str, days: int, key: ec.EllipticCurvePrivateKey) -> KeyPair:
 
 
 def make_server_certificate(ca: KeyPair, names: list[str], days: int = 825) -> KeyPair:
-    """A server certificate, signed by `ca`, for host names and IP addresses; the first name is its subject."""
+    """Create a key and a server certificate signed by `ca`, for names and IP addresses; the first is its subject."""
     key = ec.generate_private_key(ec.SECP256R1())
     return KeyPair(_signed(ca, key.public_key(), names, days), _key_pem(key))
 
 
 def make_key() -> bytes:
-    """A private key, in PEM."""
+    """Return a new private key in PEM."""
     return _key_pem(ec.generate_private_key(ec.SECP256R1()))
 
 
 def make_request(key: bytes, names: list[str]) -> bytes:
-    """A certificate request (PKCS #10, PEM) for a key of ours; raises ValueError where it is none."""
+    """Return a certificate request (PKCS #10, PEM) for a key; raises ValueError for an unusable key."""
     request = x509.CertificateSigningRequestBuilder().subject_name(_subject(names[0]))
     alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
     signed = request.add_extension(alternatives, critical=False).sign(_private_key(key), hashes.SHA256())
@@ -62,29 +62,29 @@ def make_request(key: bytes, names: list[str]) -> bytes:
 
 
 def sign_request(ca: KeyPair, request: bytes, names: list[str], days: int = 825) -> bytes:
-    """The server certificate, for these names and no others, for a request that proves to have the key.
+    """Sign a request, for exactly these names; its signature proves possession of the key.
 
-    Raises ValueError where the request is not one.
+    Raises ValueError for an invalid request.
     """
     wanted = x509.load_pem_x509_csr(request)
     key = wanted.public_key()
     if not wanted.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ValueError("the request is not signed by the elliptic curve key that it names")
+        raise ValueError("the request is not signed with its own elliptic curve key")
     return _signed(ca, key, names, days)
 
 
 @dataclass(frozen=True)
 class CertificateReport:
-    """What `examine` found: when the first certificate of the chain ends, and what is wrong; "" if nothing is."""
+    """The expiry of the first certificate of a chain, and its problem; empty if it is valid."""
 
     expires: datetime
     problem: str
 
 
 def examine(chain: bytes, *, key: bytes | None, ca: bytes | None, names: list[str]) -> CertificateReport:
-    """Whether a server certificate (PEM, with its chain) is good: its key, its names, who signed it, its time.
+    """Check a server certificate (PEM, with its chain): key, names, validity and signatures.
 
-    What is None or empty is not looked at. Raises ValueError where something is not PEM.
+    Skips checks whose argument is None or empty. Raises ValueError for invalid PEM.
     """
     certificates = x509.load_pem_x509_certificates(chain)
     authorities = x509.load_pem_x509_certificates(ca) if ca is not None else []
@@ -92,18 +92,18 @@ def examine(chain: bytes, *, key: bytes | None, ca: bytes | None, names: list[st
     missing = [name for name in names if not _is_for(leaf, name)]
     problem = ""
     if key is not None and _public(_loaded(key).public_key()) != _leaf_key(leaf):
-        problem = "is not of that key"
+        problem = "does not match the key"
     elif missing:
-        problem = f"is not for {', '.join(missing)}"
+        problem = f"does not cover {', '.join(missing)}"
     elif leaf.not_valid_after_utc <= datetime.now(UTC):
-        problem = f"has ended on {leaf.not_valid_after_utc:%Y-%m-%d}"
+        problem = f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
     elif authorities and not _leads_to(certificates, authorities):
         problem = "is not signed by the CA"
     return CertificateReport(leaf.not_valid_after_utc, problem)
 
 
 def _leads_to(chain: list[x509.Certificate], authorities: list[x509.Certificate]) -> bool:
-    """Whether each is signed by the next one, and the last by an authority."""
+    """Return True if each certificate is signed by the next, and the last by an authority."""
     links = pairwise(chain)
     return all(_signed_by(below, above) for below, above in links) and any(
         chain[-1] == authority or _signed_by(chain[-1], authority) for authority in authorities
@@ -149,18 +149,18 @@ def _loaded(pem: bytes) -> PrivateKeyTypes:
     try:
         return serialization.load_pem_private_key(pem, password=None)
     except TypeError:
-        raise ValueError("the key is encrypted, and nobody can be asked for its passphrase") from None
+        raise ValueError("the key is encrypted; remove its passphrase") from None
     except UnsupportedAlgorithm as error:
-        raise ValueError(f"the key is of a kind that is not known: {error}") from None
+        raise ValueError(f"the key is of an unsupported type: {error}") from None
 
 
 def _signed(ca: KeyPair, key: ec.EllipticCurvePublicKey, names: list[str], days: int) -> bytes:
     issuer = x509.load_pem_x509_certificate(ca.certificate)
     issuer_key = _loaded(ca.key)
     if not isinstance(issuer_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise ValueError("the CA's key is neither an elliptic curve key nor RSA")
+        raise ValueError("the CA's key is neither elliptic curve nor RSA")
     if _public(issuer_key.public_key()) != _leaf_key(issuer):
-        raise ValueError("the CA's key is not that of its certificate")
+        raise ValueError("the CA's key does not match its certificate")
     certificate = (
         _builder(_subject(names[0]), issuer.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

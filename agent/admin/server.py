@@ -1,4 +1,4 @@
-"""mcp-agent server, dev and snapshot: the daemon, and a copy of its registry."""
+"""`mcp-agent server`, `dev` and `snapshot`."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ def _dev(args: argparse.Namespace) -> int:
     from agent.daemon.lock import refuse_if_held
 
     folder = args.state or dev.default_folder()
-    refuse_if_held(folder / "mcp.db")  # before anything is written that the other one uses
+    refuse_if_held(folder / "mcp.db")  # before writing to files of a running agent
     port = dev.DEFAULT_PORT if args.port is None else args.port
     state, config = dev.prepare(folder, port)
 
@@ -65,7 +65,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-SERVER = Command("server", "serve as configured", _server, arguments=(CONFIG,))
+SERVER = Command("server", "serve with a configuration file", _server, arguments=(CONFIG,))
 DEV = Command(
     "dev",
     "serve on loopback without a configuration, to try MCP out",
@@ -77,10 +77,10 @@ DEV = Command(
 )
 SNAPSHOT = Command(
     "snapshot",
-    "write a consistent copy of the registry, also while it is in use",
+    "write a consistent copy of the registry, even while it is in use",
     _snapshot,
     arguments=(
-        argument("file", type=Path, metavar="FILE", help="the copy; its mode is 0600, since it has hashes of tokens"),
+        argument("file", type=Path, metavar="FILE", help="the copy; mode 0600, as it contains token hashes"),
         CONFIG,
         flag("--force", help="overwrite an existing file"),
     ),

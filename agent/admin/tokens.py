@@ -1,4 +1,4 @@
-"""`mcp-agent token add|list|revoke`: the accounts of the local backend, directly in the registry's file."""
+"""`mcp-agent token add|list|revoke`: manage accounts of the local backend in the registry file."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def issue(registry: "Registry", name: str, lifetime: "timedelta | None" = None) -> str:
-    """Make a human account without roles, and return its token."""
+    """Create a human account without roles, and return its token."""
     from agent.auth.backends import new_token, token_row
 
     token = new_token()
@@ -27,7 +27,7 @@ def issue(registry: "Registry", name: str, lifetime: "timedelta | None" = None) 
 
 
 def _on_registry(act: "Callable[[Registry, argparse.Namespace], None]") -> Callable[[argparse.Namespace], int]:
-    """Make a command of what is done on the registry that the configuration names."""
+    """Wrap a command to open the configured registry."""
 
     def run(args: argparse.Namespace) -> int:
         from agent import config
@@ -36,8 +36,8 @@ def _on_registry(act: "Callable[[Registry, argparse.Namespace], None]") -> Calla
         settings = config.load(args.config)
         if settings.mcias is not None and act is _add:
             raise NotReady(
-                f"{args.config}: [mcias] is the backend, so this agent takes no tokens of its own",
-                "accounts are made in MCIAS; people get tokens with `mcp login`",
+                f"{args.config}: the backend is MCIAS, which manages all accounts",
+                "create the account in MCIAS; users get tokens with `mcp login`",
             )
         registry = Registry(settings.database)
         try:
@@ -66,27 +66,27 @@ def _add(registry: "Registry", args: argparse.Namespace) -> None:
     expires = _expiry(_lifetime(args.expires))
     registry.tokens.add(token_row(args.name, token, AccountType(args.type), tuple(args.role), expires))
     if args.token_stdin and args.output is None:
-        sys.stderr.write(f"added {args.name}, with the token that was given\n")
+        sys.stderr.write(f"added {args.name} with the given token\n")
         return
     if args.output is None:
         sys.stdout.write(f"{token}\n")
-        sys.stderr.write(f"added {args.name}; the token above is shown only now: keep it in a file with mode 0600\n")
+        sys.stderr.write(f"added {args.name}; the token is not shown again: save it in a file with mode 0600\n")
         return
     try:
         write_atomic(args.output, f"{token}\n".encode())
     except BaseException:
-        registry.tokens.revoke(args.name)  # nobody has the token: nothing half done
+        registry.tokens.revoke(args.name)  # nobody has the token
         raise
     sys.stderr.write(f"added {args.name}; its token is in {args.output}\n")
 
 
 def _from_stdin() -> str:
-    """A token made by another agent: an operator has one for the whole fleet. Raises InvalidInput for anything else."""
+    """Read a token of another agent, to use one for the whole fleet; raises InvalidInput."""
     from agent.auth.backends import is_token
 
     text = sys.stdin.read(4096).strip()
     if not is_token(text):
-        raise InvalidInput("stdin holds no token", "give what `mcp-agent token add` printed on another node")
+        raise InvalidInput("no valid token on stdin", "pass the output of `mcp-agent token add` on another node")
     return text
 
 
@@ -109,7 +109,7 @@ def _expiry(lifetime: "timedelta | None") -> "datetime | None":
     try:
         return datetime.now(UTC) + lifetime
     except OverflowError:
-        raise InvalidInput("--expires: is too far away", "leave it out for a token that never ends") from None
+        raise InvalidInput("--expires: is too far in the future", "omit it for a permanent token") from None
 
 
 def _list(registry: "Registry", args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""mcp-agent version."""
+"""`mcp-agent version`."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from mcp.shared.errors import EXIT_DONE
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the version, or everything about the build."""
+    """Print the version, or with --json all build information."""
     from mcp.shared.version import VERSION, details
 
     if args.json:

@@ -1,1 +1,1 @@
-"""Run the agent: server, systemd notification, lock."""
+"""The daemon: server, systemd notification, lock."""

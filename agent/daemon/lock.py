@@ -1,4 +1,4 @@
-"""One agent for one state: a lock that ends with the process, however it ends."""
+"""Lock the agent's state for the lifetime of the process."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ from mcp.shared.errors import NotReady
 
 
 def hold_lock(database: Path) -> int:
-    """Lock the state so that only one agent uses it; the lock ends with the process. Raises NotReady."""
+    """Lock the state for this process, and return the lock's descriptor; raises NotReady."""
     path = database.with_name(database.name + ".lock")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -18,11 +18,11 @@ def hold_lock(database: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise NotReady(f"another mcp-agent uses {database}", "stop it first") from None
+        raise NotReady(f"{database} is in use by another mcp-agent", "stop it first") from None
     return descriptor
 
 
 def refuse_if_held(database: Path) -> None:
-    """Raise NotReady where an agent uses the state."""
+    """Raise NotReady if an agent uses the state."""
     if database.exists():
         os.close(hold_lock(database))

@@ -1,8 +1,8 @@
-"""The gRPC server: TLS 1.3, the gate in front of every RPC, and an orderly end.
+"""The gRPC server: TLS 1.3, request interceptor, and graceful shutdown.
 
-On SIGTERM or SIGINT the agent takes no new calls, tells followers that it is stopping, lets what is under way finish
-for up to STOP_GRACE seconds, and ends. A second signal ends it at once. Containers are not touched. The death of one
-of its background tasks ends the agent in the same way, but with an error.
+On SIGTERM or SIGINT the agent refuses new calls, ends followers, waits up to STOP_GRACE seconds for calls in progress,
+and exits. A second signal ends it immediately. Containers are not touched. The death of a background task shuts the
+agent down in the same way, with an error.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ from mcp.shared.version import VERSION
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 
 STOP_GRACE = 10.0  # seconds
-MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of one request
+MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a request
 
 
 async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
-    """Serve until a signal ends it; `ready` is told the address once calls are answered.
+    """Serve until a signal; call `ready` with the address when calls are accepted.
 
-    Raises McpError where it cannot serve, and where a background task has died.
+    Raises McpError if it cannot serve, or if a background task has died.
     """
     manager = Notifier.from_environment()
     credentials = load_credentials(config)
@@ -57,12 +57,12 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
     try:
         address = _bind(server, config.grpc_addr, credentials)
-        # first of all, so that what the last agent left is healed before any command for the same service
+        # first, so that interrupted operations are finished before new ones on the same service
         boot = tasks.start(servicer.boot(), "boot")
         await server.start()
         _on_signals(stopping)
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
-        tasks.start(_report_podman(podman), "podman report")  # a podman that hangs holds up nothing
+        tasks.start(_report_podman(podman), "podman check")  # in the background, as podman may hang
         tasks.start(_monitor(config, podman, registry, servicer).run(boot), "monitor")
         tasks.start(servicer.logs.retain_rotated(), "log retention")
         _tame_collector()
@@ -87,7 +87,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
 
 
 def _tame_collector() -> None:
-    """What is there now stays for good, and need not be looked through again and again; a look is a pause for all."""
+    """Exclude the objects of the start from garbage collection, whose runs pause all calls."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
@@ -99,20 +99,20 @@ def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servi
 
 
 def service_files(config: AgentConfig) -> ServiceFiles:
-    """The files of services; the folders with the agent's own are out of their reach."""
+    """Return the services' files, without access to the folders of the agent's own files."""
     own = (config.source, config.database, config.tls_cert, config.tls_key)
     return ServiceFiles(config.services_root, tuple(path.parent for path in own))
 
 
 def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:
-    """The server's certificate and key; raises McpError where they cannot be used."""
+    """Load the server's certificate and key; raises McpError if they cannot be used."""
     certificate, key = _read("server.tls_cert", config.tls_cert), _read("server.tls_key", config.tls_key)
     _check_pair(config)
     return grpc.ssl_server_credentials([(key, certificate)])
 
 
 def _mcias(source: Path, settings: MciasConfig) -> TokenBackend:
-    from agent.auth.mcias import MciasBackend  # ssl and http.client cost memory, and only here are they needed
+    from agent.auth.mcias import MciasBackend  # imported here, as ssl and http.client cost memory
     from mcp.shared.mcias import Mcias
 
     try:
@@ -122,14 +122,14 @@ def _mcias(source: Path, settings: MciasConfig) -> TokenBackend:
 
 
 def _check_pair(config: AgentConfig) -> None:
-    import ssl  # the standard library says what is wrong with a pair; gRPC only fails later, in every handshake
+    import ssl  # names the problem of a pair, where gRPC fails later, in every handshake
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, password=lambda: "")
     except (ssl.SSLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)
         raise McpError(
-            f"{config.source}: server.tls_cert, server.tls_key: are no certificate and its key in PEM: {reason}"
+            f"{config.source}: server.tls_cert, server.tls_key: not a certificate and its key in PEM: {reason}"
         ) from None
 
 
@@ -148,7 +148,7 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
     if not port:
         raise NotReady(
             f"cannot listen on {address}",
-            "the address must be this machine's, and the port free; see `ss -ltnp`, or choose another one",
+            "the address must belong to this machine, and the port must be free: see `ss -ltnp`",
         )
     return f"{address.rpartition(':')[0]}:{port}"
 
@@ -156,8 +156,8 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
 def _options() -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-        ("grpc.so_reuseport", 0),  # two agents on one port would share its calls at random
-        ("grpc.keepalive_time_ms", 60_000),  # notices clients that vanished without a word
+        ("grpc.so_reuseport", 0),  # else two agents on one port would share its calls at random
+        ("grpc.keepalive_time_ms", 60_000),  # detects clients that vanished
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
@@ -175,8 +175,8 @@ def _on_signals(stopping: asyncio.Event) -> None:
 
 
 async def _report_podman(podman: Podman) -> None:
-    """Say at start whether podman works; without it the agent still answers, and says so in every call."""
+    """Log podman's version or error; without podman the agent still answers, with errors."""
     try:
         logger.info("podman", extra=fields(version=await podman.version()))
     except McpError as error:
-        logger.warning("podman cannot be used", extra=fields(error=str(error)))
+        logger.warning("cannot use podman", extra=fields(error=str(error)))

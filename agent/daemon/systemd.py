@@ -1,7 +1,7 @@
-"""What systemd is told: that the agent serves, that its event loop still turns, and that it is stopping.
+"""Notify systemd of readiness, watchdog and stop.
 
-The protocol is sd_notify(3)'s: a datagram of NAME=VALUE lines to the Unix socket in NOTIFY_SOCKET. Without that
-variable nothing is sent. The variables are taken out of our environment, so that no child can speak for us.
+The protocol is sd_notify(3): datagrams of NAME=VALUE lines to the Unix socket in NOTIFY_SOCKET; without that variable
+nothing is sent. The variables are removed from the environment, so that children cannot notify.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from mcp.shared.version import VERSION
 
 
 class Notifier:
-    """The service manager that started us, if there is one. Nothing here raises or blocks."""
+    """The notification socket of the service manager, if any. No method raises or blocks."""
 
     def __init__(self, address: str = "", watchdog: float = 0.0) -> None:
-        """Take the socket's address as NOTIFY_SOCKET has it, and the watchdog's interval in seconds; 0 is none."""
+        """Notify `address`, in the form of NOTIFY_SOCKET; `watchdog` is the interval in seconds, 0 for none."""
         self.watchdog = watchdog
         self._address = "\0" + address[1:] if address.startswith("@") else address  # @ is the abstract namespace
         self._failed = False
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "Notifier":
-        """Take NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of the environment; see sd_watchdog_enabled(3)."""
+        """Remove NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID from the environment; see sd_watchdog_enabled(3)."""
         address = environ.pop("NOTIFY_SOCKET", "")
         microseconds, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
         ours = pid in ("", str(os.getpid()))
@@ -34,21 +34,21 @@ class Notifier:
         return cls(address, int(microseconds) / 1e6 if usable else 0.0)
 
     def ready(self) -> None:
-        """Calls are answered from now on; the version is what an upgrade of the agent waits to see."""
+        """Notify that calls are accepted, with the version in the status, for which an upgrade waits."""
         self._send(f"READY=1\nSTATUS=serving {VERSION}")
 
     def stopping(self) -> None:
-        """We are about to end."""
+        """Notify that the agent is stopping."""
         self._send("STOPPING=1")
 
     async def watch(self) -> None:
-        """Say twice in each interval that the event loop turns, until cancelled; returns at once without a watchdog.
+        """Notify the watchdog twice per interval until cancelled; return at once without a watchdog.
 
-        A loop that hangs says nothing, and systemd ends the agent by SIGABRT, which then logs where it hung.
+        If the event loop hangs, systemd sends SIGABRT, on which the agent logs its stack.
         """
         if self.watchdog <= 0:
             return
-        with suppress(OSError, ValueError):  # stderr may be closed, or no file
+        with suppress(OSError, ValueError):  # stderr may be closed or not a file
             faulthandler.enable()
         while True:
             self._send("WATCHDOG=1")
@@ -61,6 +61,6 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as to:
                 to.sendto(message.encode(), self._address)
         except OSError as error:
-            if not self._failed:  # once: the watchdog would say it for ever
-                logger.warning("systemd cannot be told", extra=fields(message=message, error=error.strerror))
+            if not self._failed:  # once, as the watchdog repeats it
+                logger.warning("cannot notify systemd", extra=fields(message=message, error=error.strerror))
             self._failed = True

@@ -1,4 +1,4 @@
-"""Telling somebody: the alert command is run with the facts in its environment."""
+"""Send alerts: log them and run the alert command with the facts in its environment."""
 
 import asyncio
 
@@ -10,11 +10,11 @@ from mcp.shared.errors import McpError
 from mcp.shared.times import rfc3339
 
 COMMAND_SECONDS = 30.0
-AT_ONCE = 4  # a node whose containers are all gone alerts for each, but not all at the same moment
+AT_ONCE = 4  # limits the commands of a node that loses all its containers
 
 
 def environment(node: str, alert: Alert) -> dict[str, str]:
-    """The variables that tell the alert command what there is; MCP_SINCE is RFC 3339 in UTC."""
+    """Return the alert command's environment variables; MCP_SINCE is RFC 3339 in UTC."""
     return {
         "MCP_NODE": node,
         "MCP_SERVICE": alert.service,
@@ -28,10 +28,10 @@ def environment(node: str, alert: Alert) -> dict[str, str]:
 
 
 class Alerter:
-    """Runs the alert command beside whatever else goes on. One that fails is logged, and no harm."""
+    """Runs the alert command in the background. Failures are only logged."""
 
     def __init__(self, node: str, command: tuple[str, ...], seconds: float = COMMAND_SECONDS) -> None:
-        """`command` is the argv, empty where there is none; `seconds` is how long it may take."""
+        """Run `command` (argv; empty for none) with a timeout of `seconds`."""
         self._node = node
         self._command = command
         self._seconds = seconds
@@ -48,7 +48,7 @@ class Alerter:
             task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End every command that still runs."""
+        """Cancel running commands."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,6 +1,7 @@
-"""What the monitor makes of what it sees, round by round: changes, drift, flapping, and when to tell somebody.
+"""Detect changes, drift and flapping between monitor rounds, and decide on alerts.
 
-No clock, no podman and no registry here: `Watch` is told the time and what was observed, and returns what follows.
+Independent of clock, podman and registry: ChangeDetector gets the time and the observed states, and returns events and
+alerts.
 """
 
 from collections import deque
@@ -20,7 +21,7 @@ Key = tuple[str, str]  # service, component
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that somebody should know; `kind` is drift or flapping, `since` when it began."""
+    """An alert; `kind` is drift or flapping, `since` its start."""
 
     service: str
     component: str
@@ -33,7 +34,7 @@ class Alert:
 
 @dataclass(frozen=True)
 class Observations:
-    """What follows from one round."""
+    """The events and alerts of one round."""
 
     events: tuple[Event, ...]
     alerts: tuple[Alert, ...]
@@ -41,7 +42,7 @@ class Observations:
 
 @dataclass(frozen=True)
 class Moment:
-    """A time by both clocks: `wall` is for people, `clock` (monotonic seconds) for durations."""
+    """A time on two clocks: `wall` for people, `clock` (monotonic seconds) for durations."""
 
     wall: datetime
     clock: float
@@ -49,19 +50,19 @@ class Moment:
 
 @dataclass
 class _Past:
-    """What is remembered of a component."""
+    """The recorded past of a component."""
 
     state: str
     identifier: str = ""
     started: datetime | None = None
     restarts: int = 0
-    changes: deque[tuple[Moment, int]] = field(default_factory=deque)  # when, and how many
+    changes: deque[tuple[Moment, int]] = field(default_factory=deque)  # time and number of changes
     drift_since: datetime | None = None
     flapping: bool = False
     alerted: float | None = None  # by the monotonic clock
 
     def see(self, state: str, container: Container | None) -> None:
-        """Remember what was seen last."""
+        """Record the latest observation."""
         self.state = state
         self.identifier = container.identifier if container else ""
         self.started = container.started if container else None
@@ -69,10 +70,10 @@ class _Past:
 
 
 class ChangeDetector:
-    """Remembers what the rounds saw."""
+    """Compares each round with the previous ones."""
 
     def __init__(self, rules: MonitorConfig, last_states: Mapping[Key, str]) -> None:
-        """`last_states` is what the registry's events say of each component."""
+        """Start from `last_states`, the states in the latest events of the registry."""
         self._rules = rules
         self._past = {key: _Past(state) for key, state in last_states.items() if state != ObservedState.REMOVED}
 
@@ -85,17 +86,21 @@ class ChangeDetector:
         busy: Set[str] = frozenset(),
         doubtful: bool = False,
     ) -> Observations:
-        """Compare what is with what was.
+        """Compare the observed components with the previous round.
 
-        Changes of services that were `worked_on` since the last round are the operator's doing, and no flapping; of
-        those still `busy` nobody is alerted. In a `doubtful` round what is not there is unknown, and not removed.
+        Args:
+            observed: The components as observed now.
+            now: The time of the observation.
+            worked_on: Services with operations since the last round, whose changes do not count as flapping.
+            busy: Services with an operation in progress, which cause no alerts.
+            doubtful: Report missing containers as unknown instead of removed.
         """
         events: list[Event] = []
         alerts: list[Alert] = []
         seen: set[Key] = set()
         for component in observed:
             key = (component.service, component.component)
-            if key in seen:  # a container that bears the labels of another one's component
+            if key in seen:  # another container with the labels of the same component
                 continue
             seen.add(key)
             past = self._past.setdefault(key, _Past(""))
@@ -111,7 +116,7 @@ class ChangeDetector:
         return ObservedState.UNKNOWN if doubtful and gone else component.state
 
     def _changed(self, component: Observed, state: str, past: _Past, now: Moment, worked_on: bool) -> list[Event]:
-        """The event of a change, if there was component; `past` is brought up to date."""
+        """Return the event of a change, if any, and update `past`."""
         replaced = "" not in (past.identifier, component.identifier) and past.identifier != component.identifier
         restarted = 0 if replaced else _restarts(component, past)
         count = max(restarted, int(past.state not in ("", state)))
@@ -119,7 +124,7 @@ class ChangeDetector:
             past.changes.append((now, count))
         previous = past.state
         past.see(state, component.container)
-        # while it flaps, that is said once; every single restart would drown all else
+        # flapping is reported once, not for every restart
         if state == previous and not replaced and (not restarted or past.flapping):
             return []
         detail = _detail(component, state, restarted) or ("new container" if replaced else "")
@@ -128,48 +133,31 @@ class ChangeDetector:
     def _judge(
         self, component: Observed, state: str, past: _Past, now: Moment, busy: bool, events: list[Event]
     ) -> list[Alert]:
-        """Whether somebody should be told; adds the begin and end of flapping to `events`."""
+        """Return the alerts for a component; adds start and end of flapping to `events`."""
         flaps, began = self._flaps(past, now)
         detail = f"flapping: {flaps} changes within {ago(self._rules.flap_window)}"
         was, past.flapping = past.flapping, flaps >= self._rules.flap_threshold
         if past.flapping != was:
-            detail_of_change = detail if past.flapping else "steady again"
-            events.append(Event(component.service, component.component, state, state, now.wall, detail_of_change))
+            change = detail if past.flapping else "stable again"
+            events.append(Event(component.service, component.component, state, state, now.wall, change))
         drifts = (
             component.desired != DesiredState.IGNORE and component.desired != state
-        )  # not component.drifts: what is doubtful is unknown
+        )  # unlike component.drifts, with the doubtful state
         past.drift_since = (past.drift_since or now.wall) if drifts else None
         wanted = component.desired != DesiredState.IGNORE and (past.flapping or drifts)
         if busy or not wanted or not self._may_alert(past, now):
             return []
         past.alerted = now.clock
         if past.flapping:
-            return [
-                Alert(
-                    component.service,
-                    component.component,
-                    "flapping",
-                    component.desired,
-                    state,
-                    detail,
-                    began or now.wall,
-                )
-            ]
-        since = past.drift_since or now.wall
+            kind, since = "flapping", began
+        else:
+            kind, since, detail = "drift", past.drift_since, _detail(component, state, 0)
         return [
-            Alert(
-                component.service,
-                component.component,
-                "drift",
-                component.desired,
-                state,
-                _detail(component, state, 0),
-                since,
-            )
+            Alert(component.service, component.component, kind, component.desired, state, detail, since or now.wall)
         ]
 
     def _flaps(self, past: _Past, now: Moment) -> tuple[int, datetime | None]:
-        """How many changes there were within the window, and when the first of them was."""
+        """Return the number of changes within the window, and the time of the first."""
         while past.changes and now.clock - past.changes[0][0].clock > self._rules.flap_window:
             past.changes.popleft()
         return sum(count for _, count in past.changes), past.changes[0][0].wall if past.changes else None
@@ -178,7 +166,7 @@ class ChangeDetector:
         return past.alerted is None or now.clock - past.alerted >= self._rules.cooldown
 
     def _gone(self, seen: Set[Key], now: datetime) -> list[Event]:
-        """Events for what neither the registry nor podman knows any more."""
+        """Return events for components that are in neither the registry nor podman any more."""
         gone = [key for key in self._past if key not in seen]
         return [
             Event(*key, past.state, ObservedState.REMOVED, now, "no longer registered")
@@ -188,9 +176,9 @@ class ChangeDetector:
 
 
 def _restarts(component: Observed, past: _Past) -> int:
-    """How often a container was started again since the last round, as far as can be told.
+    """Return the number of restarts of a container since the last round, as far as known.
 
-    podman 4.3 lists no count: there, a container that began anew counts as one restart.
+    podman 4.3 lists no restart count: there, a new start time counts as one restart.
     """
     container = component.container
     if container is None or not past.identifier:
@@ -202,7 +190,7 @@ def _restarts(component: Observed, past: _Past) -> int:
 def _detail(component: Observed, state: str, restarted: int) -> str:
     container = component.container
     if container is None:
-        return "podman lists no containers at all after it failed" if state == ObservedState.UNKNOWN else ""
+        return "podman lists no containers after a failure" if state == ObservedState.UNKNOWN else ""
     if state == ObservedState.EXITED or (state == ObservedState.STOPPED and container.exit_code):
         return f"exit code {container.exit_code}"
     if state == ObservedState.DEGRADED:

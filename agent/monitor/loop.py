@@ -1,4 +1,4 @@
-"""The monitor: every interval one look at podman, compared with the registry and with what was there before."""
+"""The monitor: compare podman's containers with the registry and the previous round, at an interval."""
 
 import asyncio
 import time
@@ -18,12 +18,12 @@ from agent.tasks import not_cancelled
 from mcp.shared.errors import McpError
 
 PRUNE_SECONDS = 3600.0
-BOOT_PATIENCE = 120.0  # seconds; one image that cannot be pulled must not hide for a quarter of an hour what else fails
+BOOT_PATIENCE = 120.0  # seconds; a slow pull must not delay the monitor for a quarter of an hour
 UNWRITTEN_LIMIT = 10_000  # events kept in memory while the registry cannot be written
 
 
 class Monitor:
-    """Watches this node's components for as long as `run` runs."""
+    """Monitors the components of this node while `run` runs."""
 
     def __init__(
         self,
@@ -34,21 +34,21 @@ class Monitor:
         services_since: Callable[[float], set[str]],
         events: EventLog,
     ) -> None:
-        """Write what is seen to `events`; `services_since` names the services worked on since a monotonic time."""
+        """Write to `events`; `services_since` returns the services with operations since a monotonic time."""
         self._rules = rules
         self._podman = podman
         self._registry = registry
         self._services_since = services_since
         self._events = events
         self._alerter = Alerter(node, rules.alert_command)
-        self._watch: ChangeDetector | None = None
+        self._detector: ChangeDetector | None = None
         self._unwritten: list[Event] = []
         self._last_round = time.monotonic()
         self._pruned = float("-inf")
         self._in_doubt = False
 
     async def run(self, boot: "asyncio.Task[None]") -> None:
-        """A round each interval, until cancelled. What `boot` is still bringing up is not missed yet."""
+        """Run a round each interval until cancelled, starting after `boot` or BOOT_PATIENCE."""
         try:
             await asyncio.wait({boot}, timeout=BOOT_PATIENCE)
             while not_cancelled():
@@ -62,20 +62,20 @@ class Monitor:
             await self.round()
         except McpError as error:
             self._in_doubt = True
-            logger.warning("monitor: the round is skipped", extra=fields(error=str(error)))
-        except Exception:  # noqa: BLE001 - a bug in one round must not end the monitor for good
+            logger.warning("monitor: round skipped", extra=fields(error=str(error)))
+        except Exception:  # noqa: BLE001 - a bug in one round must not end the monitor
             logger.exception("monitor: bug in a round")
 
     async def round(self) -> None:
-        """Look once; raises McpError where podman or the registry does not answer."""
+        """Run one round; raises McpError if podman or the registry fails."""
         began = time.monotonic()
-        watch = self._watch or await self._remember()
+        detector = self._detector or await self._remember()
         containers, rows = await asyncio.gather(
             self._podman.containers(), self._registry.call(self._registry.components.select)
         )
-        # an empty list right after a failure proves nothing: podman may have lost its database, or look elsewhere
+        # an empty list after a failure is unreliable: podman may have lost its database, or use another one
         self._in_doubt = self._in_doubt and not containers
-        verdict = watch.round(
+        result = detector.round(
             observe(rows, containers),
             Moment(datetime.now(UTC), began),
             worked_on=self._services_since(self._last_round),
@@ -83,18 +83,18 @@ class Monitor:
             doubtful=self._in_doubt,
         )
         self._last_round = began
-        for alert in verdict.alerts:
+        for alert in result.alerts:
             self._alerter.send(alert)
-        await self._write(verdict.events)
+        await self._write(result.events)
 
     async def _remember(self) -> ChangeDetector:
-        """Go on from what an earlier agent saw."""
+        """Continue from the latest events in the registry."""
         last = await self._registry.call(self._registry.events.latest)
-        self._watch = ChangeDetector(self._rules, {(event.service, event.component): event.state for event in last})
-        return self._watch
+        self._detector = ChangeDetector(self._rules, {(event.service, event.component): event.state for event in last})
+        return self._detector
 
     async def _write(self, events: tuple[Event, ...]) -> None:
-        """Write events; those that cannot be written now are tried again in the next round."""
+        """Write events; retry failed ones in the next round."""
         self._unwritten = [*self._unwritten, *events][-UNWRITTEN_LIMIT:]
         if self._unwritten:
             await self._events.add(self._unwritten)

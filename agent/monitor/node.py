@@ -1,4 +1,4 @@
-"""Facts about the node itself: disk, memory, processor, uptime. Sources: statvfs(3), proc(5)."""
+"""Disk, memory, processor and uptime of the node, from statvfs(3) and proc(5)."""
 
 import shutil
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """Sizes in bytes; `cpu_percent` is of all processors together, since the last question (or boot)."""
+    """Facts of the node: sizes in bytes; `cpu_percent` of all processors since the last read (or boot)."""
 
     disk_total: int
     disk_free: int
@@ -20,15 +20,15 @@ class NodeFacts:
 
 
 class NodeProbe:
-    """Reads the node's facts; keeps the last processor counters to tell the use since then."""
+    """Reads the node's facts; keeps the processor counters between reads."""
 
     def __init__(self, data: Path) -> None:
-        """`data` is a path on the disk that matters."""
+        """Measure the disk of the path `data`."""
         self._data = data
         self._busy = self._total = 0
 
     def read(self) -> NodeFacts:
-        """The facts as of now; may block for a moment."""
+        """Return the current facts; may block for a moment."""
         disk = shutil.disk_usage(self._data)
         memory = parse_meminfo(Path("/proc/meminfo").read_text())
         seconds = float(Path("/proc/uptime").read_text().split()[0])
@@ -49,12 +49,12 @@ class NodeProbe:
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """/proc/meminfo as bytes."""
+    """Parse /proc/meminfo into bytes by name."""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {name: int(rest.split()[0]) * 1024 for name, rest in pairs if rest.strip().endswith("kB")}
 
 
 def parse_cpu(text: str) -> tuple[int, int]:
-    """Busy and all ticks since boot from the first line of /proc/stat (idle is its fields 4 and 5)."""
+    """Return busy and total ticks since boot from /proc/stat (idle: fields 4 and 5 of the first line)."""
     ticks = [int(field) for field in text.splitlines()[0].split()[1:9]]
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)

@@ -1,4 +1,4 @@
-"""Join podman's list of containers with the registry."""
+"""Join podman's containers with the registry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from mcp.shared.states import DesiredState, ObservedState
 
 @dataclass(frozen=True)
 class Observed:
-    """A component with its desired and observed state; `started` is None unless it runs."""
+    """A component with its desired and observed state; `started` is None unless it is running."""
 
     service: str
     component: str
@@ -26,29 +26,29 @@ class Observed:
 
     @property
     def identifier(self) -> str:
-        """Its container's id; empty if there is none."""
+        """The container's id; empty without a container."""
         return self.container.identifier if self.container else ""
 
     @property
     def drifts(self) -> bool:
-        """Tell if it is not in its desired state; containers that MCP ignores never drift."""
+        """True if it is not in its desired state; ignored containers never drift."""
         return self.desired != DesiredState.IGNORE and self.desired.value != self.state.value
 
     @property
     def version(self) -> str:
-        """The tag of its image."""
+        """The tag of the image."""
         return image_version(self.image)
 
 
 def observed_state(container: Container | None, desired: DesiredState) -> ObservedState:
-    """Return a container's state in MCP's words."""
+    """Map a container's state to an ObservedState."""
     if container is None:
         return ObservedState.REMOVED
     match container.state:
         case ContainerState.RUNNING:
             return ObservedState.DEGRADED if container.health == Health.UNHEALTHY else ObservedState.RUNNING
         case state if state in ENDED:
-            # podman says the same of a container that was stopped and of one that ended by itself.
+            # podman does not distinguish stopped containers from those that exited by themselves.
             return ObservedState.STOPPED if desired is DesiredState.STOPPED else ObservedState.EXITED
         case ContainerState.RESTARTING:
             return ObservedState.RESTARTING
@@ -59,7 +59,7 @@ def observed_state(container: Container | None, desired: DesiredState) -> Observ
 
 
 def observe(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> list[Observed]:
-    """Return the registry's components, then containers that MCP created and the registry does not know (`ignore`)."""
+    """Return the registered components, then unregistered containers created by MCP (as `ignore`)."""
     by_name = {container.name: container for container in containers}
     known = {row.container for row in rows}
     seen = [

@@ -1,7 +1,7 @@
-"""The one interceptor in front of every RPC, unary or streaming: who calls, what came of it, errors as status codes.
+"""The interceptor of all RPCs: authentication, versions, request log, and errors as status codes.
 
-Nothing reaches a handler without passing `authenticate`. Expected errors become status codes; anything else is a bug,
-logged with its traceback under the request id that the client sees.
+No handler runs before the caller is authenticated. Expected errors become status codes; anything else is a bug, logged
+with its traceback under the request id that is sent to the client.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from mcp.shared import errors
 from mcp.shared.version import OLDEST_AGENT_HEADER, OLDEST_CLI, VERSION, VERSION_HEADER, is_older
 
 REQUEST_ID = "x-request-id"
-FOR_EVERY_VERSION = frozenset({"NodeStatus"})  # what an upgrade asks the agent before and after
-# bytes; clients refuse trailers of more than 8 KiB, in which a byte of the message may take three, of the hint 1.4
+FOR_EVERY_VERSION = frozenset({"NodeStatus"})  # used by upgrades before and after the switch
+# bytes; clients refuse trailers above 8 KiB, where a byte of the message may take 3 bytes, of the hint 1.4
 MESSAGE_LIMIT, HINT_LIMIT = 2000, 500
 
 _caller: ContextVar[Identity] = ContextVar("caller")
@@ -41,12 +41,12 @@ Handler = Callable[[Any, Any], Any]
 
 
 def caller() -> Identity:
-    """The account that makes the present call."""
+    """The account of the current call."""
     return _caller.get()
 
 
 def status_code(error: errors.McpError) -> grpc.StatusCode:
-    """The status code of an expected error; FAILED_PRECONDITION where it has no special one."""
+    """The status code of an expected error; FAILED_PRECONDITION by default."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.FAILED_PRECONDITION)
 
 
@@ -61,10 +61,10 @@ def _hint(error: errors.McpError) -> tuple[tuple[str, bytes], ...]:
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
-    """Authenticates, logs, and maps errors, for all four kinds of RPC."""
+    """Authenticates and logs calls and maps errors, for unary and streaming RPCs."""
 
     def __init__(self, backend: TokenBackend) -> None:
-        """`backend` says who a token belongs to."""
+        """Authenticate tokens with `backend`."""
         self._backend = backend
 
     async def intercept_service(
@@ -72,13 +72,13 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap whatever handler would answer the call; a method that we do not know is refused by ours."""
+        """Wrap the handler of a call; unknown methods get one that raises NotImplementedError."""
         handler: Any = await continuation(details) or grpc.stream_stream_rpc_method_handler(_unknown)
         metadata = dict(details.invocation_metadata or ())
         headers = {key: value for key, value in metadata.items() if isinstance(value, str)}
         call = _AuthorizedCall(self._backend, details.method, headers)
-        # Requests stay bytes until the token has been checked: gRPC itself would parse a single one before, and
-        # answer one that cannot be parsed with UNKNOWN.
+        # Requests stay bytes until the token has been checked: gRPC would parse them before the handler runs, and
+        # answer invalid ones with UNKNOWN.
         call.deserializer = handler.request_deserializer
         if handler.response_streaming:
             wrap = (
@@ -98,13 +98,13 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
 
 
 async def _unknown(_requests: Any, _context: Any) -> AsyncIterator[Any]:
-    """What answers a method of a later version, unary or not: gRPC itself would not say which version this is."""
+    """Handle a method of a later version; the answer names our version, unlike gRPC's own."""
     raise NotImplementedError
-    yield  # a stream of nothing
+    yield  # makes this an async generator
 
 
 class _AuthorizedCall:
-    """One call on its way through the gate."""
+    """One call that passes through the interceptor."""
 
     def __init__(self, backend: TokenBackend, method: str, headers: Mapping[str, str]) -> None:
         self._backend = backend
@@ -128,7 +128,7 @@ class _AuthorizedCall:
         return behaviour
 
     def _parsed(self, request: Any) -> Any:
-        """A request, or an iterator over those of a stream, as messages."""
+        """Parse a request, or an iterator over the requests of a stream."""
         return self._message(request) if isinstance(request, bytes) else self._messages(request)
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
@@ -140,7 +140,9 @@ class _AuthorizedCall:
         try:
             return self.deserializer(request)
         except DecodeError:
-            raise errors.InvalidInput(f"the request is not a message of {self._fields['method']}") from None
+            raise errors.InvalidInput(
+                f"invalid request for {self._fields['method']}: not a protobuf message of its type"
+            ) from None
 
     @asynccontextmanager
     async def _guarded(self, context: Any) -> AsyncIterator[None]:
@@ -160,10 +162,10 @@ class _AuthorizedCall:
             except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
                 code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
                 raise
-            except NotImplementedError:  # the generated base raises it for every RPC that the servicer lacks
+            except NotImplementedError:  # raised by the generated base class for RPCs that the servicer lacks
                 code = grpc.StatusCode.UNIMPLEMENTED
                 await context.abort(code, f"mcp-agent {VERSION} does not implement {self._fields['method']}")
-            except Exception:  # noqa: BLE001 - a bug: logged, and hidden from the client
+            except Exception:  # noqa: BLE001 - a bug: logged, details hidden from the client
                 code = grpc.StatusCode.INTERNAL
                 logger.exception("bug in a handler", extra=fields(**self._fields))
                 await self._abort_internal(context)
@@ -177,7 +179,7 @@ class _AuthorizedCall:
         _caller.set(identity)
 
     def _check_versions(self) -> None:
-        """Refuse a CLI and an agent that are too far apart; a client that states no version is served."""
+        """Refuse a CLI or agent below the minimum version; clients without a version header are served."""
         cli = self._headers.get(VERSION_HEADER)
         if cli is None or self._fields["method"] in FOR_EVERY_VERSION:
             return

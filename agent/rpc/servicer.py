@@ -1,4 +1,4 @@
-"""One short method per RPC: wire -> domain -> wire. What is not here answers UNIMPLEMENTED."""
+"""Implement the RPCs, one short method each: wire -> domain -> wire."""
 
 import asyncio
 from collections import Counter
@@ -55,7 +55,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         *,
         files: ServiceFiles,
     ) -> None:
-        """`settle`: see Deployer; `stopping` is set when the agent begins to stop, and ends followers."""
+        """Serve `registry` and `podman`; for `settle` see Executor. Setting `stopping` ends followers."""
         self.operations = Operations(registry)
         self.events = EventLog(registry)
         self._node_name = node_name
@@ -171,7 +171,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             defined=frozenset(request.defined),
         )
         if wanted.component and not wanted.service:
-            raise InvalidInput("service: is missing; a component is one of a service")
+            raise InvalidInput("service: is required with component")
         purged = await self._purger.purge(wanted, caller().user)
         return pb.PurgeResponse(
             results=[
@@ -210,7 +210,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             raise InvalidInput("after: must not be negative")
         if service:
             await status.check_known(self._registry, service)
-        tail = max(0, request.tail) if request.tail else None  # as in Logs: 0 means all, a negative number none
+        tail = max(0, request.tail) if request.tail else None  # as in Logs: 0 is all, negative is none
         events = self.events.read(service, request.after, tail, follow=request.follow)
         async with aclosing(self._followers.until_stopping(events)) as shown:
             async for event in shown:
@@ -298,7 +298,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         operation: str,
         work: Callable[[str, str], Awaitable[list[ComponentResult]]],
     ) -> list[pb.ComponentResult]:
-        """Do `work` with a service or one component of it, alone at it."""
+        """Run `work` on a service or one of its components, holding the service."""
         name, component = check_name("name", request.name), _optional_name("component", request.component)
         results = await self.operations.run(
             name, caller().user, operation, lambda: work(name, component), component=component
@@ -309,7 +309,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         try:
             return await self._podman.version()
         except McpError as error:
-            return f"unknown ({error})"  # the node's other facts are worth showing all the same
+            return f"unknown ({error})"  # the other facts are still useful
 
 
 def _optional_name(field: str, value: str) -> str:
@@ -317,9 +317,9 @@ def _optional_name(field: str, value: str) -> str:
 
 
 def _adopted_service(request: pb.AdoptContainersRequest) -> str:
-    """The service to adopt, or an empty string for every container."""
+    """Return the service to adopt, or an empty string for all containers."""
     if request.all and request.service:
-        raise InvalidInput("service: name one, or ask for all, not both")
+        raise InvalidInput("service: must be empty with all")
     return "" if request.all else check_name("service", request.service)
 
 
@@ -341,7 +341,7 @@ def _definitions(messages: Iterable[pb.ServiceSpec]) -> list[ServiceSpec]:
     names = [service.name for service in services]
     for name, count in Counter(names).items():
         if count > 1:
-            raise InvalidInput(f"services: {name} is there {count} times")
+            raise InvalidInput(f"services: {name} occurs {count} times")
     return services
 
 

@@ -1,4 +1,4 @@
-"""Answer the queries: the registry's components and their present state."""
+"""Answer queries for registered components and their current state."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ from mcp.shared.states import DesiredState, ObservedState
 from mcp.shared.wire import service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
 
-RECENT = 20  # events that a status shows
+RECENT = 20  # events in a status
 
 
 async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
-    """List registered services with their definitions, and the states that the monitor last observed."""
+    """Return the registered services with definitions and the states last observed by the monitor."""
     rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
     states = {(event.service, event.component): event.state for event in last}
     by_service: dict[str, list[ComponentRow]] = {}
@@ -49,9 +49,9 @@ def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, 
 async def service_status(
     podman: Podman, registry: AsyncRegistry, events: EventLog, service: str
 ) -> pb.GetServiceStatusResponse:
-    """Return the present state of a service, or of all if empty; podman is called twice.
+    """Return the current state of a service, or of all if empty; calls podman twice.
 
-    Raises NotFound if neither the registry nor podman knows the service.
+    Raises NotFound if the service is neither in the registry nor in podman.
     """
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
     everything = observe(rows, containers)
@@ -77,14 +77,14 @@ async def service_status(
 
 
 async def check_known(registry: AsyncRegistry, service: str) -> None:
-    """Raise NotFound if a service is neither deployed nor has events."""
+    """Raise NotFound for a service that is not deployed and has no events."""
     rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
     if service not in {row.service for row in rows} | {event.service for event in last}:
         raise not_deployed(service, {row.service for row in rows})
 
 
 def not_deployed(service: str, services: set[str]) -> NotFound:
-    """Return the error for a service that the node does not have."""
+    """Return the error for an unknown service; `services` are the deployed ones."""
     hint = f"deployed here: {', '.join(sorted(services))}" if services else "nothing is deployed here"
     return NotFound(f"{service} is not deployed on this node", hint)
 

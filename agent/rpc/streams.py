@@ -1,4 +1,4 @@
-"""Streams that may have no end: those who wait in one are told when the agent stops."""
+"""End open-ended streams when the agent stops."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -18,18 +18,18 @@ class _Follower:
 
 
 class Followers:
-    """The streams under way. One costs no task of its own, since there may be a thousand of them."""
+    """The active streams. They have no tasks of their own, since there may be a thousand."""
 
     def __init__(self, stopping: asyncio.Event) -> None:
-        """`stopping` is set when the agent begins to stop."""
+        """End all streams when `stopping` is set."""
         self._stopping = stopping
         self._followers: set[_Follower] = set()
         self._watch: asyncio.Task[None] | None = None
 
     async def until_stopping(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
-        """Pass on what comes until it ends; raises Unavailable when the agent stops first."""
+        """Yield items to their end; raises Unavailable if the agent stops first."""
         if self._watch is None:
-            self._watch = create_guarded_task(self._end_all(), "the end of followers")
+            self._watch = create_guarded_task(self._end_all(), "follower shutdown")
         task = asyncio.current_task()
         assert task is not None
         follower = _Follower(task)
@@ -57,5 +57,5 @@ class Followers:
     async def _end_all(self) -> None:
         await self._stopping.wait()
         for follower in self._followers:
-            if follower.waiting:  # one that is being written to sees it by itself, and a write must not be cut off
+            if follower.waiting:  # others notice it after their write, which must not be interrupted
                 follower.task.cancel()

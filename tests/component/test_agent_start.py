@@ -97,18 +97,18 @@ def test_certificates_that_cannot_be_used(home: Home) -> None:
     (home.folder / "cert.pem").unlink()
     check(start(home), 1, "server.tls_cert: ")
     (home.folder / "cert.pem").write_bytes(b"hello")
-    check(start(home), 1, "server.tls_cert, server.tls_key: are no certificate and its key in PEM")
+    check(start(home), 1, "server.tls_cert, server.tls_key: not a certificate and its key in PEM")
     (home.folder / "cert.pem").write_bytes(certificate)
     (home.folder / "key.pem").write_bytes(key[:100])
-    check(start(home), 1, "are no certificate and its key in PEM")
+    check(start(home), 1, "not a certificate and its key in PEM")
     other = make_server_certificate(make_ca("other"), ["localhost"])
     (home.folder / "key.pem").write_bytes(other.key)
-    check(start(home), 1, "are no certificate and its key in PEM")
+    check(start(home), 1, "not a certificate and its key in PEM")
 
 
 def test_an_address_that_is_not_ours(home: Home) -> None:
     home.write_config(address="203.0.113.1:9444")
-    check(start(home), 1, "cannot listen on 203.0.113.1:9444; the address must be this machine's")
+    check(start(home), 1, "cannot listen on 203.0.113.1:9444; the address must belong to this machine")
 
 
 def test_a_registry_that_is_no_database(home: Home) -> None:

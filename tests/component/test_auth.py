@@ -132,7 +132,7 @@ def test_revoked_and_expired_tokens_are_refused(shared: Rig) -> None:
         assert home.token("revoke", "revoked").code == 0
         for method in METHODS:
             answer = wire.call(method, metadata=bearer(revoked))
-            assert (method, answer.code, answer.details) == (method, UNAUTHENTICATED, "the token is not valid")
+            assert (method, answer.code, answer.details) == (method, UNAUTHENTICATED, "invalid token")
 
 
 def test_a_token_that_expires_while_the_agent_runs(shared: Rig) -> None:

@@ -289,8 +289,8 @@ def test_a_token_that_is_not_accepted(shared: Rig) -> None:
     assert home.token("revoke", "revoked").code == 0
     shared.agent.define("web", service())
     for token, words in (
-        ("wrong", "rift: the token is not valid; put a valid token into MCP_TOKEN"),
-        (revoked, "rift: the token is not valid; put a valid token into MCP_TOKEN"),
+        ("wrong", "rift: invalid token; put a valid token into MCP_TOKEN"),
+        (revoked, "rift: invalid token; put a valid token into MCP_TOKEN"),
         (expired, "rift: the token of expired expired at 20"),
         (guest, "rift: guest has the role guest, which may not use MCP"),
         ("a b", "the token is not a token"),
@@ -320,7 +320,7 @@ def test_podman_is_missing(rig: Rig) -> None:
     check(rig.agent.cli.run("logs", "web"), FAILED, words)
     done = rig.agent.cli.run("node", "list")
     assert (done.code, words in done.stdout) == (DONE, True)
-    assert 'msg="podman cannot be used"' in rig.agent.log()
+    assert 'msg="cannot use podman"' in rig.agent.log()
     assert rig.fake.running() == {"web-api": WEB}
 
 
@@ -412,5 +412,5 @@ def test_nothing_of_an_unauthenticated_try_is_left(shared: Rig, template: Home, 
     before = requests(shared)
     token = other.new_token("elsewhere")
     shared.agent.define("web", service())
-    check(shared.agent.cli.run("deploy", "-q", "web", env={"MCP_TOKEN": token}), AUTH, "the token is not valid")
+    check(shared.agent.cli.run("deploy", "-q", "web", env={"MCP_TOKEN": token}), AUTH, "invalid token")
     assert requests(shared) == before

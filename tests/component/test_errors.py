@@ -44,7 +44,7 @@ def test_the_line_that_users_read_is_whole(shared: Rig) -> None:
     line = "mcp: rift: gone is not deployed on this node; nothing is deployed here"
     assert (done.code, done.errors) == (1, [line])
     done = shared.agent.cli.run("agent", "status", env={"MCP_TOKEN": "none"})
-    line = "mcp: rift: the token is not valid; put a valid token into MCP_TOKEN, or unset it and run `mcp login`"
+    line = "mcp: rift: invalid token; put a valid token into MCP_TOKEN, or unset it and run `mcp login`"
     assert (done.code, done.errors) == (3, [line])
 
 
@@ -52,5 +52,5 @@ def test_the_doctor_has_the_parts_apart(shared: Rig) -> None:
     done = shared.agent.cli.run("doctor", "--json", env={"MCP_TOKEN": "none"})
     (report,) = json.loads(done.stdout)
     (token,) = [each for each in report["findings"] if each["check"] == "token"]
-    assert token["what"] == "the token is not valid"
+    assert token["what"] == "invalid token"
     assert token["do"] == "put a valid token into MCP_TOKEN, or unset it and run `mcp login`"

@@ -399,7 +399,7 @@ def test_a_node_that_cannot_be_reached_is_a_line_and_the_others_go_on(home: Home
 
 
 def test_a_token_that_is_refused_everywhere_is_one_error(home: Home) -> None:
-    refuses = sends((grpc.StatusCode.UNAUTHENTICATED, "the token is not valid"))
+    refuses = sends((grpc.StatusCode.UNAUTHENTICATED, "invalid token"))
     with fleet(home, [refuses], [refuses]) as (cli, _):
         done = cli.run("logs", "--all", "-f")
         assert (done.code, done.stdout, len(done.errors)) == (3, "", 1)

@@ -184,7 +184,7 @@ def test_an_alert_command_that_hangs_holds_up_nothing(watched: Watched) -> None:
 
 def test_a_podman_that_fails_is_not_a_node_without_containers(watched: Watched) -> None:
     watched.rig.fake.misbehave("fail", ["ps"], times=2)
-    wait_for(lambda: watched.rig.agent.log().count("the round is skipped") == 2)
+    wait_for(lambda: watched.rig.agent.log().count("round skipped") == 2)
     watched.wait_rounds()
     assert [event["to"] for event in watched.events()] == ["running", "running"]
     assert watched.alerts() == []

@@ -192,7 +192,7 @@ def test_a_second_agent_on_the_same_state_is_refused(rig: Rig) -> None:
     home = rig.agent.home
     done = run_program([*home.command, "server", "--config", str(home.config)], env=rig.agent.env, timeout=60)
     assert (done.code, done.stdout) == (1, "")
-    assert done.stderr == f"mcp-agent: another mcp-agent uses {home.database}; stop it first\n"
+    assert done.stderr == f"mcp-agent: {home.database} is in use by another mcp-agent; stop it first\n"
     assert rig.agent.cli.run("ps").code == 0
 
 
@@ -203,8 +203,8 @@ def test_a_port_that_is_taken(rig: Rig, tmp_path_factory: pytest.TempPathFactory
     assert (done.code, done.stdout) == (1, "")
     errors = [line for line in done.errors if line.startswith("mcp-agent: ")]
     assert errors == [
-        f"mcp-agent: cannot listen on {rig.agent.address}; the address must be this machine's, and the port free; "
-        "see `ss -ltnp`, or choose another one"
+        f"mcp-agent: cannot listen on {rig.agent.address}; the address must belong to this machine, "
+        "and the port must be free: see `ss -ltnp`"
     ]
     assert "Traceback" not in done.stderr
 

@@ -33,7 +33,7 @@ def test_a_token_is_shown_once(home: Home) -> None:
     (token,) = done.stdout.splitlines()
     assert token.startswith("mcp_")
     assert len(token) == 47
-    assert done.stderr == "added anna; the token above is shown only now: keep it in a file with mode 0600\n"
+    assert done.stderr == "added anna; the token is not shown again: save it in a file with mode 0600\n"
     rows = json.loads(home.token("list", "--json").stdout)
     assert [(row["name"], row["type"], row["roles"]) for row in rows] == [
         ("anna", "system", ["admin", "ops"]),
@@ -68,10 +68,10 @@ def test_a_token_of_another_node_is_taken_over(home: Home, tmp_path: Path, templ
         return run_program(argv, env=agent_env(other.folder), cwd=other.cwd, stdin=stdin)
 
     done = take_over("anna", f"{token}\n")
-    assert (done.code, done.stdout, done.stderr) == (0, "", "added anna, with the token that was given\n")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "added anna with the given token\n")
     check(take_over("bob", token), 1, "or this token under another name")
     for wrong in ("", "secret", token[:-1], token + "x"):
-        check(take_over("bob", wrong), 2, "stdin holds no token")
+        check(take_over("bob", wrong), 2, "no valid token on stdin")
     with Agent.start(other, env=agent_env(other.folder)) as agent:
         assert agent.cli.run("whoami", "--json", env={"MCP_TOKEN": token}).code == 0
 
@@ -173,7 +173,7 @@ def test_dev_says_what_is_in_the_way(tmp_path: Path) -> None:
         (line,) = [line for line in done.errors if line.startswith("mcp-agent: ")]
         assert line.startswith(f"mcp-agent: cannot listen on {agent.address}; ")
         again = run_program([*AGENT, "dev", "--state", str(tmp_path / "state"), "--port", "0"], env=env, timeout=60)
-        check(again, 1, f"another mcp-agent uses {tmp_path}/state/mcp.db; stop it first")
+        check(again, 1, f"{tmp_path}/state/mcp.db is in use by another mcp-agent; stop it first")
         assert agent.cli.run("ps").code == 0  # the second start has not changed the first one's configuration
     for port in ("x", "-1", "65536", "1e3", "\N{ARABIC-INDIC DIGIT ONE}"):
         check(run_program([*AGENT, "dev", f"--port={port}"], env=env), 2, "is not a port from 0 to 65535")

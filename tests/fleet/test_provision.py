@@ -280,7 +280,7 @@ def test_a_certificate_of_ones_own_must_be_for_the_node(bare: Fleet, operator: O
     own = ("--cert", str(cert), "--key", str(key))
     before = bare["twelve"].run(["sh", "-c", "sha256sum /srv/mcp/certs/*"]).stdout
     cert.write_bytes(subprocess.run([*agent, "sign", *ca, "x"], input=request, capture_output=True, check=True).stdout)
-    assert f"is not for {bare['twelve'].address}" in refused(provision(operator, "twelve", *own), 1)
+    assert f"does not cover {bare['twelve'].address}" in refused(provision(operator, "twelve", *own), 1)
     assert bare["twelve"].run(["sh", "-c", "sha256sum /srv/mcp/certs/*"]).stdout == before
     names = ["x", bare["twelve"].address]
     good = subprocess.run([*agent, "sign", *ca, *names], input=request, capture_output=True, check=True).stdout
@@ -377,7 +377,7 @@ def test_where_there_is_mcias_the_agent_is_told_of_it(bare: Fleet, operator: Ope
     node.run(["rm", "/srv/mcp/mcp-agent.toml"])
     operator.config.write_text(operator.config.read_text() + '\n[mcias]\nserver_url = "https://127.0.0.1:1"\n')
     said = refused(provision(operator, "thirteen"), 1)
-    assert "who calls cannot be verified: MCIAS at 127.0.0.1:1 refuses" in said  # the agent answers, and cannot ask it
+    assert "cannot verify the token: MCIAS at 127.0.0.1:1 refuses" in said  # the agent answers, and cannot ask it
     assert 'server_url = "https://127.0.0.1:1"' in node.run(["cat", "/srv/mcp/mcp-agent.toml"]).stdout
     assert node.run(["systemctl", "is-active", "mcp-agent"]).stdout == "active\n"
 

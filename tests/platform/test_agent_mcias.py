@@ -111,12 +111,12 @@ def test_tokens_of_the_registry_count_for_nothing(fleet: Fleet, home: Home) -> N
     done = home.token("add", "anna")
     assert done.code == 1
     assert done.errors == [
-        f"mcp-agent: {home.config}: [mcias] is the backend, so this agent takes no tokens of its own; "
-        "accounts are made in MCIAS; people get tokens with `mcp login`"
+        f"mcp-agent: {home.config}: the backend is MCIAS, which manages all accounts; "
+        "create the account in MCIAS; users get tokens with `mcp login`"
     ]
     home.write_config()
     local = home.new_token("anna")
-    check(fleet.cli.run("whoami", env={"MCP_TOKEN": local}), AUTH, "rift: MCIAS says that the token is not valid")
+    check(fleet.cli.run("whoami", env={"MCP_TOKEN": local}), AUTH, "rift: invalid token: rejected by MCIAS")
 
 
 def test_mcias_is_away(fleet: Fleet) -> None:
@@ -127,7 +127,7 @@ def test_mcias_is_away(fleet: Fleet) -> None:
         answer = wire.call("NodeStatus")
         assert answer.code is grpc.StatusCode.UNAVAILABLE
         assert answer.details == (
-            f"who calls cannot be verified: MCIAS at {fleet.mcias.address} gave an answer that is not in its "
+            f"cannot verify the token: MCIAS at {fleet.mcias.address} gave an answer that is not in its "
             "contract: HTTP status 500"
         )
         assert answer.hint == "check server_url"

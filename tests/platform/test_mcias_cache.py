@@ -82,7 +82,7 @@ def test_a_bad_verdict_counts_for_30_seconds(mcias: Answering, backend: MciasBac
     mcias.answer = lambda _token: None
     for seconds, asked in ((0, 1), (29.9, 1), (0.1, 2)):
         mcias.clock.forward(seconds)
-        with pytest.raises(Unauthenticated, match=r"^MCIAS says that the token is not valid$"):
+        with pytest.raises(Unauthenticated, match=r"^invalid token: rejected by MCIAS$"):
             identify(backend)
         assert len(mcias.asked) == asked
 
@@ -125,9 +125,7 @@ def test_a_failure_is_no_verdict(mcias: Answering, backend: MciasBackend) -> Non
 
     mcias.answer = fail
     for asked in (1, 2):
-        with pytest.raises(
-            Unavailable, match=r"^who calls cannot be verified: MCIAS at test:1 refuses the connection$"
-        ):
+        with pytest.raises(Unavailable, match=r"^cannot verify the token: MCIAS at test:1 refuses the connection$"):
             identify(backend)
         assert len(mcias.asked) == asked
     mcias.answer = None
@@ -160,10 +158,10 @@ def test_a_thousand_verdicts_and_no_token_in_memory(mcias: Answering, backend: M
 
     mcias.answer = lambda _token: Account("ann", AccountType.HUMAN, (), mcias.clock.now() + timedelta(hours=1))
     asyncio.run(flood())
-    assert len(backend._verdicts) == 1000
-    assert token_hash("token-1199") in backend._verdicts
-    assert token_hash("token-0") not in backend._verdicts
-    assert "token-" not in repr((backend._verdicts, backend._under_way))
+    assert len(backend._cache) == 1000
+    assert token_hash("token-1199") in backend._cache
+    assert token_hash("token-0") not in backend._cache
+    assert "token-" not in repr((backend._cache, backend._in_progress))
 
 
 def test_mcias_is_asked_once_however_many_wait(mcias: Answering, backend: MciasBackend) -> None:
@@ -212,7 +210,7 @@ def test_when_all_give_up_nothing_is_left(mcias: Answering, backend: MciasBacken
             task.cancel()
         mcias.gate.set()
         await asyncio.gather(*waiting, return_exceptions=True)
-        while backend._under_way:
+        while backend._in_progress:
             await asyncio.sleep(0.01)
         gc.collect()
 

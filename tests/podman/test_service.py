@@ -351,9 +351,7 @@ def test_a_name_that_begins_another_containers_id_harms_nothing(agent: Agent, ro
 def test_a_container_that_mcp_did_not_make_is_not_replaced(agent: Agent, rootless: Private) -> None:
     rootless.run(["podman", "run", "--detach", "--name", "solo-job", WORKER])
     agent.define("solo", one("job"))
-    failed(
-        agent.cli.run("deploy", "-q", "solo"), "the container solo-job was not created by MCP", "mcp adopt solo"
-    )
+    failed(agent.cli.run("deploy", "-q", "solo"), "the container solo-job was not created by MCP", "mcp adopt solo")
     planned = agent.cli.run("plan", "solo")
     assert (planned.code, planned.stdout.split()[:2]) == (2, ["blocked", "solo/job"])
     assert inspect(rootless, "solo-job")["Config"] is not None

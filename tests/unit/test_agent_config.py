@@ -73,7 +73,7 @@ def test_boot_order(tmp_path: Path) -> None:
     for value, problem in (
         ('["mcns"]', "agent.boot_order[0]: expected a list of strings"),
         ('[["mcns"], []]', "agent.boot_order[1]: is empty; a stage needs at least one service"),
-        ('[["mcns"], ["a", "mcns"]]', 'agent.boot_order[1]: "mcns" is in it twice'),
+        ('[["mcns"], ["a", "mcns"]]', 'agent.boot_order[1]: "mcns" is listed twice'),
         ('[["No Name"]]', f'agent.boot_order[0]: "No Name" {NAME_RULE}'),
         ('"mcns"', "agent.boot_order: expected a list, found a string"),
         ("[[1]]", "agent.boot_order[0]: expected a list of strings"),
@@ -111,7 +111,7 @@ def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
         (
             "[log]",
             "[mcias]\nserver_url = 'https://a'\n[log]",
-            'auth.backend: "local" does not go with a section [mcias]; remove one of them',
+            'auth.backend: "local" conflicts with the section [mcias]; remove one of them',
         ),
         ('"debug"', '"loud"', 'log.level: "loud" is not one of debug, info, warning, error'),
         ("[log]", "[log]\nfile = 'x'", "log.file: unknown key"),
@@ -192,11 +192,11 @@ def test_the_monitor(tmp_path: Path) -> None:
     [
         ('"30s"', '"0s"', 'monitor.interval: "0s": expected 100ms or more'),
         ('"30s"', '"often"', 'monitor.interval: "often": expected a duration such as'),
-        ('"30s"', '"10m"', "monitor.flap_window: is shorter than flap_threshold rounds; lengthen it, or shorten"),
-        ("= 4", "= 0", "monitor.flap_threshold: 0 is not a number of changes; expected 1 or more"),
+        ('"30s"', '"10m"', "monitor.flap_window: is shorter than flap_threshold * interval; increase it, or reduce"),
+        ("= 4", "= 0", "monitor.flap_threshold: 0: expected 1 or more"),
         ("= 4", '= "4"', "monitor.flap_threshold: expected an integer, found a string"),
         ('"/usr/local/bin/notify"', '"notify"', 'monitor.alert_command[0]: "notify": expected the absolute path of'),
-        ('"--all"', '"\\u0000"', "monitor.alert_command[1]: holds a NUL character"),
+        ('"--all"', '"\\u0000"', "monitor.alert_command[1]: contains a NUL character"),
         ('["/usr/local/bin/notify", "--all"]', '"/bin/x"', "monitor.alert_command: expected a list, found a string"),
         ("retention", "retentoin", "monitor.retentoin: unknown key; did you mean retention?"),
     ],

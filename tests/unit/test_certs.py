@@ -64,8 +64,8 @@ def test_request_sign_and_check(
     openssl = ["openssl", "verify", "-CAfile", ca[1], "-purpose", "sslserver", "-verify_ip", "10.0.0.5", str(made)]
     assert subprocess.run(openssl, capture_output=True, check=False).returncode == 0
     for wrong, said in (
-        ([*check, "10.0.0.6"], "is not for 10.0.0.6"),
-        ([*check, "--days", "900"], "ends on 20"),
+        ([*check, "10.0.0.6"], "does not cover 10.0.0.6"),
+        ([*check, "--days", "900"], "expires on 20"),
     ):
         assert cert(*wrong) == 1
         assert f"mcp-agent: {made}: {said}" in capsys.readouterr().err
@@ -76,7 +76,7 @@ def test_names_of_the_request_do_not_count(
 ) -> None:
     made = sign(ca, request(tmp_path, capsys, "evil.example.net"), capsys, monkeypatch, "rift").encode()
     assert pki.examine(made, key=None, ca=None, names=["rift"]).problem == ""
-    assert pki.examine(made, key=None, ca=None, names=["evil.example.net"]).problem == "is not for evil.example.net"
+    assert pki.examine(made, key=None, ca=None, names=["evil.example.net"]).problem == "does not cover evil.example.net"
 
 
 def test_another_key_another_ca_and_the_past_are_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,19 +86,19 @@ def test_another_key_another_ca_and_the_past_are_not_good(monkeypatch: pytest.Mo
         pki.examine(pair.certificate, key=pair.key, ca=ours.certificate, names=["a.example.net", "::1"]).problem == ""
     )
     assert pki.examine(pair.certificate, key=None, ca=None, names=["a.b.example.net"]).problem != ""
-    assert pki.examine(pair.certificate, key=other.key, ca=None, names=[]).problem == "is not of that key"
+    assert pki.examine(pair.certificate, key=other.key, ca=None, names=[]).problem == "does not match the key"
     assert pki.examine(pair.certificate, key=None, ca=other.certificate, names=[]).problem == "is not signed by the CA"
     chain = pair.certificate + other.certificate
     assert pki.examine(chain, key=None, ca=ours.certificate, names=[]).problem == "is not signed by the CA"
     past = pki.make_server_certificate(ours, ["rift"], days=0)
-    assert pki.examine(past.certificate, key=None, ca=None, names=[]).problem.startswith("has ended on ")
+    assert pki.examine(past.certificate, key=None, ca=None, names=[]).problem.startswith("expired on ")
 
 
 def test_a_ca_is_never_replaced(tmp_path: Path, ca: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     before = (tmp_path / "ca.pem").read_bytes()
     options = ("--cert", tmp_path / "ca.pem", "--key", tmp_path / "ca.key")
     assert cert("ca", *options) == 1
-    assert "a CA is never replaced" in capsys.readouterr().err
+    assert "a CA is never overwritten" in capsys.readouterr().err
     assert (tmp_path / "ca.pem").read_bytes() == before
     key = (tmp_path / "ca.key").read_bytes()
     (tmp_path / "ca.pem").unlink()  # as after a run that was interrupted between the two

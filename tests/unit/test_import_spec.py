@@ -225,7 +225,7 @@ def test_a_container_is_adopted_whole_or_refused_with_every_reason() -> None:
     assert "has no tag" in error
     odd = inspected(changed("HostConfig.RestartPolicy", "always"))
     assert judge(odd, "shop", "web").error == "unexpected output of podman inspect"
-    assert "would be called a-b" in judge(inspected(PLAIN), "a", "b").error
+    assert "must be named a-b" in judge(inspected(PLAIN), "a", "b").error
     labelled = inspected(changed("Config.Labels", {"mcp.deploy": "7"}))
     assert (judge(labelled, "shop", "web").deploy, good.deploy) == (7, 0)
 

@@ -155,7 +155,7 @@ def test_it_flaps_no_more_when_the_window_has_passed() -> None:
         rounds.see(component(started=START + timedelta(minutes=minute)))
     assert rounds.see(component(started=START + timedelta(minutes=3)), minutes=8).events == ()
     verdict = rounds.see(component(started=START + timedelta(minutes=3)), minutes=1)
-    assert changes(verdict) == [("running", "running", "steady again")]
+    assert changes(verdict) == [("running", "running", "stable again")]
 
 
 def test_changes_too_far_apart_are_no_flapping() -> None:
@@ -201,7 +201,7 @@ def test_in_doubt_nothing_is_removed() -> None:
     rounds = Rounds()
     rounds.see(component(), component("exited", "ignore", "stray"))
     verdict = rounds.see(component("removed"), doubtful=True)
-    detail = "podman lists no containers at all after it failed"
+    detail = "podman lists no containers after a failure"
     assert changes(verdict) == [("running", "unknown", detail)]
     assert [(alert.kind, alert.observed, alert.detail) for alert in verdict.alerts] == [("drift", "unknown", detail)]
     assert rounds.see(component("removed"), doubtful=True) == Observations((), ())

@@ -122,7 +122,7 @@ def test_a_manager_that_does_not_listen_is_one_warning(
     notifier = Notifier(str(tmp_path / "nobody"), 0.02)
     notifier.ready()
     asyncio.run(fed(notifier, 0.1))
-    assert [record.message for record in caplog.records] == ["systemd cannot be told"]
+    assert [record.message for record in caplog.records] == ["cannot notify systemd"]
 
 
 def test_a_manager_that_does_not_read_holds_nothing_up(manager: socket.socket) -> None:

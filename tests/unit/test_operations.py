@@ -49,7 +49,9 @@ def test_a_second_one_is_refused_with_the_first_one_s_name() -> None:
     async def scene() -> None:
         operations, event, log = Operations(), asyncio.Event(), list[str]()
         first = await begun(asyncio.create_task(operations.run("web", "ann", "deploy", held(event, log, "first"))))
-        with pytest.raises(NotReady, match="web: deploy by ann has been in progress for 0s; try again when it has finished"):
+        with pytest.raises(
+            NotReady, match="web: deploy by ann has been in progress for 0s; try again when it has finished"
+        ):
             await operations.run("web", "bob", "stop", held(event, log, "second"))
         other = await begun(asyncio.create_task(operations.run("api", "bob", "stop", held(event, log, "other"))))
         event.set()
