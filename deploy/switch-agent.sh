@@ -1,17 +1,20 @@
 #!/bin/sh
-# The node's own part of `mcp agent upgrade` and `rollback`. The CLI sends it over ssh and runs it as root:
+# The node's part of `mcp agent upgrade` and `rollback`, sent by the CLI over ssh and run as root:
 #
-#   facts                               what there is, as NAME=VALUE lines
-#   stage ID SHA256 VERSION DEADLINE    take the agent file from stdin, check it, and hand over to `switch`
-#   rollback ID DEADLINE                the same with what is kept as .prev
-#   tidy                                bring to its end what was interrupted, and remove what it left
-#   result ID SECONDS                   wait for the end of a switch, and say how it went
-#   switch ID SHA256 VERSION DEADLINE   keep the old agent as .prev, put the new one in its place, restart; undo what fails
-#   resume                              bring to its end what a power cut interrupted
+#   facts                               print the state of the agent as NAME=VALUE lines
+#   stage ID SHA256 VERSION DEADLINE    read the agent file from stdin, check it, and start `switch`
+#   rollback ID DEADLINE                check the .prev file, and start `switch` with it
+#   tidy                                finish an interrupted switch, and remove its files
+#   result ID SECONDS                   wait for the end of a switch, and print its result
+#   switch ID SHA256 VERSION DEADLINE   keep the old agent as .prev, install the new one, restart; roll back on failure
+#   resume                              finish a switch interrupted by a power cut
 #
-# `switch` runs as a transient service: neither the end of ssh nor that of the CLI stops it, and a second one at the
-# same time is refused by its name. A unit that is there only for the time of a switch runs `resume` after a reboot.
-# $script holds this text where it is not run from a file. Errors are one line on stderr, exit status 1.
+# `switch` runs as a transient service: it survives the end of ssh and of the CLI, and its name excludes a second one.
+# During a switch, a temporary unit runs `resume` after a reboot. $script holds this text if it is not run from a file.
+# Errors are one line on stderr, with exit status 1.
+#
+# States of a result: handed-over and switching (in progress), upgraded, failed (nothing was changed), rolled-back (the
+# old agent is running again), no-agent (no agent is running).
 set -u
 export LC_ALL=C
 
@@ -23,22 +26,22 @@ switch_unit=mcp-agent-switch
 resume_unit=mcp-agent-switch-resume.service
 resume_file=/etc/systemd/system/$resume_unit
 wants=/etc/systemd/system/multi-user.target.wants
-settle=2 # seconds that the new agent must go on after it has said that it serves
+settle=2 # seconds that the new agent must keep running after it is ready
 
 fail() {
     printf '%s\n' "$*" >&2
     exit 1
 }
 
-# --- small things ---
+# --- helpers ---
 
-# Run a command as mcp: it owns the folder, so root must not write there by a name that mcp could make a link. Root
-# only renames, links and removes there, always with -T: into no folder, not even one that a link leads to.
+# Run a command as mcp. It owns the folder, so root must not write to names there that mcp could replace by links. Root
+# only renames, links and removes files there, always with -T: never into a folder, not even one behind a link.
 as_mcp() {
     setpriv --reuid=mcp --regid=mcp --init-groups -- env -i "HOME=$home" "PATH=$PATH" LC_ALL=C "$@"
 }
 
-# Run an agent file with the Python that the unit runs it with.
+# Run an agent file with the unit's Python.
 run_agent() {
     python=$(systemctl show --property=ExecStart --value "$unit" | sed -n 's/^{ path=\([^ ;]*\).*/\1/p')
     case $python in
@@ -55,10 +58,10 @@ property() {
     systemctl show --property="$1" --value "$2"
 }
 
-# Whether a switch runs, or is to be resumed in this boot.
+# Succeed if a switch is running, or is about to be resumed in this boot.
 is_busy() {
-    for each in "$switch_unit.service" "$resume_unit"; do
-        case $(property ActiveState "$each") in
+    for name in "$switch_unit.service" "$resume_unit"; do
+        case $(property ActiveState "$name") in
         active | activating | deactivating) return 0 ;;
         esac
     done
@@ -67,7 +70,7 @@ is_busy() {
     esac
 }
 
-# record STATE WHY: what `result` says, whole or not at all, and on the disk.
+# record STATE WHY: write the result atomically, and sync it to disk.
 record() {
     {
         printf 'id=%s\nstate=%s\nsha256=%s\nto=%s\ndeadline=%s\n' "$id" "$1" "$sha" "$version" "$deadline"
@@ -81,7 +84,7 @@ recorded() {
 
 # --- before the switch ---
 
-# Remove what was staged, and what checking it left in the cache: any start of the old agent clears that.
+# Remove the staged file, and its extracted tree in the cache, which any start of the old agent clears.
 discard() {
     rm -f "$agent.new"
     run_agent "$agent" version >/dev/null 2>&1 || :
@@ -94,10 +97,10 @@ facts() {
     printf 'unfinished=%s\n' "$(unfinished)"
 }
 
-# Says yes where something was interrupted, or left something behind.
+# Print yes if a switch was interrupted or has left files behind.
 unfinished() {
-    for each in "$agent".new* "$agent.prev.old" "$agent.prev.new"; do
-        [ ! -e "$each" ] || { echo yes && return; }
+    for file in "$agent".new* "$agent.prev.old" "$agent.prev.new"; do
+        [ ! -e "$file" ] || { echo yes && return; }
     done
     case $(recorded state) in
     handed-over | switching) echo yes ;;
@@ -109,40 +112,40 @@ tidy() {
     remove_leftovers
 }
 
-# Also what a copy left whose connection and node ended at once.
+# Includes files of a copy whose connection and node ended at the same time.
 remove_leftovers() {
     rm -f "$agent".new* "$agent.prev.old" "$agent.prev.new"
 }
 
-# What must be so before anything is changed; holds the folder's lock until we end.
+# Check the preconditions, and hold the folder's lock until the end of the process.
 prepare() {
-    id -u mcp >/dev/null 2>&1 || fail "there is no user mcp; set the node up with mcp node provision"
-    [ -f "$agent" ] || fail "there is no $agent; set the node up with mcp node provision"
-    [ "$(property LoadState "$unit")" = loaded ] || fail "there is no $unit; set the node up with mcp node provision"
+    id -u mcp >/dev/null 2>&1 || fail "no user mcp; run mcp node provision"
+    [ -f "$agent" ] || fail "no agent $agent; run mcp node provision"
+    [ "$(property LoadState "$unit")" = loaded ] || fail "no unit $unit; run mcp node provision"
     exec 9<"$home"
-    flock --nonblock 9 || fail "another upgrade of this node is under way; wait for its end"
-    ! is_busy || fail "another upgrade of this node is under way; wait for its end"
-    if ! mkdir -p "$state" || ! chmod 0755 "$state"; then fail "$state cannot be made"; fi
+    flock --nonblock 9 || fail "another upgrade of this node is in progress; wait for its end"
+    ! is_busy || fail "another upgrade of this node is in progress; wait for its end"
+    if ! mkdir -p "$state" || ! chmod 0755 "$state"; then fail "cannot create $state"; fi
     case $(recorded state) in
-    handed-over | switching) resume ;; # a power cut, on a node that has no place for $resume_file
+    handed-over | switching) resume ;; # after a power cut, on a node without $resume_file
     esac
 }
 
-# The staged file must be the one that was sent, and must start here; `version` becomes what it says it is.
+# Check that the staged file is the sent one and starts on this node; sets `version` to its version.
 check() {
     [ "$(sum "$agent.new")" = "$sha" ] || {
         discard
-        fail "the copy is not the file that was sent: its SHA-256 differs; try again"
+        fail "the copy is corrupt: SHA-256 mismatch; try again"
     }
-    said=$(run_agent "$agent.new" version 2>&1 9<&-) || {
+    output=$(run_agent "$agent.new" version 2>&1 9<&-) || {
         discard
-        fail "the new agent does not start here: $(printf '%s\n' "$said" | tail -n 1)"
+        fail "the new agent does not start on this node: $(printf '%s\n' "$output" | tail -n 1)"
     }
-    found=$(printf '%s\n' "$said" | sed -n '$s/^mcp-agent //p')
-    [ -n "$version" ] || version=$found
-    [ "$found" = "$version" ] || {
+    reported=$(printf '%s\n' "$output" | sed -n '$s/^mcp-agent //p')
+    [ -n "$version" ] || version=$reported
+    [ "$reported" = "$version" ] || {
         discard
-        fail "the new agent says it is $found, and not $version"
+        fail "the new agent reports version $reported instead of $version"
     }
 }
 
@@ -150,11 +153,11 @@ stage() {
     prepare
     id=$1 sha=$2 version=$3 deadline=$4
     rm -f "$agent.new"
-    # The first message is the cause; a connection that broke off is seen by the sum.
+    # The first message is the cause. The checksum detects a broken connection.
     # shellcheck disable=SC2016  # for the shell that mcp runs
-    said=$(as_mcp sh -c 'umask 077; cat >"$1" && chmod 0755 "$1" && sync "$1"' sh "$agent.new" 2>&1) || {
+    output=$(as_mcp sh -c 'umask 077; cat >"$1" && chmod 0755 "$1" && sync "$1"' sh "$agent.new" 2>&1) || {
         discard
-        fail "the copy failed: $(printf '%s\n' "$said" | head -n 1)"
+        fail "the copy failed: $(printf '%s\n' "$output" | head -n 1)"
     }
     check
     hand_over
@@ -162,29 +165,29 @@ stage() {
 
 rollback() {
     prepare
-    [ -f "$agent.prev" ] || fail "there is no $agent.prev to go back to; mcp agent upgrade keeps it"
+    [ -f "$agent.prev" ] || fail "no previous agent $agent.prev; mcp agent upgrade keeps one"
     id=$1 sha=$(sum "$agent.prev") version='' deadline=$2
     rm -f "$agent.new"
-    as_mcp ln -T "$agent.prev" "$agent.new" || fail "$agent.new cannot be made"
+    as_mcp ln -T "$agent.prev" "$agent.new" || fail "cannot create $agent.new"
     check
     hand_over
 }
 
-# From here on the node is on its own. The lock is ours until the switch runs, which waits for it.
+# From here on the node proceeds on its own. Holds the lock until the switch is running, which waits for it.
 hand_over() {
-    # shellcheck disable=SC2154  # set by whoever runs this text
+    # shellcheck disable=SC2154  # set by the caller
     if ! printf '%s\n' "$script" >"$state/switch.sh" || ! record handed-over ''; then
         rm -f "$state/switch.sh" "$state/result.tmp"
         discard
-        fail "$state cannot be written to: is the disk full?"
+        fail "cannot write to $state: is the disk full?"
     fi
-    install_resume || : # where /etc is read-only, what a power cut interrupts is brought to its end by the next upgrade
-    said=$(systemd-run --quiet --collect --unit="$switch_unit" --property=Type=exec --setenv="PATH=$PATH" \
+    install_resume || : # if /etc is read-only, the next upgrade resumes after a power cut
+    output=$(systemd-run --quiet --collect --unit="$switch_unit" --property=Type=exec --setenv="PATH=$PATH" \
         /bin/sh "$state/switch.sh" switch "$id" "$sha" "$version" "$deadline" 2>&1 9<&-) || {
-        said=$(printf '%s\n' "$said" | tail -n 1)
+        output=$(printf '%s\n' "$output" | tail -n 1)
         discard
-        finish failed "the switch could not be started: $said"
-        fail "the switch could not be started: $said"
+        finish failed "cannot start the switch: $output"
+        fail "cannot start the switch: $output"
     }
     printf 'to=%s\n' "$version"
 }
@@ -200,18 +203,18 @@ switch() {
     id=$1 sha=$2 version=$3 deadline=$4
     lock
     if [ "$(sum "$agent.new")" != "$sha" ]; then
-        finish failed "another upgrade has taken the place of the staged file; try again"
+        finish failed "the staged file was replaced by another upgrade; try again"
         return
     fi
     if ! record switching '' || ! keep_old; then
         restore_previous
         discard
-        finish failed "$home or $state cannot be written to: is the disk full?"
+        finish failed "cannot write to $home or $state: is the disk full?"
         return
     fi
     mv -fT "$agent.new" "$agent"
     sync "$home"
-    judge restart
+    verify restart
 }
 
 keep_old() {
@@ -220,7 +223,7 @@ keep_old() {
     ln -T "$agent" "$agent.prev.new" && mv -fT "$agent.prev.new" "$agent.prev" && sync "$home"
 }
 
-# What was .prev before the switch is .prev again after one that failed.
+# Restore the .prev file from before the switch.
 restore_previous() {
     if [ -f "$agent.prev.old" ]; then
         mv -fT "$agent.prev.old" "$agent.prev"
@@ -230,30 +233,30 @@ restore_previous() {
     rm -f "$agent.prev.old" "$agent.prev.new"
 }
 
-# Seconds since the node was booted: nobody sets that clock.
+# Seconds since boot, a clock that is never set.
 uptime_seconds() {
     cut -d. -f1 /proc/uptime
 }
 
-judge() {
+verify() {
     began=$(uptime_seconds)
-    if why=$(serves "$1"); then
+    if why=$(is_serving "$1"); then
         rm -f "$agent.prev.old"
         finish upgraded ''
     else
-        undo
+        roll_back
     fi
 }
 
-# Whether the agent serves as the version it should be, and goes on to; says why not.
-serves() {
+# Succeed if the agent serves as the expected version and keeps running; else print the reason.
+is_serving() {
     if [ "$1" = restart ]; then
         systemctl reset-failed "$unit" 2>/dev/null
         timeout "$deadline" systemctl restart "$unit" >/dev/null 2>&1 9<&-
         case $? in
         0) ;;
         124) printf 'it did not serve within %s s' "$deadline" && return 1 ;;
-        *) printf 'it did not start: %s' "$(last_words)" && return 1 ;;
+        *) printf 'it did not start: %s' "$(last_log_line)" && return 1 ;;
         esac
     fi
     until [ "$(property ActiveState "$unit")" = active ]; do
@@ -266,38 +269,38 @@ serves() {
     pid=$(property MainPID "$unit")
     sleep "$settle"
     [ "$(property ActiveState "$unit") $(property MainPID "$unit")" = "active $pid" ] || {
-        printf 'it ended soon after it had started: %s' "$(last_words)"
+        printf 'it exited soon after its start: %s' "$(last_log_line)"
         return 1
     }
     status=$(property StatusText "$unit")
     case $status in
     "serving $version") return 0 ;;
-    *) printf 'it is %s, and not %s' "${status#serving }" "$version" && return 1 ;;
+    *) printf 'it is %s instead of %s' "${status#serving }" "$version" && return 1 ;;
     esac
 }
 
-last_words() {
+last_log_line() {
     journalctl --sync 2>/dev/null
-    # By the name and not by the unit: of a process that is gone already, journald does not know the unit.
+    # By name instead of unit: journald does not know the unit of a process that is already gone.
     name=$(property SyslogIdentifier "$unit")
-    # Not with --lines=1: older ones would give the first line since then.
-    words=$(journalctl --quiet --output=cat --since="@$began" --identifier="${name:-python3}" 2>/dev/null | tail -n 1)
-    printf '%s' "${words:-see journalctl -u $unit}" | tr '\n\r\t' '   ' | cut -c1-300
+    # Not with --lines=1: older versions would print the first line since then.
+    line=$(journalctl --quiet --output=cat --since="@$began" --identifier="${name:-python3}" 2>/dev/null | tail -n 1)
+    printf '%s' "${line:-see journalctl -u $unit}" | tr '\n\r\t' '   ' | cut -c1-300
 }
 
-undo() {
+roll_back() {
     mv -fT "$agent.prev" "$agent"
     restore_previous
     sync "$home"
     systemctl reset-failed "$unit" 2>/dev/null
     if timeout 90 systemctl restart "$unit" >/dev/null 2>&1 9<&-; then
-        finish undone "$why"
+        finish rolled-back "$why"
     else
-        finish broken "$why; and the old one does not start any more: $(last_words)"
+        finish no-agent "$why; and the old agent does not start: $(last_log_line)"
     fi
 }
 
-# finish STATE WHY: nothing is left but the result. What cannot be recorded is asked again by `resume`.
+# finish STATE WHY: record the result and remove all other files. If it cannot be recorded, `resume` runs again.
 finish() {
     remove_leftovers
     record "$1" "$2" || return 1
@@ -310,7 +313,7 @@ finish() {
 install_resume() {
     cat >"$resume_file" <<END || return 1
 [Unit]
-Description=Brings an upgrade of mcp-agent to its end that a reboot interrupted
+Description=Finish an upgrade of mcp-agent interrupted by a reboot
 After=$unit
 ConditionPathExists=$state/switch.sh
 
@@ -322,23 +325,23 @@ END
     mkdir -p "$wants" && ln -sf "$resume_file" "$wants/$resume_unit" && sync "$resume_file" "$wants"
 }
 
-# The new agent is judged as if it had just been restarted; before the rename nothing had happened yet.
+# Verify the new agent as after a restart; before its rename nothing had been changed.
 resume() {
     id=$(recorded id) sha=$(recorded sha256) version=$(recorded to) deadline=$(recorded deadline)
     case $(recorded state) in
     handed-over | switching) ;;
-    *) finish "$(recorded state)" "$(recorded why)" && return ;; # only the tidying up was left
+    *) finish "$(recorded state)" "$(recorded why)" && return ;; # only the cleanup was left
     esac
     if [ "$(sum "$agent")" = "$sha" ]; then
-        judge look
+        verify running
     else
         restore_previous
         discard
-        finish undone "the node was restarted before the new agent was in place"
+        finish rolled-back "the node was restarted before the new agent was installed"
     fi
 }
 
-# --- asking ---
+# --- result ---
 
 result() {
     wanted=$1 tries=$(($2 * 2))

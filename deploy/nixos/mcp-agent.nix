@@ -1,10 +1,10 @@
-# A NixOS node of MCP: all but the agent itself, its configuration and its certificate, which live in /srv/mcp and are
-# put there as docs/provisioning.md says; `mcp agent upgrade` replaces the agent.
+# A NixOS node of MCP, without the agent, its configuration and its certificate, which are installed in /srv/mcp
+# according to docs/provisioning.md; `mcp agent upgrade` replaces the agent.
 #
 #     imports = [ ./mcp-agent.nix ];
 #     services.mcp-agent.enable = true;
 #
-# The unit is deploy/mcp-agent.service in Nix's words, where every line is explained; a test holds the two together.
+# The unit is deploy/mcp-agent.service in Nix, which explains every line; a test compares the two.
 { config, lib, pkgs, ... }:
 
 let
@@ -18,19 +18,19 @@ in
     uid = lib.mkOption {
       type = lib.types.ints.between 1 65533;
       default = 850;
-      description = "UID and GID of the user mcp. They can never be changed afterwards.";
+      description = "UID and GID of the user mcp. They must not be changed later.";
     };
 
     subidStart = lib.mkOption {
       type = lib.types.ints.positive;
       default = 8500000;
-      description = "First of the 65536 subordinate UIDs and GIDs of mcp; no other user's range may overlap them.";
+      description = "First of the 65536 subordinate UIDs and GIDs of mcp; must not overlap other users' ranges.";
     };
 
     python = lib.mkOption {
       type = lib.types.package;
       default = pkgs.python3;
-      description = "CPython 3.11 to 3.14, which runs the agent.";
+      description = "CPython 3.11 to 3.14 to run the agent with.";
     };
 
     port = lib.mkOption {
@@ -42,7 +42,7 @@ in
     openFirewall = lib.mkOption {
       type = lib.types.bool;
       default = false;
-      description = "Whether the firewall lets clients in.";
+      description = "Whether to open the port in the firewall.";
     };
   };
 
@@ -57,7 +57,7 @@ in
       home = "/srv/mcp";
       description = "MCP agent";
       shell = pkgs.bashInteractive;
-      linger = true; # before podman runs for the first time: containers live in this user's session
+      linger = true; # before the first podman: containers run in this user's session
       extraGroups = [ "systemd-journal" ];
       subUidRanges = [ { startUid = cfg.subidStart; count = 65536; } ];
       subGidRanges = [ { startGid = cfg.subidStart; count = 65536; } ];
@@ -78,8 +78,8 @@ in
       path = [ "/run/wrappers" pkgs.podman pkgs.util-linux pkgs.systemd ];
       environment = {
         XDG_RUNTIME_DIR = "/run/user/${uid}";
-        # gRPC and protobuf bring their own native modules, which look for libstdc++ where Debian has it; journald's
-        # logs are read by libsystemd
+        # for the bundled native modules of gRPC and protobuf, which need libstdc++, and for reading journald with
+        # libsystemd
         LD_LIBRARY_PATH = lib.makeLibraryPath [ pkgs.stdenv.cc.cc.lib pkgs.systemd ];
       };
       serviceConfig = {

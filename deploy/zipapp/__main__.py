@@ -1,5 +1,5 @@
-# The zipapp's start. Its syntax is that of any Python, so that an old one gets its one line and not a
-# SyntaxError; whatever needs more is in _start.py. The @...@ are filled in by build.py.
+# The zipapp's start, in syntax of any Python, so that old ones print one line instead of a SyntaxError; the rest is in
+# _start.py. build.py replaces the @...@.
 import os
 import sys
 
@@ -9,7 +9,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(1)
 
 if not sys.flags.isolated:
-    # Without -I, PYTHONPATH, the user's site and its .pth files come before us: start again with it.
+    # Without -I, PYTHONPATH, the user's site and its .pth files take precedence: start again with -I.
     try:
         os.execv(sys.executable, [sys.executable, "-I"] + sys.orig_argv[1:])  # noqa: RUF005, S606
     except OSError:
@@ -23,7 +23,7 @@ from _start import start
 
 def extract(program, build, tree):
     # type: (str, str, str) -> None
-    import _first  # read only where there is no tree yet
+    import _first  # only without a tree
 
     _first.start(program, build, tree)
 

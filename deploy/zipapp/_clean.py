@@ -1,4 +1,4 @@
-"""Removing extracted trees: `_clean` in the archive. Never one that a running process holds the lock of."""
+"""Remove extracted trees that no running process has locked: `_clean` in the archive."""
 
 import contextlib
 import fcntl
@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 
-ENTRY = re.compile(r"\.?([0-9a-f]{16}-[^.]+?)(?:\.lock|\.setup|\.tmp|_lock)?")  # a tree's name, and what lies beside it
+ENTRY = re.compile(r"\.?([0-9a-f]{16}-[^.]+?)(?:\.lock|\.setup|\.tmp|_lock)?")  # a tree and the files beside it
 TRASH = ".trash-"
 
 
 def clean(folder: str, build: str) -> None:
-    """Remove other builds' trees, but none that a process still runs from; errors are for the next start."""
+    """Remove unused trees of other builds; leave failures to the next start."""
     with contextlib.suppress(OSError):
         names = os.listdir(folder)
         for trash in names:
@@ -24,7 +24,7 @@ def clean(folder: str, build: str) -> None:
 
 
 def remove(tree: str) -> None:
-    """Remove one tree and its locks; BlockingIOError where it is in use."""
+    """Remove one tree and its locks; raises BlockingIOError if it is in use."""
     path = f"{tree}.lock"
     folder, key = os.path.split(tree)
     held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -42,7 +42,7 @@ def remove(tree: str) -> None:
 
 
 def discard(tree: str) -> None:
-    """Remove a tree so that no start ever sees half of it: rename first."""
+    """Rename and remove a tree, so that no start sees it partially removed."""
     folder, key = os.path.split(tree)
     trash = f"{folder}/{TRASH}{os.getpid()}-{key}"
     with contextlib.suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""The first start of a build: `_first` in the archive. Has shiv extract it.
+"""The first start of a build: `_first` in the archive. Extracts it with shiv.
 
-Locks: TREE.lock as in `_start`; TREE.setup, exclusive, for whoever extracts. All errors end in one line.
+Locks: TREE.lock as in `_start`; TREE.setup, exclusive, during extraction. All errors are one line.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ import _start
 
 SUFFIXES = "@SUFFIXES@"  # of the native modules in this archive, one per Python
 
-ZIPAPP = sys.argv[0]  # while a preamble runs, argv names that
+ZIPAPP = sys.argv[0]  # during the preamble, argv names the preamble
 _setup_lock = -1
 _umask = 0
 
 
 def start(program: str, build: str, tree: str) -> None:
-    """Extract to `tree` and run the program from it; returns only where another process has just done so."""
+    """Extract to `tree` and run the program; return only if another process has just extracted it."""
     check_machine(program)
     folder = os.path.dirname(tree)
     try:
@@ -41,7 +41,7 @@ def start(program: str, build: str, tree: str) -> None:
 
 
 def check_machine(program: str) -> None:
-    """Refuse a machine or a Python on which the archive's native modules cannot be unpacked or loaded."""
+    """Exit on a machine or Python that cannot unpack or load the archive's native modules."""
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
     if suffix not in SUFFIXES.split():
         wrong_machine(program, suffix)
@@ -60,13 +60,13 @@ def check_machine(program: str) -> None:
 
 
 def wrong_machine(program: str, suffix: str) -> NoReturn:
-    """Say which machine or Python is needed; `suffix` is that of the running Python's native modules."""
+    """Exit with the required machine or Python; `suffix` is the native module suffix of this Python."""
     names = {"x86_64": "amd64", "aarch64": "arm64"}
     wanted = next(machine for machine in names if machine in SUFFIXES)
     machine = os.uname().machine
     if machine != wanted:
         here = names.get(machine, machine)
-        other = f"use the file for linux-{here}" if machine in names else "there is none for it"
+        other = f"use the file for linux-{here}" if machine in names else "no file supports it"
         _start.refuse(program, f"this file is for {names[wanted]}, this machine is {here}: {other}")
     pythons = ", ".join(f"3.{minor}" for minor in re.findall(r"cpython-3(\d+)", SUFFIXES))
     found = f"{sys.implementation.name} {sys.version.split()[0]}{suffix.removesuffix('.so')} ({sys.executable})"
@@ -74,7 +74,7 @@ def wrong_machine(program: str, suffix: str) -> NoReturn:
 
 
 def prepare(program: str, folder: str) -> None:
-    """Make the cache folder, 0700, and refuse one where others could change what we run."""
+    """Create the cache folder, mode 0700; exit if others could modify it."""
     global _umask
     _umask = os.umask(0o077)
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -95,9 +95,9 @@ def prepare(program: str, folder: str) -> None:
 
 
 def lock(tree: str) -> bool:
-    """Take the tree's locks; False, and only the shared one, where it turns out whole after all."""
+    """Take the tree's locks; if it is already complete, keep only the shared one and return False."""
     global _setup_lock
-    while True:  # a cleaner may remove the lock file between our opening and locking it
+    while True:  # a cleanup may remove the lock file between open and flock
         held = os.open(f"{tree}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(held, fcntl.LOCK_SH)
         with contextlib.suppress(FileNotFoundError):
@@ -115,15 +115,15 @@ def lock(tree: str) -> bool:
 
 
 def release() -> None:
-    """End the set-up: others may go on, and the umask is the user's again."""
+    """Release the setup lock, and restore the umask."""
     os.close(_setup_lock)
     os.umask(_umask)
 
 
 def through_shiv(program: str, build: str, tree: str) -> None:
-    """Run shiv's bootstrap; only where it extracts to is ours, and what its errors look like.
+    """Run shiv's bootstrap with our tree location and error messages.
 
-    shiv would name the tree after the file, which is renamed in an upgrade, and compile in a process pool.
+    shiv would name the tree after the file, which upgrades rename, and compile in a process pool.
     """
     import _bootstrap  # type: ignore[import-not-found]  # shiv's, in the archive
 
@@ -146,14 +146,14 @@ def through_shiv(program: str, build: str, tree: str) -> None:
 
 
 def give_up(program: str, tree: str, error: Exception) -> NoReturn:
-    """Leave no half of a tree (the disk may be full), and say what is wrong."""
+    """Remove the partial tree (the disk may be full), and exit with the error."""
     shutil.rmtree(f"{tree}.tmp", ignore_errors=True)
     shutil.rmtree(tree, ignore_errors=True)
     refuse(program, os.path.dirname(tree), error)
 
 
 def refuse(program: str, folder: str, error: Exception) -> NoReturn:
-    """One line for an extraction that failed: the reason, and what to do about it."""
+    """Exit with one line for a failed extraction: reason and remedy."""
     if not isinstance(error, OSError):
         _start.refuse(program, f"{ZIPAPP} is damaged ({error}): copy it again")
     reason = error.strerror or str(error)

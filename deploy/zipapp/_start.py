@@ -1,10 +1,10 @@
 """Start a zipapp: `_start` beside `__main__` in the archive.
 
-It is read and compiled at every start, hence short, and without pathlib, whose import takes longer than all of this.
+Read and compiled at every start, hence short and without pathlib, whose import takes longer than all of this.
 
 An extracted tree lies at FOLDER/BUILD-TAG (TAG names the Python's ABI, BUILD the archive's content), and
 beside it TREE.lock, on which every process that runs from the tree holds a shared flock until it ends.
-A whole tree is run as it is; anything else is extracted first, see `_first`.
+A complete tree is run directly; otherwise `_first` extracts it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-MARKER = "complete"  # written last: a tree without it is not whole
+MARKER = "complete"  # written last: a tree without it is incomplete
 
 
 def refuse(program: str, why: str) -> NoReturn:
@@ -30,13 +30,13 @@ def refuse(program: str, why: str) -> NoReturn:
 
 
 def start(program: str, build: str, entry: str, extract: Callable[[str, str, str], None]) -> NoReturn:
-    """Run the archive's program; `entry` is the module whose main() gives the exit code.
+    """Run the archive's program; main() of the module `entry` returns the exit code.
 
-    `extract` is given program, build and tree where there is no whole tree. It runs the program, too, and returns only
-    if another process has just extracted the tree.
+    Without a complete tree, calls `extract` with program, build and tree. It also runs the program, and returns only if
+    another process has just extracted the tree.
     """
     for name in [name for name in os.environ if name.startswith("SHIV_") and name != "SHIV_ROOT"]:
-        del os.environ[name]  # they choose another entry point, or other modules
+        del os.environ[name]  # they select another entry point or other modules
     folder = cache_folder(program)
     tree = f"{folder}/{build}-{importlib.machinery.EXTENSION_SUFFIXES[0].strip('.').removesuffix('.so')}"
     try:
@@ -60,18 +60,18 @@ def load(build: str, entry: str, folder: str, tree: str) -> Callable[[], int]:
 
 
 def cache_folder(program: str) -> str:
-    """Where this program's trees lie: $SHIV_ROOT/PROGRAM, else below the user's XDG cache folder."""
+    """Return the folder of this program's trees: $SHIV_ROOT/PROGRAM, else below the XDG cache folder."""
     root = os.environ.get("SHIV_ROOT")
     if root:
         return f"{os.path.abspath(os.path.expanduser(root))}/{program}"
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):  # as the XDG specification wants it
+    if not os.path.isabs(cache):  # as the XDG specification requires
         cache = f"{home(program)}/.cache"
     return f"{cache}/mcp/{program}"
 
 
 def home(program: str) -> str:
-    """The user's home folder, from the user database where HOME is not set."""
+    """Return the user's home folder; from the user database if HOME is not set."""
     found = os.environ.get("HOME", "")
     if os.path.isabs(found):
         return found.rstrip("/")
@@ -84,7 +84,7 @@ def home(program: str) -> str:
 
 
 def trusted(folder: str) -> bool:
-    """Whether nobody else can put files into the folder or replace it."""
+    """Return True if nobody else can write to the folder or replace it."""
     try:
         return not any(
             info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022
@@ -95,7 +95,7 @@ def trusted(folder: str) -> bool:
 
 
 def hold(tree: str) -> bool:
-    """Hold the tree's lock, shared, for the process's life; False where the lock file is missing or going."""
+    """Hold the tree's shared lock for the process's lifetime; False if the lock file is missing or being removed."""
     try:
         lock = os.open(f"{tree}.lock", os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -105,9 +105,9 @@ def hold(tree: str) -> bool:
 
 
 def intact(tree: str) -> bool:
-    """Whether the tree is whole: its marker has each folder's mtime (ns) and each native module's size.
+    """Return True if the tree matches its marker: each folder's mtime (ns) and native module's size.
 
-    That sees whatever was added, removed or cut short, for the price of one stat per folder.
+    Detects added, removed and truncated files with one stat per folder.
     """
     try:
         if os.statvfs(tree).f_flag & os.ST_NOEXEC:
@@ -124,9 +124,9 @@ def intact(tree: str) -> bool:
 
 
 def use_path(site_packages: str) -> None:
-    """Import from the standard library and the tree only.
+    """Import only from the standard library and the tree.
 
-    Not from the system's packages, and not from the archive, which an upgrade may replace while we run.
+    Excludes the system's packages, and the archive, which an upgrade may replace while the program runs.
     """
     foreign = ("site-packages", "dist-packages")
     sys.path[:] = [path for path in sys.path[1:] if not path.endswith(foreign)] + [site_packages]

@@ -1,6 +1,6 @@
-"""shiv's preamble: after extraction, unpack this Python's native modules and mark the tree as whole.
+"""shiv's preamble: after extraction, unpack this Python's native modules and mark the tree as complete.
 
-It runs in the first start only (later ones do without shiv), under the set-up lock that `_first` took.
+Runs only at the first start (later ones bypass shiv), under the setup lock taken by `_first`.
 shiv sets `archive` (the zipapp's path), `env` and `site_packages`.
 """
 
@@ -22,7 +22,7 @@ NATIVE = "native.tar.xz"
 
 
 def unpack(archive: str, site: Path) -> list[Path]:
-    """Unpack the stream's modules for this Python below `site`; ends as soon as it has them all."""
+    """Unpack the modules for this Python below `site`; stop reading after the last one."""
     index = json.loads((site / "native.json").read_bytes())
     ours = (importlib.machinery.EXTENSION_SUFFIXES[0], ".abi3.so")
     wanted = {name for name in index["names"] if name.endswith(ours)}
@@ -45,7 +45,7 @@ def unpack(archive: str, site: Path) -> list[Path]:
 
 
 def mark(site: Path, natives: list[Path]) -> None:
-    """Write the marker that `_start.intact` reads, once everything it vouches for is on the disk."""
+    """Write the marker for `_start.intact`, after syncing the files to disk."""
     tree = site.parent
     folders = [Path(folder) for folder, _, _ in os.walk(site)]
     lines = [f"d {folder.stat().st_mtime_ns} {folder.relative_to(tree)}" for folder in folders]
@@ -57,7 +57,7 @@ def mark(site: Path, natives: list[Path]) -> None:
 
 
 def sync(tree: Path) -> None:
-    """Flush the tree's file system: after a power cut there must be no marker without its files."""
+    """Sync the tree's file system, so that no marker without its files survives a power cut."""
     try:
         from ctypes import CDLL
     except ImportError:  # a Python built without libffi
@@ -71,7 +71,7 @@ def sync(tree: Path) -> None:
 
 
 def run(archive: str, site: Path, build: str) -> None:
-    """Finish what shiv extracted, and let the program start from it."""
+    """Complete the tree extracted by shiv, and let the program start from it."""
     program = site.parent.parent.name
     try:
         mark(site, unpack(archive, site))

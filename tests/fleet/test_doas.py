@@ -99,7 +99,7 @@ def test_it_is_set_up_and_nothing_is_wrong_with_it(operator: Operator, bare: Fle
 
 def test_it_is_upgraded_and_rolled_back(operator: Operator) -> None:
     done = operator.cli.run("agent", "rollback", "rift")
-    assert (done.code, "there is no /srv/mcp/mcp-agent.prev to go back to" in done.stderr) == (1, True)
+    assert (done.code, "no previous agent /srv/mcp/mcp-agent.prev" in done.stderr) == (1, True)
     assert " upgraded\n" in operator.cli.run("agent", "upgrade", "--force", timeout=120).stdout
     assert " rolled back\n" in operator.cli.run("agent", "rollback", "rift", timeout=120).stdout
 

@@ -109,9 +109,9 @@ def test_what_is_broken_on_a_node_is_named(site: Upgrades) -> None:
     assert f"{AGENT}.new" in said["upgrade"][1]
 
 
-def test_an_upgrade_that_was_undone_is_remembered(site: Upgrades) -> None:
+def test_an_upgrade_that_was_rolled_back_is_remembered(site: Upgrades) -> None:
     node = site.node("twelve")
-    result = "id=1\nstate=undone\nsha256=0\nto=9.9.9\ndeadline=10\ntime=now\nwhy=it did not serve within 10 s\n"
+    result = "id=1\nstate=rolled-back\nsha256=0\nto=9.9.9\ndeadline=10\ntime=now\nwhy=it did not serve within 10 s\n"
     node.run(["mkdir", "-p", STATE])
     node.write(f"{STATE}/result", result)
     try:
@@ -120,7 +120,7 @@ def test_an_upgrade_that_was_undone_is_remembered(site: Upgrades) -> None:
         node.run(["rm", "-r", STATE])
     assert done.code == 0
     assert found["twelve"].keys() == {"upgrade"}
-    assert "9.9.9, was undone: it did not serve within 10 s" in found["twelve"]["upgrade"][1]
+    assert "9.9.9, was rolled back: it did not serve within 10 s" in found["twelve"]["upgrade"][1]
 
 
 def test_without_ssh_the_agent_is_asked(site: Upgrades, tmp_path: Path) -> None:

@@ -114,7 +114,9 @@ def test_the_good_are_new_and_the_bad_are_as_they_were(old: Upgrades) -> None:
         assert rows["cyd"] == [OLD, OLD, "failed"]
         errors = [line for line in done.errors if line.startswith("mcp: ")]
         assert len(errors) == 2
-        assert re.fullmatch(r"mcp: bob: the new agent does not start here: .*python3.*No such file.*", errors[0])
+        assert re.fullmatch(
+            r"mcp: bob: the new agent does not start on this node: .*python3.*No such file.*", errors[0]
+        )
         assert re.fullmatch(r"mcp: cyd: the copy failed: .*No space left on device", errors[1])
         assert old.versions() == {"ada": NEW, "bob": OLD, "cyd": OLD}
         assert [left_behind(node) for node in (ada, bob, cyd)] == [set()] * 3
@@ -124,13 +126,13 @@ def test_the_good_are_new_and_the_bad_are_as_they_were(old: Upgrades) -> None:
         cyd.run(["rm", "-f", "/srv/mcp/filler"])
 
 
-def test_an_agent_that_crashes_is_undone_by_the_node(old: Upgrades) -> None:
+def test_an_agent_that_crashes_is_rolled_back_by_the_node(old: Upgrades) -> None:
     with old.watched("ada", "bob"):
         done = old.upgrade(CRASHING, "ada", "bob", "--json")
     assert done.code == 1
     for row in json.loads(done.stdout):
-        assert (row["from"], row["to"], row["result"], row["done"]) == (OLD, OLD, "undone", False)
-        assert "did not start: RuntimeError: no way to serve; the old agent is back" in row["error"]
+        assert (row["from"], row["to"], row["result"], row["done"]) == (OLD, OLD, "failed: rolled back", False)
+        assert "did not start: RuntimeError: no way to serve; the old agent is running again" in row["error"]
     assert set(old.versions().values()) == {OLD}
     for name in ("ada", "bob"):
         assert left_behind(old.node(name)) == set()
@@ -141,9 +143,9 @@ def test_a_wave_with_a_failure_is_the_last(old: Upgrades) -> None:
     done = old.upgrade(CRASHING, "--wave", "1", "cyd", "ada", "bob")
     assert done.code == 1
     assert table(done.stdout) == {
-        "cyd": [OLD, OLD, "undone"],
-        "ada": ["-", "-", "untouched"],
-        "bob": ["-", "-", "untouched"],
+        "cyd": [OLD, OLD, "failed: rolled back"],
+        "ada": ["-", "-", "skipped"],
+        "bob": ["-", "-", "skipped"],
     }
     assert set(old.versions().values()) == {OLD}
     done = old.upgrade(NEW, "--wave", "2")
@@ -167,7 +169,7 @@ def test_current_nodes_are_skipped_and_rollback_goes_back(old: Upgrades) -> None
         assert (old.versions()["ada"], previous(old.node("ada"))) == (after, before)
     done = old.mcp("agent", "rollback", "bob")
     assert done.code == 1
-    assert "mcp: bob: there is no /srv/mcp/mcp-agent.prev to go back to" in done.stderr
+    assert "mcp: bob: no previous agent /srv/mcp/mcp-agent.prev" in done.stderr
 
 
 def test_what_was_left_is_cleared_also_where_there_is_nothing_to_do(old: Upgrades) -> None:
@@ -247,7 +249,7 @@ def test_a_killed_cli_leaves_a_working_agent(old: Upgrades, step: str, version: 
     assert old.mcp("node", "list").code == 0
 
 
-@pytest.mark.parametrize(("version", "state"), [(NEW, "upgraded"), (CRASHING, "undone")])
+@pytest.mark.parametrize(("version", "state"), [(NEW, "upgraded"), (CRASHING, "rolled-back")])
 def test_a_power_cut_in_the_middle_is_brought_to_its_end(old: Upgrades, version: str, state: str) -> None:
     bob = old.node("bob")
     upgrade = start(old, version, "bob")
@@ -267,7 +269,7 @@ def test_a_second_upgrade_at_the_same_time_is_refused(old: Upgrades) -> None:
     out, err = first.communicate(timeout=120)
     assert (first.returncode, table(out)) == (0, {"ada": [OLD, NEW, "upgraded"]}), err
     assert done.code == 1
-    assert "mcp: ada: another upgrade of this node is under way; wait for its end" in done.stderr
+    assert "mcp: ada: another upgrade of this node is in progress; wait for its end" in done.stderr
     assert left_behind(old.node("ada")) == set()
 
 

@@ -120,8 +120,8 @@ def test_a_good_node() -> None:
         ({"staged": "/srv/mcp/mcp-agent.new\n"}, "warning", "upgrade", "/srv/mcp/mcp-agent.new"),
         ({"switch": "state=switching\nto=v2\n"}, "error", "upgrade", "an upgrade to v2 was interrupted"),
         ({"switch": "state=switching\n", "switching": "active\n"}, "warning", "upgrade", "is under way"),
-        ({"switch": "state=broken\nwhy=no python3\n"}, "error", "upgrade", "no python3"),
-        ({"switch": "state=undone\nto=v2\nwhy=it=bad\n"}, "warning", "upgrade", "to v2, was undone: it=bad"),
+        ({"switch": "state=no-agent\nwhy=no python3\n"}, "error", "upgrade", "no python3"),
+        ({"switch": "state=rolled-back\nto=v2\nwhy=it=bad\n"}, "warning", "upgrade", "to v2, was rolled back: it=bad"),
     ],
 )
 def test_what_is_wrong_is_the_only_thing_named(

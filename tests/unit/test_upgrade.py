@@ -54,17 +54,17 @@ def test_without_waves_every_node_is_brought_through_whatever_happens_to_others(
 @pytest.mark.parametrize(
     ("wave", "bad", "expected"),
     [
-        (1, "ada", ["undone", *["untouched"] * 4]),
-        (2, "bob", ["upgraded", "undone", *["untouched"] * 3]),
-        (2, "cyd", ["upgraded", "upgraded", "undone", "upgraded", "untouched"]),
-        (2, "eve", [*["upgraded"] * 4, "undone"]),
-        (9, "ada", ["undone", *["upgraded"] * 4]),
+        (1, "ada", ["failed: rolled back", *["skipped"] * 4]),
+        (2, "bob", ["upgraded", "failed: rolled back", *["skipped"] * 3]),
+        (2, "cyd", ["upgraded", "upgraded", "failed: rolled back", "upgraded", "skipped"]),
+        (2, "eve", [*["upgraded"] * 4, "failed: rolled back"]),
+        (9, "ada", ["failed: rolled back", *["upgraded"] * 4]),
     ],
 )
 def test_a_wave_with_a_failure_is_the_last(wave: int, bad: str, expected: list[str]) -> None:
-    each = Scripted({bad: UpgradeResult.UNDONE})
+    each = Scripted({bad: UpgradeResult.FAILED_ROLLED_BACK})
     assert results(each, wave) == expected
-    assert len(cast("Any", each).began) == 5 - expected.count("untouched")
+    assert len(cast("Any", each).began) == 5 - expected.count("skipped")
 
 
 def test_current_nodes_stop_no_wave() -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyP
         ("", True, False),  # the node may be about to take over
         ("", False, True),
         ("switching", False, True),  # it ended half-way
-        ("undone", True, True),
+        ("rolled-back", True, True),
         ("upgraded", False, True),
     ],
 )
@@ -132,12 +132,12 @@ def test_a_result_file_that_a_power_cut_has_garbled_is_of_an_unfinished_switch()
     ("state", "result", "after", "why"),
     [
         (
-            "undone",
-            UpgradeResult.UNDONE,
+            "rolled-back",
+            UpgradeResult.FAILED_ROLLED_BACK,
             "v1",
-            "it fell; the old agent is back; the agent's log says more: ssh op@ada ",
+            "it fell; the old agent is running again; the agent's log says more: ssh op@ada ",
         ),
-        ("broken", UpgradeResult.BROKEN, "", "it fell; the agent's log says more"),
+        ("no-agent", UpgradeResult.NO_AGENT, "", "it fell; the agent's log says more"),
         ("failed", UpgradeResult.FAILED, "v1", "it fell"),
         ("", UpgradeResult.FAILED, "v1", "the connection was lost before the node had taken over; try again"),
         ("lost", UpgradeResult.UNKNOWN, "", "the node is no longer reached by ssh; it goes on by itself"),
@@ -166,14 +166,14 @@ def test_each_bad_end_says_what_to_do(state: str, result: UpgradeResult, after: 
         (
             [
                 UpgradeRow("ada", "", "", UpgradeResult.FAILED, unreachable=True),
-                UpgradeRow("bob", "", "", UpgradeResult.UNTOUCHED),
+                UpgradeRow("bob", "", "", UpgradeResult.SKIPPED),
             ],
             4,
         ),
         (
             [
                 UpgradeRow("ada", "", "", UpgradeResult.FAILED, unreachable=True),
-                UpgradeRow("bob", "v1", "v1", UpgradeResult.UNDONE),
+                UpgradeRow("bob", "v1", "v1", UpgradeResult.FAILED_ROLLED_BACK),
             ],
             1,
         ),

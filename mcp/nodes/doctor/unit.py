@@ -67,11 +67,12 @@ def _upgrade(there: There) -> Iterator[Finding]:
         yield warning("upgrade", "an upgrade is under way", "wait for its end")
     elif state in (SwitchPhase.HANDED_OVER, SwitchPhase.SWITCHING):
         yield error("upgrade", f"an upgrade to {version} was interrupted", f"{again} brings it to an end")
-    elif state == SwitchPhase.BROKEN:
+    elif state == SwitchPhase.NO_AGENT:
         yield error("upgrade", f"the last upgrade left no agent that serves: {why}", again)
     elif staged:
         yield warning("upgrade", f"left by an interrupted upgrade: {' '.join(staged)}", f"{again} clears that")
-    elif state in (SwitchPhase.UNDONE, SwitchPhase.FAILED):
-        yield warning("upgrade", f"the last upgrade, to {version}, was {state}: {why}", f"mend that, then {again}")
+    elif state in (SwitchPhase.ROLLED_BACK, SwitchPhase.FAILED):
+        outcome = "was rolled back" if state == SwitchPhase.ROLLED_BACK else "failed"
+        yield warning("upgrade", f"the last upgrade, to {version}, {outcome}: {why}", f"fix that, then {again}")
     else:
         yield ok("upgrade", "no upgrade was interrupted")

@@ -32,10 +32,10 @@ class UpgradeResult(StrEnum):
     ROLLED_BACK = "rolled back"
     CURRENT = "current"  # nothing was to be done
     FAILED = "failed"  # nothing was changed
-    UNDONE = "undone"  # the new agent did not serve, and the old one is back
-    BROKEN = "broken"  # neither serves
+    FAILED_ROLLED_BACK = "failed: rolled back"  # the new agent did not serve; the old one is running again
+    NO_AGENT = "failed: no agent running"
     UNKNOWN = "unknown"  # the node could not be asked
-    UNTOUCHED = "untouched"  # an earlier wave failed
+    SKIPPED = "skipped"  # an earlier wave failed
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class UpgradeRow:
     @property
     def has_failed(self) -> bool:
         """Return True for a node that was begun with, and has not the agent that it should have."""
-        return not self.is_good and self.result is not UpgradeResult.UNTOUCHED
+        return not self.is_good and self.result is not UpgradeResult.SKIPPED
 
 
 @dataclass(frozen=True)
@@ -207,10 +207,11 @@ def _row_of(row: UpgradeRow, verdict: SwitchState, destination: str) -> UpgradeR
     """The row for a verdict that is not good; `destination` is ssh's."""
     hint = f"the agent's log says more: ssh {destination} journalctl -u mcp-agent"
     match verdict.phase:
-        case SwitchPhase.UNDONE:
-            return replace(row, result=UpgradeResult.UNDONE, why=f"{verdict.why}; the old agent is back; {hint}")
-        case SwitchPhase.BROKEN:
-            return replace(row, after="", result=UpgradeResult.BROKEN, why=f"{verdict.why}; {hint}")
+        case SwitchPhase.ROLLED_BACK:
+            why = f"{verdict.why}; the old agent is running again; {hint}"
+            return replace(row, result=UpgradeResult.FAILED_ROLLED_BACK, why=why)
+        case SwitchPhase.NO_AGENT:
+            return replace(row, after="", result=UpgradeResult.NO_AGENT, why=f"{verdict.why}; {hint}")
         case SwitchPhase.FAILED:
             return replace(row, why=verdict.why)
         case SwitchPhase.NONE:

@@ -40,9 +40,9 @@ class SwitchPhase(StrEnum):
     HANDED_OVER = "handed-over"
     SWITCHING = "switching"
     UPGRADED = "upgraded"
-    UNDONE = "undone"
-    BROKEN = "broken"
-    FAILED = "failed"
+    FAILED = "failed"  # nothing was changed
+    ROLLED_BACK = "rolled-back"  # the old agent is running again
+    NO_AGENT = "no-agent"  # neither agent is running
     ANSWERING = "answering"  # the node cannot be asked, but its new agent answers
     LOST = "lost"  # the node cannot be asked
 

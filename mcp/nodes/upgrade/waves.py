@@ -43,7 +43,7 @@ async def run(course: NodeUpgrade, nodes: Sequence[Node], wave: int, lines: Live
     size = wave or len(nodes) or 1
     for first in range(0, len(nodes), size):
         if not all(row.is_good for row in rows):
-            rows += [_untouched(node) for node in nodes[first:]]
+            rows += [_skipped(node) for node in nodes[first:]]
             break
         rows += await _at_once(course, nodes[first : first + size], lines)
     return rows
@@ -61,6 +61,6 @@ async def _at_once(course: NodeUpgrade, nodes: Sequence[Node], lines: LiveLines)
     return list(await asyncio.gather(*(one(node) for node in nodes)))
 
 
-def _untouched(node: Node) -> UpgradeRow:
-    why = "not begun, since a node before it failed; run it again for the rest"
-    return UpgradeRow(node.name, "", "", UpgradeResult.UNTOUCHED, why)
+def _skipped(node: Node) -> UpgradeRow:
+    why = "skipped after the failure of an earlier node; run the command again for the rest"
+    return UpgradeRow(node.name, "", "", UpgradeResult.SKIPPED, why)
