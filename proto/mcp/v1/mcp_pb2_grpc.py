@@ -193,7 +193,7 @@ class McpAgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListServices(self, request, context):
-        """Queries: ListServices answers from the registry, LiveCheck asks podman.
+        """Queries: ListServices reads the registry, LiveCheck asks podman.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,14 +254,14 @@ class McpAgentServiceServicer:
     def WhoAmI(self, request, context):
         """--- After the original's RPCs ---
 
-        Who the token belongs to.
+        The account of the token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Plan(self, request, context):
-        """What SyncDesiredState with the same definitions would do; changes nothing.
+        """The changes that SyncDesiredState would make for the same definitions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -275,14 +275,14 @@ class McpAgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Events(self, request, context):
-        """State changes, oldest first; with follow, also those to come.
+        """State changes, oldest first; with follow, also new ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Recover(self, request, context):
-        """Make again, from the registry alone, every container that should run and is not there.
+        """Recreate and start missing containers from the registry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -302,7 +302,7 @@ class McpAgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeployStream(self, request, context):
-        """Deploy, and tell each step as it begins and ends; the response comes last. A client that goes away stops nothing.
+        """Deploy with an event for the start and end of each step; the response comes last. Continues without the client.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
