@@ -1,10 +1,10 @@
-"""Build the two zipapps: lock -> wheels -> staged tree -> shiv, once per program and architecture.
+"""Build the two zipapps: lock -> wheels -> staged tree -> shiv, per program and architecture.
 
-    build.py [build]       dist/PROGRAM-VERSION-linux-ARCH.pyz, and dist/PROGRAM.pyz for this machine
-    build.py lock          renew requirements/runtime.lock from requirements/runtime.in
-    build.py wheelhouse    download every wheel of the lock
+    build.py [build]       build dist/PROGRAM-VERSION-linux-ARCH.pyz, and dist/PROGRAM.pyz for this machine
+    build.py lock          update requirements/runtime.lock from requirements/runtime.in
+    build.py wheelhouse    download all wheels of the lock
 
-The same commit gives the same bytes, wherever and whenever it is built. Errors are one line, exit code 1.
+Builds are reproducible: the same commit gives the same bytes. Errors are one line, exit status 1.
 """
 
 import argparse
@@ -30,23 +30,23 @@ HERE = Path(__file__).resolve().parent
 ZIPAPP = HERE / "deploy/zipapp"
 PINS = HERE / "requirements/runtime.in"
 LOCK = HERE / "requirements/runtime.lock"
-SHIV = "1.0.8"  # another version's bootstrap would be other bytes
-SHEBANG = "/usr/bin/env -S python3 -I"  # -I: nothing outside the file may shadow what is inside
+SHIV = "1.0.8"  # exact, as the bootstrap of other versions differs
+SHEBANG = "/usr/bin/env -S python3 -I"  # -I: nothing outside of the file may shadow its modules
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-PYTHONS = ("3.11", "3.13", "3.12", "3.14")  # also the order in the native stream: Debian's come first
+PYTHONS = ("3.11", "3.13", "3.12", "3.14")  # also the order in the native stream: Debian's versions first
 
 Files = dict[str, bytes]  # path in the tree -> content
 
 
 class BuildError(Exception):
-    """What is wrong and what to do, in one line."""
+    """A failed build; the text is one line with the problem and the remedy."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One of the two zipapps: its entry point, sources (prefixes of paths in the repository), packages, and data.
+    """A zipapp: entry point, sources (path prefixes in the repository), packages, and data.
 
-    Data are files of the repository that are no modules; they keep their paths in the tree.
+    Data are non-module files of the repository, which keep their paths in the tree.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Program:
 
 GRPC = ("grpcio", "protobuf", "typing_extensions")
 PROGRAMS = {
-    # No cryptography here: TLS is inside grpcio, and it would make the file 3.4 MB larger.
+    # Without cryptography, which would add 3.4 MB: TLS is part of grpcio.
     "mcp": Program("mcp", "mcp.main", ("mcp/", "proto/"), GRPC, ("deploy/switch-agent.sh", "deploy/mcp-agent.service")),
     "mcp-agent": Program(
         "mcp-agent",
@@ -68,7 +68,7 @@ PROGRAMS = {
     ),
 }
 
-# What of the wheels nothing here ever imports or reads (cryptography needs cffi's native module only).
+# Unused files of the wheels (cryptography needs only cffi's native module).
 LEFT_OUT = ("cffi/", "grpc/framework/", "grpc/beta/", "google/protobuf/compiler/")
 
 
@@ -77,7 +77,7 @@ LEFT_OUT = ("cffi/", "grpc/framework/", "grpc/beta/", "google/protobuf/compiler/
 
 @dataclass(frozen=True)
 class Wheel:
-    """One line of the lock: a wheel's file name and the sha256 (hex) it must have."""
+    """A line of the lock: a wheel's file name and sha256 (hex)."""
 
     file: str
     sha256: str
@@ -92,7 +92,7 @@ class Wheel:
 
     @property
     def python(self) -> str:
-        """The Python to ask pip for when downloading it: a stable ABI serves any."""
+        """The Python version to download it for; any for a stable ABI."""
         tag = re.search(r"-cp3(\d+)-cp3", self.file)
         return f"3.{tag[1]}" if tag else PYTHONS[0]
 
@@ -101,19 +101,19 @@ class Wheel:
 
 
 def read_lock() -> list[Wheel]:
-    """The lock's wheels; refuses one that is not in step with runtime.in."""
+    """Return the wheels of the lock; raises BuildError if it is out of date with runtime.in."""
     if not LOCK.exists():
-        raise BuildError(f"{LOCK} is missing: make it with `build.py lock`")
+        raise BuildError(f"{LOCK} is missing: create it with `build.py lock`")
     text = LOCK.read_text()
     wheels = [Wheel(file, digest) for digest, file in re.findall(r"^# sha256:(\w{64}) (\S+\.whl)$", text, re.M)]
     pins = re.findall(r"^([\w.-]+==[\w.]+)", PINS.read_text(), re.M)
     if {f"{wheel.package}=={wheel.version}" for wheel in wheels} != set(pins):
-        raise BuildError(f"{LOCK.name} is not in step with {PINS.name}: renew it with `build.py lock`")
+        raise BuildError(f"{LOCK.name} is out of date with {PINS.name}: update it with `build.py lock`")
     return wheels
 
 
 def write_lock() -> None:
-    """Ask pip which wheels it would install for every Python and architecture; downloads nothing."""
+    """Resolve the wheels for all Pythons and architectures with pip, without downloading, and write the lock."""
     wheels: set[Wheel] = set()
     for arch in MACHINES:
         for python in PYTHONS:
@@ -129,8 +129,8 @@ def write_lock() -> None:
 
 
 def lock_text(wheels: list[Wheel]) -> str:
-    """A requirements file for `pip --require-hashes`; its comments name the wheel of each hash."""
-    lines = ["# Made by `make lock` from runtime.in; do not edit. build.py reads the comments, pip the rest."]
+    """Return a requirements file for `pip --require-hashes`, with the wheel of each hash as comment."""
+    lines = ["# Generated by `make lock` from runtime.in; do not edit. build.py reads the comments, pip the rest."]
     for package, version in sorted({(wheel.package, wheel.version) for wheel in wheels}):
         ours = [wheel for wheel in wheels if wheel.package == package]
         lines += ["", *(f"# sha256:{wheel.sha256} {wheel.file}" for wheel in ours)]
@@ -142,7 +142,7 @@ def lock_text(wheels: list[Wheel]) -> str:
 
 
 def pip(arguments: list[str], arch: str, python: str) -> str:
-    """Run pip for another architecture and Python than its own; gives its standard output."""
+    """Run pip for an architecture and Python; return its standard output."""
     policy = [f"manylinux2014_{MACHINES[arch]}", *(f"manylinux_2_{n}_{MACHINES[arch]}" for n in (17, 28))]
     target = ["--implementation", "cp", "--python-version", python, *(f"--platform={tag}" for tag in policy)]
     command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--no-deps", "--only-binary=:all:", *target]
@@ -150,11 +150,11 @@ def pip(arguments: list[str], arch: str, python: str) -> str:
 
 
 def wheelhouse(folder: Path, wheels: list[Wheel], offline: bool) -> None:
-    """Have every one of the wheels in the folder, with the locked hash."""
+    """Download missing wheels to the folder, and verify all hashes."""
     missing = [wheel for wheel in wheels if not (folder / wheel.file).is_file()]
     if missing and offline:
         raise BuildError(
-            f"{missing[0].file} is not in {folder}: fetch it with `build.py wheelhouse --wheelhouse {folder}`"
+            f"{missing[0].file} is not in {folder}: download it with `build.py wheelhouse --wheelhouse {folder}`"
         )
     folder.mkdir(parents=True, exist_ok=True)
     targets = {(arch, wheel.python) for wheel in missing for arch in MACHINES if wheel.fits(arch)}
@@ -164,28 +164,28 @@ def wheelhouse(folder: Path, wheels: list[Wheel], offline: bool) -> None:
         pip(arguments, arch, python)
     for wheel in wheels:
         if not (folder / wheel.file).is_file():
-            raise BuildError(f"pip found no {wheel.file}: check its index, or renew the lock")
+            raise BuildError(f"pip did not find {wheel.file}: check its index, or update the lock")
         if sha256((folder / wheel.file).read_bytes()) != wheel.sha256:
             raise BuildError(
-                f"{folder / wheel.file} is not the file that {LOCK.name} names: delete it and fetch it again"
+                f"{folder / wheel.file} does not match its hash in {LOCK.name}: delete it and download it again"
             )
 
 
 def unpack(folder: Path, wheels: list[Wheel]) -> tuple[Files, Files]:
-    """The wheels' files, pure and native, merged into one tree for all Pythons."""
-    pure: Files = {"google/__init__.py": b""}  # a namespace package: any other `google` on the path would win
+    """Return the pure and native files of the wheels, merged for all Pythons."""
+    pure: Files = {"google/__init__.py": b""}  # as a namespace package it would lose to any other `google` on the path
     native: Files = {}
     for wheel in wheels:
         with zipfile.ZipFile(folder / wheel.file) as archive:
             for name in archive.namelist():
                 tree = native if name.endswith(".so") else pure
                 if needed(name) and tree.setdefault(name, content := archive.read(name)) != content:
-                    raise BuildError(f"{wheel.file} has another {name} than the wheels before it")
+                    raise BuildError(f"{wheel.file} and earlier wheels have different files {name}")
     return pure, native
 
 
 def needed(name: str) -> bool:
-    """Whether a wheel's file goes into the tree: code, and of the metadata what names and licenses it."""
+    """Return True for the files of a wheel to pack: code, METADATA and licenses."""
     path = PurePosixPath(name)
     if name.endswith("/"):
         return False
@@ -198,26 +198,26 @@ def needed(name: str) -> bool:
 
 
 def native_stream(native: Files) -> bytes:
-    """A .tar.xz of the native modules: two xz streams, so that the programs share the larger one.
+    """Return a .tar.xz of the native modules, as two xz streams of which the programs share the larger one.
 
-    The four Pythons' modules are nearly alike, 17 MB apart: the dictionary must reach over that.
+    The modules of the four Pythons are similar and 17 MB apart, which the dictionary must span.
     """
     base = sorted((name for name in native if name.startswith(("grpc/", "google/"))), key=by_python)
     crypto = sorted(set(native) - set(base), key=by_python)
     parts = [tar_part({name: native[name] for name in names}) for names in (crypto, base) if names]
     parts[-1] += bytes(1024)  # tar's end mark
-    with ThreadPoolExecutor() as pool:  # liblzma works outside of Python's lock
+    with ThreadPoolExecutor() as pool:  # liblzma releases the GIL
         return b"".join(pool.map(xz, parts))
 
 
 def by_python(name: str) -> tuple[int, str]:
-    """Sort key: stable ABI first, then as in PYTHONS, so that the commonest Pythons unpack fastest."""
+    """Return a sort key: stable ABI first, then in the order of PYTHONS, for the fastest unpacking of the commonest."""
     tag = re.search(r"\.cpython-3(\d+)-", name)
     return (PYTHONS.index(f"3.{tag[1]}") + 1 if tag else 0, name)
 
 
 def tar_part(files: Files) -> bytes:
-    """The files as a tar archive without its end mark, mode 0644, no owner, no time."""
+    """Return a tar archive of the files without end mark, mode 0644, without owner and time."""
     part = io.BytesIO()
     for name, content in files.items():
         info = tarfile.TarInfo(name)
@@ -227,7 +227,7 @@ def tar_part(files: Files) -> bytes:
 
 
 def xz(data: bytes) -> bytes:
-    """Compress, or take the result of last time: a short match length halves the time for 3 % more bytes."""
+    """Compress with a cache; the short match length halves the time for 3 % more bytes."""
     settings = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 32 << 20, "nice_len": 32, "depth": 8}
     kept = cache() / f"native/{sha256(data + repr(settings).encode())}.xz"
     if kept.exists():
@@ -243,7 +243,7 @@ def xz(data: bytes) -> bytes:
 
 
 def sources(program: Program) -> Files:
-    """The program's own modules and data: what git tracks, as it is in the working tree."""
+    """Return the program's modules and data: tracked files, as in the working tree."""
     if (HERE / ".git").exists():
         names = git("ls-files", "-z").split("\0")
     else:
@@ -255,9 +255,9 @@ def sources(program: Program) -> Files:
 
 
 def stamp() -> tuple[str, str]:
-    """Version and commit: the release alone for the commit of its tag, else the release and what git says of HEAD.
+    """Return version and commit: the release for the commit of its tag, else release and git description.
 
-    The hash has a fixed length, since the length of git's own abbreviations depends on the clone.
+    The hash has a fixed length, as the length of git's abbreviations depends on the clone.
     """
     (release,) = re.findall(r'^RELEASE = "(.+?)"', (HERE / "mcp/shared/version.py").read_text(), re.M)
     if not (HERE / ".git").exists():
@@ -273,14 +273,14 @@ def stamp() -> tuple[str, str]:
 
 def git(*arguments: str) -> str:
     command = ["git", "-C", str(HERE), "-c", f"safe.directory={HERE}", *arguments]
-    return run(command, "git is needed to find the version")
+    return run(command, "git is required for the version")
 
 
 # --- the archive ------------------------------------------------------------------------------------
 
 
 def build(program: Program, arch: str, folder: Path, wheels: list[Wheel], out: Path) -> Path:
-    """Build one zipapp; gives its path."""
+    """Build one zipapp; return its path."""
     version, commit = stamp()
     ours = [wheel for wheel in wheels if wheel.package in program.packages and wheel.fits(arch)]
     tree, native = unpack(folder, ours)
@@ -297,7 +297,7 @@ def build(program: Program, arch: str, folder: Path, wheels: list[Wheel], out: P
         "ENTRY": program.entry,
         "SUFFIXES": " ".join("." + s for s in suffixes),
     }
-    del launcher["preamble.py"]  # that one is shiv's to place
+    del launcher["preamble.py"]  # placed by shiv
     extra = {name: fill(content, values) for name, content in launcher.items()} | {"native.tar.xz": stream}
     target = out / f"{program.name}-{version}-linux-{arch}.pyz"
     write(target, normal(assemble(program, tree, ident), extra), 0o755)
@@ -305,7 +305,7 @@ def build(program: Program, arch: str, folder: Path, wheels: list[Wheel], out: P
 
 
 def identity(files: Iterable[tuple[str, bytes]]) -> str:
-    """What tells one build's tree from another's in the cache: 16 hex digits over names and contents."""
+    """Return the id of a build's tree in the cache: 16 hex digits over names and contents."""
     parts = [f"{name} {sha256(content)}\n" for name, content in sorted(files)]
     return sha256("".join(parts).encode())[:16]
 
@@ -317,7 +317,7 @@ def fill(template: bytes, values: dict[str, str]) -> bytes:
 
 
 def assemble(program: Program, tree: Files, ident: str) -> bytes:
-    """Have shiv make its archive of the tree."""
+    """Return the archive that shiv creates of the tree."""
     with tempfile.TemporaryDirectory() as scratch:
         site, made = Path(scratch, "site-packages"), Path(scratch, "made.pyz")
         for name, content in tree.items():
@@ -332,7 +332,7 @@ def assemble(program: Program, tree: Files, ident: str) -> bytes:
 
 
 def normal(archive: bytes, extra: Files) -> bytes:
-    """Rewrite shiv's archive so that it depends on nothing but its content; `extra` adds or replaces files."""
+    """Rewrite shiv's archive reproducibly; `extra` adds or replaces files."""
     with zipfile.ZipFile(io.BytesIO(archive)) as made:
         files = {name: made.read(name) for name in made.namelist()} | extra
     result = io.BytesIO(f"#!{SHEBANG}\n".encode())
@@ -342,23 +342,23 @@ def normal(archive: bytes, extra: Files) -> bytes:
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             info.create_system = 3
-            plain = name in extra  # read at every start, or compressed already
+            plain = name in extra  # read at every start, or already compressed
             info.compress_type = zipfile.ZIP_STORED if plain else zipfile.ZIP_DEFLATED
             target.writestr(info, files[name], compresslevel=9)
     return result.getvalue()
 
 
-# --- small things -----------------------------------------------------------------------------------
+# --- helpers -----------------------------------------------------------------------------------
 
 
 def run(command: list[str], missing: str) -> str:
-    """Run a program; gives its standard output. BuildError has the last line of what it complained about."""
+    """Run a program and return its standard output; raises BuildError with the last line of its errors."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SHIV_"))}
-    keep.pop("SOURCE_DATE_EPOCH", None)  # shiv would write it into the archive
+    keep.pop("SOURCE_DATE_EPOCH", None)  # else shiv would write it into the archive
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=keep, stdin=subprocess.DEVNULL)
     except FileNotFoundError as error:
-        raise BuildError(f"{command[0]} was not found: {missing}") from error
+        raise BuildError(f"{command[0]} not found: {missing}") from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
         if "No module named" in lines[-1]:
@@ -368,7 +368,7 @@ def run(command: list[str], missing: str) -> str:
 
 
 def write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
         try:
@@ -385,7 +385,7 @@ def sha256(content: bytes) -> str:
 
 
 def cache() -> Path:
-    """Where wheels and compressed streams are kept between builds."""
+    """Return the cache folder for wheels and compressed streams."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcp-build"
 
 
@@ -400,14 +400,14 @@ def say(line: str) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="build.py", description="Build the two zipapps.")
     parser.add_argument("what", nargs="?", default="build", choices=["build", "lock", "wheelhouse"])
-    parser.add_argument("--arch", choices=[*MACHINES, "own"], action="append", help="default: every architecture")
+    parser.add_argument("--arch", choices=[*MACHINES, "own"], action="append", help="default: all architectures")
     parser.add_argument("--program", choices=[*PROGRAMS], action="append", help="default: both")
     parser.add_argument("--out", type=Path, default=HERE / "dist", metavar="DIR")
     parser.add_argument("--wheelhouse", type=Path, default=cache() / "wheelhouse", metavar="DIR")
-    parser.add_argument("--offline", action="store_true", help="use no network: all wheels are in the wheelhouse")
+    parser.add_argument("--offline", action="store_true", help="use only wheels in the wheelhouse, no network")
     options = parser.parse_args(arguments)
     if "own" in (options.arch or []) and not own_arch():
-        parser.error(f"there is no zipapp for this machine ({platform.machine()}): name an --arch")
+        parser.error(f"no zipapp for this machine ({platform.machine()}): set --arch")
     options.arch = list(dict.fromkeys(own_arch() if arch == "own" else arch for arch in options.arch or MACHINES))
     return options
 
@@ -422,7 +422,7 @@ def build_all(options: argparse.Namespace, wheels: list[Wheel]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the arguments say; gives the exit code."""
+    """Run the command line; return the exit status."""
     options = parse(arguments)
     try:
         if options.what == "lock":

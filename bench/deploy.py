@@ -1,8 +1,8 @@
-"""What a deploy costs beside podman: `make bench`.
+"""Measure the cost of a deploy compared with podman: `make bench`.
 
-A container is replaced three ways in turns, on the same real rootless podman: by `Deploy` over TLS; by the very podman
-calls that the agent made, one after the other without the agent; and by what one would type, stop, rm and run. The
-settle time is 0 here, since waiting is no cost. Prints medians and ratios; judges nothing.
+Replaces a container in three ways, in turns, on the same real rootless podman: by `Deploy` over TLS, by the agent's
+podman calls without the agent, and by stop, rm and run. The settle time is 0. Prints medians and ratios, without
+limits.
 """
 
 import os
@@ -25,7 +25,7 @@ NAME = "web-api"
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     with private.create() as podman:
         image = images.build(podman, "web")
         service = ServiceSpec("web", True, (ComponentSpec("api", image),))
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def start(podman: Private) -> tuple["subprocess.Popen[bytes]", AgentClient]:
-    """`mcp-agent server` of the built zipapp, with a settle time of 0, and a client for it."""
+    """Start `mcp-agent server` of the built zipapp, with a settle time of 0; return it with a client."""
     folder = podman.home / "bench"
     folder.mkdir()
     (folder / "mcp-agent.pyz").write_bytes((DIST / "mcp-agent.pyz").read_bytes())
@@ -83,7 +83,7 @@ def start(podman: Private) -> tuple["subprocess.Popen[bytes]", AgentClient]:
 
 
 def podman_calls(image: str) -> list[list[str]]:
-    """The calls that a deploy makes, as tests/component/test_deploy.py sees them made."""
+    """Return the calls of a deploy, as in tests/component/test_deploy.py."""
     run = ["run", "--detach", f"--name={NAME}", "--pull=never", "--log-driver=k8s-file"]
     labels = [
         "--label=mcp.service=web",
@@ -104,20 +104,20 @@ def podman_calls(image: str) -> list[list[str]]:
 
 
 def replay(podman: Private, calls: Sequence[Sequence[str]]) -> None:
-    """Make the calls, one after the other."""
+    """Run the calls one after the other."""
     for call in calls:
         plain(podman, call)
 
 
 def by_hand(podman: Private, calls: Sequence[Sequence[str]]) -> None:
-    """Replace the container as one would without MCP."""
+    """Replace the container without MCP."""
     plain(podman, ["stop", NAME])
     plain(podman, ["rm", NAME])
     plain(podman, next(call for call in calls if call[0] == "run"))
 
 
 def plain(podman: Private, call: Sequence[str]) -> None:
-    """One podman call as the user; the change of user is set up once, by fork, and costs a podman call nothing."""
+    """Run podman as the user; the change of user happens in the fork, at no cost for the call."""
     subprocess.run(
         ["podman", *call],
         check=True,
@@ -132,7 +132,7 @@ def plain(podman: Private, call: Sequence[str]) -> None:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """How many seconds it takes."""
+    """Return the duration of `work` in seconds."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

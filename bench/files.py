@@ -1,9 +1,8 @@
-"""How fast files are copied: `python -m bench.files`, also a part of `make bench`.
+"""Measure file transfers: `python -m bench.files`, also a part of `make bench`.
 
-`mcp push` and `mcp pull` of one large file against an agent on loopback, each beside its peers in the same run: scp
-to an sshd on loopback (where sshd is installed, or BENCH_SSHD names it), and dd with fsync, which is what the disk
-allows. They take turns, and the ratio is taken round by round. mcp checks a SHA-256 and syncs the file to disk, scp
-does neither. Prints medians; judges nothing.
+`mcp push` and `mcp pull` of a large file against an agent on loopback, in turns with scp to an sshd on loopback (if
+installed, or named by BENCH_SSHD) and with dd and fsync, the limit of the disk. Ratios are per round. mcp checks a
+SHA-256 and syncs the file to disk, scp does neither. Prints medians, without limits.
 """
 
 import os
@@ -40,7 +39,7 @@ def main() -> None:
 
 
 def make_file(setting: Setting) -> None:
-    """Files that do not compress, here and on the node."""
+    """Create an incompressible file."""
     block = os.urandom(1_000_000)
     data = setting.folder / "data"
     with data.open("wb") as file:
@@ -50,7 +49,7 @@ def make_file(setting: Setting) -> None:
 
 
 def push_commands(setting: Setting, scp: list[str]) -> dict[str, list[str]]:
-    """What copies the file to the node, by name; mcp comes first."""
+    """Return the commands that copy the file to the node, by name; mcp first."""
     commands = {"mcp push": [PYTHON, "-I", "mcp.pyz", "push", "data", "web/data", "--node", "dev"]}
     if scp:
         commands["scp"] = [*scp, "data", f"{setting.podman.user}@127.0.0.1:{setting.folder}/by-scp"]
@@ -58,7 +57,7 @@ def push_commands(setting: Setting, scp: list[str]) -> dict[str, list[str]]:
 
 
 def pull_commands(setting: Setting, scp: list[str]) -> dict[str, list[str]]:
-    """What copies it back."""
+    """Return the commands that copy the file back, by name; mcp first."""
     commands = {"mcp pull": [PYTHON, "-I", "mcp.pyz", "pull", "web/data", "back", "--node", "dev"]}
     if scp:
         commands["scp"] = [*scp, f"{setting.podman.user}@127.0.0.1:{setting.folder}/by-scp", "back-by-scp"]
@@ -66,7 +65,7 @@ def pull_commands(setting: Setting, scp: list[str]) -> dict[str, list[str]]:
 
 
 def compare(name: str, commands: dict[str, list[str]], setting: Setting) -> None:
-    """Time all commands in turns and print each one's speed, and how much longer ours takes than the others."""
+    """Time the commands in turns; print each speed, and the ratio of the first to the others."""
     for command in commands.values():
         seconds(command, setting)
     rounds = [{key: seconds(command, setting) for key, command in commands.items()} for _ in range(ROUNDS)]
@@ -81,10 +80,10 @@ def compare(name: str, commands: dict[str, list[str]], setting: Setting) -> None
 
 @contextmanager
 def sshd(setting: Setting) -> Iterator[list[str]]:
-    """An sshd of our own on loopback, as the unprivileged user; yields the beginning of an scp command, or nothing."""
+    """Run an sshd on loopback as the unprivileged user; yields the start of an scp command, or an empty list."""
     program = os.environ.get("BENCH_SSHD") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     if not program:
-        print("scp is not measured: there is no sshd; install openssh-server, or set BENCH_SSHD")
+        print("scp is not measured: no sshd; install openssh-server, or set BENCH_SSHD")
         yield []
         return
     folder = setting.folder / "ssh"

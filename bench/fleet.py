@@ -1,9 +1,9 @@
-"""50 agents on one machine: what `ps`, `agent status` and `node list` take with all of them, beside one of them alone.
+"""Measure `ps`, `agent status` and `node list` with 50 agents on one machine, compared with one agent.
 
-Real agents, from the source tree, each with a registry and a port of its own; the CLI is the built zipapp, timed from
-outside as a whole process. A stand-in takes podman's place, so that 50 podmans do not fight for the processors: it
-says at once that there are no containers. One and 50 take turns. The agents have the same processors as the CLI here,
-which on a real fleet they have not; therefore also the time that either spent on a processor. Judges nothing.
+Real agents from the source tree, each with its registry and port; the CLI is the built zipapp, timed as a whole
+process. A stub of podman without containers keeps 50 podmans from competing for the processors. One and 50 agents
+take turns. Unlike in a real fleet, agents and CLI share the processors, so the processor time of both is printed as
+well. No limits.
 """
 
 import os
@@ -37,19 +37,19 @@ esac
 
 
 def main() -> None:
-    """Measure every command."""
+    """Measure all commands."""
     with tempfile.TemporaryDirectory() as folder, agents(Path(folder)) as started:
         home = started[0].home
         addresses = [agent.address for agent in started]
         env = {**agent_env(home.folder), "MCP_CONFIG": str(home.folder / "cli/mcp.toml")}
-        print(f"{os.cpu_count()} processors, {len(started)} agents, a stand-in for podman")
+        print(f"{os.cpu_count()} processors, {len(started)} agents, a stub of podman")
         for command in COMMANDS:
             measure(command, started, addresses, env)
 
 
 @contextmanager
 def agents(folder: Path) -> Iterator[list[Agent]]:
-    """AGENTS agents that serve, which all know one token and have one authority."""
+    """Run AGENTS agents with a common token and CA."""
     binaries = folder / "bin"
     binaries.mkdir()
     (binaries / "podman").write_text(PODMAN)
@@ -69,7 +69,7 @@ def agents(folder: Path) -> Iterator[list[Agent]]:
 
 
 def copy(first: Home, folder: Path) -> Home:
-    """The files of another agent, with the token that the first one knows."""
+    """Copy the first agent's files, including its token, for another one."""
     shutil.copytree(first.folder, folder)
     home = Home(folder)
     home.write_config()
@@ -77,7 +77,7 @@ def copy(first: Home, folder: Path) -> Home:
 
 
 def measure(command: Sequence[str], started: Sequence[Agent], addresses: Sequence[str], env: dict[str, str]) -> None:
-    """One node and all in turns."""
+    """Measure a command with one node and with all, in turns."""
     rows, home, before = [], started[0].home, busy(started)
     for number in range(RUNS + 1):
         alone, every = (timed(command, home, asked, env) for asked in (addresses[:1], addresses))
@@ -94,13 +94,13 @@ def measure(command: Sequence[str], started: Sequence[Agent], addresses: Sequenc
 
 
 def busy(started: Sequence[Agent]) -> float:
-    """Seconds that the agents and their children have spent on a processor: proc(5), fields 14 to 17 of stat."""
+    """Return the processor seconds of the agents and their children: proc(5), fields 14 to 17 of stat."""
     stats = [Path(f"/proc/{agent.process.pid}/stat").read_text().rpartition(")")[2].split() for agent in started]
     return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / TICKS
 
 
 def timed(command: Sequence[str], home: Home, addresses: Sequence[str], env: dict[str, str]) -> tuple[float, float]:
-    """Seconds of a whole run, and of those on a processor."""
+    """Return the duration and processor time of a run, in seconds."""
     write_cli_config(home, *addresses)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(

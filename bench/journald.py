@@ -1,7 +1,7 @@
-"""What logs cost that lie in journald: `python -m bench.journald`, also a part of `make bench`; needs root.
+"""Measure logs in journald: `python -m bench.journald`, also a part of `make bench`; needs root.
 
-The built zipapps, the agent as a unit of a real node (Debian 12), the CLI outside of it over TLS, each case beside its
-peer in the same run. Prints medians, percentiles and ratios; judges nothing.
+The built zipapps, with the agent as a unit of a real node (Debian 12) and the CLI outside of it over TLS; each case in
+turns with its peer. Prints medians, percentiles and ratios, without limits.
 """
 
 import json
@@ -52,7 +52,7 @@ def main() -> None:
         site.systemctl("start", "mcp-agent.service")
         deploy(site, "live", "exec cat <>/pipe/fifo")
         latency(site)
-        million(site)
+        whole_log(site)
 
 
 def deploy(site: Installed, name: str, script: str) -> None:
@@ -67,8 +67,8 @@ def logs(site: Installed, *words: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(argv, env=site.cli.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
-def million(site: Installed) -> None:
-    """All of a log, beside journalctl of the same on the node."""
+def whole_log(site: Installed) -> None:
+    """Measure a whole log, compared with journalctl on the node."""
     deploy(site, "million", f'yes "{TEXT}0123456" | head -n {LINES}; exec sleep 1000000')
     identifier = site.node.run(["podman", "inspect", "--format", "{{.Id}}", "million-main"], user="mcp").stdout.strip()
     while site.mcp("logs", "--tail", "1", "million").stdout == "" or not is_written(site, identifier):
@@ -95,14 +95,14 @@ def million(site: Installed) -> None:
 
 
 def is_written(site: Installed, identifier: str) -> bool:
-    """Whether journald has all lines: nothing comes any more."""
+    """Return True if journald has written all lines: the last one is older than 3 s."""
     last = ["journalctl", "--lines=1", "--output=short-unix", f"CONTAINER_ID_FULL={identifier}"]
     written = float(site.node.run(last).stdout.split()[0])
     return time.time() - written > 3
 
 
 def latency(site: Installed) -> None:
-    """From a write in the container to the byte on the CLI's standard output, and what waiting costs."""
+    """Measure the latency from a write in the container to the CLI's stdout, and the cost of an idle follower."""
     came: dict[bytes, float] = {}
     client = logs(site, "--follow", "--tail", "0", "live")
     stream = client.stdout
@@ -148,14 +148,14 @@ def latency(site: Installed) -> None:
 
 
 def processes(site: Installed) -> Iterator[tuple[str, int]]:
-    """The agent and the process that reads the journal for it, as this machine counts."""
+    """Yield the host PIDs of the agent and its journal reader."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes()
             if site.node.group not in (folder / "cgroup").read_text():
                 continue
         except OSError:
-            continue  # it ended
+            continue  # has ended
         if b"mcp-agent\0server" in words:
             yield "agent", int(folder.name)
         elif worker.__name__.encode() in words:

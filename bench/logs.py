@@ -1,8 +1,8 @@
 """Measure the speed of logs: `python -m bench.logs`, also a part of `make bench`.
 
-The built zipapps against real rootless podman, each case beside its peer in the same run. Large logs are written into
-the container's k8s-file as conmon would write them, since a container needs minutes for a gigabyte. Prints medians,
-percentiles and ratios; judges nothing. What journald costs is measured on a node with systemd: bench/journald.py.
+The built zipapps against real rootless podman, each case in turns with its peer. Large logs are written to the
+container's k8s-file in conmon's format, as a container needs minutes for a gigabyte. Prints medians, percentiles and
+ratios, without limits. For journald see bench/journald.py.
 """
 
 import asyncio
@@ -66,12 +66,12 @@ def main() -> None:
                 deploy(setting, name, image, sleep)
             deploy(setting, "live", image, ["busybox", "sh", "-c", "exec cat <>/pipe/fifo"], [f"{pipe}:/pipe"])
             write_log(setting, "million", LINES * (len(TEXT) + 8))
-            million(setting)
+            whole_log(setting)
             deploy(setting, "fifty", image, sleep, components=[f"c{number}" for number in range(COMPONENTS)])
             merged(setting)
             write_log(setting, "huge", HUGE)
-            windows(setting)
-            flat(setting)
+            log_ends(setting)
+            memory(setting)
             latency(setting, pipe / "fifo")
             asyncio.run(followers(setting, pipe / "fifo"))
         finally:
@@ -87,7 +87,7 @@ def deploy(
     volumes: Sequence[str] = (),
     components: Sequence[str] = ("main",),
 ) -> None:
-    """Deploy a service whose components are alike."""
+    """Deploy a service with identical components."""
     services = setting.folder / "state/cli/services"
     text = DEFINITION.format(name=name) + "".join(
         COMPONENT.format(component=component, image=image, cmd=list(cmd), volumes=list(volumes))
@@ -106,13 +106,13 @@ def run(setting: Setting, command: Sequence[str]) -> bytes:
 
 
 def log_file(setting: Setting, name: str, component: str = "main") -> Path:
-    """The k8s-file of a component's container."""
+    """Return the k8s-file of a component's container."""
     form = "{{.HostConfig.LogConfig.Path}}"
     return Path(run(setting, ["podman", "inspect", "-f", form, f"{name}-{component}"]).decode().strip())
 
 
 def write_log(setting: Setting, name: str, size: int, component: str = "main") -> None:
-    """Fill a log with about `size` bytes of text, a second for each thousand lines, up to now."""
+    """Fill a log with about `size` bytes of text, 1000 lines per second, up to now."""
     count = size // (len(TEXT) + 8)
     seconds = count // 1000
     began = int(time.time()) - seconds
@@ -126,7 +126,7 @@ def write_log(setting: Setting, name: str, size: int, component: str = "main") -
 
 
 def timed(setting: Setting, command: Sequence[str]) -> float:
-    """Return the seconds that a command takes which prints to /dev/null."""
+    """Return the duration of a command with output to /dev/null, in seconds."""
     began = time.perf_counter()
     subprocess.run(
         setting.podman.argv(command), env=setting.env, cwd=setting.folder, check=True, stdout=subprocess.DEVNULL
@@ -135,12 +135,12 @@ def timed(setting: Setting, command: Sequence[str]) -> float:
 
 
 def logs(*words: str) -> list[str]:
-    """A `mcp logs` command."""
+    """Return an `mcp logs` command."""
     return [PYTHON, "-I", "mcp.pyz", "logs", *words]
 
 
-def million(setting: Setting) -> None:
-    """All of a log, beside podman's own reader and beside cat of the file."""
+def whole_log(setting: Setting) -> None:
+    """Measure a whole log, compared with podman logs and with cat of the file."""
     text = len(run(setting, logs("million")))
     raw = log_file(setting, "million")
     rows = [
@@ -163,7 +163,7 @@ def million(setting: Setting) -> None:
 
 
 def merged(setting: Setting) -> None:
-    """The logs of many components that write in turns, and the memory of both programs meanwhile."""
+    """Measure the logs of many components that write in turns, and the memory of both programs."""
     size = LINES // COMPONENTS * (len(TEXT) + 8)
     for number in range(COMPONENTS):
         write_log(setting, "fifty", size, f"c{number}")
@@ -172,16 +172,16 @@ def merged(setting: Setting) -> None:
         seconds = [timed(setting, logs("fifty", *words)) for _ in range(ROUNDS)]
         print(f"{COMPONENTS} components, {LINES} lines, by time {words}: {statistics.median(seconds):.2f} s")
     before = resident(agent)
-    samples, _ = watched(setting, agent, "fifty")
+    samples, _ = sample_memory(setting, agent, "fifty")
     most = [max(column) for column in zip(*samples, strict=True)]
     print(f"  agent {before:.0f} MB before, at most {most[0]:.0f} MB; CLI at most {most[1]:.0f} MB")
 
 
-def windows(setting: Setting) -> None:
-    """The end of a large log beside the same call on an empty one."""
+def log_ends(setting: Setting) -> None:
+    """Measure the end of a large log, compared with an empty log."""
     for words in (["--tail", "10"], ["--since", "1m"]):
         if len(run(setting, logs(*words, "huge"))) < 10 * len(TEXT):
-            raise RuntimeError(f"{words}: too little was shown")
+            raise RuntimeError(f"{words}: too little output")
         rows = [
             (timed(setting, logs(*words, "huge")), timed(setting, logs(*words, "empty"))) for _ in range(SHORT_ROUNDS)
         ]
@@ -189,11 +189,11 @@ def windows(setting: Setting) -> None:
         print(f"{' '.join(words)} on 1 GB: {ours:.0f} ms; on an empty log {empty:.0f} ms; {ours - empty:+.0f} ms")
 
 
-def flat(setting: Setting) -> None:
-    """The memory of both programs while a gigabyte comes through."""
+def memory(setting: Setting) -> None:
+    """Measure the memory of both programs during the transfer of a gigabyte."""
     agent = agent_pid(setting)
     before = resident(agent)
-    samples, seconds = watched(setting, agent, "huge")
+    samples, seconds = sample_memory(setting, agent, "huge")
     halves = samples[len(samples) // 4 : len(samples) // 2], samples[len(samples) // 2 :]
     first, second = ([max(column) for column in zip(*half, strict=True)] for half in halves)
     print(
@@ -203,8 +203,8 @@ def flat(setting: Setting) -> None:
     )
 
 
-def watched(setting: Setting, agent: int, name: str) -> tuple[list[tuple[float, float]], float]:
-    """The memory of the agent and of the CLI during `mcp logs` of a service, and how many seconds it took."""
+def sample_memory(setting: Setting, agent: int, name: str) -> tuple[list[tuple[float, float]], float]:
+    """Return memory samples of agent and CLI during `mcp logs` of a service, and its duration in seconds."""
     client = subprocess.Popen(
         setting.podman.argv(logs(name)), env=setting.env, cwd=setting.folder, stdout=subprocess.DEVNULL
     )
@@ -213,7 +213,7 @@ def watched(setting: Setting, agent: int, name: str) -> tuple[list[tuple[float, 
     while client.poll() is None:
         time.sleep(0.1)
         try:
-            pid = next(each for each in descendants(client.pid) if b"mcp.pyz" in command_line(each))
+            pid = next(process for process in descendants(client.pid) if b"mcp.pyz" in command_line(process))
             samples.append((resident(agent), resident(pid)))
         except (OSError, StopIteration):
             continue
@@ -221,12 +221,12 @@ def watched(setting: Setting, agent: int, name: str) -> tuple[list[tuple[float, 
 
 
 def command_line(pid: int) -> bytes:
-    """The words of a process's command line, separated by NUL."""
+    """Return the command line of a process, separated by NUL."""
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """A process and all below it."""
+    """Yield a process and its descendants."""
     yield pid
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         yield from descendants(int(child))
@@ -234,7 +234,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 @contextmanager
 def following(setting: Setting, name: str, seen: Callable[[bytes, float], None]) -> Iterator[int]:
-    """`mcp logs -f` of a service; `seen` gets each line and when it came. Gives the pid of the CLI."""
+    """Run `mcp logs -f` of a service, and yield the CLI's pid; calls `seen` with each line and its time."""
     client = subprocess.Popen(
         setting.podman.argv(logs("-f", "-n", "0", name)), env=setting.env, cwd=setting.folder, stdout=subprocess.PIPE
     )
@@ -249,7 +249,7 @@ def following(setting: Setting, name: str, seen: Callable[[bytes, float], None])
     reader.start()
     time.sleep(1.5)
     try:
-        yield next(each for each in descendants(client.pid) if b"mcp.pyz" in command_line(each))
+        yield next(process for process in descendants(client.pid) if b"mcp.pyz" in command_line(process))
     finally:
         client.terminate()
         client.wait()
@@ -257,7 +257,7 @@ def following(setting: Setting, name: str, seen: Callable[[bytes, float], None])
 
 
 def latency(setting: Setting, fifo: Path) -> None:
-    """From a write in the container to the byte on the CLI's standard output, and what waiting costs."""
+    """Measure the latency from a write in the container to the CLI's stdout, and the cost of an idle follower."""
     sent: dict[bytes, float] = {}
     came: dict[bytes, float] = {}
     with (
@@ -285,12 +285,12 @@ def latency(setting: Setting, fifo: Path) -> None:
 
 
 def percentile(values: Sequence[float], share: int) -> float:
-    """A percentile of sorted values."""
+    """Return a percentile of sorted values."""
     return values[min(len(values) - 1, len(values) * share // 100)]
 
 
 async def followers(setting: Setting, fifo: Path) -> None:
-    """Many followers of one agent: what they cost others, and whether each gets everything."""
+    """Measure many followers of one agent: completeness, memory, and the effect on other calls."""
     pid = agent_pid(setting)
     toml = (setting.folder / "state/cli/mcp.toml").read_text()
     address = toml.rpartition('address = "')[2].split('"')[0]
@@ -336,7 +336,7 @@ async def followers(setting: Setting, fifo: Path) -> None:
 
 
 async def write_lines(fifo: Path, stop: asyncio.Event) -> bytes:
-    """A line every second into the container until `stop`; returns them all."""
+    """Write a line per second to the container until `stop`; return all lines."""
     written = b""
     with fifo.open("wb", buffering=0) as pipe:
         while not stop.is_set():
@@ -348,7 +348,7 @@ async def write_lines(fifo: Path, stop: asyncio.Event) -> bytes:
 
 
 async def ps_times(stub: Any, metadata: tuple[tuple[str, str], ...]) -> list[float]:
-    """Return the seconds that each of 100 calls takes which list the containers, sorted."""
+    """Return the sorted durations of 100 LiveCheck calls, in seconds."""
     times = []
     for _ in range(100):
         began = time.perf_counter()

@@ -1,8 +1,7 @@
-"""What the README says about speed and size: `make bench`.
+"""Measure start, calls and size of the programs: `make bench`.
 
-Whole processes, timed from outside with the stock python3 and the built zipapps, each beside its peer in the same run:
-the two take turns, and the ratio is taken pair by pair, so that it holds while the machine's speed drifts.
-Prints medians; judges nothing.
+Times whole processes of the built zipapps with the stock python3, in turns with their peers; ratios are per pair, so
+that they are independent of drifts of the machine's speed. Prints medians, without limits.
 """
 
 import os
@@ -30,7 +29,7 @@ IDLE_SECONDS = 20
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a measured command runs."""
+    """The environment of measured commands."""
 
     podman: Private
     folder: Path
@@ -62,7 +61,7 @@ def main() -> None:
 
 
 def prepare(podman: Private) -> Setting:
-    """An empty folder with the two zipapps in it."""
+    """Create a folder with the two zipapps."""
     folder = podman.home / "bench"
     folder.mkdir()
     for name in ("mcp.pyz", "mcp-agent.pyz"):
@@ -73,7 +72,7 @@ def prepare(podman: Private) -> Setting:
 
 
 def seconds(command: Sequence[str], setting: Setting) -> float:
-    """How long a command takes, which must succeed; the change of user is part of both sides of a pair."""
+    """Return the duration of a successful command, including the change of user, as for its peer."""
     started = time.perf_counter()
     subprocess.run(
         setting.podman.argv(command),
@@ -87,7 +86,7 @@ def seconds(command: Sequence[str], setting: Setting) -> float:
 
 
 def first_run(setting: Setting) -> None:
-    """The first start of each zipapp: it extracts itself."""
+    """Measure the first start of each zipapp, which extracts itself."""
     for name in ("mcp.pyz", "mcp-agent.pyz"):
         times = []
         for _ in range(FIRST_RUNS):
@@ -107,7 +106,7 @@ def pair(name: str, command: list[str], peer_name: str, peer: list[str], setting
 
 
 def start_agent(setting: Setting) -> "subprocess.Popen[str]":
-    """`mcp-agent dev` in the setting; returns when it serves."""
+    """Start `mcp-agent dev`, and return when it serves."""
     agent = subprocess.Popen(
         setting.podman.argv([PYTHON, "-I", "mcp-agent.pyz", "dev", "--state", "state", "--port", "0"]),
         env=setting.env,
@@ -125,7 +124,7 @@ def start_agent(setting: Setting) -> "subprocess.Popen[str]":
 
 
 def agent_cost(setting: Setting) -> None:
-    """The agent's memory after many calls, and its processor time while nobody calls."""
+    """Measure the agent's memory after many calls, and its idle processor time."""
     pid = agent_pid(setting)
     before = resident(pid)
     address = (setting.folder / "state/cli/mcp.toml").read_text().rpartition('address = "')[2].split('"')[0]
@@ -145,7 +144,7 @@ def agent_cost(setting: Setting) -> None:
 
 
 def agent_pid(setting: Setting) -> int:
-    """The process that serves: the one whose command line names the zipapp, of those in the setting."""
+    """Return the PID of the agent: the process in the setting with the zipapp in its command line."""
     for process in setting.podman.processes():
         words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         if b"mcp-agent.pyz" in words and b"setpriv" not in words[0]:
@@ -154,13 +153,13 @@ def agent_pid(setting: Setting) -> int:
 
 
 def resident(pid: int) -> float:
-    """Resident memory in MB, from /proc/PID/status."""
+    """Return the resident memory in MB, from /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:"))
 
 
 def processor_ticks(pid: int) -> int:
-    """User and system time of the process itself in ticks, fields 14 and 15 of /proc/PID/stat."""
+    """Return the process's user and system time in ticks, fields 14 and 15 of /proc/PID/stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 

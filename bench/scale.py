@@ -1,8 +1,8 @@
-"""200 services on one agent: what a look at all of them costs, beside podman's own list of the same containers.
+"""Measure queries over 200 services on one agent, compared with `podman ps` of the same containers.
 
-Real containers, created and never started: podman lists them as it lists those that run, and the machine stays usable.
-`ps` and `status` are what the agent does for these calls, without the connection; a round is the monitor's. All run in
-the bench's process, with a registry on disk; `ps` and a round ask podman once. Prints medians; judges nothing.
+Real containers, created but not started, which podman lists in the same way. Measures the agent's work for `ps` and
+`status` without the connection, and a round of the monitor, in this process with a registry on disk; `ps` and a round
+call podman once. Prints medians, without limits.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ from tools.hostlib.private import Private
 
 SIZES = (20, 100, 200)
 RUNS = 9
-LIST = ["ps", "--all", "--no-trunc", "--format=json"]  # as the agent asks, unread
+LIST = ["ps", "--all", "--no-trunc", "--format=json"]  # the agent's command, unparsed
 
 
 def main() -> None:
-    """Measure at every size."""
+    """Measure at all sizes."""
     account.prepare()
     with private.create() as podman:
         images.build_all(podman)
@@ -57,7 +57,7 @@ def main() -> None:
 
 @contextmanager
 def wrapper(podman: Private, folder: Path) -> Iterator[str]:
-    """A `podman` that is the private one, run as its user, for a process that runs as another."""
+    """Provide a `podman` command that runs the private one as its user."""
     path = folder / "podman"
     settings = " ".join(f"{name}='{value}'" for name, value in podman.env.items())
     path.write_text(f'#!/bin/sh\ncd /\nexec env -i {settings} {" ".join(podman.argv(["podman"]))} "$@"\n')
@@ -66,19 +66,19 @@ def wrapper(podman: Private, folder: Path) -> Iterator[str]:
 
 
 def make(podman: Private, reference: str, name: str) -> None:
-    """A container of a service of one component, as MCP labels it."""
+    """Create a container with MCP's labels."""
     labels = [f"--label=mcp.service={name}", f"--label=mcp.component={name}"]
     podman.run(["podman", "create", f"--name={name}", "--network=none", *labels, reference])
 
 
 async def measure(size: int, command: str, registry: AsyncRegistry) -> None:
-    """Print the figures at one size; what is compared takes turns."""
+    """Measure and print one size, in turns."""
     podman = Podman(command, 60)
     log = EventLog(registry)
     idle = Operations().services_since
     monitor = Monitor("bench", MonitorConfig(), podman, registry, idle, log)
     alone = Monitor("bench", MonitorConfig(), Answered(await list_containers(podman)), registry, idle, log)
-    await monitor.round()  # the first one writes an event for each service
+    await monitor.round()  # the first round writes an event per service
     await alone.round()
     steps: dict[str, Callable[[], Awaitable[object]]] = {
         "podman ps": lambda: list_containers(podman),
@@ -96,31 +96,31 @@ async def measure(size: int, command: str, registry: AsyncRegistry) -> None:
 
 
 class Answered(Podman):
-    """A podman that has answered already: what is left is our own work, parsing included."""
+    """A podman with a given answer, which leaves our own work, including parsing."""
 
     def __init__(self, listed: bytes) -> None:
-        """`listed` is what `podman ps` printed."""
+        """Answer with `listed`, the output of `podman ps`."""
         super().__init__("podman", 60)
         self._listed = listed
 
     async def containers(self) -> list[Container]:
-        """What was listed."""
+        """Parse the given list."""
         return parse_containers(self._listed)
 
 
 async def list_containers(podman: Podman) -> bytes:
-    """What podman prints, unread."""
+    """Return the output of podman, unparsed."""
     return await proc.check(podman.argv(LIST), seconds=60)
 
 
 async def live_check(podman: Podman, registry: AsyncRegistry) -> object:
-    """What the agent does for `mcp ps`."""
+    """Run the agent's part of `mcp ps`."""
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
     return services_info(observe(rows, containers), {})
 
 
 async def seconds(step: Callable[[], Awaitable[object]]) -> float:
-    """How long a step takes."""
+    """Return the duration of a step in seconds."""
     began = time.perf_counter()
     await step()
     return time.perf_counter() - began

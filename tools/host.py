@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Make this machine ready: Debian packages, and rootless podman for an unprivileged user.
+"""Set up this machine: Debian packages, and rootless podman for an unprivileged user.
 
-Needs no package and no virtual environment, so that it can run before there is one. Safe to repeat; quick when
-nothing is missing. Exit codes: 0 ready, 1 not ready (the one line on stderr says what to do), 2 usage.
+Needs no package and no virtual environment. Idempotent, and quick if nothing is missing. Exit status: 0 ready, 1 not
+ready (one line on stderr says what to do), 2 usage.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tools.hostlib.machine import HostError
 
 
 def ensure(purpose: str, user: str | None = None) -> None:
-    """Install what the purpose needs and make its user ready; says on stdout what it does."""
+    """Install the packages for a purpose and set up its user, reporting on stdout."""
     absent = packages.missing(packages.needed(purpose))
     if absent and not machine.is_root():
         raise HostError(f"missing: {' '.join(absent)}; run this once: {_command(purpose)}")
@@ -34,13 +34,13 @@ def ensure(purpose: str, user: str | None = None) -> None:
 
 
 def check(user: str | None = None) -> None:
-    """Run a container for real, in a private storage that is removed again; HostError says why it does not work."""
+    """Run a container in a temporary private storage; raises HostError with the reason of a failure."""
     with private.create(user) as podman:
         reference = images.build(podman, "brief")
         podman.run(["podman", "network", "create", "check"])
         done = podman.run(["podman", "run", "--rm", "--network", "check", reference, "echo", "hello"])
         if done.stdout != "hello\n":
-            raise HostError(f"a container said {done.stdout!r} instead of hello")
+            raise HostError(f"a container printed {done.stdout!r} instead of hello")
         _say(f"rootless podman works as {podman.user}")
 
 
@@ -54,11 +54,11 @@ def _prepare(purpose: str, user: str | None) -> None:
     for line in done:
         _say(line)
     for name in private.sweep(user):
-        _say(f"removed what a run that was killed had left behind ({name})")
+        _say(f"removed the leftovers of a killed run ({name})")
 
 
 def _command(purpose: str) -> str:
-    """What an ordinary user asks root to run: everything that is missing, for that user."""
+    """Return the command with which root installs everything missing for this user."""
     name = account.ours().user
     script = Path(__file__).resolve()
     return shlex.join(["sudo", sys.executable, str(script), "ensure", "--for", purpose, "--user", name])
@@ -69,12 +69,12 @@ def _say(text: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="host.py", description="Make this machine ready for build, demo and tests.")
+    parser = argparse.ArgumentParser(prog="host.py", description="Set up this machine for build, demo and tests.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("ensure", "install and set up what is missing"),
-        ("check", "run rootless podman for real"),
-        ("sweep", "remove what runs that were killed have left behind"),
+        ("check", "run a container with rootless podman"),
+        ("sweep", "remove the leftovers of killed runs"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--user", help="prepare podman for this user (default: mcp-test for root, else yourself)")
@@ -89,7 +89,7 @@ def _sweep(user: str | None) -> None:
 
 
 def main() -> int:
-    """Run one command; every expected failure is one line."""
+    """Run a command; report expected failures in one line."""
     given = _arguments()
     commands = {"check": partial(check, given.user), "sweep": partial(_sweep, given.user)}
     if given.command == "ensure":

@@ -1,7 +1,7 @@
-"""Small container images made on the spot: no registry, no network, no Dockerfile.
+"""Build small container images without registry, network or Dockerfile.
 
-An image is one layer with Debian's static busybox and the programs in PROGRAMS; the images differ in what they start.
-`podman load` of an archive made here takes 0.2 s for all of them; `podman build` takes 0.5 s for each.
+An image has one layer with Debian's static busybox and the programs in PROGRAMS; images differ in their command.
+`podman load` of an archive takes 0.2 s for all images, `podman build` 0.5 s for each.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ VERSION = "1.0.0"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 NANOSECONDS = 1_000_000_000
 
-# Each is /bin/NAME in every image, so that a service definition can choose one by cmd = ["NAME"].
-# Process 1 gets no default signal handlers: what should end on SIGTERM has to say so.
+# Each is /bin/NAME in every image; definitions select one by cmd = ["NAME"].
+# Process 1 has no default signal handlers, hence the traps.
 PROGRAMS = {
     # Answers "mcp test image VERSION" on $PORT, logs a line a second, every fifth also to stderr.
     "web": """\
@@ -76,20 +76,20 @@ while :; do sleep 3600 & wait $!; done
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its tag is the version, which the programs find in $VERSION."""
+    """An image; its version is the tag and $VERSION for the programs."""
 
     name: str
     version: str = VERSION
     health: list[str] = field(default_factory=list)
-    architecture: str = ""  # as in GOARCH; empty: this machine's
+    architecture: str = ""  # as in GOARCH; empty: the machine's
 
     @property
     def reference(self) -> str:
-        """What a service definition's `image` says."""
+        """The image reference for definitions."""
         return f"localhost/mcp-{self.name}:{self.version}"
 
     def config(self, layer: bytes) -> bytes:
-        """The OCI/Docker image configuration for that single layer, as JSON; the same bytes each time."""
+        """Return the OCI/Docker image configuration for the layer, as reproducible JSON."""
         config = {
             "Cmd": [f"/bin/{'web' if self.name == 'demo' else self.name}"],
             "Env": ["PATH=/bin", f"VERSION={self.version}"],
@@ -108,31 +108,31 @@ class Image:
 
 
 def names() -> list[str]:
-    """All image names: one for each program, and "demo" (which is web until a cmd says otherwise)."""
+    """Return all image names: one per program, and "demo" (web by default)."""
     return ["demo", *PROGRAMS]
 
 
 def image(name: str, version: str = VERSION) -> Image:
-    """The image of that name; KeyError for an unknown one."""
+    """Return the image with that name; raises KeyError."""
     if name not in names():
         raise KeyError(name)
     return Image(name, version, ["CMD", "/bin/test", "-e", "/run/healthy"] if name == "health" else [])
 
 
 def build(rootless: Rootless, name: str, version: str = VERSION) -> str:
-    """Make one image for that user's podman; return its reference."""
+    """Build and load one image; return its reference."""
     return build_all(rootless, [image(name, version)])[name]
 
 
 def build_all(rootless: Rootless, images: Iterable[Image] | None = None) -> dict[str, str]:
-    """Make images (all of them, if none are given) in one go; return references by name. HostError if it fails."""
+    """Build and load images (default: all) at once; return references by name. Raises HostError."""
     wanted = [image(name) for name in names()] if images is None else list(images)
     rootless.run(["podman", "load", "--quiet"], stdin=archive(wanted))
     return {each.name: each.reference for each in wanted}
 
 
 def archive(images: list[Image]) -> bytes:
-    """What `docker save` would write for the images: a tar file with one shared layer."""
+    """Return an archive as from `docker save`, with one shared layer."""
     layer = _layer()
     files = {"layer.tar": layer}
     manifest = []

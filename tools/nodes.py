@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Boot real nodes to play with, and end them again: `make fleet` and `make fleet-down`.
+"""Boot and end real nodes for manual tests: `make fleet` and `make fleet-down`.
 
-Needs root. Exit codes: 0 done, 1 failed (the one line on stderr says why), 2 usage.
+Needs root. Exit status: 0 done, 1 failed (with one line on stderr), 2 usage.
 """
 
 import argparse
@@ -20,16 +20,16 @@ NODES = ("rift=12", "orion=13", "vega=12")
 
 
 def up(nodes: dict[str, str], *, account: bool) -> None:
-    """Boot nodes, leave them up, and say how to reach them."""
+    """Boot nodes, keep them up, and print how to reach them."""
     made = fleet.create(nodes, account=account)
     made.keep()
     for node in made.nodes.values():
         print(f"{node.name:<8} {node.address:<14} Debian {node.debian}   ssh -F {made.ssh_config} {node.name}")
-    print(f"They are fleet {made.number}, and stay up until `make fleet-down`.")
+    print(f"Fleet {made.number} stays up until `make fleet-down`.")
 
 
 def down(number: int | None) -> None:
-    """End the fleet of that number, or those that this clone left up; name the fleets of others."""
+    """End a fleet by number, or all of this clone; list the fleets of other clones."""
     removed = fleet.end_kept(number)
     print(f"removed {' '.join(removed)}" if removed else "no nodes of this clone are up")
     if number is None:
@@ -45,13 +45,13 @@ def _node(text: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Run one command; every expected failure is one line."""
+    """Run a command; report expected failures in one line."""
     parser = argparse.ArgumentParser(prog="nodes.py", description="Real nodes on this machine, in systemd-nspawn.")
     commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser("up", help="boot nodes and leave them up")
+    start = commands.add_parser("up", help="boot nodes and keep them up")
     start.add_argument("nodes", nargs="*", type=_node, metavar="NAME=DEBIAN", help=f"default: {' '.join(NODES)}")
-    start.add_argument("--bare", action="store_true", help="without the user mcp, as provisioning finds a node")
-    end = commands.add_parser("down", help="end the nodes that this clone left up")
+    start.add_argument("--bare", action="store_true", help="without the user mcp, as before provisioning")
+    end = commands.add_parser("down", help="end the nodes that this clone keeps up")
     end.add_argument("fleet", nargs="?", type=int, metavar="FLEET", help="end the fleet of this number instead")
     arguments = parser.parse_args()
     return machine.exit_code("nodes", lambda: _run(arguments))

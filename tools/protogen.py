@@ -1,8 +1,7 @@
 """Generate the Python stubs of proto/mcp/v1/mcp.proto with grpcio-tools.
 
-Run as `python -m tools.protogen [OUT]`; OUT (default: the repository) receives proto/mcp/v1/*_pb2*.
-The import root is the repository itself, so the stubs import as `proto.mcp.v1.mcp_pb2`: below it,
-`mcp` is the CLI's own package.
+Run as `python -m tools.protogen [OUT]`; writes proto/mcp/v1/*_pb2* below OUT (default: the repository). The import
+root is the repository, so the stubs are `proto.mcp.v1.mcp_pb2`, apart from the CLI's package `mcp`.
 """
 
 import sys
@@ -17,7 +16,7 @@ SOURCE = "proto/mcp/v1/mcp.proto"
 
 
 def generate(out: Path) -> None:
-    """Write the three stubs below `out`; raises RuntimeError with protoc's status."""
+    """Write the three stubs below `out`; raises RuntimeError with protoc's exit status."""
     includes = resources.files("grpc_tools") / "_proto"
     status = protoc.main(
         [

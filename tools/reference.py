@@ -1,4 +1,4 @@
-"""Write the tables of fields in docs/ anew, from the declarations: `python -m tools.reference`."""
+"""Regenerate the field tables in docs/ from the declarations: `python -m tools.reference`."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ BLOCK = re.compile(r"(?<=<!-- fields, written by tools/reference.py -->\n).*?(?=
 
 
 def with_table(text: str, fields: Iterable[Field]) -> str:
-    """Return a document with its table of fields written anew."""
+    """Return a document with its field table regenerated."""
     lines = ["| field | type | default | meaning |", "|---|---|---|---|", *_rows("", fields)]
     return BLOCK.sub(lambda _: "".join(f"{line}\n" for line in lines), text)
 
@@ -36,7 +36,7 @@ def _default(field: Field) -> str:
 
 
 def main() -> int:
-    """Write every document."""
+    """Regenerate all documents."""
     for name, fields in TABLES.items():
         path = ROOT / "docs" / name
         path.write_text(with_table(path.read_text(), fields))

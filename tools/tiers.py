@@ -1,10 +1,10 @@
-"""Run the tests by tier, several side by side, as most of them wait for something most of the time.
+"""Run test tiers concurrently, as they mostly wait.
 
-    python -m tools.tiers [TIER ...]    all tiers where none is named
+    python -m tools.tiers [TIER ...]    (default: all tiers)
 
-Each tier is a pytest of its own, with its own folder for temporary files, its own log and its own JUnit file (in
-build/tests). With one tier pytest has the terminal; with several, the output of a tier is shown as a whole if it
-failed, and the last line sums up all of them as pytest would. The exit status is 1 if anything failed.
+Each tier is a pytest with its own temporary folder, log and JUnit file (build/tests). A single tier has the terminal;
+with several, the output of failed tiers is printed, and a summary in the form of pytest. The exit status is 1 if
+anything failed.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from types import FrameType
 TREE = Path(__file__).parents[1]
 REPORTS = TREE / "build/tests"
 POLL = 0.2  # seconds
-NEWS = 60.0  # seconds between two lines that say how far all are
-END_SECONDS = 90.0  # an interrupted tier has this long to remove its nodes and containers; see tests/conftest.py
+NEWS = 60.0  # seconds between progress lines
+END_SECONDS = 90.0  # for an interrupted tier to remove its nodes and containers; see tests/conftest.py
 INTERRUPTED = 130
 AGAINST_PODMAN = "tests/component/test_fake_podman.py"
 
 
 @dataclass(frozen=True)
 class Tier:
-    """Tests of one cost; `workers` is how many files run at a time, `nice` is of the scheduler."""
+    """Tests of similar cost, run in `workers` processes with scheduling priority `nice`."""
 
     name: str
     paths: tuple[str, ...]
@@ -43,14 +43,14 @@ class Tier:
     nice: int = 0
 
     def argv(self, scratch: Path) -> list[str]:
-        """The command line of its pytest."""
+        """Return the argv of its pytest."""
         options = [f"--junit-xml={REPORTS / self.name}.xml", f"--basetemp={scratch / self.name}"]
         options += ["-o", f"cache_dir=.pytest_cache/{self.name}", "-n", str(self.workers), "--dist=loadfile"]
         options += [f"--ignore={path}" for path in self.without]
         return ["nice", "-n", str(self.nice), sys.executable, "-m", "pytest", *options, *self.paths]
 
 
-# Those that take longest and wait most come first; those that only compute take what processor time is left.
+# The longest and most waiting first; those that only compute use the remaining processor time.
 TIERS = {
     tier.name: tier
     for tier in (
@@ -65,7 +65,7 @@ TIERS = {
 
 @dataclass
 class Running:
-    """A tier under way."""
+    """A running tier."""
 
     tier: Tier
     process: "subprocess.Popen[bytes]"
@@ -73,12 +73,12 @@ class Running:
     began: float
 
     def progress(self) -> str:
-        """Return the last percentage that pytest printed."""
+        """Return the tier's name with the last percentage printed by pytest."""
         percents = [part for part in self.log.read_text(errors="replace").split() if part.endswith("%]")]
         return f"{self.tier.name} {percents[-1].rstrip(']').lstrip('[') if percents else '0%'}"
 
     def report(self) -> Counter[str]:
-        """Show how it ended, in full if it failed; return how many tests passed, failed and so on."""
+        """Print the outcome, with the full output on failure; return the number of tests by result."""
         text = self.log.read_text(errors="replace").rstrip()
         counts, failed = count(REPORTS / f"{self.tier.name}.xml"), self.process.returncode != 0
         if failed:
@@ -90,7 +90,7 @@ class Running:
 
 
 def count(report: Path) -> Counter[str]:
-    """The tests of a JUnit file by result; a file that is not there has none."""
+    """Return the number of tests in a JUnit file by result; none if the file is missing."""
     found: Counter[str] = Counter()
     if report.exists():
         for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - our own pytest wrote it
@@ -101,7 +101,7 @@ def count(report: Path) -> Counter[str]:
 
 
 def summary(counts: Counter[str], seconds: float) -> str:
-    """The last line, in pytest's words."""
+    """Return the summary line in the form of pytest."""
     parts = [f"{counts['passed']} passed"]
     parts += [f"{counts[result]} {result}" for result in ("failed", "error", "skipped") if counts[result]]
     minutes, rest = divmod(round(seconds), 60)
@@ -109,15 +109,15 @@ def summary(counts: Counter[str], seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """Print at once, so that a log of CI shows it when it happens."""
+    """Print unbuffered, for CI logs."""
     print(text, flush=True)
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for everything temporary; the built zipapps in it are shared by all tiers (tests/zipapps.py)."""
+    """Provide a temporary folder; all tiers share the zipapps built in it (tests/zipapps.py)."""
     folder = Path(tempfile.mkdtemp(prefix="mcp-tests-"))
-    folder.chmod(0o755)  # users that tests change to run the zipapps
+    folder.chmod(0o755)  # the users of tests run the zipapps
     (folder / "built").mkdir()
     os.environ.setdefault("MCP_TEST_BUILT", str(folder / "built"))
     try:
@@ -127,7 +127,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def start(tier: Tier, scratch: Path) -> Running:
-    """Start the pytest of a tier, in a process group of its own."""
+    """Start the pytest of a tier in its own process group."""
     log = REPORTS / f"{tier.name}.log"
     (REPORTS / f"{tier.name}.xml").unlink(missing_ok=True)
     with log.open("wb") as file:
@@ -138,7 +138,7 @@ def start(tier: Tier, scratch: Path) -> Running:
 
 
 def run_all(tiers: Sequence[Tier], scratch: Path) -> int:
-    """Run tiers side by side; return the exit status."""
+    """Run tiers concurrently; return the exit status."""
     began, counts, failed = time.monotonic(), Counter[str](), False
     running = [start(tier, scratch) for tier in tiers]
     say(f"running {', '.join(tier.name for tier in tiers)}; logs are in {REPORTS.relative_to(TREE)}")
@@ -154,7 +154,7 @@ def run_all(tiers: Sequence[Tier], scratch: Path) -> int:
 
 
 def ends(running: Sequence[Running]) -> Iterator[Running]:
-    """Each tier when it has ended, and a line of news now and then until then."""
+    """Yield tiers as they end, and print progress meanwhile."""
     left, told = list(running), time.monotonic()
     while left:
         for each in [each for each in left if each.process.poll() is not None]:
@@ -167,7 +167,7 @@ def ends(running: Sequence[Running]) -> Iterator[Running]:
 
 
 def end(running: Sequence[Running]) -> None:
-    """Interrupt what still runs, which removes what it has made, and kill what does not end of it."""
+    """Interrupt running tiers, which clean up, and kill those that do not end."""
     for number in (signal.SIGINT, signal.SIGKILL):
         deadline = time.monotonic() + END_SECONDS
         for each in running:
@@ -179,7 +179,7 @@ def end(running: Sequence[Running]) -> None:
 
 
 def run_one(tier: Tier, scratch: Path) -> int:
-    """Run one tier on our terminal; Ctrl-C is for its pytest, which has the last word."""
+    """Run one tier on the terminal; its pytest handles Ctrl-C."""
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
         return subprocess.run(tier.argv(scratch), cwd=TREE, check=False).returncode
@@ -188,14 +188,14 @@ def run_one(tier: Tier, scratch: Path) -> int:
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Take SIGTERM for Ctrl-C."""
+    """Handle SIGTERM as Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the tiers of a command line."""
+    """Run the tiers on the command line."""
     parser = argparse.ArgumentParser(prog="tiers", description="Run the tests by tier.")
-    parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"one of {', '.join(TIERS)}; all where none is named")
+    parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"one of {', '.join(TIERS)}; default: all")
     names = dict.fromkeys(parser.parse_args(argv).tiers or TIERS)
     if unknown := [name for name in names if name not in TIERS]:
         parser.error(f"unknown tier: {', '.join(unknown)}; known: {', '.join(TIERS)}")

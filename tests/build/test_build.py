@@ -130,13 +130,13 @@ def test_tampered_wheel_is_refused(house: Path, tmp_path: Path) -> None:
     wheel.unlink()  # it is a link to the good one
     wheel.write_bytes(content[:-1] + b"x")
     line = refusal(house, tmp_path / "out")
-    assert line.startswith(f"build.py: {wheel} is not the file that runtime.lock names: ")
+    assert line.startswith(f"build.py: {wheel} does not match its hash in runtime.lock: ")
 
 
 def test_missing_wheel_is_refused(house: Path, tmp_path: Path) -> None:
     wheel = next(house.glob("cffi-*-cp314-*.whl"))
     wheel.unlink()
-    assert refusal(house, tmp_path / "out").startswith(f"build.py: {wheel.name} is not in {house}: fetch it with ")
+    assert refusal(house, tmp_path / "out").startswith(f"build.py: {wheel.name} is not in {house}: download it with ")
 
 
 def test_python_without_shiv_is_one_line(house: Path, tmp_path: Path) -> None:

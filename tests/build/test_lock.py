@@ -37,5 +37,5 @@ def test_lock_out_of_step_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pins = tmp_path / "runtime.in"
     pins.write_text(build.PINS.read_text().replace("grpcio==", "grpcio==9"))
     monkeypatch.setattr(build, "PINS", pins)
-    with pytest.raises(build.BuildError, match=r"not in step with runtime\.in: renew it"):
+    with pytest.raises(build.BuildError, match=r"out of date with runtime\.in: update it"):
         build.read_lock()

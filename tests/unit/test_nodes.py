@@ -47,7 +47,7 @@ def test_a_fleet_ends_by_its_number(base: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("number", [1, 2, 7])
 def test_only_a_fleet_that_was_left_up_ends_by_its_number(base: Path, number: int) -> None:
     (base / "1/kept").unlink()
-    with pytest.raises(HostError, match=f"no fleet {number} was left up; there are: 0$"):
+    with pytest.raises(HostError, match=f"no fleet {number} is kept up; there are: 0$"):
         fleet.end_kept(number)
     assert fleets(base) == {"0", "1", "2", "3"}
 

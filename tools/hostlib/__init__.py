@@ -1,1 +1,1 @@
-"""What tools/host.py is made of: packages, the unprivileged account, rootless podman."""
+"""The parts of tools/host.py: packages, unprivileged account, rootless podman."""

@@ -1,7 +1,7 @@
-"""The unprivileged account that runs podman: ourselves, or a system user of our own when we are root.
+"""The unprivileged account that runs podman: the current user, or a dedicated system user for root.
 
-Its home lies in /srv and not in /var/lib: podman 4's rootless bridge networks mount an empty folder over
-/var/lib where /var/lib/cni does not exist, and storage below it then vanishes ("network not found").
+Its home is in /srv, not /var/lib: podman 4's rootless bridge networks mount an empty folder over /var/lib if
+/var/lib/cni does not exist, which hides storage below it ("network not found").
 """
 
 import os
@@ -17,8 +17,8 @@ from tools.hostlib.machine import HostError
 
 NAME = "mcp-test"
 HOME = Path("/srv/mcp-test")
-RANGE = 65536  # IDs a container image may use
-FIRST = 100_000  # where Debian's useradd begins, too
+RANGE = 65536  # number of IDs a container image may use
+FIRST = 100_000  # as in Debian's useradd
 TUN = Path("/dev/net/tun")
 
 
@@ -33,30 +33,30 @@ class Account:
 
     @property
     def runtime(self) -> Path:
-        """Where logind puts XDG_RUNTIME_DIR, and where podman looks for it."""
+        """The XDG_RUNTIME_DIR of logind, as podman expects it."""
         return Path(f"/run/user/{self.uid}")
 
     @property
     def state(self) -> Path:
-        """Our own folder of that user: podman settings and private storage."""
+        """The folder for podman settings and private storage."""
         return self.home if self.home == HOME else self.home / ".local/state/mcp-test"
 
 
 def ours(name: str | None = None) -> Account:
-    """The account to run podman as: NAME if given, mcp-test for root, else whoever we are."""
+    """Return the account to run podman as: `name` if given, mcp-test for root, else the current user."""
     try:
         wanted = name or (NAME if machine.is_root() else pwd.getpwuid(os.geteuid()).pw_name)
         entry = pwd.getpwnam(wanted)
     except KeyError:
         what = name or (NAME if machine.is_root() else f"number {os.geteuid()}")
-        raise HostError(f"there is no user {what}: run `python3 tools/host.py ensure --for demo`") from None
+        raise HostError(f"no user {what}: run `python3 tools/host.py ensure --for demo`") from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir))
 
 
 def prepare(name: str | None = None) -> list[str]:
-    """Make the account ready, as far as we may; return what was done, one line each (nothing: []).
+    """Set up the account; return the actions taken, one line each.
 
-    Safe to repeat. Raises HostError where only root can do what is missing.
+    Idempotent. Raises HostError if root is required.
     """
     done = [] if name or not machine.is_root() else _make_user()
     account = ours(name)
@@ -103,13 +103,13 @@ def _give_ranges(account: Account) -> list[str]:
 
 
 def subordinate(text: str) -> list[tuple[str, int, int]]:
-    """Parse /etc/subuid or /etc/subgid into (owner, first, count); malformed lines are left out."""
+    """Parse /etc/subuid or /etc/subgid into (owner, first, count), skipping malformed lines."""
     fields = [line.strip().split(":") for line in text.splitlines()]
     return [(f[0], int(f[1]), int(f[2])) for f in fields if len(f) == 3 and f[1].isdigit() and f[2].isdigit()]
 
 
 def free_range(ranges: list[tuple[str, int, int]]) -> int:
-    """The first ID of a block of RANGE that overlaps none of the ranges (newuidmap refuses overlaps)."""
+    """Return the start of a block of RANGE IDs that overlaps no range (newuidmap refuses overlaps)."""
     first = FIRST
     for _, start, count in sorted(ranges, key=lambda item: item[1]):
         if start < first + RANGE and first < start + count:
@@ -118,7 +118,7 @@ def free_range(ranges: list[tuple[str, int, int]]) -> int:
 
 
 def _open_tun() -> list[str]:
-    """Rootless networks open /dev/net/tun; udev makes it 0666, machines without udev leave it 0600."""
+    """Make /dev/net/tun accessible to rootless networks: udev sets 0666, without udev it stays 0600."""
     done = []
     if not TUN.exists():
         if not machine.is_root():
@@ -135,21 +135,21 @@ def _open_tun() -> list[str]:
 
 
 def _usable(device: Path) -> bool:
-    """Root asks on behalf of another user, so that access(2) would tell it nothing."""
+    """Check the mode, as access(2) always succeeds for root."""
     if machine.is_root():
         return device.stat().st_mode & 0o006 == 0o006
     return os.access(device, os.R_OK | os.W_OK)
 
 
 def _make_runtime(account: Account) -> list[str]:
-    """XDG_RUNTIME_DIR comes from logind, or where there is none from us, made as logind would."""
+    """Create XDG_RUNTIME_DIR through logind, or without logind, in the same form."""
     if machine.has_systemd() and machine.is_root():
         return _make_session(account)
     if account.runtime.is_dir():
         return []
     if not machine.is_root():
         raise HostError(
-            f"{account.runtime} is missing: log in afresh, or as root run `loginctl enable-linger {account.user}`"
+            f"{account.runtime} is missing: log in again, or as root run `loginctl enable-linger {account.user}`"
         )
     account.runtime.parent.mkdir(mode=0o755, exist_ok=True)
     account.runtime.mkdir(mode=0o700)
@@ -158,12 +158,12 @@ def _make_runtime(account: Account) -> list[str]:
 
 
 def _make_session(account: Account) -> list[str]:
-    """Let the user linger: podman's containers then live in its own session, whoever starts them."""
+    """Enable lingering, so that containers run in the user's own session."""
     bus = account.runtime / "bus"
     if bus.exists():
         return []
     _root("loginctl", "enable-linger", account.user)
-    if account.user == NAME:  # a session that is older than dbus-user-session has no bus
+    if account.user == NAME:  # a session started before the installation of dbus-user-session has no bus
         _root("systemctl", "restart", f"user@{account.uid}.service")
     _await(bus)
     return [f"let {account.user} linger, so that its containers have a session"]
@@ -179,7 +179,7 @@ def _await(path: Path, seconds: float = 20) -> None:
 
 def _root(*argv: str) -> None:
     if not machine.is_root():
-        raise HostError(f"root has to run this once: {' '.join(argv)}")
+        raise HostError(f"run this once as root: {' '.join(argv)}")
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise HostError(f"`{' '.join(argv)}` failed with {done.returncode}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Facts about the machine we run on, all of them read from files; and how a tool that it does not suit ends."""
+"""Facts about this machine, read from files, and the errors of tools that need another one."""
 
 import os
 import platform
@@ -8,18 +8,18 @@ from pathlib import Path
 
 
 class HostError(Exception):
-    """The machine cannot be made ready; the text is one line that says what is wrong and what to do."""
+    """A failed setup; the text is one line with the problem and the remedy."""
 
 
 def why_failed(stdout: str, stderr: str) -> str:
-    """Return the line of a failed tool's output that says why: apt's first `E:`, else the last of stderr, or stdout."""
+    """Return the error line of a failed tool: apt's first `E:`, else the last line of stderr or stdout."""
     lines = [line.strip() for text in (stderr, stdout) for line in text.splitlines()]
     last = (stderr.strip() or stdout.strip() or "no output").splitlines()[-1]
     return next((line for line in lines if line.startswith("E:")), last)
 
 
 def exit_code(program: str, work: Callable[[], None]) -> int:
-    """Run a program's command; every expected failure is one line on stderr. Returns what the program exits with."""
+    """Run a command, report expected failures in one line on stderr, and return the exit status."""
     try:
         work()
     except HostError as error:
@@ -31,12 +31,12 @@ def exit_code(program: str, work: Callable[[], None]) -> int:
 
 
 def is_root() -> bool:
-    """True when we may install packages and make accounts."""
+    """Return True if the process can install packages and create accounts."""
     return os.geteuid() == 0
 
 
 def debian_major() -> int:
-    """Debian's major version; testing, unstable and relatives without one count as the newest known (13)."""
+    """Return Debian's major version; 13 for testing, unstable and derivatives without one."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -46,21 +46,21 @@ def debian_major() -> int:
 
 
 def has_systemd() -> bool:
-    """True when systemd is process 1 (sd_booted(3) asks the same way)."""
+    """Return True if systemd is process 1 (as in sd_booted(3))."""
     return Path("/run/systemd/system").is_dir()
 
 
 def has_cgroup2() -> bool:
-    """True on the unified hierarchy; crun refuses hybrid and v1 ones."""
+    """Return True on the unified cgroup hierarchy; crun refuses hybrid and v1."""
     return Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
 def has_pids_controller() -> bool:
-    """False on a cgroup v2 machine whose pids controller is on another hierarchy or not built."""
+    """Return False if the pids controller of cgroup v2 is on another hierarchy or not built."""
     controllers = Path("/sys/fs/cgroup/cgroup.controllers")
     return not controllers.exists() or "pids" in controllers.read_text().split()
 
 
 def is_ordinary() -> bool:
-    """True where podman's own defaults work: systemd and cgroup v2, as Debian installs them."""
+    """Return True if podman's defaults work: with systemd and cgroup v2, as installed by Debian."""
     return has_systemd() and has_cgroup2()

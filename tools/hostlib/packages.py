@@ -1,4 +1,4 @@
-"""Debian packages: which ones a purpose needs, which are missing, and how they get installed."""
+"""Select and install the Debian packages for a purpose."""
 
 import os
 import subprocess
@@ -9,14 +9,14 @@ from tools.hostlib import machine
 from tools.hostlib.machine import HostError, why_failed
 
 PURPOSES = ("build", "demo", "test")
-# Installing is slow only over a slow mirror; another apt run on the machine is waited for, not fought with.
+# Allow for a slow mirror, and wait for a concurrent apt.
 APT = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
-# These packages start a daemon when they are installed; tests start their own copy and need none.
+# These packages start a daemon at installation; tests start their own copies.
 UNWANTED_SERVICES = {"docker-registry": "docker-registry.service"}
 
 
 def needed(purpose: str) -> list[str]:
-    """Package names for "build", "demo" (which builds first) or "test" (which needs everything)."""
+    """Return the packages for "build", "demo" (which includes build) or "test" (which includes all)."""
     names = ["python3-venv"]
     if purpose in ("demo", "test"):
         names += _podman()
@@ -29,11 +29,10 @@ def needed(purpose: str) -> list[str]:
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """Those of the packages that are not installed, in the order given."""
+    """Return the packages that are not installed, in order."""
     if not which("dpkg-query"):
         raise HostError(
-            "this machine has no dpkg: only Debian 12 and 13 are set up automatically; "
-            "install the equivalents of: " + " ".join(names)
+            "no dpkg: automatic setup supports only Debian 12 and 13; install the equivalents of: " + " ".join(names)
         )
     wanted = list(names)
     argv = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *wanted]
@@ -43,12 +42,12 @@ def missing(names: Iterable[str]) -> list[str]:
 
 
 def install(names: list[str]) -> None:
-    """Install the packages as root; the package lists are renewed only if they do not have them."""
+    """Install packages as root; update the package lists only if they lack one."""
     if not _known(names):
         _apt("update")
     try:
         _apt("install", "--no-install-recommends", *names)
-    except HostError:  # lists that are too old name files the mirror no longer has
+    except HostError:  # outdated lists name files that the mirror no longer has
         _apt("update")
         _apt("install", "--no-install-recommends", *names)
     _silence(names)

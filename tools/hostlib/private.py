@@ -1,9 +1,8 @@
-"""A podman of its own for one run of the demo or the tests: nothing of the user's is seen or touched.
+"""A private podman for one run of the demo or the tests, isolated from the user's.
 
-It consists of a folder with HOME, storage and settings in STATE/private/NAME, and of an XDG_RUNTIME_DIR below
-/run/user/UID (podman 4's rootless networks need one below /run). The pause process, which podman finds through
-XDG_RUNTIME_DIR, is therefore a private one, too, and can be ended. A lock file held as long as the owner lives
-tells a later run what was left behind by one that was killed.
+Consists of STATE/private/NAME with HOME, storage and settings, and of an XDG_RUNTIME_DIR below /run/user/UID (podman
+4's rootless networks need one below /run). So the pause process, which podman finds through XDG_RUNTIME_DIR, is
+private as well. The owner holds a lock file, by which a later run detects the leftovers of a killed one.
 """
 
 import atexit
@@ -27,7 +26,7 @@ from tools.hostlib.rootless import Rootless, environment
 
 @dataclass(frozen=True)
 class Private(Rootless):
-    """A Rootless whose podman has its own storage, HOME and runtime folder, until remove()."""
+    """A Rootless with its own storage, HOME and runtime folder, until remove()."""
 
     dir: Path
     storage: Path
@@ -42,11 +41,11 @@ class Private(Rootless):
         self.remove()
 
     def processes(self) -> list[int]:
-        """PIDs of everything that runs on behalf of this podman, containers included."""
+        """Return the PIDs of all processes of this podman, including containers."""
         return processes.belonging(self.runtime, self.storage)
 
     def remove(self) -> None:
-        """End every container and helper and remove every file; harmless if done already."""
+        """End all containers and helpers and remove all files; idempotent."""
         atexit.unregister(self.remove)
         if self.dir.exists() or self.runtime.exists():
             _destroy(self)
@@ -55,7 +54,7 @@ class Private(Rootless):
 
 
 def create(name: str | None = None) -> Private:
-    """A fresh private podman for the account (see account.ours), removed when this process ends at the latest."""
+    """Create a private podman for the account (see account.ours), removed at the end of the process."""
     sweep(name)
     who = account.ours(name)
     with _guard(who):
@@ -72,7 +71,7 @@ def create(name: str | None = None) -> Private:
 
 
 def sweep(name: str | None = None) -> list[str]:
-    """Remove what runs that were killed have left of this account; return the names of what was removed."""
+    """Remove leftovers of killed runs of this account; return their names."""
     who = account.ours(name)
     swept = []
     with _guard(who):
@@ -89,7 +88,7 @@ def _parent(who: Account) -> Path:
 
 @contextlib.contextmanager
 def _guard(who: Account) -> Iterator[None]:
-    """One at a time: nobody sweeps away what another has only begun to make."""
+    """Exclude concurrent creation and sweeping."""
     parent = _parent(who)
     _make_folders(parent, who)
     guard = os.open(parent, os.O_RDONLY)
@@ -101,7 +100,7 @@ def _guard(who: Account) -> Iterator[None]:
 
 
 def _make_folders(folder: Path, who: Account) -> None:
-    """Like mkdir -p, but what root makes belongs to the account."""
+    """Create folders like mkdir -p, owned by the account."""
     if not folder.is_dir():
         _make_folders(folder.parent, who)
         folder.mkdir(mode=0o700)
@@ -110,7 +109,7 @@ def _make_folders(folder: Path, who: Account) -> None:
 
 
 def _at(who: Account, name: str) -> Private:
-    """The private podman of that name, locked for us; BlockingIOError if another process has it."""
+    """Return the private podman of that name, locked; raises BlockingIOError if another process holds it."""
     parent = _parent(who)
     lock = (parent / f"{name}.lock").open("a")
     try:
@@ -122,15 +121,15 @@ def _at(who: Account, name: str) -> Private:
     env = environment(who, folder / "home", runtime)
     env["CONTAINERS_CONF"] = str(folder / "containers.conf")
     env["CONTAINERS_STORAGE_CONF"] = str(folder / "storage.conf")
-    # The timers would run podman in the account's default storage; `podman healthcheck run` checks by hand.
+    # The timers would use the account's default storage; tests call `podman healthcheck run`.
     env["DISABLE_HC_SYSTEMD"] = "true"
     return Private(who.user, who.uid, who.gid, folder / "home", runtime, env, folder, folder / "storage", lock)
 
 
 def _make_runtime(private: Private, who: Account) -> None:
-    """Podman and systemd-run look for the user's bus and manager in XDG_RUNTIME_DIR: give them the real ones.
+    """Link the user's bus and manager into the private XDG_RUNTIME_DIR, for podman and systemd-run.
 
-    Hard links, as rootless networks hide all of /run but XDG_RUNTIME_DIR, and with it what symbolic ones lead to.
+    Uses hard links: rootless networks hide all of /run except XDG_RUNTIME_DIR, and so targets of symbolic links.
     """
     private.runtime.mkdir(mode=0o700)
     for name in ("bus", "systemd/private"):
@@ -142,7 +141,7 @@ def _make_runtime(private: Private, who: Account) -> None:
 
 
 def _destroy(private: Private) -> None:
-    # podman first: it alone knows of the scopes and timers that it asked systemd for
+    # podman first, as only it knows its scopes and timers in systemd
     with contextlib.suppress(HostError):
         private.run(["podman", "rm", "--all", "--force", "--time", "0"], timeout=30)
     processes.end(private.runtime, private.storage)
@@ -151,7 +150,7 @@ def _destroy(private: Private) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Files of containers belong to subordinate users: only root, or root of a user namespace, may remove them."""
+    """Remove a folder as root of a user namespace, as files of containers belong to subordinate users."""
     if machine.is_root():
         shutil.rmtree(folder, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""Finding and ending the processes that one private podman left behind, and no others."""
+"""Find and end the processes of one private podman."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ PROC = Path("/proc")
 
 
 def belonging(runtime: Path, storage: Path) -> list[int]:
-    """PIDs of all live processes of the podman with that XDG_RUNTIME_DIR and that storage.
+    """Return the PIDs of all live processes of the podman with that XDG_RUNTIME_DIR and storage.
 
-    Podman's helpers (pause, conmon, slirp4netns or pasta, rootlessport, aardvark-dns) carry XDG_RUNTIME_DIR in their
-    environment. Containers do not, but see the storage among their own mounts.
+    Podman's helpers (pause, conmon, slirp4netns or pasta, rootlessport, aardvark-dns) have XDG_RUNTIME_DIR in their
+    environment; containers have the storage among their mounts.
     """
     mark = f"XDG_RUNTIME_DIR={runtime}".encode()
     mounts = (PROC / "self/ns/mnt").readlink()
@@ -24,7 +24,7 @@ def belonging(runtime: Path, storage: Path) -> list[int]:
 
 
 def end(runtime: Path, storage: Path, seconds: float = 10) -> None:
-    """Kill them all and wait until they are gone; HostError if some are not after that many seconds."""
+    """Kill the processes and wait for their end; raises HostError after `seconds`."""
     deadline = time.monotonic() + seconds
     while pids := belonging(runtime, storage):
         if time.monotonic() > deadline:
@@ -36,7 +36,7 @@ def end(runtime: Path, storage: Path, seconds: float = 10) -> None:
 
 
 def _live() -> Iterator[int]:
-    """All PIDs but zombies (their parent may take its time) and ourselves."""
+    """Yield all PIDs except zombies and this process."""
     for entry in PROC.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             state = _read(entry / "stat").rpartition(b") ")[2][:1]
@@ -49,7 +49,7 @@ def _environ(pid: int) -> list[bytes]:
 
 
 def _mounted(pid: int, own: Path, storage: bytes) -> bool:
-    """True if the process has other mounts than we have, and the storage is one of them."""
+    """Return True if the process has a mount namespace of its own that includes the storage."""
     try:
         if (PROC / str(pid) / "ns/mnt").readlink() == own:
             return False
@@ -59,7 +59,7 @@ def _mounted(pid: int, own: Path, storage: bytes) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """A process may end, or belong to somebody else, while we look: then there is nothing to read."""
+    """Read a file of a process; empty if the process has ended or belongs to another user."""
     try:
         return path.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Rootless podman as this machine runs it: the user, a clean environment, and how to start commands so."""
+"""Run commands as the rootless podman user, in a clean environment."""
 
 import os
 import subprocess
@@ -18,8 +18,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Rootless:
     """An unprivileged user that can run podman.
 
-    `env` is the whole environment for its children (nothing of ours leaks into it), `home` its HOME, and
-    `runtime` its XDG_RUNTIME_DIR. Start children with run() or popen(), or with argv() and env=rootless.env.
+    `env` is the complete environment of its children, `home` its HOME, and `runtime` its XDG_RUNTIME_DIR. Start
+    children with run() or popen(), or with argv() and env=rootless.env.
     """
 
     user: str
@@ -30,7 +30,7 @@ class Rootless:
     env: Mapping[str, str]
 
     def argv(self, command: Sequence[str]) -> list[str]:
-        """The command as this user; the environment still has to be passed by the caller (env=)."""
+        """Return the argv to run a command as this user; the caller passes env=."""
         if os.geteuid() == self.uid:
             return list(command)
         return ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups", "--", *command]
@@ -45,9 +45,9 @@ class Rootless:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run to its end, at most timeout seconds; output as text. `env` is added to the clean environment.
+        """Run a command, for at most `timeout` seconds, with text output; `env` extends the environment.
 
-        Raises HostError with the command and its last line if it fails (unless check=False) or takes too long.
+        Raises HostError with the command and its last line on failure (unless check=False) or timeout.
         """
         try:
             done = subprocess.run(
@@ -72,7 +72,7 @@ class Rootless:
     def popen(
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start it with pipes for stdout and stderr; ending it is the caller's business."""
+        """Start a command with pipes for stdout and stderr; the caller ends it."""
         return subprocess.Popen(
             self.argv(command),
             stdin=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ class Rootless:
         )
 
     def give(self, path: Path) -> Path:
-        """Make a file or folder that we wrote, and all below it, the user's own."""
+        """Give the user ownership of a path, recursively."""
         if machine.is_root():
             for each in [path, *path.rglob("*")]:
                 os.chown(each, self.uid, self.gid, follow_symlinks=False)
@@ -91,7 +91,7 @@ class Rootless:
 
 
 def environment(who: Account, home: Path, runtime: Path) -> dict[str, str]:
-    """A complete environment: nothing of the caller's but where podman is found, if that is elsewhere."""
+    """Return a complete environment, with only a non-standard location of podman from the caller's."""
     podman = which("podman")
     path = PATH if podman is None or str(Path(podman).parent) in PATH.split(":") else f"{Path(podman).parent}:{PATH}"
     env = {

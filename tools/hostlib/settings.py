@@ -1,4 +1,4 @@
-"""containers.conf and storage.conf texts; they are written to our own folders, never over a user's file."""
+"""The texts of containers.conf and storage.conf, for private folders only."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ from tools.hostlib import machine
 
 
 def containers_conf() -> str:
-    """Settings for podman on this machine: its own defaults but where those cannot work.
+    """Return containers.conf for this machine: podman's defaults, except those that do not work here.
 
-    Logs and events always go to files, so that a run leaves nothing in the machine's journal.
+    Logs and events go to files, to keep them out of the machine's journal.
     """
     containers = ['log_driver = "k8s-file"']
     engine = ['events_logger = "file"']
@@ -22,7 +22,7 @@ def containers_conf() -> str:
 
 
 def storage_conf(graphroot: Path, runroot: Path) -> str:
-    """Storage in the given folders instead of the user's own; both keys, as podman 4 and 5 read different ones."""
+    """Return storage.conf with these folders, under the keys of podman 4 and podman 5."""
     return "\n".join(
         [
             "[storage]",

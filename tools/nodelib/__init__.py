@@ -1,1 +1,1 @@
-"""Real nodes on this machine: Debian with systemd as PID 1, sshd and rootless podman, in systemd-nspawn."""
+"""Real nodes on this machine: Debian with systemd, sshd and rootless podman in systemd-nspawn."""

@@ -1,4 +1,4 @@
-"""A control group for each node: else nodes would see each other's units; one write ends a whole node."""
+"""A control group per node, which isolates its units and can be killed at once."""
 
 import os
 import signal
@@ -14,14 +14,14 @@ SECONDS = 20
 
 
 def folders(name: str) -> list[Path]:
-    """The group's folder in each hierarchy: cgroup v2 first, then systemd's own where this machine is hybrid."""
+    """Return the group's folders: cgroup v2 first, then systemd's hierarchy on a hybrid machine."""
     if machine.has_cgroup2():
         return [MOUNT / name]
     return [MOUNT / "unified" / name, MOUNT / "systemd" / name]
 
 
 def make(name: str) -> None:
-    """Make the group, empty, or take the one that is there."""
+    """Create the group if missing."""
     for folder in folders(name):
         if not folder.parent.is_dir():
             raise HostError(f"{folder.parent} is missing: nodes need a cgroup v2 hierarchy, unified or hybrid")
@@ -29,14 +29,14 @@ def make(name: str) -> None:
 
 
 def inside(name: str, argv: list[str]) -> list[str]:
-    """The command, started in that group."""
+    """Return the argv to start a command in the group."""
     joins = "".join(f"echo 0 >{folder}/cgroup.procs; " for folder in folders(name))
     return ["sh", "-euc", f'{joins}exec "$@"', "sh", *argv]
 
 
 def processes(name: str) -> Iterator[int]:
-    """PIDs of all processes in the group and below it."""
-    for folder, _, _ in os.walk(folders(name)[0]):  # passes over groups that go while we look, where rglob fails
+    """Yield the PIDs in the group and its descendants."""
+    for folder, _, _ in os.walk(folders(name)[0]):  # unlike rglob, skips groups removed during the walk
         try:
             yield from map(int, Path(folder, "cgroup.procs").read_text().split())
         except OSError:
@@ -44,7 +44,7 @@ def processes(name: str) -> Iterator[int]:
 
 
 def first(name: str) -> int | None:
-    """The PID, as this machine counts, of the process 1 that runs in the group; None if there is none."""
+    """Return the host PID of the node's process 1 in the group, or None."""
     for pid in processes(name):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
@@ -57,7 +57,7 @@ def first(name: str) -> int | None:
 
 
 def end(name: str) -> None:
-    """Kill everything in the group, wait until it is gone, and remove the group; harmless if it is not there."""
+    """Kill all processes in the group, and remove it; idempotent."""
     unified = folders(name)[0]
     deadline = time.monotonic() + SECONDS
     while list(processes(name)):
@@ -73,7 +73,7 @@ def end(name: str) -> None:
 
 
 def power_off(pid: int) -> None:
-    """Ask the systemd with that PID to shut its system down in good order."""
+    """Ask the systemd with that PID to power off."""
     os.kill(pid, signal.SIGRTMIN + 4)
 
 
@@ -83,6 +83,6 @@ def _removed(folder: Path) -> bool:
             if below.is_dir():
                 below.rmdir()
         folder.rmdir()
-    except OSError:  # busy: what was killed has not been reaped yet
+    except OSError:  # busy until killed processes are reaped
         return False
     return True

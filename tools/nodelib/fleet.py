@@ -1,9 +1,8 @@
-"""Nodes that can reach each other: made together, and removed together, however the program that made them ends.
+"""Fleets of nodes that can reach each other, removed at the end of their owner process.
 
-A fleet has a number, the first that is free, from which all its names and addresses are made; it is taken by a lock
-file for as long as the owner lives. What a killed run left is therefore known by its folder, whose lock nobody
-holds, and the next run removes it. A fleet that is kept has no owner; `make fleet-down` in the clone that made it,
-whose path stands in the file `kept`, removes it.
+A fleet has a number, the first free one, which determines its names and addresses; the owner holds the number's lock
+file. The next run removes the folders of killed runs, whose lock is free. A kept fleet has no owner; `make fleet-down`
+removes it, in the clone named in the file `kept`.
 """
 
 import atexit
@@ -22,17 +21,17 @@ from tools.nodelib import network
 from tools.nodelib.image import image
 from tools.nodelib.node import Node
 
-BASE = Path("/var/lib/mcp-nodes")  # not in a temporary folder, which may be in memory, and is tidied up by others
-MOST = 100  # fleets at a time
-KEPT = "kept"  # the file in a fleet's folder that says which clone left it up
+BASE = Path("/var/lib/mcp-nodes")  # not a temporary folder, which may be in memory or cleaned by others
+MOST = 100  # concurrent fleets
+KEPT = "kept"  # the file with the path of the clone that kept a fleet
 CLONE = ROOT.resolve()
 
 
 class Fleet:
-    """Nodes by name. As a context manager it removes them at the end."""
+    """Nodes by name; the context manager removes them."""
 
     def __init__(self, number: int, lock: IO[str]) -> None:
-        """Take the number, whose lock is held; see create()."""
+        """Use a number whose lock is held; see create()."""
         self.number, self.lock = number, lock
         self.folder = BASE / str(number)
         self.nodes: dict[str, Node] = {}
@@ -50,20 +49,20 @@ class Fleet:
 
     @property
     def ssh_config(self) -> Path:
-        """For `ssh -F`: each node by its name, as root, with our key and its own."""
+        """The configuration for `ssh -F`, with all nodes by name, as root."""
         return self.folder / "ssh_config"
 
     def ssh(self, name: str, *command: str) -> list[str]:
-        """The argv of a command over ssh."""
+        """Return the argv of ssh to a node."""
         return ["ssh", "-F", str(self.ssh_config), name, *command]
 
     def keep(self) -> None:
-        """Leave it up when we end."""
+        """Keep the fleet after the end of the process."""
         (self.folder / KEPT).write_text(f"{CLONE}\n")
         atexit.unregister(self.remove)
 
     def remove(self) -> None:
-        """End all nodes and remove every trace of them; harmless if done already."""
+        """End all nodes and remove their files; idempotent."""
         atexit.unregister(self.remove)
         if self.folder.is_dir():
             for folder in self.folder.glob("nodes/*"):
@@ -75,9 +74,9 @@ class Fleet:
 
 
 def create(nodes: Mapping[str, str], *, account: bool = True) -> Fleet:
-    """Boot nodes, given as names and Debian versions ("12" or "13"), with the user mcp unless `account` is false.
+    """Boot nodes, given as names and Debian versions ("12" or "13"), with the user mcp if `account`.
 
-    Each is reached by its name from the others, and by its address from here. HostError if it cannot be done.
+    Nodes reach each other by name, and are reached from here by address. Raises HostError.
     """
     for debian in set(nodes.values()):
         image(debian)
@@ -99,36 +98,36 @@ def create(nodes: Mapping[str, str], *, account: bool = True) -> Fleet:
 
 
 def sweep() -> list[str]:
-    """Remove what nobody owns, but not what was to be left up; return the names of the nodes removed."""
+    """Remove fleets without owner that are not kept; return the names of their nodes."""
     numbers = sorted(int(folder.name) for folder in BASE.glob("[0-9]*/"))
     return [name for number in numbers for name in _end(number, even_kept=False)]
 
 
 def kept() -> dict[int, str]:
-    """The numbers of the fleets that were left up, each with the path of the clone that did."""
+    """Return the numbers of kept fleets, with the paths of their clones."""
     found = {}
     for marker in BASE.glob(f"[0-9]*/{KEPT}"):
-        with contextlib.suppress(FileNotFoundError):  # somebody ends it just now
+        with contextlib.suppress(FileNotFoundError):  # being removed
             found[int(marker.parent.name)] = marker.read_text().strip()
     return found
 
 
 def end_kept(number: int | None = None) -> list[str]:
-    """End the fleet of that number, or those that this clone left up; return the names of the nodes removed.
+    """End a kept fleet by number, or all of this clone; return the names of their nodes.
 
-    Raises HostError where no fleet of that number was left up.
+    Raises HostError if no fleet with that number is kept.
     """
     up = kept()
     if number is None:
         return [name for own in sorted(up) if up[own] == str(CLONE) for name in _end(own)]
     if number not in up:
         known = ", ".join(map(str, sorted(up)))
-        raise HostError(f"no fleet {number} was left up" + (f"; there are: {known}" if known else ""))
+        raise HostError(f"no fleet {number} is kept up" + (f"; there are: {known}" if known else ""))
     return _end(number)
 
 
 def _end(number: int, *, even_kept: bool = True) -> list[str]:
-    """End a fleet unless a process owns it; return the names of the nodes removed."""
+    """End a fleet unless a process owns it; return the names of its nodes."""
     try:
         fleet = _locked(number)
     except BlockingIOError:
@@ -181,7 +180,7 @@ def _free() -> Fleet:
 
 
 def _locked(number: int) -> Fleet:
-    """The fleet of that number, whose owner we are; BlockingIOError if another process is."""
+    """Return the fleet with that number, locked; raises BlockingIOError if another process owns it."""
     BASE.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (BASE / f"{number}.lock").open("a")
     try:

@@ -1,6 +1,6 @@
-"""What the nodes are booted from: a Debian as debootstrap makes it, kept outside the tree and never written to again.
+"""The read-only base images of nodes, created by debootstrap and cached outside of the tree.
 
-`mcp`, its user and its settings are not in it: a fresh node is what provisioning finds.
+They contain neither `mcp-agent` nor its user, as a node before provisioning.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from tools.hostlib import machine
 from tools.hostlib.bootstrap import cache, checked, locked, mirror
 from tools.hostlib.machine import HostError
 
-FORMAT = 1  # raise it when _build() makes something else of the same packages
-SECONDS = 600  # one image must be made in this time
+FORMAT = 1  # increment when _build() changes with the same packages
+SECONDS = 600  # for the creation of an image
 SUITES = {"12": "bookworm", "13": "trixie"}
 COMMON = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "python3"),
@@ -21,18 +21,18 @@ COMMON = (
     *("iproute2", "iptables", "sudo", "opendoas", "ca-certificates", "procps", "libstdc++6"),
 )
 PACKAGES = {"12": (*COMMON, "slirp4netns"), "13": (*COMMON, "passt", "nftables")}
-# Root's own podman, and the timers that would wake up in the middle of a test.
+# Root's podman, and timers that would fire during a test.
 MASKED = (
     *("podman.service", "podman.socket", "podman-restart.service", "podman-auto-update.timer"),
     *("podman-auto-update.service", "podman-clean-transient.service"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"),
     *("systemd-networkd.service", "systemd-timesyncd.service", "e2scrub_reap.service"),
-    "systemd-modules-load.service",  # the kernel is this machine's, and so are its modules
+    "systemd-modules-load.service",  # kernel and modules are the machine's
 )
 
 
 def image(debian: str) -> Path:
-    """The tree of Debian "12" or "13", made on first use, which takes a minute; HostError if it cannot be."""
+    """Return the tree of Debian "12" or "13", created at first use in a minute; raises HostError."""
     if not machine.is_root():
         raise HostError("only root can boot nodes: run the tests as root, or leave out tests/fleet")
     recipe = json.dumps([FORMAT, SUITES[debian], sorted(PACKAGES[debian]), MASKED]).encode()
@@ -61,6 +61,6 @@ def _build(debian: str, target: Path) -> None:
         link.symlink_to("/dev/null")
     for key in (target / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
-    (target / "etc/machine-id").write_text("")  # each node gets its own at its first boot
-    (target / "var/lib/dbus/machine-id").unlink(missing_ok=True)  # else it would be taken from here
+    (target / "etc/machine-id").write_text("")  # each node generates its own at first boot
+    (target / "var/lib/dbus/machine-id").unlink(missing_ok=True)  # else copied from this machine
     (target / "etc/hostname").unlink(missing_ok=True)

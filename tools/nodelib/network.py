@@ -1,6 +1,6 @@
-"""A bridge for each fleet, and on it a network namespace with one interface for each node.
+"""A bridge per fleet, and a network namespace with one interface per node.
 
-The addresses are 10.213.FLEET.0/24: the bridge, which is this machine, has .1, the nodes have .11, .12 and so on.
+The addresses are 10.213.FLEET.0/24: .1 for the bridge (this machine), .11 and up for the nodes.
 """
 
 from tools.hostlib.bootstrap import checked
@@ -10,35 +10,35 @@ SECONDS = 20
 
 
 def bridge(fleet: int) -> str:
-    """The bridge's interface name."""
+    """Return the bridge's interface name."""
     return f"mcpn{fleet}"
 
 
 def gateway(fleet: int) -> str:
-    """This machine's address as the nodes see it."""
+    """Return this machine's address on the bridge."""
     return f"10.213.{fleet}.1"
 
 
 def address(fleet: int, number: int) -> str:
-    """The address of the node with that number, from 1."""
+    """Return the address of a node by number, from 1."""
     return f"10.213.{fleet}.{10 + number}"
 
 
 def namespace(fleet: int, name: str) -> str:
-    """The name of a node's network namespace."""
+    """Return the name of a node's network namespace."""
     return f"{bridge(fleet)}-{name}"
 
 
 def make_bridge(fleet: int) -> None:
-    """Make it, up and with its address; HostError if that fails."""
+    """Create the bridge with its address, up; raises HostError."""
     name = bridge(fleet)
     _ip(f"link add {name} type bridge", f"address add {gateway(fleet)}/24 dev {name}", f"link set {name} up")
 
 
 def make_namespace(fleet: int, number: int, name: str) -> None:
-    """A namespace whose host0 is on the bridge, as systemd-nspawn calls it.
+    """Create a namespace with the interface host0 (named as by systemd-nspawn) on the bridge.
 
-    The MAC is always the same for a node: the machine's neighbour table would go on with the old one for up to 40 s.
+    The MAC of a node is constant, as the machine's neighbour table keeps an old one for up to 40 s.
     """
     space, ours = namespace(fleet, name), f"{bridge(fleet)}p{number}"
     _ip(f"netns add {space}")
@@ -56,14 +56,14 @@ def make_namespace(fleet: int, number: int, name: str) -> None:
 
 
 def remove_namespace(fleet: int, name: str) -> None:
-    """Remove it with its interfaces; harmless if it is not there."""
+    """Remove a namespace with its interfaces; idempotent."""
     space = namespace(fleet, name)
     if space in checked(["ip", "netns", "list"], SECONDS).split():
         _ip(f"netns delete {space}")
 
 
 def remove_bridge(fleet: int) -> None:
-    """Remove it; harmless if it is not there."""
+    """Remove the bridge; idempotent."""
     try:
         _ip(f"link delete {bridge(fleet)}")
     except HostError as error:

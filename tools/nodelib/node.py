@@ -1,4 +1,4 @@
-"""One node: a Debian of its own, booted by systemd-nspawn, and commands in it."""
+"""A Debian node booted by systemd-nspawn, and commands in it."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ from tools.nodelib import cgroups, network
 from tools.nodelib.image import image
 
 BOOT_SECONDS = 60
-END_SECONDS = 120  # a container that ignores SIGTERM delays a shutdown by 90 s
+END_SECONDS = 120  # a container that ignores SIGTERM delays a shutdown by 90 s; hence more
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Nested containers need these beyond what systemd-nspawn lets through.
+# System calls that nested containers need beyond systemd-nspawn's defaults.
 CALLS = "@keyring bpf perf_event_open @mount"
-# This machine may have no pids controller for the node, and podman sets a limit by default.
+# The node may have no pids controller, and podman sets a limit by default.
 CONTAINERS_CONF = "[containers]\npids_limit = 0\n"
 
 Done = subprocess.CompletedProcess[str]
@@ -27,7 +27,7 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True)
 class User:
-    """A user of the node, as its /etc/passwd says."""
+    """A user in the node's /etc/passwd."""
 
     name: str
     uid: int
@@ -36,21 +36,21 @@ class User:
 
 
 class Node:
-    """A node of a fleet. `srv` is its /srv, and `root` all the rest, as this machine sees them while it is up."""
+    """A node of a fleet; `srv` (its /srv) and `root` (the rest) are paths on this machine while it is up."""
 
     def __init__(self, fleet: int, number: int, name: str, debian: str, folder: Path) -> None:
-        """Describe it; nothing is made before prepare() and boot()."""
+        """Describe the node; prepare() and boot() create it."""
         self.fleet, self.number, self.name, self.debian, self.folder = fleet, number, name, debian, folder
         self.address = network.address(fleet, number)
         self.root, self.srv = folder / "root", folder / "srv"
         self.group = f"mcp-nodes-{fleet}-{name}"
-        self.pid = 0  # of its process 1, as this machine counts
+        self.pid = 0  # host PID of its process 1
         self._nspawn: subprocess.Popen[bytes] | None = None
 
     # --- up and down ---
 
     def prepare(self, hosts: str, key: str) -> None:
-        """Make its files and its network; `hosts` is its /etc/hosts, `key` whom its root lets in."""
+        """Create files and network, with `hosts` as /etc/hosts and `key` authorized for root."""
         for name in ("upper", "work", "root", "srv"):
             (self.folder / name).mkdir()
         lower = f"lowerdir={image(self.debian)},upperdir={self.folder}/upper,workdir={self.folder}/work"
@@ -58,7 +58,7 @@ class Node:
         etc = self.root / "etc"
         (etc / "hostname").write_text(f"{self.name}\n")
         (etc / "hosts").write_text(hosts)
-        # podman's networks insist on one; the machine refuses at once, and names are in /etc/hosts
+        # required by podman's networks; this machine refuses queries at once, and names are in /etc/hosts
         (etc / "resolv.conf").unlink(missing_ok=True)
         (etc / "resolv.conf").write_text(f"nameserver {network.gateway(self.fleet)}\n")
         (etc / "containers").mkdir(exist_ok=True)
@@ -71,11 +71,11 @@ class Node:
 
     @property
     def host_key(self) -> str:
-        """The public key of its sshd, as known_hosts has it."""
+        """The public key of its sshd, in the form of known_hosts."""
         return " ".join((self.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2])
 
     def start(self) -> None:
-        """Begin to boot; wait_up() ends it."""
+        """Start to boot; wait_up() waits for the end."""
         cgroups.make(self.group)
         argv = [
             *("systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--machine={self.name}"),
@@ -92,11 +92,11 @@ class Node:
                 stdout=console,
                 stderr=console,
                 env=env,
-                start_new_session=True,  # Ctrl-C is for the tests, which then end the nodes themselves
+                start_new_session=True,  # Ctrl-C goes to the tests, which end the nodes
             )
 
     def wait_up(self) -> None:
-        """Wait until everything has been started that is started at boot; HostError with its last words if not."""
+        """Wait for the end of the boot; raises HostError with the last output."""
         deadline = time.monotonic() + BOOT_SECONDS
         manager = self.folder / "none"
         while not manager.exists():
@@ -105,18 +105,18 @@ class Node:
             time.sleep(0.02)
             self.pid = cgroups.first(self.group) or 0
             manager = Path(f"/proc/{self.pid}/root/run/systemd/private")
-        # "degraded" is what a node is whose cgroups lack a controller that some unit asks for
+        # "degraded" if the cgroups lack a controller that a unit uses
         state = self.run(["systemctl", "is-system-running", "--wait"], check=False, timeout=BOOT_SECONDS)
         if state.stdout.strip() not in ("running", "degraded"):
             raise HostError(f"{self.name} does not come up: {state.stdout.strip() or state.stderr.strip()}")
 
     def boot(self) -> None:
-        """Boot it, and wait until it is up."""
+        """Boot the node, and wait until it is up."""
         self.start()
         self.wait_up()
 
     def stop(self, *, graceful: bool = False) -> None:
-        """Cut its power, or shut it down in good order; harmless if it is down."""
+        """Cut the power, or if `graceful` shut down; idempotent."""
         if graceful and self.pid and self._nspawn is not None and self._nspawn.poll() is None:
             cgroups.power_off(self.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -127,12 +127,12 @@ class Node:
         self._nspawn, self.pid = None, 0
 
     def reboot(self, *, graceful: bool = False) -> None:
-        """Boot it again on the same disk, after a power cut or a shutdown in good order."""
+        """Reboot on the same disk, after a power cut, or if `graceful` a shutdown."""
         self.stop(graceful=graceful)
         self.boot()
 
     def remove(self) -> None:
-        """End it and remove everything that prepare() made but the folder; harmless where that is done."""
+        """End the node and undo prepare(), except for the folder; idempotent."""
         self.stop()
         while os.path.ismount(self.root):
             checked(["umount", str(self.root)], 20)
@@ -141,9 +141,9 @@ class Node:
     # --- inside ---
 
     def argv(self, command: Sequence[str], user: str = "root", env: Mapping[str, str] | None = None) -> list[str]:
-        """The command as that user of the node, in its home, with a clean environment: what subprocess is to run.
+        """Return the argv to run a command as a user of the node, in its home, with a clean environment.
 
-        It belongs to no unit and no session of the node, and ends with the process that is started here.
+        The command is in no unit or session of the node, and ends with the local process.
         """
         who = self.user(user)
         variables = {"PATH": PATH, "HOME": who.home, "USER": who.name, "LOGNAME": who.name, "LANG": "C.UTF-8"}
@@ -170,9 +170,9 @@ class Node:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
     ) -> Done:
-        """Run it in the node to its end, at most timeout seconds; output as text.
+        """Run a command in the node, for at most `timeout` seconds, with text output.
 
-        Raises HostError with the command and its last line if it fails (unless check=False) or takes too long.
+        Raises HostError with the command and its last line on failure (unless check=False) or timeout.
         """
         argv = self.argv(command, user, env)
         try:
@@ -188,18 +188,18 @@ class Node:
     def popen(
         self, command: Sequence[str], *, user: str = "root", env: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[bytes]":
-        """Start it in the node with pipes for stdout and stderr; ending it is the caller's business."""
+        """Start a command in the node with pipes for stdout and stderr; the caller ends it."""
         argv = self.argv(command, user, env)
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def write(self, path: str, content: bytes | str, *, owner: str = "root", mode: int = 0o644) -> None:
-        """Write a file in the node; its folder must be there."""
+        """Write a file in an existing folder of the node."""
         data = content.encode() if isinstance(content, str) else content
         script = 'umask 077; cat >"$1"; chown "$2:" "$1"; chmod "$3" "$1"'
         self.run(["sh", "-euc", script, "sh", path, owner, f"{mode:o}"], stdin=data)
 
     def user(self, name: str) -> User:
-        """A user that the node knows; HostError for one that it does not."""
+        """Return a user of the node; raises HostError if unknown."""
         for line in (self.root / "etc/passwd").read_text().splitlines():
             fields = line.split(":")
             if fields[0] == name:
@@ -207,17 +207,17 @@ class Node:
         raise HostError(f"{self.name} has no user {name}")
 
     def add_account(self) -> None:
-        """Make the user mcp, as provisioning does."""
+        """Create the user mcp, as provisioning does."""
         for step in account_steps():
             if self.run(step.done, check=False).returncode != 0:
                 self.run(step.command)
 
     def _manager_group(self) -> Path:
-        """Where a process counts as the node's own, and ends with it at the latest."""
+        """The cgroup for commands, which ends with the node."""
         line = next(line for line in Path(f"/proc/{self.pid}/cgroup").read_text().splitlines() if line[:3] == "0::")
         hierarchy = cgroups.folders(self.group)[0].parent
         return hierarchy / line[3:].lstrip("/")
 
     def _last_words(self) -> str:
         lines = (self.folder / "console.log").read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
