@@ -58,7 +58,7 @@ proto: $(VENV)/ready ## generate the stubs of proto/mcp/v1/mcp.proto again
 lock: $(VENV)/ready ## renew requirements/runtime.lock: the hash of every wheel, for both architectures and four Pythons
 	$(RUN) build.py lock
 
-bench: host-demo $(VENV)/ready ## measure what the README says about speed and size
+bench: host-demo $(VENV)/ready ## measure the figures of docs/performance.md
 	$(RUN) build.py --arch own
 	$(RUN) -m bench.run
 	$(RUN) -m bench.deploy

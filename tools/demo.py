@@ -1,6 +1,6 @@
-"""Demonstrate MCP in a minute (`make demo`), with the built zipapps and a real rootless podman.
+"""MCP from nothing to logs in a minute: what `make demo` runs, with the built zipapps and a real rootless podman.
 
-Runs in a private podman and an empty folder, which are always removed at the end.
+Everything happens in a private podman and an empty folder, and is gone at the end, however the demo ends.
 """
 
 import shlex
@@ -23,7 +23,7 @@ from tools.hostlib.private import Private
 DIST = ROOT / "dist"
 PROGRAMS = ("mcp.pyz", "mcp-agent.pyz")
 FOLLOW_SECONDS = 5
-PLAN_HAS_CHANGES = 2  # exit status of `mcp plan`
+HAS_CHANGES = 2  # exit status of `mcp plan` and of dry runs
 
 DEFINITION = """\
 name = "hello"
@@ -43,10 +43,10 @@ cmd = ["worker"]
 
 
 class Demo:
-    """A private podman, and the two zipapps in an empty folder."""
+    """The stage: a private podman, and the two zipapps in an empty folder."""
 
     def __init__(self, podman: Private) -> None:
-        """Copy the zipapps to a new folder of the podman's user."""
+        """Copies the zipapps into a new folder of the podman's user."""
         self.podman = podman
         self.folder = podman.home / "demo"
         self.folder.mkdir()
@@ -57,7 +57,7 @@ class Demo:
         podman.give(self.folder)
 
     def start_agent(self) -> "subprocess.Popen[bytes]":
-        """Start `mcp-agent dev`, and return when it serves."""
+        """`mcp-agent dev`, once it serves."""
         command = ["./mcp-agent.pyz", "dev", "--state", str(self.state), "--port", "0"]
         show(command, "&")
         with (self.folder / "agent.log").open("wb") as log:
@@ -77,7 +77,7 @@ class Demo:
         return agent
 
     def mcp(self, *arguments: str, seconds: float = 120, interrupt: bool = False) -> int:
-        """Show and run a ./mcp.pyz command; after `seconds` kill it, or with `interrupt` send Ctrl-C."""
+        """Run ./mcp.pyz, and show it; with `interrupt`, press Ctrl-C after so many seconds."""
         show(["./mcp.pyz", *arguments])
         sys.stdout.flush()
         process = subprocess.Popen(
@@ -95,14 +95,14 @@ class Demo:
             if process.poll() is None:
                 process.kill()
 
-    def expect(self, *arguments: str) -> None:
-        """Run a ./mcp.pyz command, which must succeed."""
-        if (status := self.mcp(*arguments)) != 0:
-            raise HostError(f"mcp {shlex.join(arguments)} failed with exit status {status}")
+    def expect(self, *arguments: str, status: int = 0) -> None:
+        """Run ./mcp.pyz, which must end with this exit status."""
+        if (found := self.mcp(*arguments)) != status:
+            raise HostError(f"mcp {shlex.join(arguments)} ended with exit status {found}, not {status}")
 
 
 def main() -> int:
-    """Run the demo; return 0 on success."""
+    """Play the demo; 0 when everything went as it should."""
     missing = [name for name in PROGRAMS if not (DIST / name).is_file()]
     if missing:
         sys.stderr.write(f"demo: {', '.join(missing)} is not built yet; run `make demo`\n")
@@ -116,69 +116,68 @@ def main() -> int:
         sys.stderr.write(f"demo: {error}\n")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; everything was removed")
+        say("interrupted; everything is cleaned up")
         return 130
-    say(f"Done. Nothing is left running. ({time.monotonic() - started:.0f} s)")
+    say(f"That was MCP. Nothing is left running. ({time.monotonic() - started:.0f} s)")
     return 0
 
 
 def play(podman: Private) -> None:
-    """Run the demo in a private podman."""
-    title(f"Build a small image without a registry, for rootless podman as user {podman.user}")
+    """The demo itself."""
+    title(f"A small image, made on the spot (no registry needed), for rootless podman as user {podman.user}")
     image = images.build(podman, "demo")
     say(image)
     demo = Demo(podman)
-    title("Start an agent without configuration: one file and one command")
+    title("An agent, with no configuration: one file and one command")
     agent = demo.start_agent()
     try:
         perform(demo, image)
     finally:
-        title("Stop the agent with Ctrl-C")
+        title("Ctrl-C ends the agent")
         agent.send_signal(signal.SIGINT)
         agent.wait(30)
     say(f"agent: exit status {agent.returncode}")
 
 
 def perform(demo: Demo, image: str) -> None:
-    """Deploy, examine and remove a service."""
-    title("Define a service: one file on the operator's machine")
+    """Deploy a service, look at it from every side, and remove it."""
+    title("A service: one file on the operator's machine")
     path = demo.state / "cli/services/hello.toml"
     path.write_text(DEFINITION.format(image=image))
     demo.podman.give(path)
     show(["cat", "services/hello.toml"])
     say(path.read_text().rstrip())
 
-    title("Deploy it, and show its state")
+    title("The steps of its deploy, the deploy, and the containers")
+    demo.expect("deploy", "hello", "--dry-run", status=HAS_CHANGES)
     demo.expect("deploy", "hello")
     demo.expect("ps")
     demo.expect("node", "list")
 
-    title("Send a request to the port that the agent allocated")
+    title("It answers on the port that the agent reserved for it")
     port = published_port(demo.podman, "hello-web")
     show(["curl", f"http://127.0.0.1:{port}/"])
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
         say(response.read().decode().strip())
 
-    title(f"Follow the logs of both components for {FOLLOW_SECONDS} seconds, then Ctrl-C")
+    title(f"Logs of both components, followed for {FOLLOW_SECONDS} seconds, then Ctrl-C")
     demo.mcp("logs", "hello", "--follow", "--tail", "2", seconds=FOLLOW_SECONDS, interrupt=True)
     print()
 
-    title("Deploy a bad version: it is rolled back, and the command fails")
+    title("A bad version does not stay up: the old container is restored, and the command fails")
     path.write_text(DEFINITION.format(image=image).replace('["worker"]', '["fail"]'))
     show(["sed", "-i", "s/worker/fail/", "services/hello.toml"], "# of the cmd line only")
-    if demo.mcp("deploy", "hello/worker") != 1:
-        raise HostError("the deploy of the bad version did not fail with exit status 1")
+    demo.expect("deploy", "hello/worker", status=1)
     demo.expect("ps")
     demo.expect("history", "hello")
 
-    title("Plan the remaining changes, before and after a fix of the definition")
-    if demo.mcp("plan") != PLAN_HAS_CHANGES:
-        raise HostError("plan reported no changes")
+    title("The plan while the definition is bad, and after it is corrected")
+    demo.expect("plan", status=HAS_CHANGES)
     path.write_text(DEFINITION.format(image=image))
     show(["sed", "-i", "s/fail/worker/", "services/hello.toml"])
     demo.expect("plan")
 
-    title("Stop and start a single component")
+    title("One component can be stopped and started alone")
     demo.expect("stop", "hello/worker")
     demo.expect("ps")
     demo.expect("start", "hello/worker")
@@ -189,17 +188,17 @@ def perform(demo: Demo, image: str) -> None:
 
 
 def published_port(podman: Private, container: str) -> int:
-    """Return the host port of a container's only published port."""
+    """The host port of a container's only published port."""
     return int(podman.run(["podman", "port", container]).stdout.rpartition(":")[2])
 
 
 def title(text: str) -> None:
-    """Print a heading."""
+    """Say what comes next."""
     print(f"\n== {text}", flush=True)
 
 
 def show(command: list[str], tail: str = "") -> None:
-    """Print a command as typed in a shell."""
+    """Show a command as one would type it."""
     print(f"$ {shlex.join(command)} {tail}".rstrip(), flush=True)
 
 

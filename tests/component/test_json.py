@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from agent import main as agent_main
 from mcp.commands.shared import catalogue
 from mcp.shared.command import Command
 from mcp.shared.resources import ROOT
-from tests.agents import SYSTEM_PATH, write_cli_config
+from tests.agents import SYSTEM_PATH, Agent, Outcome, agent_env, run_here, write_cli_config
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
 from tests.component.fakes import FAIL, WEB, WORKER
@@ -48,7 +49,7 @@ def documented() -> dict[tuple[str, ...], Fields]:
     """The fields of each section, by its commands."""
     found = {}
     for part in (ROOT / "docs/json.md").read_text().split("\n## ")[1:]:
-        names = re.findall(r"`(?:mcp )?([a-z ]+)`", part.partition("\n")[0])
+        names = re.findall(r"`(?:mcp )?([a-z -]+)`", part.partition("\n")[0])
         found[tuple(names)] = table(part)
     definition = table((ROOT / "docs/services.md").read_text())
     found[("service show",)] |= {name: OF_TOML.get(kind, kind) for name, kind in definition.items()}
@@ -86,7 +87,10 @@ OUTPUTS = [
     ("rollback", "web", "--to", "1"),
     ("purge", "web"),
     ("undeploy", "web"),
+    ("mcp-agent version",),
+    ("mcp-agent token list",),
 ]
+AGENT = "mcp-agent "
 
 
 def section(*words: str) -> tuple[str, ...]:
@@ -119,10 +123,19 @@ def printed(shared: Rig, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple
     for words in OUTPUTS:
         if words == ("status",):
             wait_for(lambda: shared.agent.cli.run("events", "web").stdout, what="an event")
-        done = shared.agent.cli.run(*words, "--json", env={"PATH": f"{ssh.parent}:{SYSTEM_PATH}"})
+        done = run(shared.agent, words, {"PATH": f"{ssh.parent}:{SYSTEM_PATH}"})
         assert done.stdout, f"{words}: {done.stderr}"
         found[words] = rows(done.stdout)
     return found
+
+
+def run(agent: Agent, words: Sequence[str], env: Mapping[str, str]) -> Outcome:
+    """Run a command line with --json."""
+    if not words[0].startswith(AGENT):
+        return agent.cli.run(*words, "--json", env=env)
+    if words == (f"{AGENT}token list",):
+        return agent.home.token("list", "--json")
+    return run_here(agent_main.main, ["version", "--json"], env=agent_env(agent.home.folder), cwd=agent.home.cwd)
 
 
 def flat(value: Row, fields: Fields, prefix: str = "") -> Iterator[tuple[str, Any, Row]]:
@@ -173,7 +186,9 @@ def with_json(commands: Sequence[Command], prefix: str = "") -> Iterator[str]:
 
 
 def test_every_command_with_json_is_documented() -> None:
-    assert sorted(name for names in SECTIONS for name in names) == sorted(with_json(catalogue.load_all()))
+    assert sorted(name for names in SECTIONS for name in names) == sorted(
+        [*with_json(catalogue.load_all()), *with_json(agent_main.COMMANDS, AGENT)]
+    )
 
 
 def test_a_difference_is_found() -> None:
