@@ -1,6 +1,6 @@
 """The previous release, built from git's history: what the programs of this tree must get along with.
 
-tests/previous_release.txt names its commit ("Releases" in docs/development.md). It is built once, outside of the tree,
+tests/previous_release.txt names its commit ("Releases" in CONTRIBUTING.md). It is built once, outside of the tree,
 by its own build.py.
 """
 
