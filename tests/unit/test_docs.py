@@ -169,7 +169,7 @@ def test_command_lines_can_be_parsed(name: str, capsys: pytest.CaptureFixture[st
 
 def test_a_wrong_command_line_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     text = (
-        "```console\n$ pg_dump db | mcp push - web/x   # a\n$ mcp ps --wrong\n```\n`mcp-agent cert ca|sing`, `mcp.toml`"
+        "```console\n$ pg_dump db | mcp push - web/x   # a\n$ mcp ps --wrong\n```\n`mcp-agent cert ca|sing`"
     )
     found = [call for line in command_lines(text) for call in calls(line)]
     assert found == [
