@@ -1,8 +1,10 @@
 """The documents: links lead somewhere, paths exist, and every command line in them can be parsed."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -168,9 +170,7 @@ def test_command_lines_can_be_parsed(name: str, capsys: pytest.CaptureFixture[st
 
 
 def test_a_wrong_command_line_is_found(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (
-        "```console\n$ pg_dump db | mcp push - web/x   # a\n$ mcp ps --wrong\n```\n`mcp-agent cert ca|sing`"
-    )
+    text = "```console\n$ pg_dump db | mcp push - web/x   # a\n$ mcp ps --wrong\n```\n`mcp-agent cert ca|sing`"
     found = [call for line in command_lines(text) for call in calls(line)]
     assert found == [
         ["mcp", "push", "-", "web/x"],
@@ -180,3 +180,47 @@ def test_a_wrong_command_line_is_found(capsys: pytest.CaptureFixture[str]) -> No
     ]
     assert [bool(problem(call)) for call in found] == [False, True, False, True]
     assert "unknown option" in capsys.readouterr().err
+
+
+# --- messages ---
+
+OF_OTHERS = {"certificate has expired", "is not yet valid"}  # OpenSSL's
+
+
+def texts() -> Iterator[str]:
+    """Every text in the programs; where a value is put into it, it has a NUL."""
+    for path in chain((ROOT / "agent").rglob("*.py"), (ROOT / "mcp").rglob("*.py"), [ROOT / "deploy/switch-agent.sh"]):
+        if path.suffix == ".sh":
+            yield path.read_text()
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(str(each.value) if isinstance(each, ast.Constant) else "\0" for each in node.values)
+
+
+def is_known(fragment: str, known: str) -> bool:
+    """Tell whether the programs print most of a fragment; values that they put in may be anything."""
+    words = fragment.split()
+    parts = [" ".join(words[index : index + 3]) for index in range(max(1, len(words) - 2))]
+    return fragment in OF_OTHERS or sum(part in known for part in parts) >= 0.4 * len(parts)
+
+
+def unknown_messages(text: str, known: str) -> Iterator[str]:
+    """Find messages in the first cells of tables that no program prints: `ADDRESS does not answer`."""
+    for cell in re.findall(r"^\| (`.*?) \| ", text, re.M):
+        for message in re.findall(r"`([^`]+)`", cell):
+            fragments = [part.strip(" ;") for part in re.split(r"…|\b[A-Z]{2,}\b|\b\d+\b|;", message)]
+            if not all(is_known(part, known) for part in fragments):
+                yield message
+
+
+def test_messages_that_are_explained_are_printed() -> None:
+    known = "\n".join(texts())
+    trouble = (ROOT / "docs/troubleshooting.md").read_text()
+    errors = (ROOT / "docs/provisioning.md").read_text().partition("\n## Errors\n")[2]
+    assert list(unknown_messages(trouble + errors, known)) == []
+    assert list(unknown_messages("| `ADDRESS answers with jokes` | x |\n| `ADDRESS does not answer` | x |", known)) == [
+        "ADDRESS answers with jokes"
+    ]
