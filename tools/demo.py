@@ -23,7 +23,7 @@ from tools.hostlib.private import Private
 DIST = ROOT / "dist"
 PROGRAMS = ("mcp.pyz", "mcp-agent.pyz")
 FOLLOW_SECONDS = 5
-HAS_CHANGES = 2  # exit status of `mcp plan` and of dry runs
+PLAN_HAS_CHANGES = 2  # exit status of `mcp plan`
 
 DEFINITION = """\
 name = "hello"
@@ -95,10 +95,16 @@ class Demo:
             if process.poll() is None:
                 process.kill()
 
-    def expect(self, *arguments: str, status: int = 0) -> None:
-        """Run ./mcp.pyz, which must end with this exit status."""
-        if (found := self.mcp(*arguments)) != status:
-            raise HostError(f"mcp {shlex.join(arguments)} ended with exit status {found}, not {status}")
+    def dry_run(self, service: str) -> None:
+        """Print the steps of a deploy, which must not be empty."""
+        title("Print the steps of its deploy")
+        if self.mcp("deploy", service, "--dry-run") != PLAN_HAS_CHANGES:
+            raise HostError(f"the dry run of {service} has no changes")
+
+    def expect(self, *arguments: str) -> None:
+        """Run ./mcp.pyz, which must succeed."""
+        if (status := self.mcp(*arguments)) != 0:
+            raise HostError(f"mcp {shlex.join(arguments)} failed with exit status {status}")
 
 
 def main() -> int:
@@ -148,13 +154,14 @@ def perform(demo: Demo, image: str) -> None:
     show(["cat", "services/hello.toml"])
     say(path.read_text().rstrip())
 
-    title("The steps of its deploy, the deploy, and the containers")
-    demo.expect("deploy", "hello", "--dry-run", status=HAS_CHANGES)
+    demo.dry_run("hello")
+
+    title("Deploy it, and see what runs")
     demo.expect("deploy", "hello")
     demo.expect("ps")
     demo.expect("node", "list")
 
-    title("It answers on the port that the agent reserved for it")
+    title("It answers on the port that the agent picked for it")
     port = published_port(demo.podman, "hello-web")
     show(["curl", f"http://127.0.0.1:{port}/"])
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
@@ -164,15 +171,17 @@ def perform(demo: Demo, image: str) -> None:
     demo.mcp("logs", "hello", "--follow", "--tail", "2", seconds=FOLLOW_SECONDS, interrupt=True)
     print()
 
-    title("A bad version does not stay up: the old container is restored, and the command fails")
+    title("A bad version does not stay up: the old one is put back, and the command fails")
     path.write_text(DEFINITION.format(image=image).replace('["worker"]', '["fail"]'))
     show(["sed", "-i", "s/worker/fail/", "services/hello.toml"], "# of the cmd line only")
-    demo.expect("deploy", "hello/worker", status=1)
+    if demo.mcp("deploy", "hello/worker") != 1:
+        raise HostError("the bad deploy did not fail with exit status 1")
     demo.expect("ps")
     demo.expect("history", "hello")
 
-    title("The plan while the definition is bad, and after it is corrected")
-    demo.expect("plan", status=HAS_CHANGES)
+    title("What the definition still asks for, and after it is mended")
+    if demo.mcp("plan") != PLAN_HAS_CHANGES:
+        raise HostError("plan did not say that there are changes")
     path.write_text(DEFINITION.format(image=image))
     show(["sed", "-i", "s/fail/worker/", "services/hello.toml"])
     demo.expect("plan")
