@@ -24,13 +24,13 @@ def why_unreachable(address: str, ca: bytes | None) -> tuple[str, str] | None:
         with _connected(address, ca):
             return None
     except socket.gaierror as error:
-        return f"{host} is not a known host name ({error.strerror})", "check the node's address in mcp.toml"
+        return f"{host}: unknown host name ({error.strerror})", "check the node's address in mcp.toml"
     except TimeoutError:
         return f"{address} does not answer", "check that the node is up and its address in mcp.toml"
     except ConnectionRefusedError:
         return f"{address} refuses the connection", "check that mcp-agent runs there (systemctl status mcp-agent)"
     except ssl.SSLCertVerificationError as error:
-        return f"{address} shows a certificate that is not trusted: {error.verify_message}", _advice(error)
+        return f"{address} presented an untrusted certificate: {error.verify_message}", _advice(error)
     except ssl.SSLError as error:
         if error.reason in _NOT_TLS:
             return f"{address} does not speak TLS, so it is no mcp-agent", "check the node's address in mcp.toml"

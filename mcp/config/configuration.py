@@ -248,7 +248,7 @@ def read_ca(config: Config) -> bytes:
     except OSError as error:
         raise InvalidFile(str(config.source), [f"ca_cert: {path} cannot be read: {error.strerror}"]) from None
     if b"-----BEGIN CERTIFICATE-----" not in pem:
-        raise InvalidFile(str(config.source), [f"ca_cert: {path} holds no certificate in PEM"])
+        raise InvalidFile(str(config.source), [f"ca_cert: {path} contains no PEM certificate"])
     return pem
 
 

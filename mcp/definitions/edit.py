@@ -32,7 +32,7 @@ class _Original:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path, content, _mode(self.path))
         except OSError as error:
-            raise McpError(f"{self.path.parent}: cannot be made: {error.strerror}", hint) from None
+            raise McpError(f"{self.path.parent}: cannot be created: {error.strerror}", hint) from None
         except McpError as error:
             raise McpError(error.what, hint) from None
 

@@ -89,4 +89,4 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise McpError(f"{folder}: cannot be made: {error.strerror}") from None
+        raise McpError(f"{folder}: cannot be created: {error.strerror}") from None

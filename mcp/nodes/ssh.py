@@ -279,7 +279,7 @@ def _socket_folder() -> Path:
     except FileExistsError:
         pass
     except OSError as error:
-        raise McpError(f"{folder}: cannot be made: {error.strerror}") from None
+        raise McpError(f"{folder}: cannot be created: {error.strerror}") from None
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise McpError(f"{folder}: is not a folder of ours alone", "remove it")

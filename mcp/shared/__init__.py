@@ -1,1 +1,1 @@
-"""Used by both programs."""
+"""Modules that both programs use."""

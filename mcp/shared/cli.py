@@ -1,4 +1,4 @@
-"""Command lines: argparse whose errors are one line that says what was meant, as far as that can be told."""
+"""Command line parser: argparse with one-line errors and suggestions."""
 
 import argparse
 import re
@@ -12,35 +12,35 @@ from mcp.shared.errors import EXIT_USAGE, one_line, shown
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Keeps the lines of texts that have several, and wraps the others."""
+    """Help formatter that wraps texts of one line and leaves others as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that says in one line what is wrong and where to look.
+    """An ArgumentParser that reports an error in one line, with the help to read.
 
-    Options cannot be abbreviated: a script that does would break with the next option that begins alike.
+    Options cannot be abbreviated: scripts would break with the next option that has the same prefix.
     """
 
     def __init__(self, *, outer: Iterable[str] = (), **kwargs: Any) -> None:
-        """`outer` are options of the whole program, which belong before the command; commands' parsers inherit it."""
+        """Take the `outer` options of the whole program, which belong before the command; subparsers inherit them."""
         super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kwargs)
         self._outer = frozenset(outer)
         self._positionals.title = "arguments"
-        self._negative_number_matcher = re.compile(r"-\d")  # what an option was given, as in --since -5m: no option
+        self._negative_number_matcher = re.compile(r"-\d")  # -5m in `--since -5m` is a value
 
     def add_subparsers(self, **kwargs: Any) -> Any:
-        """As argparse's; the commands' parsers are of this class."""
+        """Do as argparse does, with subparsers of this class."""
         kwargs.setdefault("title", "commands")
         kwargs.setdefault("parser_class", partial(type(self), outer=self._outer))
         return super().add_subparsers(**kwargs)
 
     def add_commands(self, commands: Iterable[Command], *, names_only: bool = False, **kwargs: Any) -> None:
-        """Add declared commands; `command` of the parsed arguments is the one that was named.
+        """Add declared commands; the selected one becomes `command` of the parsed arguments.
 
-        With `names_only` they share one parser, without arguments: 30 take longer than all the rest of --help.
+        With `names_only` they share one parser without arguments: 30 parsers take longer than the rest of --help.
         """
         if names_only:
             blank = type(self)(add_help=False)
@@ -69,20 +69,20 @@ class Parser(argparse.ArgumentParser):
             (exclusive if argument.exclusive else self).add_argument(*argument.names, **argument.options)
 
     def error(self, message: str) -> NoReturn:
-        """End with EXIT_USAGE."""
+        """Print the error and exit with EXIT_USAGE."""
         program = self.prog.split()[0]
         sys.stderr.write(f"{program}: {one_line(message)}; see {self.prog} --help\n")
         sys.exit(EXIT_USAGE)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but whatever the parser of a command does not know is that command's error."""
+        """Do as argparse does, but report arguments unknown to a command as an error of that command."""
         found, extra = super().parse_known_args(args, namespace)
         if extra and not self._take_late(found, extra):
             self.error(self._unknown(extra))
         return found, []
 
     def _take_late(self, found: argparse.Namespace, extra: Sequence[str]) -> bool:
-        """Give arguments after an option (`web -n 5 worker`) to the list they belong to, which argparse does not."""
+        """Append operands that follow an option (`web -n 5 worker`) to their list, which argparse does not."""
         last = next(reversed(self._get_positional_actions()), None)
         if last is None or last.nargs != "*" or any(word.startswith("-") for word in extra):
             return False
@@ -115,10 +115,10 @@ def exit_status_text(codes: Mapping[int, str]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the known word that is most like this one, or nothing."""
-    import difflib  # only when something is wrong: keeps start-up short
+    """Return `; did you mean X?` for the most similar known word, or an empty string."""
+    import difflib  # needed after errors only: keeps startup short
 
-    # without their dashes, which would make all options alike
+    # without dashes, which would make all options similar
     bare = {name.lstrip("-"): name for name in known}
     begun = [name for name in bare if name.startswith(word.lstrip("-"))]
     close = difflib.get_close_matches(word.lstrip("-"), bare, 1, cutoff=0.7) or begun

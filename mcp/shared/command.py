@@ -1,6 +1,6 @@
-"""Declarations of commands, which the parser, completion and the man pages are made from.
+"""Declarations of commands: the source of the parser, completion and the man pages.
 
-They are named tuples: the dataclasses module alone would add milliseconds to every start.
+They are named tuples: importing dataclasses would add milliseconds to every start.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Configuration(StrEnum):
 
 
 class Argument(NamedTuple):
-    """An argument: names and options are argparse's; at most one of a command's exclusive ones may be given."""
+    """An argument with names and options of argparse; the exclusive ones of a command exclude each other."""
 
     names: tuple[str, ...]
     options: dict[str, Any]
@@ -39,24 +39,24 @@ class Argument(NamedTuple):
 
     @property
     def is_option(self) -> bool:
-        """Tell an option from an operand."""
+        """True for an option, False for an operand."""
         return self.names[0].startswith("-")
 
     @property
     def is_required(self) -> bool:
-        """Tell what must be given from what may be left out."""
+        """True if the argument cannot be omitted."""
         return bool(self.options.get("required", not self.is_option and self.options.get("nargs") not in ("*", "?")))
 
     @property
     def placeholder(self) -> str:
-        """The word that stands for its value; empty for a flag."""
+        """The placeholder for its value; empty for a flag."""
         if self.options.get("action", "append") != "append":
             return ""
         return str(self.options.get("metavar") or f"{{{','.join(self.options['choices'])}}}")
 
 
 def argument(*names: str, exclusive: bool = False, **options: Any) -> Argument:
-    """Declare an argument by argparse's own words; its metavar is a Kind where completion has candidates."""
+    """Declare an argument with argparse's options; its metavar is a Kind if completion has candidates."""
     return Argument(names, options, exclusive)
 
 
@@ -66,10 +66,10 @@ def flag(*names: str, help: str) -> Argument:  # noqa: A002 - as argparse calls 
 
 
 class Command(NamedTuple):
-    """A command, or one of its sub-commands.
+    """A command or subcommand.
 
-    `summary` begins with a small letter and has no full stop; `description` are sentences that follow it. `epilog` is
-    printed as it is. `run` takes a Session (mcp only; None where no configuration is needed) and the arguments, and
+    `summary` begins with a lower-case letter and has no full stop; `description` is the text that follows it. `epilog`
+    is printed unchanged. `run` takes a Session (mcp only; None if no configuration is needed) and the arguments, and
     returns the exit status.
     """
 
@@ -81,7 +81,7 @@ class Command(NamedTuple):
     group: str = ""
     changes: bool = False
     interrupted: str = ""  # a note for Ctrl-C; empty where nothing continues
-    differences: bool = False  # exit status 2 is an answer (there are changes) when it changes nothing
+    differences: bool = False  # exit status 2 means that there are changes, when the command itself makes none
     configuration: Configuration = Configuration.REQUIRED
     description: str = ""
     epilog: str = ""
@@ -93,7 +93,7 @@ class Command(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What Ctrl-C leaves behind, and the exit status where it is an answer."""
+        """The effect of Ctrl-C, and the exit status if it reports changes."""
         notes = []
         if self.interrupted:
             notes.append(f"If interrupted by Ctrl-C: {self.interrupted}.")

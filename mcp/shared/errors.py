@@ -1,4 +1,4 @@
-"""Expected failures of both programs, in parts: where, what happened, and what to do about it.
+"""Expected failures of both programs: what happened, what to do, and on which node.
 
 * McpError
   * InvalidInput
@@ -15,9 +15,9 @@
   * CommandFailed (mcp.shared.proc)
   * RegistryError (agent.store.database)
 
-Code decides by the class and the attributes; `str()` joins them into the line that people read, and nothing parses it.
-On the wire the class is the status code, `what` the status message, and `hint` trailing metadata (HINT_HEADER).
-An exception that is not an `McpError` is a bug: the CLI reports it as one, the agent logs its traceback and hides it.
+Code depends on the class and the attributes only; `str()` joins them into the line that is printed. On the wire the
+class is the status code, `what` the status message, and `hint` trailing metadata (HINT_HEADER). An exception that is
+not an `McpError` is a bug: the CLI reports it as one, the agent logs the traceback and does not send it.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ HINT_HEADER = "x-mcp-hint-bin"
 class McpError(Exception):
     """An expected failure.
 
-    `what` says what happened, `hint` what to do (it may be empty), `node` on which node (empty: none, or `what` names
-    it). Each is one line that cannot drive a terminal. `str()` is `NODE: WHAT; HINT`.
+    `what` says what happened, `hint` what to do (may be empty), `node` on which node (empty if none, or if `what`
+    names it). Each is one line without control characters. `str()` is `NODE: WHAT; HINT`.
     """
 
     exit_code = EXIT_FAILED
 
     def __init__(self, what: str, hint: str = "", *, node: str = "") -> None:
-        """Take the parts of the message; control characters in them are escaped."""
+        """Take the parts of the message and escape control characters in them."""
         super().__init__(what, hint, node)
         self.what, self.hint, self.node = one_line(what), one_line(hint), one_line(node)
 
@@ -51,77 +51,77 @@ class McpError(Exception):
         return f"{self.node}: {self.without_node()}" if self.node else self.without_node()
 
     def without_node(self) -> str:
-        """Join what happened and what to do, for output that names the node itself."""
+        """Join `what` and `hint`, for output that names the node itself."""
         return f"{self.what}; {self.hint}" if self.hint else self.what
 
 
 class InvalidInput(McpError):
-    """Input that can never work as it is; names the field and what was wrong."""
+    """Invalid input; names the field and the problem."""
 
     exit_code = EXIT_USAGE
 
 
 class Problem(str):
-    """A value of a file or message that is wrong, as `KEY: WHAT`."""
+    """A problem of a value in a file or message: `KEY: WHAT`."""
 
     key: str
     what: str
 
     def __new__(cls, key: str, what: str) -> Self:
-        """Join the key path and what is wrong with its value."""
+        """Join the key path and the problem of its value."""
         problem = super().__new__(cls, f"{key}: {what}")
         problem.key, problem.what = key, what
         return problem
 
 
 class InvalidFile(McpError):
-    """A configuration or definition file with problems; `str()` has one line for each."""
+    """An invalid configuration or definition file; `str()` has one line per problem."""
 
     exit_code = EXIT_USAGE
 
     def __init__(self, file: str, problems: Sequence[str]) -> None:
-        """Take what is wrong with the file as a whole, or a Problem for each value."""
+        """Take problems of the file as a whole, or a Problem for each value."""
         super().__init__("")
         self.file, self.problems = file, problems
         self.what = "\n".join(one_line(f"{file}: {problem}") for problem in problems)
 
 
 class NotFound(McpError):
-    """Something that was looked for and is not there; names it and what there is."""
+    """Something that does not exist; names it and the alternatives."""
 
 
 class NotReady(McpError):
-    """Refused in the present state; says what to do first."""
+    """A refusal in the current state; says what to do first."""
 
 
 class Unavailable(McpError):
-    """A failure that trying again may mend."""
+    """A temporary failure; a retry may succeed."""
 
 
 class Unauthenticated(McpError):
-    """No token, or one that is not valid."""
+    """A missing or invalid token."""
 
     exit_code = EXIT_AUTH
 
 
 class Forbidden(McpError):
-    """A valid token whose account may not do this."""
+    """A valid token whose account lacks permission."""
 
     exit_code = EXIT_AUTH
 
 
 class Unreachable(McpError):
-    """A node whose agent does not answer."""
+    """A node whose agent does not respond."""
 
     exit_code = EXIT_UNREACHABLE
 
 
 def one_line(text: str) -> str:
-    """`text` with every control character escaped, so that it stays one line and cannot drive a terminal."""
+    """Escape every control character, so that the text stays one line and cannot control a terminal."""
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(value: str, limit: int = 80) -> str:
-    """`value` quoted for an error message: one line, cut after `limit` characters."""
+    """Quote `value` for an error message: one line, truncated to `limit` characters."""
     cut = value if len(value) <= limit else value[:limit] + "…"
     return f'"{one_line(cut)}"'

@@ -1,4 +1,4 @@
-"""Declared fields of TOML files: one declaration each for reading, rules, wire, registry, template, docs and schema.
+"""Declared fields of TOML files: one declaration drives parsing, rules, wire, registry, template, docs and schema.
 
 A dataclass is a table, and its annotations are the types. `field(metadata=about(...))` declares a required key,
 `optional(...)` one with a default.
@@ -29,17 +29,17 @@ class FieldKind(StrEnum):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Field:
-    """One key of a table; what its dataclass says (`name` to `model`) is filled in by `fields_of`."""
+    """One key of a table; `fields_of` fills in `name` to `model` from the dataclass."""
 
     doc: str  # one line of Markdown
     example: Any = None  # `SERVICE` in it stands for the service's name
-    unset: str = ""  # what applies when it is empty
-    pattern: str = ""  # what a text, or each of a list, must match; of a field with `check`, for editors only
-    rule: str = ""  # what to say of a value that does not match, after the value
+    unset: str = ""  # the effective default when it is empty
+    pattern: str = ""  # regular expression for a string, or each of a list; with `check`, for editors only
+    rule: str = ""  # message for a value that does not match, printed after the value
     choices: tuple[str, ...] = ()
     limits: tuple[int, int] | None = None  # of an integer
-    check: Callable[[str], str] | None = None  # returns what is wrong with a text, or with one of a list
-    nonempty: str = ""  # what to say of an empty list that must not be empty
+    check: Callable[[str], str] | None = None  # returns the problem of a string, or of one in a list
+    nonempty: str = ""  # message for an empty list; if empty, the list may be empty
     required: bool = False
     secret: bool = False  # KEY=VALUE, whose values are never shown
     name: str = ""
@@ -48,7 +48,7 @@ class Field:
     model: Any = None  # the dataclass of each table
 
     def problem(self, value: Any) -> str:
-        """Return what is wrong with one value, or one of a list; empty if it is valid."""
+        """Return the problem of one value, or of one in a list; empty if it is valid."""
         if self.check is not None:
             return self.check(value)
         if self.choices and value not in self.choices:
@@ -60,7 +60,7 @@ class Field:
         return ""
 
 
-_KINDS: dict[Any, tuple[FieldKind, Any]] = {  # with what stands for an absent value
+_KINDS: dict[Any, tuple[FieldKind, Any]] = {  # with the value of an absent field
     str: (FieldKind.TEXT, ""),
     bool: (FieldKind.FLAG, False),
     int: (FieldKind.INTEGER, 0),
@@ -92,7 +92,7 @@ def fields_of(model: Any) -> tuple[Field, ...]:
 
 
 def in_file_order(fields: Iterable[Field]) -> list[Field]:
-    """Return fields as a file must have them: tables after all else, lists of tables last."""
+    """Return fields in the order of a file: values, then tables, then lists of tables."""
     return sorted(fields, key=lambda field: _PLACES.get(field.kind, 0))
 
 
@@ -121,7 +121,7 @@ def _type(annotation: Any) -> tuple[FieldKind, Any, Any]:
 
 
 def problems(source: Any) -> Iterator[Problem]:
-    """Yield every rule that a table breaks; those across fields are its `conflicts()`."""
+    """Yield each problem of a table; its `conflicts()` checks rules across fields."""
     for field in fields_of(type(source)):
         for path, what in _problems(field, getattr(source, field.name)):
             yield Problem(f"{field.name}{path}", what)
@@ -130,7 +130,7 @@ def problems(source: Any) -> Iterator[Problem]:
 
 
 def _problems(field: Field, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the path from a field to each value that is wrong, and what is wrong with it."""
+    """Yield the path from a field to each invalid value, and its problem."""
     if field.nonempty and not value:
         yield "", f"is empty; {field.nonempty}"
     elif field.kind is FieldKind.TABLE:
@@ -152,7 +152,7 @@ def _duplicates(tables: tuple[Any, ...]) -> Iterator[str]:
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """Return what differs between two versions of a table; values of environment variables are never shown."""
+    """List the differences between two versions of a table, without values of environment variables."""
     return [
         _difference(field, getattr(old, field.name), getattr(new, field.name))
         for field in fields_of(type(old))

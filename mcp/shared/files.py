@@ -1,4 +1,4 @@
-"""Files written so that a reader sees the old content or the new one, never a part, and secrets stay private."""
+"""Atomic writes of files, and private files."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ from mcp.shared.errors import McpError
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write by temporary file, fsync and rename, in the folder of `path`; raises McpError."""
+    """Write a file atomically: temporary file in the same folder, fsync, rename; raises McpError."""
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -27,17 +27,17 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def private_folder(path: Path) -> None:
-    """Make `path`, with its parents, for its owner alone; raises McpError."""
+    """Create `path`, with its parents, with mode 0700; raises McpError."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_uid == os.geteuid():
             path.chmod(0o700)
     except OSError as error:
-        raise McpError(f"{path}: cannot be made: {error.strerror}") from None
+        raise McpError(f"{path}: cannot be created: {error.strerror}") from None
 
 
 def read_secret(path: Path) -> str:
-    """The text of a secret's file, stripped; raises McpError where it cannot be read or others can read it."""
+    """Return the stripped text of a secret file; raises McpError if it is unreadable or readable by others."""
     try:
         with path.open(encoding="ascii") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -45,12 +45,12 @@ def read_secret(path: Path) -> str:
                 raise McpError(f"{path}: others can read it (mode {mode:04o})", f"run: chmod 600 {path}")
             return file.read(65536).strip()
     except UnicodeDecodeError:
-        raise McpError(f"{path}: is not a token file") from None
+        raise McpError(f"{path}: not a token file: contains non-ASCII bytes") from None
     except OSError as error:
         raise McpError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def xdg_folder(variable: str, default: str) -> Path:
-    """The XDG base directory `variable` (only absolute paths count, says its standard), or `default` below home."""
+    """Return the XDG base directory `variable`, or `default` below home; as specified, relative paths are ignored."""
     value = os.environ.get(variable, "")
     return Path(value) if value.startswith("/") else Path.home() / default

@@ -1,7 +1,7 @@
-"""Requests to the platform's HTTPS services: TLS 1.3 only, the name verified, no redirects, bounded in size and time.
+"""Requests to the platform's HTTPS services: TLS 1.3 only, host name verified, no redirects, size and time limits.
 
-The time is that of the whole exchange: a server that sends a byte now and then gets no more of it. Blocks; the agent
-calls it in threads of its own.
+The timeout covers the whole exchange, so that a slow server cannot extend it. Calls block; the agent makes them in
+threads.
 """
 
 import http.client
@@ -21,19 +21,19 @@ from mcp.shared.version import VERSION
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-BODY_LIMIT = 64 * 1024  # bytes of an answer's body
-TIMEOUT = 5.0  # seconds from connecting to the answer's last byte
+BODY_LIMIT = 64 * 1024  # bytes of a response body
+TIMEOUT = 5.0  # seconds from connecting to the last byte of the response
 
 
 class OutOfReach(Unavailable):
-    """A service that cannot be connected to, or that broke off before its answer was complete."""
+    """A service that refuses connections, or closes one before its response is complete."""
 
     exit_code = EXIT_UNREACHABLE
 
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """What a service answered; `media_type` is in lower case and without parameters."""
+    """A response; `media_type` is in lower case and without parameters."""
 
     status: int
     media_type: str
@@ -41,17 +41,17 @@ class HttpAnswer:
 
 
 class HttpsService:
-    """One service of the platform; a connection for each request."""
+    """A client of one HTTPS service; opens a connection per request."""
 
     def __init__(self, name: str, endpoint: Endpoint, ca_cert: Path | None, timeout: float = TIMEOUT) -> None:
-        """`name` is used in errors; `ca_cert` is PEM, None the system's authorities. Raises InvalidInput (see key)."""
+        """Take `name` for errors and `ca_cert` in PEM (None: the system's authorities); raises InvalidInput."""
         self.where = f"{name} at {endpoint}"
         self._endpoint = endpoint
         self._timeout = timeout
         self._context = _context(ca_cert)
 
     def post(self, path: str, content: object) -> HttpAnswer:
-        """Send `content` as JSON; raises OutOfReach. What was sent is in no error."""
+        """Send `content` as JSON; raises OutOfReach, whose message never contains `content`."""
         deadline = time.monotonic() + self._timeout
         try:
             return self._exchange(path, json.dumps(content).encode(), deadline)
@@ -76,39 +76,39 @@ class HttpsService:
             connection.request("POST", path, body, headers)
             response = connection.getresponse()
             if response.length is None and not response.chunked:
-                raise _NoLengthError  # only the connection's end would be the answer's, and anybody can end that
+                raise _NoLengthError  # the end of the connection would be the end of the response: it can be forged
             content = response.read(BODY_LIMIT + 1)
             if len(content) > BODY_LIMIT:
                 raise _TooLargeError
-            if response.length:  # bytes that were announced and did not come
+            if response.length:  # bytes announced but not received
                 raise http.client.IncompleteRead(b"")
             return HttpAnswer(response.status, response.headers.get_content_type(), content)
 
     def _explain(self, error: Exception) -> tuple[str, str]:  # noqa: C901, PLR0911 - a flat list of answers
-        """What is in the way, and what to do about it."""
+        """Return the cause and the hint for an error."""
         match error:
             case socket.gaierror():
-                return f"{self.where}: this is not a known host name ({error.strerror})", "check server_url"
+                return f"{self.where}: unknown host name ({error.strerror})", "check server_url"
             case UnicodeError():  # a name with a part that is empty or longer than 63 characters
-                return f"{self.where}: this is no host name", "check server_url"
+                return f"{self.where}: invalid host name", "check server_url"
             case TimeoutError():
-                return f"{self.where} did not answer within {self._timeout:g} s", "try again"
+                return f"{self.where} did not respond within {self._timeout:g} s", "try again"
             case ConnectionRefusedError():
                 return f"{self.where} refuses the connection", "check server_url, and that it runs there"
             case ssl.SSLCertVerificationError():
-                return f"{self.where} shows a certificate that is not trusted: {error.verify_message}", "check ca_cert"
+                return f"{self.where} presented an untrusted certificate: {error.verify_message}", "check ca_cert"
             case http.client.RemoteDisconnected():
-                return f"{self.where} closed the connection without an answer", "try again"
+                return f"{self.where} closed the connection without a response", "try again"
             case ssl.SSLEOFError() | ConnectionResetError() | BrokenPipeError() | http.client.IncompleteRead():
-                return f"{self.where} broke the connection off before its answer was complete", "try again"
+                return f"{self.where} closed the connection before the response was complete", "try again"
             case ssl.SSLError():
                 return f"{self.where}: TLS 1.3 failed: {error.reason or 'unknown reason'}", "check server_url"
             case _TooLargeError():
-                return f"{self.where} answered with more than {BODY_LIMIT} bytes", "check server_url"
+                return f"{self.where} sent a response of more than {BODY_LIMIT} bytes", "check server_url"
             case _NoLengthError():
-                return f"{self.where} does not say how long its answer is", "check server_url"
+                return f"{self.where} sent a response without a length", "check server_url"
             case http.client.HTTPException():
-                return f"{self.where} does not speak HTTP as it should ({type(error).__name__})", "check server_url"
+                return f"{self.where} sent an invalid HTTP response ({type(error).__name__})", "check server_url"
         return f"{self.where}: {getattr(error, 'strerror', None) or type(error).__name__}", "check server_url"
 
 
@@ -121,7 +121,7 @@ class _NoLengthError(http.client.HTTPException):
 
 
 class _Wire:
-    """What http.client needs of a socket; whoever opened the socket closes it."""
+    """The part of a socket that http.client needs; the opener of the socket closes it."""
 
     def __init__(self, connection: ssl.SSLSocket, deadline: float) -> None:
         self._connection = connection
@@ -135,11 +135,11 @@ class _Wire:
         return io.BufferedReader(_BoundedReader(self._connection, self._deadline))
 
     def close(self) -> None:
-        """Nothing: http.client closes before it has read."""
+        """Do nothing: http.client closes the socket before it reads."""
 
 
 class _BoundedReader(io.RawIOBase):
-    """Reads from a connection, each time within what is left of the whole."""
+    """A reader of a connection that ends at the deadline of the whole exchange."""
 
     def __init__(self, connection: ssl.SSLSocket, deadline: float) -> None:
         self._connection = connection
@@ -164,7 +164,7 @@ def _context(ca_cert: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_cert)
     except ssl.SSLError:
-        raise InvalidInput(f"ca_cert: {ca_cert} holds no certificate in PEM") from None
+        raise InvalidInput(f"ca_cert: {ca_cert} contains no PEM certificate") from None
     except OSError as error:
         raise InvalidInput(f"ca_cert: {ca_cert} cannot be read: {error.strerror}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -1,4 +1,4 @@
-"""Container image references, as the OCI distribution's reference grammar has them.
+"""Container image references, in the grammar of the OCI distribution project.
 
 Source of the grammar: https://pkg.go.dev/github.com/distribution/reference
 """
@@ -15,12 +15,12 @@ _REPOSITORY = rf"(?P<repository>(?:{_HOST}(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*)"
 _TAG = r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))"
 _DIGEST = r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 _REFERENCE = rf"{_REPOSITORY}{_TAG}?{_DIGEST}"
-PINNED = rf"(?!.*:latest(@|$)){_REPOSITORY}{_TAG}{_DIGEST}"  # as `image_problem` asks for it
+PINNED = rf"(?!.*:latest(@|$)){_REPOSITORY}{_TAG}{_DIGEST}"  # the rule of `image_problem`
 
 
 @dataclass(frozen=True)
 class ImageReference:
-    """A parsed reference; `tag` and `digest` are empty where it has none."""
+    """A parsed reference; `tag` and `digest` may be empty."""
 
     repository: str
     tag: str
@@ -28,7 +28,7 @@ class ImageReference:
 
 
 def parse_image(text: str) -> ImageReference | None:
-    """Parse an image reference, or None where it is none."""
+    """Parse an image reference; None if it is invalid."""
     match = re.fullmatch(_REFERENCE, text) if len(text) <= 512 else None
     if match is None or len(match["repository"]) > NAME_LIMIT:
         return None
@@ -36,7 +36,7 @@ def parse_image(text: str) -> ImageReference | None:
 
 
 def image_problem(text: str) -> str:
-    """What is wrong with `text` as the image of a component, or an empty string."""
+    """Return the problem of `text` as the image of a component; empty if it is valid."""
     if not text:
         return "is missing; expected REGISTRY/PATH:TAG"
     reference = parse_image(text)
@@ -50,6 +50,6 @@ def image_problem(text: str) -> str:
 
 
 def image_version(text: str) -> str:
-    """The version of a component: its image's tag, or an empty string."""
+    """Return the tag of an image, which is the version of a component; empty if there is none."""
     reference = parse_image(text)
     return reference.tag if reference else ""

@@ -1,4 +1,4 @@
-"""Manual pages in roff, made from the declarations of commands."""
+"""Manual pages in roff, generated from the declarations of commands."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from mcp.shared.version import VERSION
 
 
 class Manual(NamedTuple):
-    """The parts of a manual page; mappings are of names to explanations."""
+    """The parts of a manual page; mappings are from names to explanations."""
 
     name: str
     section: int
@@ -24,7 +24,7 @@ class Manual(NamedTuple):
 
 
 def roff(manual: Manual) -> str:
-    """Return the page for man(7)."""
+    """Return the page in the format of man(7)."""
     return "\n".join(_page(manual)) + "\n"
 
 
@@ -51,7 +51,7 @@ def _page(manual: Manual) -> Iterator[str]:
 
 
 def _command(prefix: str, command: Command) -> Iterator[str]:
-    """Describe a command that can be run or has arguments, and its sub-commands."""
+    """Describe a command that can be run or has arguments, and its subcommands."""
     name = f"{prefix} {command.name}"
     if command.arguments or not command.commands:
         yield from _entry(name, command)
@@ -84,7 +84,7 @@ def _options(arguments: Iterable[Argument]) -> Iterator[str]:
 
 
 def _usage(argument: Argument) -> str:
-    """Write an argument as in a synopsis."""
+    """Format an argument for a synopsis."""
     value = _italic(argument.placeholder) if argument.placeholder else ""
     if argument.is_option:
         value = f"{_bold(argument.names[0])} {value}".rstrip()
@@ -99,7 +99,7 @@ def _list(entries: Mapping[str, str]) -> Iterator[str]:
 
 
 def _text(text: str) -> Iterator[str]:
-    """Write running text, a sentence a line."""
+    """Format running text, one sentence per line."""
     for sentence in text.replace(". ", ".\n").splitlines():
         yield _escape(sentence)
 
@@ -117,6 +117,6 @@ def _italic(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Protect what roff would take for its own, hyphens of options included."""
+    """Escape characters with a meaning in roff, and the hyphens of options."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped

@@ -1,4 +1,4 @@
-"""The one home of names: what is a valid one, and every name that is derived from service and component."""
+"""Valid names, and all names that are derived from service and component."""
 
 import re
 
@@ -7,23 +7,23 @@ from mcp.shared.errors import InvalidInput, shown
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,62}"
 NAME_RULE = "must be lower-case letters, digits and -, not begin with -, and have at most 63 characters"
 
-NAME_FIELD = {"pattern": NAME_PATTERN, "rule": NAME_RULE}  # of the declaration of a name
+NAME_FIELD = {"pattern": NAME_PATTERN, "rule": NAME_RULE}  # for the declaration of a field
 
-# Container names that MCP derives with a dot can never collide with a service's: names have no dot.
+# Service names contain no dot, so they never collide with derived container names that do.
 ASIDE_SUFFIX = ".old"
 
 LABEL_SERVICE = "mcp.service"
 LABEL_COMPONENT = "mcp.component"
-LABEL_DEPLOY = "mcp.deploy"  # the number of the deploy that made the container
+LABEL_DEPLOY = "mcp.deploy"  # number of the deploy that created the container
 
 
 def is_name(value: str) -> bool:
-    """Whether `value` can name a service, component, route or node."""
+    """Return True if `value` is a valid name of a service, component, route or node."""
     return re.fullmatch(NAME_PATTERN, value) is not None
 
 
 def check_name(what: str, value: str) -> str:
-    """Return `value`; raises InvalidInput, naming `what`, where it is no valid name."""
+    """Return `value`; raises InvalidInput, naming `what`, if it is not a valid name."""
     if not value:
         raise InvalidInput(f"{what}: is missing", NAME_RULE.replace("must", "names must"))
     if not is_name(value):
@@ -32,7 +32,7 @@ def check_name(what: str, value: str) -> str:
 
 
 def parse_target(text: str) -> tuple[str, str]:
-    """Split `SERVICE[/COMPONENT]`; the component is empty where there is none. Raises InvalidInput."""
+    """Split `SERVICE[/COMPONENT]`; the component may be empty. Raises InvalidInput."""
     service, slash, component = text.partition("/")
     check_name("service", service)
     if slash:
@@ -41,15 +41,15 @@ def parse_target(text: str) -> tuple[str, str]:
 
 
 def container_name(service: str, component: str) -> str:
-    """The container of a component: SERVICE-COMPONENT, or SERVICE where the component has its name."""
+    """Return the container name: SERVICE-COMPONENT, or SERVICE if both have the same name."""
     return service if service == component else f"{service}-{component}"
 
 
 def aside_name(container: str) -> str:
-    """What a container is called while its successor is tried out."""
+    """Return the temporary name of a container while its replacement is started."""
     return container + ASIDE_SUFFIX
 
 
 def port_variable(route: str) -> str:
-    """The environment variable that tells a container the port of a named route; PORT for an unnamed one."""
+    """Return the environment variable with the port of a route: PORT_NAME, or PORT for an unnamed route."""
     return f"PORT_{route.upper().replace('-', '_')}" if route else "PORT"

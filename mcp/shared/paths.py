@@ -1,4 +1,4 @@
-"""Paths of files below a service's folder: relative, and every part a plain name."""
+"""Relative paths of files below a service's folder."""
 
 from mcp.shared.errors import InvalidInput, shown
 from mcp.shared.names import check_name
@@ -9,10 +9,10 @@ RULE = "expected a path inside the service's folder, as in conf/app.toml"
 
 
 def split_path(path: str) -> list[bytes]:
-    """The parts of a path, in UTF-8; raises InvalidInput for one that is not plainly a file's below a folder.
+    """Split a path into its parts, in UTF-8; raises InvalidInput for one that may lead out of the folder.
 
-    Refused are absolute paths and the parts `..`, `.` and empty. That a path stays inside does not rest on this:
-    the agent opens part by part and follows no link.
+    Absolute paths, `..`, `.` and empty parts are refused. Security does not depend on this check: the agent opens
+    part by part and follows no symbolic link.
     """
     if not path:
         raise InvalidInput("path: is missing", RULE)
@@ -23,7 +23,7 @@ def split_path(path: str) -> list[bytes]:
     parts = [part.encode() for part in path.split("/")]
     for part, what in ((b"..", '".."'), (b".", '"."'), (b"", "an empty part")):
         if part in parts:
-            raise InvalidInput(f"path: {shown(path)} has {what} in it", RULE)
+            raise InvalidInput(f"path: {shown(path)} contains {what}", RULE)
     if len(parts) > DEEPEST or max(map(len, parts)) > LONGEST_NAME:
         raise InvalidInput(
             f"path: {shown(path)} is too long", f"it may have {DEEPEST} parts of {LONGEST_NAME} bytes each"
@@ -36,7 +36,7 @@ def parse_file_target(text: str) -> tuple[str, str]:
     service, slash, path = text.partition("/")
     check_name("service", service)
     if not slash:
-        raise InvalidInput(f"{service}: which file of the service is not said", "write SERVICE/PATH")
+        raise InvalidInput(f"{service}: no file given", "write SERVICE/PATH")
     if path:
         split_path(path.removesuffix("/") or path)
     return service, path

@@ -1,6 +1,6 @@
-"""The one place that starts processes: argv lists, no stdin unless given, a rebuilt environment, a timeout.
+"""All starts of processes: argv lists, no stdin unless given, a minimal environment, a timeout.
 
-Environments are rebuilt and not inherited, so that no child sees what it does not need.
+The environment is not inherited, so that no child sees variables that it does not need.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from mcp.shared.errors import McpError, NotReady, Unavailable, one_line
 
-OUTPUT_LIMIT = 32 * 1024 * 1024  # bytes of each stream that a command may print before it is ended
-BLOCK = 256 * 1024  # bytes that are read or written at once
+OUTPUT_LIMIT = 32 * 1024 * 1024  # bytes per stream; a command that prints more is killed
+BLOCK = 256 * 1024  # bytes per read or write
 KILL_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _DISK_FULL = "the disk is full: make room on the node"
 
-# What tools need of our own environment: where things are, and how to get out. Nothing else is passed on.
+# The variables that tools need from our environment: paths and proxies. No other is passed on.
 _PASSED_ON = (
     *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ"),
     *("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "DBUS_SESSION_BUS_ADDRESS"),
@@ -28,12 +28,12 @@ _PASSED_ON = (
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 
-Stdin = bytes | Sequence[bytes]  # in one piece or in several, which need not be put together
+Stdin = bytes | Sequence[bytes]  # several blocks need not be joined
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A process that ended; a negative `returncode` is the signal that ended it."""
+    """A process that exited; a negative `returncode` is the signal that ended it."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -41,16 +41,16 @@ class Completed:
     stderr: bytes
 
     def last_words(self) -> str:
-        """The last line that it wrote to stderr, or how it ended where it wrote none."""
+        """The last line of stderr, or the exit status if there is none."""
         lines = [line for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
         return one_line(lines[-1].strip())[:500] if lines else f"exit status {self.returncode}"
 
 
 class CommandFailed(McpError):
-    """A command that ran and failed; `completed` holds what it said."""
+    """A command that exited with a non-zero status; `completed` holds its output."""
 
     def __init__(self, completed: Completed) -> None:
-        """The message is the command's own last line, and the command in a form to paste."""
+        """Compose the message of the command, quoted for a shell, and its last line."""
         self.completed = completed
         words = completed.last_words()
         hint = _DISK_FULL if "no space left on device" in words.lower() else ""
@@ -58,7 +58,7 @@ class CommandFailed(McpError):
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a child: what tools need of ours, a fixed locale, and `extra`."""
+    """Return the environment of a child: the variables that tools need, a fixed locale, and `extra`."""
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {**passed, "LC_ALL": "C.UTF-8", **(extra or {})}
 
@@ -66,11 +66,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 async def start(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None, pipe_stdin: bool = False, dies_with_us: bool = False
 ) -> asyncio.subprocess.Process:
-    """Start a process with its output in pipes; raises NotReady where the program is not there.
+    """Start a process with its output in pipes; raises NotReady if the program is not installed.
 
-    `dies_with_us` is for followers: the kernel ends them when we end, however we end. util-linux's setpriv
-    sets that up, since a preexec function is not safe in a process with threads. The caller must be the
-    main thread, which lives as long as the process.
+    With `dies_with_us` the kernel ends it when we end, however we end. util-linux's setpriv sets that up, since a
+    preexec function is not safe in a process with threads. The caller must be the main thread, which lives as long
+    as the process.
     """
     command = ["setpriv", "--pdeathsig", "KILL", "--", *argv] if dies_with_us else list(argv)
     try:
@@ -92,10 +92,10 @@ async def start(
 async def run(
     argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: Stdin | None = None
 ) -> Completed:
-    """Run a command to its end and return what it printed, whatever its exit status.
+    """Run a command to completion and return its output, whatever its exit status.
 
-    Raises NotReady where the program is not there, Unavailable where it does not end within
-    `seconds` or prints without end; it is then killed with its whole process group.
+    Raises NotReady if the program is not installed, Unavailable if it exceeds `seconds` or OUTPUT_LIMIT; its whole
+    process group is then killed.
     """
     process = await start(argv, env=env, pipe_stdin=stdin is not None)
     returncode = None
@@ -106,7 +106,7 @@ async def run(
     except TimeoutError:
         raise Unavailable(f"{shlex.join(argv[:3])}: did not end within {seconds:g} s") from None
     finally:
-        if returncode is None:  # not the process's own: it may have ended, and left children that hold our pipes
+        if returncode is None:  # not process.returncode: it may have exited and left children that hold our pipes
             await asyncio.shield(end(process))
     return Completed(tuple(argv), returncode, stdout, stderr)
 
@@ -114,7 +114,7 @@ async def run(
 async def check(
     argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: Stdin | None = None
 ) -> bytes:
-    """Like `run`, and returns stdout; raises CommandFailed where the exit status is not 0."""
+    """Run a command like `run` and return stdout; raises CommandFailed if the exit status is not 0."""
     completed = await run(argv, seconds=seconds, env=env, stdin=stdin)
     if completed.returncode != 0:
         raise CommandFailed(completed)
@@ -122,11 +122,11 @@ async def check(
 
 
 def on_terminal(argv: Sequence[str]) -> int:
-    """Run a program of the user's, as an editor, on our own terminal and in our environment; returns its exit status.
+    """Run an interactive program, such as an editor, in our terminal and environment; return its exit status.
 
-    Ctrl-C is for it while it runs. Raises NotReady where the program is not there.
+    Ctrl-C goes to the program while it runs. Raises NotReady if it cannot be started.
     """
-    # unlike an ignored signal, one that is caught has its default again in the child
+    # a caught signal, unlike an ignored one, is reset to its default in the child
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
         return os.waitstatus_to_exitcode(os.waitpid(os.posix_spawnp(argv[0], list(argv), os.environ), 0)[1])
@@ -139,9 +139,9 @@ def on_terminal(argv: Sequence[str]) -> int:
 
 
 def in_child(work: Callable[[], None]) -> None:
-    """Run `work` in a forked child and wait for it, so that what it imports does not stay in our memory.
+    """Run `work` in a forked child and wait for it, so that its imports do not stay in our memory.
 
-    Only before there are threads. Raises McpError with the parts of the child's error where `work` raised one.
+    Must be called before the first thread starts. Raises McpError with the parts of the error that `work` raised.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -158,13 +158,13 @@ def in_child(work: Callable[[], None]) -> None:
         os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        what, _, hint = pipe.read().decode(errors="replace").partition("\0")  # it may be cut within a character
+        what, _, hint = pipe.read().decode(errors="replace").partition("\0")  # may be cut within a character
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         raise McpError(what or "a child process failed", hint)
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """End a process and its group: SIGTERM, then SIGKILL after KILL_GRACE seconds. What it still printed is lost."""
+    """End a process group: SIGTERM, then SIGKILL after KILL_GRACE seconds; unread output is lost."""
     try:
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
@@ -174,8 +174,8 @@ async def end(process: asyncio.subprocess.Process) -> None:
                     await process.wait()
                     return
     finally:
-        # asyncio closes pipes only when they have been read to their end, which nobody does any more here;
-        # it has no public way to close them: https://github.com/python/cpython/issues/88050
+        # asyncio closes pipes only after they were read to the end, which nobody does from here on, and has no
+        # public way to close them: https://github.com/python/cpython/issues/88050
         process._transport.close()  # type: ignore[attr-defined]
 
 
@@ -201,21 +201,21 @@ async def _bounded(stream: asyncio.StreamReader, process: asyncio.subprocess.Pro
 async def _feed(process: asyncio.subprocess.Process, stdin: Stdin | None) -> None:
     if process.stdin is None:
         return
-    with suppress(BrokenPipeError, ConnectionResetError):  # it may end without reading; its status says the rest
+    with suppress(BrokenPipeError, ConnectionResetError):  # it may exit without reading; its status tells
         try:
             for block in _blocks(stdin or b""):
                 process.stdin.write(block)
                 await process.stdin.drain()
         except asyncio.CancelledError:
-            process.stdin.transport.abort()  # else the rest is lost with a complaint once the process is killed
+            process.stdin.transport.abort()  # else asyncio logs the lost rest once the process is killed
             raise
     process.stdin.close()
     with suppress(BrokenPipeError, ConnectionResetError):
-        await process.stdin.wait_closed()  # else Python 3.11 prints a traceback where the process did not read it all
+        await process.stdin.wait_closed()  # else Python 3.11 prints a traceback if the process left input unread
 
 
 def _blocks(stdin: Stdin) -> Iterator[memoryview]:
-    """What asyncio is given at once is copied until the process takes it."""
+    """Yield small blocks, since asyncio copies each until the process reads it."""
     for part in (stdin,) if isinstance(stdin, bytes) else stdin:
         for place in range(0, len(part), BLOCK):
             yield memoryview(part)[place : place + BLOCK]

@@ -1,4 +1,4 @@
-"""A file in the making, of any size: nobody sees it before it is whole, and nothing is left of it otherwise."""
+"""Atomic replacement of a file of any size, written in blocks."""
 
 import errno
 import os
@@ -8,25 +8,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-MODE_BITS = 0o777  # setuid, setgid and sticky bits are never set on a file that came from elsewhere
+MODE_BITS = 0o777  # without setuid, setgid and sticky bits, which a transferred file never gets
 
 
 class Replacement:
-    """New content for a file, kept beside it without a name until `commit` puts it into its place.
+    """New content for a file, invisible until `commit`.
 
-    The content lies in a file without a name (O_TMPFILE): however the process ends, it is gone. File systems that
-    cannot do so get a hidden temporary file instead. Methods raise OSError; as a context manager it is discarded.
+    The content is in an unnamed file (O_TMPFILE), which disappears however the process ends; on file systems without
+    that, in a hidden temporary file. Leaving the context discards it. Methods raise OSError.
     """
 
     def __init__(self, folder: int) -> None:
-        """`folder` is a descriptor of a folder on the file system of the file to come; it stays the caller's."""
+        """Take the descriptor of a folder on the target's file system; the caller keeps its ownership."""
         self._folder = folder
         self._name = ""
         self._file = -1
         try:
             self._file = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600, dir_fd=folder)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):  # the second from kernels without O_TMPFILE
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):  # EISDIR: a kernel without O_TMPFILE
                 raise
             name = _hidden_name()
             self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=folder)
@@ -47,7 +47,7 @@ class Replacement:
             view = view[os.write(self._file, view) :]
 
     def commit(self, folder: int, name: str | bytes, mode: int) -> None:
-        """Make it the file `name` of the open `folder`, on disk when this returns; a link there is replaced itself."""
+        """Make it the file `name` of the open `folder`, synced to disk; a symbolic link there is replaced."""
         os.fchmod(self._file, mode & MODE_BITS)
         os.fsync(self._file)
         if not self._name:
@@ -59,7 +59,7 @@ class Replacement:
         sync_folder(folder)
 
     def discard(self) -> None:
-        """Leave nothing of it, unless it was committed. May be called more than once."""
+        """Remove it unless it was committed; may be called more than once."""
         if self._name:
             with suppress(FileNotFoundError):
                 os.unlink(self._name, dir_fd=self._folder)
@@ -70,8 +70,8 @@ class Replacement:
 
 
 def sync_folder(folder: int) -> None:
-    """Put the names in an open folder on disk."""
-    with suppress(PermissionError):  # a folder that may be written and not read cannot be synced by itself
+    """Sync the entries of an open folder to disk."""
+    with suppress(PermissionError):  # a folder without read permission cannot be opened for fsync
         readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
         try:
             os.fsync(readable)
@@ -80,7 +80,7 @@ def sync_folder(folder: int) -> None:
 
 
 def open_folder(path: Path) -> int:
-    """A descriptor of a folder that is good for reaching what is in it; raises OSError."""
+    """Open a folder for access to its entries only (O_PATH); raises OSError."""
     return os.open(path, os.O_PATH | os.O_DIRECTORY)
 
 

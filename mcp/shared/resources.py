@@ -1,13 +1,13 @@
-"""The files of our own tree, which is a source checkout, or what a zipapp was unpacked to.
+"""Files of our own tree: a source checkout or an unpacked zipapp.
 
-The tree is found by the name of this module, so that no path depends on where a module lies.
+The root is derived from the name of this module, so that no path depends on the location of other modules.
 """
 
 import sys
 from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).parents[__name__.count(".")]  # the folder that `agent`, `mcp`, `proto` and `deploy` lie in
+ROOT = Path(__file__).parents[__name__.count(".")]  # the parent of `agent`, `mcp`, `proto` and `deploy`
 
 
 def source_tree() -> Path | None:

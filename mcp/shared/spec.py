@@ -1,6 +1,6 @@
-"""The specification of a service, shared by both programs: its declared fields, and the rules that it must obey.
+"""The specification of a service: its declared fields and their rules.
 
-The CLI reads it from a definition, the agent from the wire; both check it with `problems`.
+The CLI reads it from a definition, the agent from the wire; both validate it with `problems`.
 """
 
 import re
@@ -16,7 +16,7 @@ from mcp.shared.times import DURATION, parse_duration
 
 RESTART_DEFAULT = "unless-stopped"
 LOG_DRIVERS = ("k8s-file", "journald", "none")
-LOG_SIZE_DEFAULT = "32m"  # of each k8s-file: without a limit, one loud container fills the node's disk
+LOG_SIZE_DEFAULT = "32m"  # per k8s-file: without a limit, one container can fill the node's disk
 LOG_SIZE_LEAST = 1_000_000  # bytes
 ENV_LIMIT = 32 * 1024  # bytes of one KEY=VALUE: podman reads environment files line by line, 64 KiB at most
 
@@ -40,7 +40,7 @@ _PORT = (
 )
 
 
-# --- rules of single values: each returns what is wrong, or an empty string ---
+# --- rules of single values: each returns a problem, or an empty string ---
 
 
 def _image_problem(text: str) -> str:
@@ -65,7 +65,7 @@ def _is_port(text: str) -> bool:
 
 
 def _is_address(text: str) -> bool:
-    import ipaddress  # seldom needed: keeps start-up short
+    import ipaddress  # rarely needed: keeps startup short
 
     try:
         ipaddress.ip_address(text)
@@ -92,13 +92,13 @@ def _plain_path(text: str) -> bool:
 
 
 def _word_problem(word: str) -> str:
-    return "contains a NUL byte" if "\0" in word else ""  # it may be a secret: it is not shown
+    return "contains a NUL byte" if "\0" in word else ""  # it may be a secret: secrets are not shown
 
 
 def _env_problem(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals:
-        return "is not KEY=VALUE"  # it may be all value: a secret is not shown
+        return "is not KEY=VALUE"  # it may be a value without a key: secrets are not shown
     if not re.fullmatch(_ENV_KEY, key):
         return f"{shown(key, 40)} is not KEY=VALUE"
     if any(c in value for c in "\0\n\r"):
@@ -133,7 +133,7 @@ _WORD: dict[str, Any] = {"pattern": r"[^\x00]*", "check": _word_problem}
 
 @dataclass(frozen=True)
 class RouteSpec:
-    """One way in from the proxy; `port` is the one that clients use there."""
+    """A route from the proxy to the component; clients connect to `port` of the proxy."""
 
     name: str = optional("", "Name of the route; required if there are several", example="rest", **NAME_FIELD)
     port: int = optional(0, "Port that clients use on the proxy", example=8443, limits=(1, 65535), required=True)
@@ -147,7 +147,7 @@ class RouteSpec:
 
 @dataclass(frozen=True)
 class HealthSpec:
-    """A health check; durations as in `90s`, empty or 0 for podman's default."""
+    """A health check; durations like `90s`, empty or 0 for podman's default."""
 
     cmd: tuple[str, ...] = field(
         metadata=about(
@@ -258,16 +258,16 @@ class ComponentSpec:
 
     @property
     def log_max_bytes(self) -> int:
-        """The size at which its log is rotated; 0: never."""
+        """The size at which its log is rotated, in bytes; 0: never."""
         return log_size(self.log_max_size or LOG_SIZE_DEFAULT) if self.log_driver == "k8s-file" else 0
 
     def variable(self, name: str) -> str | None:
-        """The value that the definition gives an environment variable (the last one counts), or None."""
+        """Return the value of an environment variable in the definition (the last one wins), or None."""
         values = [entry.partition("=")[2] for entry in self.env if entry.partition("=")[0] == name]
         return values[-1] if values else None
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of fields that do not go together."""
+        """Yield the problems of fields that exclude each other."""
         yield from _route_conflicts(self)
         if self.log_max_size and self.log_driver in LOG_DRIVERS[1:]:
             what = f"is for the log driver k8s-file, and this component's is {self.log_driver}"
@@ -276,7 +276,7 @@ class ComponentSpec:
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """A service: what should run, together, on one node."""
+    """A service: components that run together on one node."""
 
     name: str = field(metadata=about("Name of the service, as in `SERVICE.toml`", example="SERVICE", **NAME_FIELD))
     active: bool = optional(True, "`false`: `mcp deploy` refuses the service, `mcp sync` stops it", example=False)
@@ -290,7 +290,7 @@ class ServiceSpec:
 
 
 def log_size(text: str) -> int:
-    """Bytes of a size such as `500000`, `10m` or `1g`, whose units are decimal; raises ValueError."""
+    """Parse a size such as `500000`, `10m` or `1g`, with decimal units, into bytes; raises ValueError."""
     match = re.fullmatch(_LOG_SIZE, text)
     if match is None:
         raise ValueError("is not a number of bytes, or one with k, m or g, as in 10m")
@@ -298,12 +298,12 @@ def log_size(text: str) -> int:
 
 
 def log_size_text(size: int) -> str:
-    """The shortest text that `log_size` reads as so many bytes."""
+    """Return the shortest text that `log_size` parses to `size`."""
     return min((f"{size // each}{unit}" for unit, each in _UNITS.items() if size % each == 0), key=len)
 
 
 def container_port(mapping: str) -> int:
-    """The port inside the container of a valid `[IP:]HOST:CONTAINER[/PROTOCOL]`."""
+    """Return the container port of a valid `[IP:]HOST:CONTAINER[/PROTOCOL]`."""
     match = re.fullmatch(_PORT, mapping)
     if match is None:
         raise ValueError(f"not a port mapping: {mapping!r}")
@@ -311,10 +311,10 @@ def container_port(mapping: str) -> int:
 
 
 def fixed_port(component: ComponentSpec, route: RouteSpec) -> int | None:
-    """The container port that the definition itself fixes for a route, or None where the agent chooses.
+    """Return the container port that the definition fixes for a route, or None if the agent chooses one.
 
-    An application that obeys PORT would leave the port that an explicit mapping leads to, so the explicit
-    one wins: PORT (or PORT_NAME) in `env` first, then the container port of a single mapping in `ports`.
+    An application that obeys PORT would no longer listen on the port of an explicit mapping, so an explicit port
+    wins: PORT (or PORT_NAME) in `env` first, then the container port of a single mapping in `ports`.
     """
     for name in dict.fromkeys((port_variable(route.name), *(["PORT"] if len(component.routes) == 1 else []))):
         value = component.variable(name)
@@ -325,7 +325,7 @@ def fixed_port(component: ComponentSpec, route: RouteSpec) -> int | None:
 
 
 def _mapped_ports(component: ComponentSpec) -> set[int]:
-    """The container ports that valid mappings of TCP lead to."""
+    """Return the container ports of all valid TCP mappings."""
     valid = (mapping for mapping in component.ports if not _port_problem(mapping))
     return {container_port(mapping) for mapping in valid if not mapping.endswith("/udp")}
 

@@ -1,10 +1,10 @@
-"""Words with a fixed set of values that both programs use: in the registry, on the wire and in output."""
+"""Enumerations of both programs, for the registry, the wire and output."""
 
 from enum import StrEnum
 
 
 class DesiredState(StrEnum):
-    """State that a component should have; one to be ignored is in no definition, and left as it is."""
+    """Desired state of a component; `ignore` is for one without a definition, which is left alone."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -12,14 +12,14 @@ class DesiredState(StrEnum):
 
 
 class ObservedState(StrEnum):
-    """State that a component has."""
+    """Observed state of a component."""
 
     RUNNING = "running"
-    STOPPED = "stopped"  # as it should be
+    STOPPED = "stopped"  # as desired
     EXITED = "exited"
     RESTARTING = "restarting"
-    DEGRADED = "degraded"  # unhealthy, paused, or on its way down
-    REMOVED = "removed"  # there is no container
+    DEGRADED = "degraded"  # unhealthy, paused, or stopping
+    REMOVED = "removed"  # no container
     UNKNOWN = "unknown"
 
 

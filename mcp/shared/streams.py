@@ -1,11 +1,11 @@
-"""Standard output and error where they are closed, full, or a pipe that nobody reads any more."""
+"""Standard output and error that are closed, full, or a broken pipe."""
 
 import os
 import sys
 
 
 def replace_closed_streams() -> None:
-    """Where stdout or stderr is closed, Python has None: let writing to the first fail, to the second do nothing."""
+    """Replace stdout and stderr that are None (closed): writes to stdout then fail, writes to stderr are discarded."""
     if sys.stdout is None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
@@ -13,9 +13,9 @@ def replace_closed_streams() -> None:
 
 
 def give_up_stdout() -> None:
-    """After a broken pipe or a full disk: let nothing else be written, so that Python's own end is silent.
+    """Discard further output after a broken pipe or a full disk, so that Python exits silently.
 
-    Where stderr goes the same way (`2>&1 |`), it is given up as well.
+    If stderr goes to the same place (`2>&1 |`), it is discarded as well.
     """
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())

@@ -1,7 +1,6 @@
-"""Durations and points in time as people write them.
+"""Parsing and formatting of durations and points in time.
 
-Points in time are nanoseconds since the epoch where logs are concerned, since their times are: a datetime has only
-microseconds.
+Times of logs are nanoseconds since the epoch, since a datetime has microseconds only.
 """
 
 import re
@@ -21,12 +20,12 @@ DURATION_RULE = "expected a duration such as 90s, 1h30m or 30d"
 TIME_RULE = (
     "expected a duration such as 90s or 2h30m, a time such as 2026-01-31T12:00:00Z, a date such as 2026-01-31, or @UNIX"
 )
-_NO_ZONE = "the time has no zone: end it with Z or an offset such as +02:00"
+_NO_ZONE = "the time has no zone: append Z or an offset such as +02:00"
 _YEARS = "the time is outside the years 1 to 9999"
 
 
 class _Local(tzinfo):
-    """The zone of this machine, with the offset that it has at each moment."""
+    """The local time zone, with the offset of each moment."""
 
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
         return (moment or datetime.now()).replace(tzinfo=None).astimezone().utcoffset()
@@ -42,7 +41,7 @@ LOCAL: tzinfo = _Local()
 
 
 def parse_duration(text: str) -> timedelta:
-    """A duration such as `90s`, `1h30m`, `2d`; raises ValueError."""
+    """Parse a duration such as `90s`, `1h30m` or `2d`; raises ValueError."""
     if len(text) > 40 or not re.fullmatch(DURATION, text):
         raise ValueError(DURATION_RULE)
     try:
@@ -52,11 +51,11 @@ def parse_duration(text: str) -> timedelta:
 
 
 def moment(text: str, now: int, zone: tzinfo | None = None, words: Sequence[str] = ()) -> int:
-    """A point in time, in nanoseconds since the epoch, as `now` is; raises ValueError.
+    """Parse a point in time into nanoseconds since the epoch; raises ValueError.
 
-    A duration is that long before `now`. Others: RFC 3339, a date (its midnight), `@UNIX` in seconds, with a fraction
-    if need be. `zone` is for dates and for times without an offset; with None these are refused. `words` are other
-    forms that the caller knows, for the error.
+    Forms are a duration (before `now`), RFC 3339, a date (midnight), and `@UNIX` in seconds, with an optional
+    fraction. `zone` applies to dates and to times without an offset; with None these are refused. `words` are
+    further forms that the caller accepts, for the error.
     """
     if re.fullmatch(DURATION, text):
         span = parse_duration(text)
@@ -69,19 +68,19 @@ def moment(text: str, now: int, zone: tzinfo | None = None, words: Sequence[str]
         if found >= 253402300800 * SECOND:  # the year 10000
             raise ValueError(_YEARS)
         return found
-    if match := re.fullmatch(_RFC3339, text):  # fromisoformat takes more, and not the same in every Python
+    if match := re.fullmatch(_RFC3339, text):  # fromisoformat accepts more, and differs between Pythons
         return _civil(match[1], match[2], (match[4] or "").upper(), zone) + _fraction(match[3])
     if re.fullmatch(_DATE, text):
         return _civil(text, "00:00:00", "", zone)
     if text.startswith("-") and re.fullmatch(DURATION, text[1:]):
-        raise ValueError(f"leave the - out: {text[1:]} is that long ago")
+        raise ValueError(f"omit the -: {text[1:]} means that long ago")
     raise ValueError(f"{TIME_RULE}, {' or '.join(words)}" if words else TIME_RULE)
 
 
 def absolute(text: str, now: int, zone: tzinfo) -> str:
-    """`text` in the form that an agent takes: what depends on the reader's zone as RFC 3339 in UTC, all else as it is.
+    """Convert a time that depends on the local zone to RFC 3339 in UTC; return other forms unchanged.
 
-    An agent resolves durations by its own clock, and `boot` and `deploy` by what it knows. Raises ValueError.
+    The agent resolves durations by its own clock, and `boot` and `deploy` by its registry. Raises ValueError.
     """
     if text in WORDS:
         return text
@@ -94,19 +93,19 @@ def absolute(text: str, now: int, zone: tzinfo) -> str:
 
 
 def nanoseconds(at: datetime) -> int:
-    """A datetime, which has its zone, as nanoseconds since the epoch."""
+    """Convert an aware datetime to nanoseconds since the epoch."""
     return (at - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def parse_time(text: str) -> datetime:
-    """A time in UTC from RFC 3339, to the microsecond; raises ValueError."""
+    """Parse an RFC 3339 time into UTC, to the microsecond; raises ValueError."""
     if not re.fullmatch(_RFC3339, text):
         raise ValueError("expected an RFC 3339 time such as 2026-01-31T12:00:00Z")
     return _EPOCH + timedelta(microseconds=moment(text, 0) // 1000)
 
 
 def _civil(date: str, time: str, offset: str, zone: tzinfo | None) -> int:
-    """Nanoseconds of a date and a time of day; raises ValueError where there is no such moment."""
+    """Convert a date and a time of day to nanoseconds; raises ValueError if they do not exist."""
     try:
         found = datetime.fromisoformat(f"{date}T{time}{offset}")
     except ValueError:
@@ -122,23 +121,23 @@ def _civil(date: str, time: str, offset: str, zone: tzinfo | None) -> int:
 
 
 def _fraction(digits: str | None) -> int:
-    """Nanoseconds of the digits after the point; what is finer is cut off."""
+    """Convert the digits of a fraction of a second to nanoseconds, truncated."""
     return int((digits or "").ljust(9, "0")[:9])
 
 
 def rfc3339(moment: datetime) -> str:
-    """`moment` in UTC with microseconds, as podman and journald take it."""
+    """Format a moment in UTC with microseconds, which podman and journald accept."""
     # not strftime: its %Y does not pad years before 1000
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def age(moment: str) -> str:
-    """The time since an RFC 3339 time, as `ago` writes it."""
+    """Format the time since an RFC 3339 time like `ago`."""
     return ago((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
 
 
 def ago(seconds: float) -> str:
-    """A span in the two largest units that say something: `3d4h`, `5m10s`, `8s`."""
+    """Format a time span in its two largest units: `3d4h`, `5m10s`, `8s`."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

@@ -1,6 +1,6 @@
-"""Read TOML files strictly: every key known, every type right, all problems reported at once; quote strings.
+"""Strict TOML reader: refuses unknown keys and wrong types, and reports all problems at once.
 
-A `Table` hands out typed values and remembers what was wrong; `read_file` turns that into one InvalidFile.
+A `Table` returns typed values and records problems; `read_toml` raises them as one InvalidFile.
 """
 
 import tomllib
@@ -26,22 +26,22 @@ _SCALARS: dict[FieldKind, type] = {FieldKind.TEXT: str, FieldKind.FLAG: bool, Fi
 
 
 def kind_of(value: object) -> str:
-    """The TOML type of `value`, in words."""
+    """Name the TOML type of `value`."""
     return _KINDS.get(type(value), "a date or time")
 
 
 class Table:
-    """One table of a TOML document; `path` is the key path that leads to it ("" for the document itself)."""
+    """A table of a TOML document; `path` is its key path ("" for the document itself)."""
 
     def __init__(self, data: dict[str, object], problems: list[Problem], path: str = "") -> None:
-        """Problems found are appended to `problems`."""
+        """Take the list to which problems are appended."""
         self._data = data
         self._problems = problems
         self._path = path
         self._known: set[str] = set()
 
     def key(self, name: str) -> str:
-        """The full key path of `name`."""
+        """Return the full key path of `name`."""
         return f"{self._path}.{name}" if self._path else name
 
     def problem(self, name: str, what: str) -> None:
@@ -49,7 +49,7 @@ class Table:
         self._problems.append(Problem(self.key(name), what))
 
     def has(self, name: str) -> bool:
-        """Whether the document sets `name`."""
+        """Return True if the document sets `name`."""
         return name in self._data
 
     def _get(self, name: str, kind: type[T], default: T | None) -> T | None:
@@ -65,15 +65,15 @@ class Table:
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A string; required where there is no default."""
+        """Return a string; required if there is no default."""
         return self._get(name, str, default) or ""
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """An integer; required where there is no default."""
+        """Return an integer; required if there is no default."""
         return self._get(name, int, default) or 0
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings; empty where there is none."""
+        """Return a list of strings; empty if absent."""
         values: list[object] = self._get(name, list, []) or []
         for index, value in enumerate(values):
             if not isinstance(value, str):
@@ -81,7 +81,7 @@ class Table:
         return tuple(value for value in values if isinstance(value, str))
 
     def lists(self, name: str) -> tuple[tuple[str, ...], ...]:
-        """A list of lists of strings; empty where there is none."""
+        """Return a list of lists of strings; empty if absent."""
         values: list[object] = self._get(name, list, []) or []
         found: list[tuple[str, ...]] = []
         for index, value in enumerate(values):
@@ -92,7 +92,7 @@ class Table:
         return tuple(found)
 
     def checked(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T | None:
-        """A string turned into something by `parse`, whose ValueError says what was expected."""
+        """Return a string converted by `parse`, whose ValueError becomes the problem."""
         text = self.text(name, default)
         if not text:
             return None
@@ -103,12 +103,12 @@ class Table:
             return None
 
     def table(self, name: str) -> "Table":
-        """A sub-table; an empty one where there is none."""
+        """Return a subtable; empty if absent."""
         value: dict[str, object] = self._get(name, dict, {}) or {}
         return Table(value, self._problems, self.key(name))
 
     def tables(self, name: str) -> list["Table"]:
-        """An array of tables; empty where there is none."""
+        """Return a list of tables; empty if absent."""
         values: list[object] = self._get(name, list, []) or []
         found = []
         for index, value in enumerate(values):
@@ -119,7 +119,7 @@ class Table:
         return found
 
     def text_map(self, name: str) -> tuple[tuple[str, str], ...]:
-        """A sub-table of strings with free keys; empty where there is none."""
+        """Return a subtable of strings with arbitrary keys; empty if absent."""
         values = self.table(name).items()
         for key, value in values.items():
             if not isinstance(value, str):
@@ -127,13 +127,13 @@ class Table:
         return tuple((key, value) for key, value in values.items() if isinstance(value, str))
 
     def read(self, model: type[T]) -> T:
-        """The whole table as a dataclass of declared fields; records every other key."""
+        """Return the whole table as a dataclass of declared fields; other keys are problems."""
         result = model(**{field.name: self.value(field) for field in fields_of(model)})
         self.close()
         return result
 
     def value(self, field: Field) -> Any:
-        """The value of a declared field; its default where it is absent or has another type."""
+        """Return the value of a declared field; its default if absent or of the wrong type."""
         name = field.name
         if field.kind is FieldKind.TEXTS:
             return self.texts(name)
@@ -148,17 +148,17 @@ class Table:
         return field.default if value is None else value
 
     def items(self) -> dict[str, object]:
-        """All values, for a table whose keys are free; marks them known."""
+        """Return all values of a table with arbitrary keys, and mark the keys as known."""
         self._known.update(self._data)
         return self._data
 
     def apart(self, names: Iterable[str], problems: list[Problem]) -> "Table":
-        """The same table for the keys `names`, whose problems go into a list of their own."""
+        """Return the same table for the keys `names`, with a separate list of problems."""
         self._known.update(names)
         return Table(self._data, problems, self._path)
 
     def close(self) -> None:
-        """Record every key that nothing asked for."""
+        """Record every key that was not read as a problem."""
         for name in self._data:
             if name not in self._known:
                 self.problem(name, f"unknown key{_suggestion(name, self._known)}")
@@ -166,7 +166,7 @@ class Table:
 
 
 def _suggestion(name: str, known: set[str]) -> str:
-    import difflib  # only when something is wrong: keeps start-up short
+    import difflib  # needed after errors only: keeps startup short
 
     close = difflib.get_close_matches(name, known, 1)
     if close:
@@ -178,14 +178,14 @@ def parse_toml(text: str, file: str) -> dict[str, object]:
     """Parse a TOML document; raises InvalidFile with line and column."""
     try:
         return tomllib.loads(text)
-    except ValueError as error:  # tomllib's own, and int's for a number of thousands of digits
+    except ValueError as error:  # of tomllib, and of int for a number of thousands of digits
         raise InvalidFile(file, [f"is not valid TOML: {error}"]) from None
     except RecursionError:
         raise InvalidFile(file, ["is not valid TOML: too deeply nested"]) from None
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file; raises InvalidFile where it cannot be read."""
+    """Read the text of a configuration file; raises InvalidFile."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -200,9 +200,9 @@ def read_toml(
     text: str | None = None,
     rules: Callable[[T], Iterable[Problem]] = lambda _: (),
 ) -> T:
-    """Read `path` (or `text` in its name) into what `build` makes of it.
+    """Read `path` (or `text` in its place) and convert it with `build`.
 
-    Raises InvalidFile with every problem: those of form, then those that `rules` finds in what has the right form.
+    Raises InvalidFile with all problems: those of types and keys, then those that `rules` finds in the other keys.
     """
     found: list[Problem] = []
     table = Table(parse_toml(read_text(path) if text is None else text, str(path)), found)
@@ -216,7 +216,7 @@ def read_toml(
 
 
 def quoted(text: str) -> str:
-    """Return a TOML string on one line, with unprintable characters escaped, so that it cannot drive a terminal."""
+    """Quote a string for TOML, on one line, with unprintable characters escaped."""
     return f'"{"".join(_escaped(character) for character in text)}"'
 
 

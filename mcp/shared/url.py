@@ -1,13 +1,13 @@
-"""Addresses of the platform's HTTPS services, as configurations write them."""
+"""URLs of the platform's HTTPS services in configuration files."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-URL_RULE = "expected https://HOST or https://HOST:PORT and nothing after it, as in https://mcias.example.net:8443"
+URL_RULE = "expected https://HOST or https://HOST:PORT without a path, as in https://mcias.example.net:8443"
 DEFAULT_PORT = 443
 
-# names are looked up, so only their characters are checked
+# resolution checks the name itself, so only its characters are checked here
 URL = r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?/?"
 
 
@@ -19,13 +19,13 @@ class Endpoint:
     port: int
 
     def __str__(self) -> str:
-        """HOST:PORT, an IPv6 address in brackets."""
+        """Return HOST:PORT, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
 class MciasConfig:
-    """MCIAS as both programs' configurations have it; `ca_cert` is None where the system's authorities are trusted."""
+    """The MCIAS section of both configurations; `ca_cert` is None to trust the system's authorities."""
 
     endpoint: Endpoint
     ca_cert: Path | None
@@ -33,7 +33,7 @@ class MciasConfig:
 
 
 def parse_https_url(text: str) -> Endpoint:
-    """The endpoint of an https URL that has no path; raises ValueError."""
+    """Parse an https URL without a path; raises ValueError."""
     match = re.fullmatch(URL, text)
     port = int(match[2]) if match and match[2] else DEFAULT_PORT
     if match is None or not 1 <= port <= 65535:

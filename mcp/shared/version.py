@@ -1,14 +1,14 @@
-"""The version of this build, and the oldest versions of the other program that it works with."""
+"""The version of this build, and the oldest compatible versions of the other program."""
 
 from enum import StrEnum
 from typing import TypedDict
 
-RELEASE = "0.1.0"  # the only place of this number; a release's commit has the tag v0.1.0
-OLDEST_AGENT = "0.1.0"  # that this CLI talks to
-OLDEST_CLI = "0.1.0"  # that this agent serves
+RELEASE = "0.1.0"  # the only place of this number; the release commit has the tag v0.1.0
+OLDEST_AGENT = "0.1.0"  # minimum for this CLI
+OLDEST_CLI = "0.1.0"  # minimum for this agent
 
-VERSION_HEADER = "x-mcp-version"  # of the CLI in the metadata of requests, of the agent in the trailing metadata
-OLDEST_AGENT_HEADER = "x-mcp-oldest-agent"  # in the metadata of requests
+VERSION_HEADER = "x-mcp-version"  # the CLI's in request metadata, the agent's in trailing metadata
+OLDEST_AGENT_HEADER = "x-mcp-oldest-agent"  # in request metadata
 
 
 def _stamp() -> tuple[str, str]:
@@ -19,11 +19,11 @@ def _stamp() -> tuple[str, str]:
     return _stamp.VERSION, _stamp.COMMIT
 
 
-VERSION, COMMIT = _stamp()  # RELEASE, or RELEASE+COMMITS.gHASH[.dirty]: so many commits after the release, where known
+VERSION, COMMIT = _stamp()  # RELEASE, or RELEASE+COMMITS.gHASH[.dirty] with the commits since the release, if known
 
 
 class BuildDetails(TypedDict):
-    """What `version --json` prints; packages maps the bundled ones' names to their versions."""
+    """The output of `version --json`; `packages` maps names of bundled packages to versions."""
 
     version: str
     commit: str
@@ -33,9 +33,9 @@ class BuildDetails(TypedDict):
 
 
 def details() -> BuildDetails:
-    """Version, commit, Python (3.11.2), architecture (amd64, arm64, else the machine's name), packages.
+    """Return version, commit, Python (3.11.2), architecture (amd64, arm64 or as the machine calls it) and packages.
 
-    From a source checkout the packages are those installed for that Python.
+    In a source checkout the packages are those installed for this Python.
     """
     python, architecture = platform()
     return {
@@ -48,12 +48,12 @@ def details() -> BuildDetails:
 
 
 class VersionSkew(StrEnum):
-    """How another program's version compares with ours."""
+    """Result of comparing another program's version with ours."""
 
     CURRENT = "current"
     OLDER = "older"
     NEWER = "newer"
-    DIFFERENT = "different"  # another build of the same release, and it is not known which came first
+    DIFFERENT = "different"  # another build of the same release, in unknown order
 
 
 def skew(other: str, own: str = VERSION) -> VersionSkew:
@@ -67,13 +67,13 @@ def skew(other: str, own: str = VERSION) -> VersionSkew:
 
 
 def is_older(version: str, release: str) -> bool:
-    """Return whether a version is below a release; text that is no version is below every release."""
+    """Return True if a version is below a release; an invalid version is below every release."""
     return _numbers(version)[0] < _numbers(release)[0]
 
 
 def _numbers(version: str) -> tuple[tuple[int, ...], int | None]:
-    """The release, (0, 0, 0) for text that is no version, and the commits after it, None where not known."""
-    import re  # not at the start of every command
+    """Split a version into release, (0, 0, 0) if invalid, and commits since the release, None if unknown."""
+    import re  # deferred: keeps startup short
 
     found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(\+(?:(\d{1,9})\.)?.+)?", version, re.ASCII)
     if not found:
@@ -83,7 +83,7 @@ def _numbers(version: str) -> tuple[tuple[int, ...], int | None]:
 
 
 def platform() -> tuple[str, str]:
-    """The Python that runs us (3.11.2), and the architecture (amd64, arm64, else the machine's name)."""
+    """Return the running Python (3.11.2) and the architecture (amd64, arm64 or as the machine calls it)."""
     import platform as this
 
     machine = this.machine()

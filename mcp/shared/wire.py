@@ -1,4 +1,4 @@
-"""Specifications to and from the wire, and to and from JSON (the registry's form), field by declared field."""
+"""Conversion of specifications to and from protobuf and JSON (the registry's form), by declared field."""
 
 import dataclasses
 import json
@@ -13,17 +13,17 @@ Model = TypeVar("Model")
 
 
 def service_to_wire(service: ServiceSpec) -> pb.ServiceSpec:
-    """The wire form of a specification."""
+    """Convert a specification to its message."""
     return pb.ServiceSpec(**_wire_values(service))
 
 
 def component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
-    """The wire form of one component."""
+    """Convert a component to its message."""
     return pb.ComponentSpec(**_wire_values(component))
 
 
 def service_from_wire(message: pb.ServiceSpec) -> ServiceSpec:
-    """The specification in a message; raises InvalidInput with every problem, by field."""
+    """Convert a message to a specification; raises InvalidInput with all problems, by field."""
     service = _read(ServiceSpec, message)
     if found := list(problems(service)):
         raise InvalidInput("; ".join(f"service.{problem}" for problem in found))
@@ -31,27 +31,27 @@ def service_from_wire(message: pb.ServiceSpec) -> ServiceSpec:
 
 
 def component_to_json(component: ComponentSpec) -> str:
-    """A component as JSON, with sorted keys: equal components have equal texts."""
+    """Convert a component to JSON with sorted keys: equal components have equal texts."""
     return json.dumps(dataclasses.asdict(component), sort_keys=True)
 
 
 def component_from_json(text: str) -> ComponentSpec:
-    """A component from what `component_to_json` wrote; what it does not name has its default."""
+    """Parse the output of `component_to_json`; absent fields have their default."""
     return _read(ComponentSpec, json.loads(text))
 
 
 def service_to_json(service: ServiceSpec) -> str:
-    """A whole service as JSON, with sorted keys."""
+    """Convert a service to JSON with sorted keys."""
     return json.dumps(dataclasses.asdict(service), sort_keys=True)
 
 
 def service_from_json(text: str) -> ServiceSpec:
-    """A service from what `service_to_json` wrote."""
+    """Parse the output of `service_to_json`."""
     return _read(ServiceSpec, json.loads(text))
 
 
 def _wire_values(source: Any) -> dict[str, Any]:
-    """The arguments of a message; those of messages in it are dictionaries, which protobuf takes as well."""
+    """Return the arguments of a message; nested messages are dictionaries, which protobuf accepts."""
     return {field.name: _wire_value(getattr(source, field.name), field.kind) for field in fields_of(type(source))}
 
 
@@ -62,7 +62,7 @@ def _wire_value(value: Any, kind: FieldKind) -> Any:
 
 
 def _read(model: type[Model], source: Any) -> Model:
-    """A specification from a message or a dictionary; what is empty or missing has its default."""
+    """Build a specification from a message or a dictionary; empty or absent fields have their default."""
     return model(**{field.name: _value(field, source) for field in fields_of(model)})
 
 

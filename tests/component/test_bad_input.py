@@ -240,7 +240,7 @@ def test_no_configuration(tmp_path: Path) -> None:
 
 def test_a_ca_that_is_none(shared: Rig, tmp_path: Path) -> None:
     config = shared.agent.mcp_toml.read_text()
-    for content, words in ((None, "cannot be read: No such file"), (b"hello", "holds no certificate in PEM")):
+    for content, words in ((None, "cannot be read: No such file"), (b"hello", "contains no PEM certificate")):
         if content is not None:
             (tmp_path / "ca.pem").write_bytes(content)
         (tmp_path / "mcp.toml").write_text(
@@ -276,7 +276,7 @@ def test_a_token_that_is_missing(shared: Rig, tmp_path: Path) -> None:
     path.chmod(0o600)
     assert cli.run("ps").code == DONE
     path.write_bytes(b"\xff")
-    check(cli.run("ps"), FAILED, f"{path}: is not a token file")
+    check(cli.run("ps"), FAILED, f"{path}: not a token file")
     path.unlink()
     path.mkdir()
     check(cli.run("ps"), FAILED, f"{path}: cannot be read: Is a directory")

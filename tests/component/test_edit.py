@@ -110,7 +110,7 @@ def test_an_interrupt_is_the_editors(cli: Cli) -> None:
 def test_a_folder_that_cannot_be_made(cli: Cli) -> None:
     cli.config.write_text(CONFIG.replace('"defs"', '"/proc/nope"'))
     done = cli.run("service", "edit", "web", env=editor(cli, 'echo "# x" >> "$1"'))
-    check(done, FAILED, "/proc/nope: cannot be made: ", f"your version is {copies(cli)[0]}")
+    check(done, FAILED, "/proc/nope: cannot be created: ", f"your version is {copies(cli)[0]}")
 
 
 def test_editors_that_do_not_start(cli: Cli) -> None:

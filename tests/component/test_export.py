@@ -94,7 +94,7 @@ def test_to_stdout(deployed: Rig) -> None:
         (("nope", "--node", "rift"), FAILED, "no service nope is registered on rift"),
         (("--node", "mars"), FAILED, "no node named mars"),
         (("web/api",), USAGE, "a service is taken as a whole here"),
-        (("web", "-o", "/proc/nope"), FAILED, "/proc/nope: cannot be made: "),
+        (("web", "-o", "/proc/nope"), FAILED, "/proc/nope: cannot be created: "),
         (("web", "-o", "/etc/passwd"), FAILED, "/etc/passwd"),
     ],
 )

@@ -212,9 +212,9 @@ def most_memory(pid: int) -> Iterator[list[int]]:
 # --- what does not ---
 
 BAD = {
-    "no path": (["push", "HERE", "web"], 2, "which file of the service is not said; write SERVICE/PATH"),
-    "a path that leads up": (["push", "HERE", "web/../x"], 2, 'has ".." in it; expected a path inside'),
-    "a path that leads up, back": (["pull", "web/../x"], 2, 'has ".." in it; expected a path inside'),
+    "no path": (["push", "HERE", "web"], 2, "no file given; write SERVICE/PATH"),
+    "a path that leads up": (["push", "HERE", "web/../x"], 2, 'contains ".."; expected a path inside'),
+    "a path that leads up, back": (["pull", "web/../x"], 2, 'contains ".."; expected a path inside'),
     "an absolute path": (["push", "HERE", "/srv/web/x"], 2, "service: is missing"),
     "two slashes": (["push", "HERE", "web//x"], 2, "is absolute"),
     "a bad service": (["push", "HERE", "Web/x"], 2, '"Web" is not a valid name'),

@@ -136,7 +136,7 @@ BAD: dict[str, tuple[str, Message]] = {
     'component: "a\\nb" is not': ("StartService", request_for("StartService", name="web", component="a\nb")),
     'service: "\\x00" is not': ("Logs", request_for("Logs", service="\0")),
     'component: ".."" is not': ("Logs", request_for("Logs", service="web", component='.."')),
-    'since: "-2h": leave the - out': ("Logs", since("-2h")),
+    'since: "-2h": omit the -': ("Logs", since("-2h")),
     'since: "0001-01-01T00:00:00+14:00"': ("Logs", since("0001-01-01T00:00:00+14:00")),
     'since: "9999-12-31T23:59:59-14:00"': ("Logs", since("9999-12-31T23:59:59-14:00")),
     'since: "999999999999d"': ("Logs", since("999999999999d")),

@@ -89,7 +89,7 @@ def test_the_cli_refuses_a_server_of_tls_1_2(tmp_path: Path, ca: KeyPair) -> Non
 def test_a_certificate_of_another_ca(tmp_path: Path, ca: KeyPair, shared: Rig) -> None:
     other = make_ca("somebody else's")
     done = ask(tmp_path, other, shared.agent.address)
-    expect_unreachable(done, "shows a certificate that is not trusted: ")
+    expect_unreachable(done, "presented an untrusted certificate: ")
     assert "check ca_cert in mcp.toml" in done.stderr
 
 
@@ -100,7 +100,7 @@ def test_a_certificate_for_another_name(tmp_path: Path, ca: KeyPair, shared: Rig
         done = Cli(config).run("ps")
     assert done.code == 4
     (line,) = done.errors
-    assert "shows a certificate that is not trusted: " in line
+    assert "presented an untrusted certificate: " in line
     assert "127.0.0.2" in line
 
 

@@ -160,7 +160,7 @@ def test_dev_goes_below_the_xdg_state_folder(tmp_path: Path) -> None:
     env = {**agent_env(tmp_path), "XDG_STATE_HOME": str(tmp_path / "xdg")}
     (tmp_path / "xdg").write_text("in the way")
     done = run_program([*AGENT, "dev", "--port", "0"], env=env, timeout=60)
-    check(done, 1, f"{tmp_path}/xdg/mcp/dev: cannot be made: Not a directory")
+    check(done, 1, f"{tmp_path}/xdg/mcp/dev: cannot be created: Not a directory")
 
 
 def test_dev_says_what_is_in_the_way(tmp_path: Path) -> None:

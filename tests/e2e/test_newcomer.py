@@ -84,7 +84,7 @@ def test_without_a_ca_cert_the_systems_authorities_verify_the_agent(folder: Path
         done = mine.run("node", "list")
         assert done.code == 4
         assert len(done.errors) == 1
-        assert "shows a certificate that is not trusted" in done.errors[0]
+        assert "presented an untrusted certificate" in done.errors[0]
         trusting = {"SSL_CERT_FILE": str(agent.home.folder / "ca.pem")}  # a system that knows the agent's CA
         assert mine.run("node", "list", env=trusting).code == 0
 

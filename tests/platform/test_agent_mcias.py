@@ -170,7 +170,7 @@ def test_an_agent_does_not_start_with_a_ca_that_it_cannot_use(home: Home, stand_
     argv = [*home.command, "server", "--config", str(home.config)]
     done = run_program(argv, env=agent_env(home.folder), timeout=60)
     assert done.code == USAGE
-    assert done.errors == [f"mcp-agent: {home.config}: mcias.ca_cert: {home.config} holds no certificate in PEM"]
+    assert done.errors == [f"mcp-agent: {home.config}: mcias.ca_cert: {home.config} contains no PEM certificate"]
 
 
 # --- login, whoami, logout ---
@@ -228,12 +228,16 @@ def test_a_login_that_is_refused_changes_nothing(fleet: Fleet) -> None:
     before = fleet.token_file.read_text()
     fleet.mcias.accounts["zoe"] = stand_ins.Account(PASSWORD, policy=False)
     fleet.mcias.accounts["tom"] = stand_ins.Account(PASSWORD, totp="123456")
-    check(fleet.log_in("-u", "ann", password="wrong one"), AUTH, "does not accept the user name and password")
-    check(fleet.log_in("-u", "zoe"), AUTH, "a login policy that does not let zoe log in to mcp; the password was right")
+    check(fleet.log_in("-u", "ann", password="wrong one"), AUTH, "rejected the user name and password")
+    check(
+        fleet.log_in("-u", "zoe"),
+        AUTH,
+        "does not allow zoe to log in to mcp; the password is correct",
+    )
     check(fleet.log_in("-u", "tom"), AUTH, "an account with a second factor also needs --totp CODE")
     check(fleet.log_in("-u", "tom", "--totp", "000000"), AUTH, "with a new code")
     fleet.mcias.misbehaviour = stand_ins.half_an_answer
-    check(fleet.log_in("-u", "ann"), UNREACHABLE, "broke the connection off before its answer was complete")
+    check(fleet.log_in("-u", "ann"), UNREACHABLE, "closed the connection before the response was complete")
     fleet.mcias.misbehaviour = stand_ins.replies(302, b"", more={"Location": "https://127.0.0.1:1/"})
     check(fleet.log_in("-u", "ann"), FAILED, "a redirect (302), which is never followed")
     assert fleet.token_file.read_text() == before

@@ -49,7 +49,7 @@ def usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["logs", "web", "--since", "0001-01-01T00:00:00+23:00"], "argument --since: "),
         (["logs", "web", "-n", "-1"], "argument -n/--tail: "),
         (["logs", "web", "-n", "ten"], 'argument -n/--tail: "ten" is not a whole number'),
-        (["logs", "--since", "-5m", "web"], 'argument --since: "-5m": leave the - out: 5m is that long ago'),
+        (["logs", "--since", "-5m", "web"], 'argument --since: "-5m": omit the -: 5m means that long ago'),
         (["logs", "web", "-n", "٣"], "argument -n/--tail: "),
         (["logs", "web", "-n", "9999999999"], "argument -n/--tail: "),
         (["node"], "the following arguments are required: COMMAND; see mcp node --help"),

@@ -188,7 +188,7 @@ def test_the_ca(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"ca_cert: .*/ca\.pem cannot be read: No such file"):
         configuration.read_ca(config)
     (tmp_path / "ca.pem").write_text("hello")
-    with pytest.raises(InvalidFile, match=r"ca_cert: .*/ca\.pem holds no certificate in PEM"):
+    with pytest.raises(InvalidFile, match=r"ca_cert: .*/ca\.pem contains no PEM certificate"):
         configuration.read_ca(config)
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     assert configuration.read_ca(config) == b"-----BEGIN CERTIFICATE-----\n"

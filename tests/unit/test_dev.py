@@ -56,7 +56,7 @@ def test_a_lost_token_is_replaced(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(McpError, match="cannot be made: "):
+    with pytest.raises(McpError, match="cannot be created: "):
         dev.prepare(tmp_path / "file" / "dev", 0)
 
 

@@ -78,7 +78,7 @@ def test_private_folders(tmp_path: Path) -> None:
     files.private_folder(tmp_path / "a/b")
     assert mode(tmp_path / "a/b") == 0o700
     (tmp_path / "file").touch()
-    with pytest.raises(McpError, match="cannot be made: File exists"):
+    with pytest.raises(McpError, match="cannot be created: File exists"):
         files.private_folder(tmp_path / "file")
 
 
@@ -103,7 +103,7 @@ def test_secrets_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(McpError, match="cannot be read: Is a directory"):
         files.read_secret(tmp_path)
     files.write_atomic(tmp_path / "binary", b"\xff\xfe")
-    with pytest.raises(McpError, match="binary: is not a token file"):
+    with pytest.raises(McpError, match="binary: not a token file"):
         files.read_secret(tmp_path / "binary")
 
 

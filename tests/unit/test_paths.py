@@ -37,14 +37,14 @@ def test_targets(text: str, parts: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("web", "web: which file of the service is not said; write SERVICE/PATH"),
+        ("web", "web: no file given; write SERVICE/PATH"),
         ("", "service: is missing"),
         ("/x", "service: is missing"),
         ("Web/x", 'service: "Web" is not a valid name'),
         ("web//", 'path: "/" is absolute'),
         ("web//x", 'path: "/x" is absolute'),
-        ("web/a//", 'path: "a/" has an empty part in it'),
-        ("web/../", 'path: ".." has ".." in it'),
+        ("web/a//", 'path: "a/" contains an empty part'),
+        ("web/../", 'path: ".." contains ".."'),
     ],
 )
 def test_what_is_no_target(text: str, words: str) -> None:

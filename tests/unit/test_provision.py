@@ -42,7 +42,7 @@ def test_an_address_that_is_not_the_node_s_is_refused() -> None:
         listen_address(RIFT, "", ["10.0.0.6"])
     with pytest.raises(InvalidInput, match="--listen: rift is not an IP address"):
         listen_address(RIFT, "rift", [])
-    with pytest.raises(NotReady, match=r"nowhere.invalid is not a known host name"):
+    with pytest.raises(NotReady, match=r"nowhere.invalid: unknown host name"):
         listen_address(Node("rift", "nowhere.invalid:1"), "", [])
 
 

@@ -293,5 +293,5 @@ def test_a_disk_without_room_for_the_socket_is_one_line(far: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(Path, "mkdir", full)
-    with pytest.raises(McpError, match=r"/mcp-ssh: cannot be made: No space left on device$"):
+    with pytest.raises(McpError, match=r"/mcp-ssh: cannot be created: No space left on device$"):
         run("true")

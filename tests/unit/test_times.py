@@ -116,7 +116,7 @@ def test_since(text: str, moment: datetime) -> None:
     [
         ("", TIME_RULE),
         ("yesterday", TIME_RULE),
-        ("-2h", "leave the - out: 2h is that long ago"),
+        ("-2h", "omit the -: 2h means that long ago"),
         ("2 hours ago", TIME_RULE),
         ("boot", TIME_RULE),
         ("1769860800", TIME_RULE),
@@ -203,7 +203,7 @@ def test_what_an_agent_gets_does_not_depend_on_its_zone(text: str, sent: str) ->
     ("text", "what"),
     [
         ("yesterday", "or @UNIX, boot or deploy$"),
-        ("-2h", "leave the - out: 2h is that long ago$"),
+        ("-2h", "omit the -: 2h means that long ago$"),
         ("2026-13-01", "there is no such date or time of day$"),
         ("800000d", "the duration is too long"),
     ],

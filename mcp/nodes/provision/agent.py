@@ -74,7 +74,7 @@ def _resolved(node: Node, host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except socket.gaierror as error:
-        what = f"{host} is not a known host name ({error.strerror})"
+        what = f"{host}: unknown host name ({error.strerror})"
         raise NotReady(what, "check its address in mcp.toml", node=node.name) from None
 
 
