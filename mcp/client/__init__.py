@@ -1,1 +1,1 @@
-"""Talk to agents: channel, session, many nodes at once."""
+"""Client of agents: channel, session, concurrent calls to several nodes."""

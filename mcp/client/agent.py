@@ -1,7 +1,7 @@
-"""One node's agent: channel, TLS, token, and a typed method for each RPC. The only file of the CLI that knows gRPC.
+"""gRPC client of an agent: channel, TLS, token, and a typed method per RPC.
 
-Every method raises McpError: Unreachable where the agent does not answer, Unauthenticated or Forbidden where it
-refuses the token, and what the agent itself says otherwise.
+Every method raises McpError: Unreachable if the agent does not respond, Unauthenticated or Forbidden if it rejects the
+token, and the agent's own errors.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-QUERY_DEADLINE = 20.0  # seconds for what only asks; the agent gives podman 15
-CHANGE_DEADLINE = 1800.0  # seconds for what pulls images and restarts containers
+QUERY_DEADLINE = 20.0  # seconds for queries; the agent's timeout for podman is 15
+CHANGE_DEADLINE = 1800.0  # seconds for calls that may pull images and restart containers
 CONNECT_DEADLINE_MS = 5000
 MAY_BE_APPLIED = "the change may have been applied: see mcp status"
 
@@ -48,9 +48,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     """A connection to the agent of one node."""
 
     def __init__(self, node: Node, ca: bytes, token: str, login_hint: str = "get a valid token") -> None:
-        """`ca` verifies the agent's certificate (PEM). Connects when first used.
+        """Prepare a connection, which the first call makes; `ca` (PEM) verifies the agent's certificate.
 
-        `login_hint` says what to do where the agent does not accept `token`.
+        `login_hint` is the hint for errors about `token`.
         """
         self.node = node
         self._login_hint = login_hint
@@ -62,7 +62,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         )
         options = [
             ("grpc.max_receive_message_length", -1),
-            # the time for one attempt to connect, and the wait before the next one
+            # timeout of a connection attempt, and delay before the next one
             ("grpc.min_reconnect_backoff_ms", CONNECT_DEADLINE_MS),
             ("grpc.initial_reconnect_backoff_ms", CONNECT_DEADLINE_MS),
             ("grpc.keepalive_time_ms", 30_000),
@@ -80,7 +80,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         self.close()
 
     def close(self) -> None:
-        """End the connection; calls under way in other threads fail."""
+        """Close the connection; calls in progress in other threads fail."""
         self._channel.close()
 
     def deploy(self, service: ServiceSpec, component: str, *, force: bool) -> pb.DeployResponse:
@@ -89,14 +89,14 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         return self._call(pb.DeployResponse, self._stub.Deploy, request, CHANGE_DEADLINE)
 
     def deploy_stream(self, service: ServiceSpec, component: str, *, force: bool) -> Iterator[pb.DeployEvent]:
-        """Deploy as `deploy` does; yields each step as it begins and ends, and at last the response."""
+        """Deploy like `deploy`; yield each step as it begins and ends, and finally the response."""
         request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
         return self._stream(self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE))
 
     def plan(
         self, services: Iterable[ServiceSpec], *, partial: bool, component: str = "", force: bool = False
     ) -> pb.PlanResponse:
-        """Return what `sync` would do, or `deploy` with the same `component` and `force`."""
+        """Return the changes that `sync` would make, or `deploy` with the same `component` and `force`."""
         request = pb.PlanRequest(
             services=[service_to_wire(service) for service in services],
             partial=partial,
@@ -106,14 +106,14 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         return self._call(pb.PlanResponse, self._stub.Plan, request, QUERY_DEADLINE)
 
     def sync(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.SyncDesiredStateResponse:
-        """Make the node run what the definitions say; `partial`: they are not all of the node's."""
+        """Reconcile the node with definitions; `partial`: other definitions of the node exist."""
         request = pb.SyncDesiredStateRequest(
             services=[service_to_wire(service) for service in services], partial=partial
         )
         return self._call(pb.SyncDesiredStateResponse, self._stub.SyncDesiredState, request, CHANGE_DEADLINE)
 
     def history(self, service: str, limit: int) -> pb.HistoryResponse:
-        """The deploys of a service, newest first; `limit` 0 is all."""
+        """Return the deploys of a service, newest first; `limit` 0 is all."""
         request = pb.HistoryRequest(service=service, limit=limit)
         return self._call(pb.HistoryResponse, self._stub.History, request, QUERY_DEADLINE)
 
@@ -142,59 +142,61 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         return self._call(pb.RestartServiceResponse, self._stub.RestartService, request, CHANGE_DEADLINE)
 
     def purge(self, service: str, component: str, *, dry_run: bool, defined: Iterable[str]) -> pb.PurgeResponse:
-        """Forget what no definition has (`defined`: SERVICE/COMPONENT) and whose container is gone or stopped."""
+        """Remove registry entries that are not `defined` (SERVICE/COMPONENT) and have no running container."""
         request = pb.PurgeRequest(service=service, component=component, dry_run=dry_run, defined=defined)
         return self._call(pb.PurgeResponse, self._stub.PurgeComponent, request, CHANGE_DEADLINE)
 
     def adopt(self, service: str, *, every: bool, dry_run: bool) -> pb.AdoptContainersResponse:
-        """Register the containers of a service, or with `every` all that run outside MCP, as they are."""
+        """Register the unmanaged containers of a service, or with `every` all of them, without a restart."""
         request = pb.AdoptContainersRequest(service=service, all=every, dry_run=dry_run)
         return self._call(pb.AdoptContainersResponse, self._stub.AdoptContainers, request, CHANGE_DEADLINE)
 
     def recover(self, *, dry_run: bool) -> pb.RecoverResponse:
-        """Bring up what should run on the node and does not."""
+        """Start the components that should run on the node and do not."""
         return self._call(pb.RecoverResponse, self._stub.Recover, pb.RecoverRequest(dry_run=dry_run), CHANGE_DEADLINE)
 
     def live_check(self) -> pb.LiveCheckResponse:
-        """Every component of the node, as podman sees it now."""
+        """Return every component of the node with its current state in podman."""
         return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), QUERY_DEADLINE)
 
     def node_status(self) -> pb.NodeStatusResponse:
-        """Facts about the node."""
+        """Return versions, resources and certificate of the node."""
         return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, pb.NodeStatusRequest(), QUERY_DEADLINE)
 
     def who_am_i(self) -> pb.WhoAmIResponse:
-        """Whom the agent takes the caller for."""
+        """Return the account of the token."""
         return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), QUERY_DEADLINE)
 
     def list_services(self) -> pb.ListServicesResponse:
-        """What is registered on the node; podman is not asked."""
+        """Return the services registered on the node, without a call to podman."""
         return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), QUERY_DEADLINE)
 
     def status(self, service: str) -> pb.GetServiceStatusResponse:
-        """A service (all where empty) as podman sees it now, its drift, and its last events."""
+        """Return the current state of a service (empty: all) in podman, its drift and last events."""
         request = pb.GetServiceStatusRequest(name=service)
         return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, QUERY_DEADLINE)
 
     def events(self, service: str, *, after: int = 0, tail: int = 0, follow: bool = False) -> Iterator[pb.EventInfo]:
-        """Changes of state numbered above `after`, of the past ones only the last `tail` (0: all, negative: none)."""
+        """Yield events numbered above `after`; of past events only the last `tail` (0: all, negative: none)."""
         request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
         return self._stream(
             self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
         )
 
     def logs(self, query: "LogsQuery", cursors: Iterable[pb.LogCursor] = ()) -> Generator[pb.LogsResponse]:
-        """Logs in blocks, after `cursors` where an earlier call broke off; closing it ends the agent's side."""
-        one = query.targets[0] if len(query.targets) == 1 else ("", "")
+        """Yield blocks of logs, from the `cursors` of a broken call on; closing the iterator cancels the call."""
+        single = query.targets[0] if len(query.targets) == 1 else ("", "")
         request = pb.LogsRequest(
-            service=one[0],
-            component=one[1],
+            service=single[0],
+            component=single[1],
             tail=query.tail,
             follow=query.follow,
             timestamps=query.timestamps,
             since=query.since,
             until=query.until,
-            targets=[pb.LogsTarget(service=each[0], component=each[1]) for each in query.targets if each != one],
+            targets=[
+                pb.LogsTarget(service=target[0], component=target[1]) for target in query.targets if target != single
+            ],
             all=query.every,
             grep=query.grep,
             exclude=query.exclude,
@@ -206,7 +208,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         return self._stream(self._stub.Logs(request, metadata=self._metadata))
 
     def push_chunks(self, chunks: Iterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
-        """Write a file of any size; an exception of `chunks` ends the call and is raised here."""
+        """Write a file of any size; an exception of `chunks` cancels the call and is raised here."""
         failed: list[Exception] = []
 
         def watched() -> Iterator[pb.FileChunk]:
@@ -225,11 +227,11 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         return response
 
     def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
-        """Read a file of any size; leaving the iterator ends the agent's side."""
+        """Read a file of any size; closing the iterator cancels the call."""
         return self._stream(self._stub.PullFileStream(request, metadata=self._metadata))
 
     def _stream(self, call: Any) -> Generator[Any]:
-        """The answers of a streaming call; leaving the iterator ends the agent's side."""
+        """Yield the responses of a streaming call; closing the iterator cancels the call."""
         try:
             yield from call
         except grpc.RpcError as error:
@@ -246,10 +248,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         return response
 
     def _explain(self, error: Any, hint: str = "") -> errors.McpError:
-        """Turn a failed call into a typed error; `hint` is for a connection that was lost."""
+        """Convert a failed call to a typed error; `hint` is for a lost connection."""
         code, what, name = error.code(), error.details() or error.code().name, self.node.name
         trailing = dict(error.trailing_metadata() or ())
-        version = trailing.get(VERSION_HEADER)  # without it the error is not the agent's, but gRPC's
+        version = trailing.get(VERSION_HEADER)  # absent if the error comes from gRPC and not from the agent
         if version and (is_older(version, OLDEST_AGENT) or code is grpc.StatusCode.UNIMPLEMENTED):
             what = f"the agent on {name} ({version}) is too old for mcp {VERSION}"
             return errors.NotReady(what, f"upgrade it with `mcp agent upgrade {name}`")
@@ -261,10 +263,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         return _EXPECTED.get(code, errors.McpError)(what, agents_hint, node=name)
 
     def _no_response(self, code: grpc.StatusCode, details: str, hint: str) -> errors.Unreachable:
-        """Return the error for a call that the agent did not answer; a failed connection is tried once more."""
+        """Return the error for a call without a response; connect once more to diagnose a failed connection."""
         name, address = self.node.name, self.node.address
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return errors.Unreachable(f"{address} did not answer in time", node=name)
+            return errors.Unreachable(f"{address} did not respond in time", node=name)
         if code is grpc.StatusCode.CANCELLED or had_connection(self._channel):
             return errors.Unreachable(f"connection to {address} lost before a response", hint, node=name)
         what, hint = why_unreachable(address, self._ca) or (details, "")
@@ -272,13 +274,13 @@ class AgentClient(AbstractContextManager["AgentClient"]):
 
 
 def had_connection(channel: Any) -> bool:
-    """Return whether a call that just failed with UNAVAILABLE had a connection, which was lost.
+    """Return True if a call that just failed with UNAVAILABLE had a connection, which was lost.
 
-    gRPC's status is the same for a connection that was never made. But a channel that loses its connection is IDLE, and
-    one that cannot make any is in TRANSIENT_FAILURE, or CONNECTING again:
+    gRPC's status is the same if no connection was made. But a channel that loses its connection is IDLE, and one that
+    cannot connect is in TRANSIENT_FAILURE, or CONNECTING again:
     https://github.com/grpc/grpc/blob/master/doc/connectivity-semantics-and-api.md (measured with grpcio 1.85).
-    grpc.aio has get_state() for it; here the public way is subscribe(), which leaves a thread that close() waits 0.2 s
-    for, and that may print a traceback once the channel is closed.
+    grpc.aio has get_state(); the public method here is subscribe(), which leaves a thread that delays close() by 0.2 s
+    and may print a traceback once the channel is closed.
     """
     state = channel._channel.check_connectivity_state(False)
     return state in (grpc.ChannelConnectivity.IDLE.value[0], grpc.ChannelConnectivity.READY.value[0])

@@ -1,4 +1,4 @@
-"""Events as the CLI shows them: merged over nodes, as lines for people or as JSON objects for programs."""
+"""Events of several nodes, merged and printed as text or JSON."""
 
 import json
 import queue
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
     from proto.mcp.v1 import mcp_pb2 as pb
 
-NONE_OF_THE_PAST = -1  # as the wire's `tail` has it
+NONE_OF_THE_PAST = -1  # value of `tail` in the request
 
 
 @dataclass(frozen=True)
 class NodeEvent:
-    """An event, and the node it happened on."""
+    """An event and its node."""
 
     node: str
     event: "pb.EventInfo"
 
     def as_json(self) -> dict[str, object]:
-        """For programs; `from` is null for what was seen for the first time, `time` is RFC 3339 in UTC."""
+        """Return the JSON object; `from` is null for a component seen for the first time, `time` is RFC 3339 in UTC."""
         event = self.event
         return {
             "time": event.timestamp.ToDatetime(UTC).isoformat(),
@@ -43,7 +43,7 @@ class NodeEvent:
         }
 
     def as_text(self, *, with_node: bool = True) -> str:
-        """One line for people, in UTC."""
+        """Return one line of text, in UTC."""
         event = self.event
         where = f"{self.node}  " if with_node else ""
         change = event.new_state
@@ -55,20 +55,20 @@ class NodeEvent:
 
 
 def merged(events: Iterable[NodeEvent]) -> list[NodeEvent]:
-    """Events of several nodes by time; those of one node stay in their order where its clock was set back."""
+    """Sort events of several nodes by time, keeping the order of each node even if its clock was set back."""
     return sorted(events, key=lambda one: (one.event.timestamp.ToNanoseconds(), one.node, one.event.number))
 
 
 def show(events: Iterable[NodeEvent], *, as_json: bool) -> None:
-    """Print events, one a line."""
+    """Print events, one per line."""
     for one in events:
         output.line(json.dumps(one.as_json()) if as_json else one.as_text())
 
 
 def follow(session: Session, seen: Mapping[Node, int], service: str, *, as_json: bool) -> int:
-    """Print what happens on some nodes from now on, as it comes; `seen` is each one's last number (negative: none).
+    """Print new events of nodes as they arrive; `seen` is the number of each node's last event (negative: none).
 
-    Returns when no node is left that answers, with the exit code of the first that failed.
+    Returns when all connections have ended, with the exit code of the first failure.
     """
     news: queue.SimpleQueue[NodeEvent | McpError | None] = queue.SimpleQueue()
     code = 0
@@ -96,14 +96,14 @@ def _pump(
     service: str,
     news: "queue.SimpleQueue[NodeEvent | McpError | None]",
 ) -> None:
-    """Put a node's events into the queue, then the error that ended them, or None."""
+    """Put the events of a node into the queue, then the error that ended the stream, or None."""
     after, tail = max(0, last), NONE_OF_THE_PAST if last < 0 else 0
     try:
         for event in agent.events(service, after=after, tail=tail, follow=True):
             news.put(NodeEvent(node.name, event))
     except McpError as error:
         news.put(error)
-    except Exception as error:  # noqa: BLE001 - the channel was closed under it, as at the end of the command
+    except Exception as error:  # noqa: BLE001 - closing the channel at the end of the command can raise anything
         news.put(McpError(str(error), node=node.name))
     else:
         news.put(None)

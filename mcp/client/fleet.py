@@ -1,4 +1,4 @@
-"""One call on many nodes at once; failures are gathered, not thrown."""
+"""Concurrent calls to several nodes; errors are collected per node."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +23,12 @@ class AnswerState(StrEnum):
 
     READY = "ready"
     UNREACHABLE = "unreachable"
-    ERROR = "error"  # it answered with something else
+    ERROR = "error"  # any other error
 
 
 @dataclass(frozen=True)
 class NodeAnswer(Generic[T]):
-    """What one node answered: a value, or the error that stood in its way."""
+    """The answer of a node: a value or an error."""
 
     node: Node
     value: T | None
@@ -36,20 +36,20 @@ class NodeAnswer(Generic[T]):
 
     @property
     def state(self) -> AnswerState:
-        """The node's state as far as this answer tells."""
+        """The state of the node according to this answer."""
         if self.error is None:
             return AnswerState.READY
         return AnswerState.UNREACHABLE if isinstance(self.error, Unreachable) else AnswerState.ERROR
 
     @property
     def is_reachable(self) -> bool:
-        """Return True where an agent answers, even if it refuses us."""
+        """True if the agent responded, even with an error."""
         return self.state is not AnswerState.UNREACHABLE
 
 
 def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[AgentClient], T]") -> list[NodeAnswer[T]]:
-    """Ask every node at once; answers come in the nodes' order. Raises Unauthenticated where all refuse the token."""
-    session.token  # noqa: B018 - a missing token is one error, not one for each node
+    """Call all nodes concurrently; return answers in the order of nodes. Raises Unauthenticated if all reject us."""
+    session.token  # noqa: B018 - a missing token is one error, not one per node
     session.ca  # noqa: B018
 
     open_agents: list[AgentClient] = []
@@ -70,13 +70,13 @@ def ask_all(session: Session, nodes: Sequence[Node], ask: "Callable[[AgentClient
             return _with_one_refusal([answer.result() for answer in answers])
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
-            for agent in open_agents:  # else the pool would wait for the slowest of them
+            for agent in open_agents:  # else the pool would wait for the slowest node
                 agent.close()
             raise
 
 
 def _with_one_refusal(answers: list[NodeAnswer[T]]) -> list[NodeAnswer[T]]:
-    """The answers; a token that has expired everywhere is one error as well, as a missing one is."""
+    """Return the answers; raises Unauthenticated once if every node rejects the token."""
     errors = [answer.error for answer in answers if isinstance(answer.error, Unauthenticated)]
     if errors and len(errors) == len(answers):
         raise errors[0]

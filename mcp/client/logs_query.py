@@ -1,14 +1,14 @@
-"""The query for logs that is sent to one node."""
+"""Query for the logs of one node."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LogsQuery:
-    """What to ask one node for; times are passed on as text.
+    """Query for the logs of one node; times are passed on as text.
 
-    `targets` are (service, component), the component empty for all; `every` is everything on the node. `tail` 0 is all,
-    a negative number none.
+    `targets` are (service, component), an empty component meaning all; `every` selects everything on the node. `tail` 0
+    is all, a negative number none.
     """
 
     targets: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""Why an agent cannot be reached. Asked only after a call has failed: gRPC's own words are for its authors."""
+"""Diagnosis of failed connections to agents, since gRPC's own messages do not name the cause."""
 
 import contextlib
 import socket
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5.0  # seconds
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED = 9, 10
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # SSL_R_… of its sslerr.h, as Python names them
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # SSL_R_… of its sslerr.h, in Python's spelling
 
 
 def why_unreachable(address: str, ca: bytes | None) -> tuple[str, str] | None:
-    """Connect once more and return what is in the way and what to do about it; None where nothing is now."""
-    import ssl  # slow to import, and only needed here
+    """Connect once more and return the cause and a hint; None if the connection now succeeds."""
+    import ssl  # slow to import
 
     host = _host(address)
     try:
@@ -26,30 +26,30 @@ def why_unreachable(address: str, ca: bytes | None) -> tuple[str, str] | None:
     except socket.gaierror as error:
         return f"{host}: unknown host name ({error.strerror})", "check the node's address in mcp.toml"
     except TimeoutError:
-        return f"{address} does not answer", "check that the node is up and its address in mcp.toml"
+        return f"{address} does not respond", "check that the node is up and its address in mcp.toml"
     except ConnectionRefusedError:
         return f"{address} refuses the connection", "check that mcp-agent runs there (systemctl status mcp-agent)"
     except ssl.SSLCertVerificationError as error:
         return f"{address} presented an untrusted certificate: {error.verify_message}", _advice(error)
     except ssl.SSLError as error:
         if error.reason in _NOT_TLS:
-            return f"{address} does not speak TLS, so it is no mcp-agent", "check the node's address in mcp.toml"
+            return f"{address} does not speak TLS, so it is not an mcp-agent", "check the node's address in mcp.toml"
         return f"{address}: the TLS 1.3 handshake failed: {error.reason or error}", ""
     except (ConnectionResetError, BrokenPipeError):
-        return f"{address} closed the connection during the TLS handshake", "is it an mcp-agent?"
+        return f"{address} closed the connection during the TLS handshake", "check that mcp-agent listens there"
     except OSError as error:
         return f"{address}: {error.strerror or error}", ""
 
 
 def certificate_end(address: str, ca: bytes | None) -> datetime | None:
-    """When the certificate ends that is shown there; None where it is not trusted, or nobody answers."""
+    """Return the expiry of the certificate at an address; None if it is not trusted or there is no response."""
     import ssl
 
     try:
         with _connected(address, ca) as connection:
             shown = connection.getpeercert() or {}
             return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC)
-    except OSError:  # which ssl's errors are too
+    except OSError:  # includes ssl.SSLError
         return None
 
 

@@ -1,4 +1,4 @@
-"""What every command starts from: configuration, token, and the agents of the nodes."""
+"""Session of a command: configuration, token, and connections to agents."""
 
 import os
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TOKEN_VARIABLE = "MCP_TOKEN"  # noqa: S105 - the variable's name
 
 @dataclass(frozen=True)
 class Target:
-    """A service on its node; `definition` is None where the node was named and no definition is needed."""
+    """A service on its node; `definition` is None if --node named the node."""
 
     service: str
     component: str
@@ -29,20 +29,20 @@ class Target:
 
 
 class Session:
-    """One run of the CLI."""
+    """The context of one run of the CLI."""
 
     def __init__(self, config_option: Path | None, *, may_be_new: bool = False) -> None:
-        """Reads the configuration that --config names, or with `may_be_new` takes none for empty; raises McpError."""
+        """Read the configuration that --config names; with `may_be_new` it may be missing. Raises McpError."""
         self.config: Config = configuration.load(config_option, may_be_new=may_be_new)
 
     @cached_property
     def token(self) -> str:
-        """The bearer token; raises Unauthenticated where there is none."""
+        """The bearer token; raises Unauthenticated if there is none."""
         value = os.environ.get(TOKEN_VARIABLE, "").strip()
         if not value:
             path = self.config.token_path
             if not path.exists():
-                raise Unauthenticated(f"there is no token in {path}", self.login_hint)
+                raise Unauthenticated(f"no token in {path}", self.login_hint)
             value = read_secret(path)
         if not value:
             raise Unauthenticated(f"{self.config.token_path} is empty", self.login_hint)
@@ -50,26 +50,26 @@ class Session:
 
     @property
     def login_hint(self) -> str:
-        """How to get a token that is valid."""
+        """The hint for obtaining a valid token."""
         if self.token_from_environment():
             return "put a valid token into MCP_TOKEN, or unset it and run `mcp login`"
         if self.config.mcias is not None:
             return "log in with `mcp login`"
-        return "make a token with `mcp-agent token add` on the node and give it to `mcp login --token-stdin`"
+        return "create a token with `mcp-agent token add` on the node and pass it to `mcp login --token-stdin`"
 
     def token_from_environment(self) -> bool:
-        """Whether the token of the environment counts, and not the stored one."""
+        """True if MCP_TOKEN overrides the stored token."""
         return bool(os.environ.get(TOKEN_VARIABLE, "").strip())
 
     def store_token(self, token: str) -> None:
-        """Keep a token for the runs to come, readable for its owner only; raises McpError."""
+        """Store a token for later runs, readable by its owner only; raises McpError."""
         path = self.config.token_path
         if not path.parent.exists():
             private_folder(path.parent)
         write_atomic(path, f"{token}\n".encode())
 
     def forget_token(self) -> bool:
-        """Remove the stored token and say whether there was one; raises McpError."""
+        """Remove the stored token; return True if there was one. Raises McpError."""
         path = self.config.token_path
         try:
             path.unlink()
@@ -81,17 +81,17 @@ class Session:
 
     @cached_property
     def ca(self) -> bytes:
-        """What agents' certificates are verified against."""
+        """The CA certificates that verify agents, in PEM."""
         return configuration.read_ca(self.config)
 
     def agent(self, node: Node, token: str | None = None) -> "AgentClient":
-        """A connection to a node's agent, with another token than the stored one if need be; for a `with` statement."""
+        """Return a client of a node's agent, a context manager; `token` replaces the stored token."""
         from mcp.client.agent import AgentClient  # gRPC is slow to import
 
         return AgentClient(node, self.ca, self.token if token is None else token, self.login_hint)
 
     def target(self, target: tuple[str, str], node: str | None) -> Target:
-        """Where a (service, component) is: on the node named, or the one of its definition."""
+        """Locate a (service, component): on the given node, or the one of its definition."""
         service, component = target
         if node is not None:
             return Target(service, component, self.config.node(node), None)
@@ -103,7 +103,7 @@ class Session:
 
 
 def check_token(value: str, hint: str = "") -> str:
-    """Return `value`; raises Unauthenticated, without showing it, where it cannot be a token."""
+    """Return `value`; raises Unauthenticated, without the value, if it cannot be a token."""
     if not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise Unauthenticated("the token is not a token: it is empty, or holds spaces or control characters", hint)
+        raise Unauthenticated("invalid token: empty, or contains spaces or control characters", hint)
     return value

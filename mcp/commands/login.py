@@ -25,7 +25,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     if session.config.mcias is None:
         raise InvalidInput(
             f"{session.config.source} names no MCIAS to log in to ([mcias] server_url)",
-            "without one, make a token with `mcp-agent token add` on the node and give it to `mcp login --token-stdin`",
+            "create a token with `mcp-agent token add` on the node and pass it to `mcp login --token-stdin`",
         )
     return _log_in(session, session.config.mcias, args)
 

@@ -1,4 +1,4 @@
-"""mcp.toml, the CLI's configuration, read strictly into a Config."""
+"""Strict parser of mcp.toml, the configuration of the CLI."""
 
 import os
 import re
@@ -16,12 +16,12 @@ from mcp.shared.url import URL, MciasConfig, parse_https_url
 
 CA_FILE = "ca.pem"  # beside mcp.toml
 
-# RFC 3986 host and port; names are looked up, so only their characters are checked
+# RFC 3986 host and port; resolution checks the name itself, so only its characters are checked here
 _ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})"
 
 
 def _refused_by(parse: Callable[[str], object]) -> Callable[[str], str]:
-    """Make a field's check of a parser that raises ValueError."""
+    """Convert a parser that raises ValueError to a `check` of a field."""
 
     def check(text: str) -> str:
         try:
@@ -40,9 +40,9 @@ def _parse_address(text: str) -> None:
 
 
 def _parse_ssh(text: str) -> None:
-    # ssh would take a destination that begins with - for an option
+    # ssh would parse a destination that begins with - as an option
     if text.startswith("-") or not text.isprintable() or " " in text:
-        raise ValueError("is not an ssh destination")
+        raise ValueError("not an ssh destination")
 
 
 def _expand(text: str) -> Path:
@@ -51,7 +51,7 @@ def _expand(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError("whose home folder is meant is not known") from None
+        raise ValueError("unknown user in ~USER") from None
 
 
 _check_path = _refused_by(_expand)
@@ -59,7 +59,7 @@ _check_path = _refused_by(_expand)
 
 @dataclass(frozen=True)
 class Node:
-    """One node of the fleet; `ssh` and `arch` are for upgrading and provisioning."""
+    """A node of the fleet; `ssh` and `arch` are for upgrades and provisioning."""
 
     name: str = field(metadata=about("Name of the node, as in definitions", example="rift", **NAME_FIELD))
     address: str = field(
@@ -79,7 +79,7 @@ class Node:
     sudo: str = optional("", "How to become root there, if ssh does not log in as root", example="sudo", choices=SUDO)
 
 
-# Without the methods that nobody needs: every command begins with making these classes.
+# Without methods that are not needed: every command starts by creating these classes.
 
 
 @dataclass(repr=False, eq=False)
@@ -108,7 +108,7 @@ class MciasSection:
 
     server_url: str = optional(
         "",
-        "MCIAS that `mcp login` asks",
+        "URL of MCIAS, for `mcp login`",
         example="https://mcias.example.net:8443",
         pattern=URL,
         check=_refused_by(parse_https_url),
@@ -156,7 +156,7 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Config:
-    """What the CLI needs to know. `ca_cert` is None where the system's authorities are trusted."""
+    """Effective configuration of the CLI; `ca_cert` is None to trust the system's authorities."""
 
     source: Path
     services_dir: Path
@@ -166,7 +166,7 @@ class Config:
     mcias: MciasConfig | None = None
 
     def node(self, name: str) -> Node:
-        """The node with this name; raises InvalidInput or NotFound with the names there are."""
+        """Return the node with this name; raises InvalidInput, or NotFound with the known names."""
         check_name("node", name)
         for node in self.nodes:
             if node.name == name:
@@ -177,12 +177,12 @@ class Config:
 
 
 def default_folder() -> Path:
-    """The folder of the CLI's configuration."""
+    """Return the default folder of the configuration."""
     return xdg_folder("XDG_CONFIG_HOME", ".config") / "mcp"
 
 
 def config_path(option: Path | None) -> Path:
-    """Which mcp.toml counts: --config, then MCP_CONFIG, then the default one."""
+    """Return the path of mcp.toml: --config, else MCP_CONFIG, else the default."""
     if option is not None:
         return option
     if value := os.environ.get("MCP_CONFIG"):
@@ -191,20 +191,20 @@ def config_path(option: Path | None) -> Path:
 
 
 def load(option: Path | None = None, *, may_be_new: bool = False) -> Config:
-    """Read the configuration; raises InvalidFile with every problem, or where there is none, unless it may be new."""
+    """Read the configuration; raises InvalidFile with all problems, or if it is missing, unless `may_be_new`."""
     path = config_path(option)
     if "\0" in str(path):
         raise InvalidInput("--config: a path cannot contain NUL")
     if not path.exists():
         if may_be_new and not path.is_symlink():
             return parse("", path)
-        hint = "`mcp node add` makes it for a node of yours; to try MCP here, `mcp-agent dev` writes one"
-        raise InvalidFile(str(path), [f"there is no such file; {hint}"])
+        hint = "create it with `mcp node add`, or with `mcp-agent dev` to try MCP on this machine"
+        raise InvalidFile(str(path), [f"no such file; {hint}"])
     return parse(read_text(path), path)
 
 
 def parse(text: str, path: Path) -> Config:
-    """The configuration that `text` would be at `path`; raises InvalidFile with every problem."""
+    """Parse `text` as the content of `path`; raises InvalidFile with all problems."""
     file = read_toml(path, lambda table: table.read(ConfigFile), text, problems)
     auth_ca, mcias_ca = _path(file.auth.ca_cert, path), _path(file.mcias.ca_cert, path)
     return Config(
@@ -220,7 +220,7 @@ def parse(text: str, path: Path) -> Config:
 
 
 def check_node(node: Node) -> Node:
-    """Return `node`; raises InvalidInput, naming the value that could not stand in mcp.toml."""
+    """Return `node`; raises InvalidInput with the first problem that mcp.toml would have."""
     check_name("node", node.name)
     for problem in problems(node):
         raise InvalidInput(problem)
@@ -228,21 +228,21 @@ def check_node(node: Node) -> Node:
 
 
 def _own_ca(source: Path) -> Path | None:
-    """The fleet's own CA, which provisioning makes beside mcp.toml, if there is one."""
+    """Return the CA of the fleet, which provisioning creates beside mcp.toml, if it exists."""
     path = source.parent / CA_FILE
     return path if path.exists() else None
 
 
 def _path(text: str, source: Path) -> Path | None:
-    """A path of the configuration: ~ is home, a relative one counts from the configuration's folder."""
+    """Resolve a path of the configuration: expand ~, relative to the folder of the configuration."""
     return source.parent / _expand(text) if text else None
 
 
 def read_ca(config: Config) -> bytes:
-    """The CA certificates that agents are verified against, in PEM: the file's, or the system's; raises InvalidFile."""
+    """Read the CA certificates for agents, in PEM: the configured file, or the system's; raises InvalidFile."""
     path = config.ca_cert or _system_authorities()
     if path is None:
-        raise InvalidFile(str(config.source), ["ca_cert: is missing, and this machine has no authorities of its own"])
+        raise InvalidFile(str(config.source), ["ca_cert: is missing, and the system has no CA certificates"])
     try:
         pem = path.read_bytes()
     except OSError as error:
@@ -253,8 +253,8 @@ def read_ca(config: Config) -> bytes:
 
 
 def _system_authorities() -> Path | None:
-    """Where the system keeps them; gRPC would look for a list of its own, which the built file does not have."""
-    import ssl  # only here: slow to import
+    """Return the CA file of the system; gRPC would use its own list, which the zipapp does not contain."""
+    import ssl  # slow to import
 
     found = ssl.get_default_verify_paths().cafile
     return Path(found) if found else None

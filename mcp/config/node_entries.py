@@ -1,7 +1,7 @@
-"""Adding and removing nodes in the text of mcp.toml, which stays byte for byte what it was elsewhere.
+"""Add and remove nodes in mcp.toml, preserving the rest of the text byte for byte.
 
-The text is cut into statements by a scan that knows strings, comments and brackets; what a statement means is then
-asked of tomllib. Nothing is written unless the new text parses to exactly the change that was wanted.
+A scanner that knows strings, comments and brackets splits the text into statements, which tomllib then parses. The
+file is written only if the new text parses to exactly the intended change.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from mcp.shared.errors import McpError, NotReady
 from mcp.shared.files import private_folder, write_atomic
 from mcp.shared.toml import parse_toml, quoted
 
-# From where a statement starts or goes on: strings of four kinds, comments, brackets, line ends, and all else.
+# Tokens within a statement: strings of four kinds, comments, brackets, line ends, and everything else.
 _STRING = r"""'''.*?'{3,5}|""\"(?:\\.|[^\\])*?"{3,5}|'[^'\n]*'|"(?:\\.|[^"\\\n])*\""""
 _PIECE = re.compile(_STRING + r"""|#[^\n]*|[\[{\]}\n]|[^'"#\[\]{}\n]+""", re.S)
 _BLANK, _COMMENT, _HEADER, _PAIR = "blank", "comment", "header", "pair"
@@ -27,16 +27,16 @@ _BLANK, _COMMENT, _HEADER, _PAIR = "blank", "comment", "header", "pair"
 
 @dataclass(frozen=True)
 class _Statement:
-    """A blank line, a comment, a table's header or a pair, with its line end; `kind` says which."""
+    """A blank line, comment, table header or pair, by `kind`, with its line end."""
 
     kind: str
     text: str
 
 
 def add_node(path: Path, node: Node) -> None:
-    """Add a node, to a new file where there is none.
+    """Add a node, creating the file if necessary.
 
-    Raises InvalidFile where the result would not be valid, NotReady where the text cannot be changed.
+    Raises InvalidFile if the result would be invalid, NotReady if the text cannot be edited.
     """
     if not path.parent.exists():
         private_folder(path.parent)
@@ -45,13 +45,13 @@ def add_node(path: Path, node: Node) -> None:
 
 
 def remove_node(path: Path, name: str) -> None:
-    """Remove a node that is there; raises McpError as `add_node` does."""
+    """Remove an existing node; raises McpError as `add_node` does."""
     with locked(path):
         _rewrite(path, lambda text: without_node(text, name), lambda nodes: [n for n in nodes if _name(n) != name])
 
 
 def with_node(text: str, node: Node) -> str:
-    """The text with a node after the last one, or at the end where there is none."""
+    """Insert a node after the last one, or at the end of the text."""
     statements = _statements(text)
     blocks = _node_blocks(statements)
     end = blocks[-1][1] if blocks else len(statements)
@@ -66,7 +66,7 @@ def with_node(text: str, node: Node) -> str:
 
 
 def without_node(text: str, name: str) -> str:
-    """The text without the table of a node, and without the blank lines that set it off; comments outside it stay."""
+    """Remove the table of a node and the blank lines around it; comments outside the table remain."""
     statements = _statements(text)
     for begin, end in _node_blocks(statements):
         block = "".join(statement.text for statement in statements[begin:end])
@@ -76,7 +76,7 @@ def without_node(text: str, name: str) -> str:
 
 
 def _without(statements: list[_Statement], begin: int, end: int) -> list[_Statement]:
-    """Cut out a block; of the blank lines on both sides one side's remain."""
+    """Remove a block, and the blank lines on one side of it."""
     blank_before = begin == 0 or statements[begin - 1].kind == _BLANK
     if end == len(statements):
         while begin and statements[begin - 1].kind == _BLANK:
@@ -92,7 +92,7 @@ def _ends_blank(statements: list[_Statement]) -> bool:
 
 
 def _statements(text: str) -> list[_Statement]:
-    """Cut a valid document; the pieces joined are the document."""
+    """Split a valid document into statements, which joined are the document."""
     found, start, depth = [], 0, 0
     for match in _PIECE.finditer(text):
         piece = match[0]
@@ -114,9 +114,9 @@ def _statement(text: str) -> _Statement:
 
 
 def _node_blocks(statements: list[_Statement]) -> list[tuple[int, int]]:
-    """Begin and end of each [[nodes]] table: to its last pair, and the comments directly below that.
+    """Return begin and end of each [[nodes]] table, up to its last pair and the comments directly below.
 
-    Comments directly above the next header are that one's.
+    Comments directly above the next header belong to that header.
     """
     headers = [index for index, statement in enumerate(statements) if statement.kind == _HEADER]
     blocks = []
@@ -140,7 +140,7 @@ def _rewrite(
     change: Callable[[str], str],
     expected: Callable[[list[object]], list[object]],
 ) -> None:
-    target = path.resolve()  # a symbolic link stays one
+    target = path.resolve()  # preserves a symbolic link
     try:
         content = target.read_bytes() if target.exists() else b""
         text = content.decode()
@@ -153,7 +153,7 @@ def _rewrite(
     except tomllib.TOMLDecodeError:
         after = {}
     if after != _with_nodes(before, expected(_nodes_of(before))):
-        raise NotReady(f"{path}: its nodes are not plain [[nodes]] tables", "edit the file by hand")
+        raise NotReady(f"{path}: nodes are not plain [[nodes]] tables", "edit the file by hand")
     configuration.parse(new, path)
     write_atomic(target, new.encode(), target.stat().st_mode & 0o7777 if target.exists() else 0o600)
 
@@ -178,7 +178,7 @@ def _as_toml(node: Node) -> dict[str, str]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One at a time: the second of two who change what is beside `path` must see what the first one did."""
+    """Lock `path` against concurrent changes of it and of files beside it."""
     descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

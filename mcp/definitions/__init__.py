@@ -1,1 +1,1 @@
-"""Read, write, edit and export service definitions."""
+"""Service definitions: read, write, edit and export."""

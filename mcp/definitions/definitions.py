@@ -1,4 +1,4 @@
-"""Service definitions: NAME.toml files, read strictly."""
+"""Strict parser of service definitions, SERVICE.toml."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,25 +10,25 @@ from mcp.shared.names import NAME_FIELD, check_name, is_name
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.toml import Table, parse_toml, read_text, read_toml
 
-BUILD_KEYS = ("path", "version", "build")  # for building images only: no other command needs them to be right
+BUILD_KEYS = ("path", "version", "build")  # for building images only: other commands ignore problems in them
 
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """How the images of a service are built."""
+    """Build instructions for the images of a service."""
 
     images: tuple[tuple[str, str], ...] = optional(
         (),
-        "Dockerfile of each image, by the image's name without registry and tag",
+        "Dockerfile of each image, by image name without registry and tag",
         example=(("SERVICE", "Dockerfile"),),
     )
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A service definition: which node it belongs to, and what should run there.
+    """A service definition: a node, and the service to run on it.
 
-    `build_problems` is what is wrong with the fields for building, see `check_build`.
+    `build_problems` are the problems of BUILD_KEYS, see `check_build`.
     """
 
     node: str = field(metadata=about("Node that it runs on, of `mcp.toml`", example="rift", **NAME_FIELD))
@@ -45,22 +45,22 @@ class Definition:
 
 
 def document_fields() -> list[Field]:
-    """The declared fields of a whole definition, in the order in which one is written."""
+    """Return all declared fields of a definition, in the order of the file."""
     service, own = fields_of(ServiceSpec), fields_of(Definition)
     return in_file_order([service[0], own[0], *service[1:], *own[1:]])
 
 
 def definition_path(config: Config, service: str) -> Path:
-    """The file that defines a service."""
+    """Return the path of the definition of a service."""
     return config.services_dir / f"{check_name('service', service)}.toml"
 
 
 def load(config: Config, service: str) -> Definition:
-    """Read one definition; raises InvalidFile with every problem, NotFound with the services there are."""
+    """Read a definition; raises InvalidFile with all problems, NotFound with the defined services."""
     path = definition_path(config, service)
     if not path.exists():
         names = service_names(config)
-        hint = f"there are: {', '.join(names)}" if names else "there are no definitions yet"
+        hint = f"defined services: {', '.join(names)}" if names else "there are no definitions yet"
         raise NotFound(f"no definition for {service} in {config.services_dir}", hint)
     definition = parse(read_text(path), str(path))
     if definition.service.name != service:
@@ -69,7 +69,7 @@ def load(config: Config, service: str) -> Definition:
 
 
 def service_names(config: Config) -> list[str]:
-    """The services that have a definition, by name; raises McpError where the folder cannot be read."""
+    """List the defined services by name; raises McpError if the folder cannot be read."""
     try:
         paths = sorted(config.services_dir.iterdir()) if config.services_dir.exists() else []
     except OSError as error:
@@ -78,22 +78,19 @@ def service_names(config: Config) -> list[str]:
 
 
 def services_of(config: Config, node: str) -> list[str]:
-    """The services whose definition names a node, whatever else is wrong there; raises InvalidFile for no TOML."""
+    """List the services whose definition names a node, even if invalid; raises InvalidFile if one is not TOML."""
     paths = {name: definition_path(config, name) for name in service_names(config)}
     return [name for name, path in paths.items() if parse_toml(read_text(path), str(path)).get("node") == node]
 
 
 def check_build(definition: Definition, file: str) -> None:
-    """Raise InvalidFile where keys that only building needs are wrong: every other command works without them."""
+    """Raise InvalidFile for problems of BUILD_KEYS, which `parse` ignores."""
     if definition.build_problems:
         raise InvalidFile(file, definition.build_problems)
 
 
 def parse(text: str, file: str) -> Definition:
-    """A definition from TOML; raises InvalidFile with every problem, those of form before those of rules.
-
-    Problems of BUILD_KEYS are not among them, see `check_build`.
-    """
+    """Parse a definition; raises InvalidFile with all problems, except those of BUILD_KEYS (see `check_build`)."""
     return read_toml(Path(file), _definition, text, lambda found: [*problems(found), *problems(found.service)])
 
 

@@ -1,4 +1,4 @@
-"""Editing a definition on a copy: the original changes only to what is valid, and nothing typed is lost."""
+"""Edit a definition in a copy, which replaces the original only if valid and is kept otherwise."""
 
 import os
 import shlex
@@ -18,16 +18,16 @@ from mcp.terminal import output
 
 @dataclass(frozen=True)
 class _Original:
-    """The file as it was when editing began."""
+    """The file before editing."""
 
     path: Path
-    content: bytes | None  # None: there was none
+    content: bytes | None  # None: the file did not exist
 
     def replace(self, content: bytes, copy: Path) -> None:
-        """Write what the copy has, unless somebody else wrote meanwhile; raises McpError that names the copy."""
+        """Write the content of the copy unless the file changed meanwhile; raises McpError that names the copy."""
         hint = f"your version is {copy}"
         if _read(self.path) != self.content:
-            raise NotReady(f"{self.path} was changed by somebody else meanwhile", hint)
+            raise NotReady(f"{self.path} was changed by another process meanwhile", hint)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path, content, _mode(self.path))
@@ -38,11 +38,11 @@ class _Original:
 
 
 def edit(config: Config, service: str) -> bool:
-    """Let the user edit a definition, or a template of a new one; returns whether it changed.
+    """Open a definition, or the template of a new one, in the editor; return True if it changed.
 
-    Raises McpError; where the copy has mistakes, InvalidFile with all of them and where the copy is.
+    Raises McpError; if the copy is invalid, InvalidFile with all problems and the path of the copy.
     """
-    path = definitions.definition_path(config, service).resolve()  # a symbolic link stays one
+    path = definitions.definition_path(config, service).resolve()  # preserves a symbolic link
     content = _read(path)
     before = content if content is not None else template(service, _first_node(config)).encode()
     copy = _copy(service, before)
@@ -61,7 +61,7 @@ def _edit_copy(config: Config, service: str, original: _Original, copy: Path, be
             hint = "nothing was changed" if after in (None, before) else f"nothing was changed; it left {copy}"
             raise McpError(failure, hint)
         if after is None:
-            raise McpError(f"the editor removed {copy}", f"{original.path} is as it was")
+            raise McpError(f"the editor removed {copy}", f"{original.path} is unchanged")
         if after == before:
             return False
         try:
@@ -84,24 +84,24 @@ def _check(config: Config, service: str, copy: Path) -> None:
 
 
 def _offer_again(error: InvalidFile, original: Path, copy: Path) -> None:
-    """Go on where the user at the terminal wants to edit again; else raise the mistakes, and where the copy is."""
+    """Return if the user chooses to edit again; else raise the problems with the path of the copy."""
     if output.is_interactive():
         output.error(str(error))
         if output.ask("Edit again?"):
             return
         raise McpError(f"nothing was changed; your version is {copy}")
-    state = "is as it was" if original.exists() else "was not written"
+    state = "is unchanged" if original.exists() else "was not written"
     raise InvalidFile(str(copy), [*error.problems, f"{original} {state}; this copy has your version"])
 
 
 def _run_editor(file: Path) -> str:
-    """Run the user's editor; returns what went wrong, or nothing."""
+    """Run the user's editor; return an error message, or an empty string."""
     variable = next((name for name in ("VISUAL", "EDITOR") if os.environ.get(name, "").strip()), "")
     text = os.environ[variable] if variable else "vi"
     try:
         argv = [*shlex.split(text), str(file)]
     except ValueError:
-        raise McpError(f"{variable}: its quotes do not match: {text}") from None
+        raise McpError(f"{variable}: unbalanced quotes: {text}") from None
     try:
         status = on_terminal(argv)
     except NotReady as error:
@@ -114,7 +114,7 @@ def _first_node(config: Config) -> str:
 
 
 def _copy(service: str, content: bytes) -> Path:
-    """A private copy: definitions may hold secrets."""
+    """Create a private copy, since definitions may contain secrets."""
     descriptor, name = tempfile.mkstemp(prefix=f"mcp-{service}-", suffix=".toml")
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
@@ -131,5 +131,5 @@ def _read(path: Path) -> bytes | None:
 
 
 def _mode(path: Path) -> int:
-    """The mode of the file that is replaced; new ones are the user's alone, since `env` may hold secrets."""
+    """Return the mode of the replaced file; 0600 for a new one, since `env` may contain secrets."""
     return path.stat().st_mode & 0o777 if path.exists() else 0o600

@@ -1,4 +1,4 @@
-"""Definitions out of nodes' registries, into files; none that differs is overwritten unasked."""
+"""Export of definitions from the registries of nodes to files."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """One service of one node: its definition, or why there is none."""
+    """A service of a node: its definition, or the error."""
 
     service: str
     node: str
@@ -28,9 +28,9 @@ class Exported:
 
 
 def collect(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) -> list[Exported]:
-    """Return what the nodes (by name) have registered of one service, or (empty) of all, in the order of their names.
+    """Return the definitions of one service, or (empty) of all, by name, from registered services by node.
 
-    A service that two nodes have is an error.
+    A service that is registered on several nodes is an error.
     """
     found = sorted(_exports(registered, service), key=lambda one: one.service)
     nodes: dict[str, list[str]] = {}
@@ -48,7 +48,7 @@ def _exported(info: "pb.ServiceInfo", node: str) -> Exported:
     try:
         if not info.HasField("definition"):
             hint = f"upgrade its agent with `mcp agent upgrade {node}`"
-            raise NotReady(f"{info.name}: {node} has no definition of it", hint)
+            raise NotReady(f"{info.name}: {node} has no definition of this service", hint)
         spec = service_from_wire(info.definition)
     except McpError as error:
         return Exported(info.name, node, None, error)
@@ -61,24 +61,24 @@ def _ambiguous(one: Exported, nodes: list[str]) -> Exported:
 
 
 def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bool]:
-    """Write SERVICE.toml; returns it, and whether it changed. Raises McpError where another one is there already.
+    """Write SERVICE.toml; return its path and True if it changed. Raises McpError if a different one exists.
 
-    A file that means the same is left as it is, with its comments.
+    An equivalent file is left unchanged, with its comments.
     """
     path = folder / f"{definition.service.name}.toml"
     existing = _existing(path)
     if existing is not None and (existing.service, existing.node) == (definition.service, definition.node):
         return path, False
     if path.exists() and not force:
-        raise NotReady(f"{path}: is there already and differs", "--force replaces it")
+        raise NotReady(f"{path}: exists and differs", "use --force to replace it")
     _make(folder)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600  # `env` may hold secrets
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600  # `env` may contain secrets
     write_atomic(path.resolve(), write(definition).encode(), mode)
     return path, True
 
 
 def _existing(path: Path) -> Definition | None:
-    """The definition in a file; None where there is none, or none that is valid."""
+    """Return the definition in a file; None if it does not exist or is invalid."""
     try:
         return definitions.parse(read_text(path), str(path)) if path.exists() else None
     except InvalidFile:

@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of definitions and of mcp.toml, from their declared fields."""
+"""JSON Schemas (draft 2020-12) of definitions and mcp.toml, generated from declared fields."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _TYPES = {FieldKind.TEXT: "string", FieldKind.FLAG: "boolean", FieldKind.INTEGER
 
 
 def definition_schema() -> Schema:
-    """Return the schema of SERVICE.toml; rules across fields are the loader's alone."""
+    """Return the schema of SERVICE.toml, without the rules across fields."""
     return _document("Service definition of MCP", document_fields())
 
 
@@ -46,7 +46,7 @@ def _field(field: Field) -> Schema:
 
 
 def _shape(field: Field) -> Schema:
-    """Return what the schema demands of a field's value."""
+    """Return the type and constraints of a field."""
     if field.kind is FieldKind.TEXT_MAP:
         return {"type": "object", "additionalProperties": {"type": "string"}}
     if field.kind is FieldKind.TABLE:
@@ -58,13 +58,13 @@ def _shape(field: Field) -> Schema:
 
 
 def _limits(field: Field) -> Schema:
-    """Return the choices, the range or the pattern of a value; an optional text may also be empty."""
+    """Return the choices, range or pattern of a value; an optional string may be empty."""
     empty_is_valid = field.kind is FieldKind.TEXT and not field.required and field.default == ""
     if field.choices:
         return {"enum": [*([""] if empty_is_valid else []), *field.choices]}
     if field.limits:
         return {"minimum": field.limits[0], "maximum": field.limits[1]}
     if field.pattern:
-        plain = re.sub(r"\?P<\w+>", "?:", field.pattern)  # named groups are written otherwise in JavaScript
+        plain = re.sub(r"\?P<\w+>", "?:", field.pattern)  # JavaScript has another syntax for named groups
         return {"pattern": f"^(?:{plain})?$" if empty_is_valid else f"^(?:{plain})$"}
     return {}

@@ -1,4 +1,4 @@
-"""The template of a new definition: every declared field with an example, those that are optional commented out."""
+"""The template of a new definition: every declared field with an example, optional ones commented out."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,12 +7,12 @@ from mcp.definitions.definitions import document_fields
 from mcp.definitions.writer import pair
 from mcp.shared.fields import Field, FieldKind, fields_of, in_file_order
 
-HEAD = "# A service: what should run, together, on one node. Save and leave the editor to keep it; nothing is deployed."
-COMMENTS = 36  # the column of comments, where the text before them is short enough
+HEAD = "# Definition of a service: components that run on one node. Save and quit to create it; nothing is deployed."
+COMMENTS = 36  # column of comments after short lines
 
 
 def template(service: str, node: str) -> str:
-    """Return a definition of `service` on `node` that is valid as it is, and with any of its comments made fields."""
+    """Return a definition of `service` on `node` that is valid, also with any fields uncommented."""
     lines = _lines("", document_fields(), {"node": node}, "", service)
     return "".join(f"{line}\n" for line in (HEAD, "", *lines))
 
@@ -33,7 +33,7 @@ def _lines(path: str, fields: list[Field], values: Mapping[str, Any], comment: s
 
 def _table(path: str, field: Field, mark: str, service: str) -> Iterator[str]:
     lines = list(_lines(f"{path}.", in_file_order(fields_of(field.model)), {}, mark, service))
-    if lines[0]:  # else it only holds tables
+    if lines[0]:  # else it contains only tables
         yield from ("", _beside(f"{mark}[[{path}]]" if field.kind is FieldKind.TABLES else f"{mark}[{path}]", field))
     yield from lines
 

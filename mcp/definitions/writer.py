@@ -1,4 +1,4 @@
-"""Definitions as TOML: `definitions.parse` reads it back to the same specification."""
+"""Format definitions as TOML that `definitions.parse` reads back to the same specification."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.toml import quoted
 
-WIDTH = 100  # characters of a line above which a list is written with one value a line
+WIDTH = 100  # characters of a line; longer lists are written with one value per line
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -19,12 +19,12 @@ Value = str | int | tuple[str, ...]
 
 
 def write(definition: Definition) -> str:
-    """The definition as its author would have written it: what has its default value is left out."""
+    """Format a definition without the keys that have their default value."""
     return _document(definition, full=False)
 
 
 def write_full(definition: Definition) -> str:
-    """The definition as MCP understands it: every key, and the containers' names as comments."""
+    """Format a definition with every key, and container names as comments."""
     return _document(definition, full=True)
 
 
@@ -73,7 +73,7 @@ def _key(text: str) -> str:
 
 
 def pair(key: str, value: Value) -> str:
-    """A key and its value; a long list has one value a line."""
+    """Format a key and its value, a long list with one value per line."""
     line = f"{key} = {_value(value)}"
     if isinstance(value, tuple) and len(line) > WIDTH:
         return "\n".join([f"{key} = [", *_indented(value), "]"])
@@ -85,7 +85,7 @@ def _indented(values: Iterable[str]) -> Iterator[str]:
 
 
 def _value(value: Value) -> str:
-    if isinstance(value, bool):  # before int: a bool is one
+    if isinstance(value, bool):  # before int: a bool is an int
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)

@@ -1,1 +1,1 @@
-"""Print to and read from the terminal."""
+"""Output to and input from the terminal."""

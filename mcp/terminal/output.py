@@ -1,4 +1,4 @@
-"""The only file that prints: tables, JSON, results, errors."""
+"""All output: tables, JSON, results, errors, progress."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from mcp.shared.errors import one_line
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns; an empty value shows as -. Control characters are escaped."""
+    """Print aligned columns, empty values as -, with control characters escaped."""
     cells = [list(headers), *([one_line(value) or "-" for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
     for row in cells:
@@ -19,7 +19,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print JSON for programs."""
+    """Print indented JSON."""
     import json  # slow to import
 
     print(json.dumps(value, indent=2))
@@ -31,23 +31,23 @@ def line(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Say what is going on, on stderr, so that stdout stays clean."""
+    """Print an informational line on stderr."""
     _stdout_first()
     print(one_line(text), file=sys.stderr, flush=True)
 
 
 def candidate(value: str, explanation: str) -> None:
-    """Print what a shell may complete a word to: VALUE<TAB>EXPLANATION."""
+    """Print a completion candidate: VALUE<TAB>EXPLANATION."""
     print(f"{one_line(value)}\t{one_line(explanation)}" if explanation else one_line(value))
 
 
 def text(block: str) -> None:
-    """Print a text of ours of several lines, as it is."""
+    """Print a text of several lines unchanged."""
     print(block, end="", flush=True)
 
 
 def ask(question: str) -> bool:
-    """Ask on the terminal; Enter means yes, the end of input or Ctrl-C no."""
+    """Ask a yes/no question on the terminal; Enter means yes, end of input or Ctrl-C no."""
     try:
         print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
@@ -58,54 +58,54 @@ def ask(question: str) -> bool:
 
 
 def is_interactive() -> bool:
-    """Whether there is somebody at a terminal to ask."""
+    """Return True if stdin and stderr are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def error(text: str) -> None:
-    """Print an error, one line for each of its lines, as `mcp: WHAT`."""
+    """Print each line of an error as `mcp: WHAT` on stderr."""
     _stdout_first()
     for part in text.splitlines() or [""]:
         print(f"mcp: {one_line(part)}", file=sys.stderr)
 
 
 def _stdout_first() -> None:
-    """What was printed before stands before it, also where both go into one file or pipe."""
-    with suppress(OSError):  # a pipe that nobody reads is for the end of the program to see
+    """Flush stdout, so that stdout and stderr keep their order in a common file or pipe."""
+    with suppress(OSError):  # a broken pipe is reported at the end of the program
         sys.stdout.flush()
 
 
 def wants_colour() -> bool:
-    """Whether stdout is a terminal that should get colour (https://no-color.org)."""
+    """Return True if stdout is a terminal and NO_COLOR is unset (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def is_one_terminal() -> bool:
-    """Whether stdout and stderr are one screen, as far as can be told."""
+    """Return True if stdout and stderr appear to be the same terminal."""
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def marker(text: str) -> None:
-    """Say on stderr, between lines of containers, what happened: `--- TEXT ---`, dim on a terminal."""
+    """Print `--- TEXT ---` on stderr between log lines, dim on a terminal."""
     dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     words = f"--- {one_line(text)} ---"
     print(f"\x1b[2m{words}\x1b[0m" if dim else words, file=sys.stderr, flush=True)
 
 
 def write_bytes(data: bytes, *, to_stderr: bool) -> None:
-    """Write what a container logged, unchanged."""
+    """Write log output of a container unchanged."""
     stream = sys.stderr if to_stderr else sys.stdout
     stream.buffer.write(data)
     stream.buffer.flush()
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """How far a transfer has come: one line on stderr that is written over, and gone at the end."""
+    """Progress of a transfer: one line on stderr that is overwritten, and erased at the end."""
 
-    EVERY = 0.1  # seconds between two looks of it
+    EVERY = 0.1  # seconds between updates
 
     def __init__(self, label: str, total: int, *, shown: bool) -> None:
-        """`total` is in bytes, 0 while it is not known; without `shown` nothing is ever printed."""
+        """Take the `total` in bytes, 0 if unknown; without `shown` nothing is printed."""
         self.total = total
         self._label, self._shown = one_line(label), shown
         self._done = 0
@@ -114,13 +114,13 @@ class Progress(AbstractContextManager["Progress"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._shown:
-            self._shown = False  # the thread that sends may have one more to add
+            self._shown = False  # the sending thread may call `add` once more
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def add(self, count: int) -> None:
-        """`count` more bytes have come."""
+        """Count more transferred bytes."""
         self._done += count
         now = time.monotonic()
         if self._shown and now - self._printed >= self.EVERY:
@@ -137,12 +137,12 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 def progress(label: str, total: int) -> Progress:
-    """A progress line for a transfer of `total` bytes (0: not known), on a terminal only."""
+    """Return the progress line of a transfer of `total` bytes (0: unknown), shown on a terminal only."""
     return Progress(label, total, shown=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def size_text(count: int) -> str:
-    """A number of bytes as people read it: `512 B`, `1.5 MB` (powers of 1000, as disks have it)."""
+    """Format a number of bytes in powers of 1000: `512 B`, `1.5 MB`."""
     if count < 1000:
         return f"{count} B"
     value, units = float(count), iter(("kB", "MB", "GB", "TB"))
@@ -153,23 +153,23 @@ def size_text(count: int) -> str:
 
 
 class LiveLines(AbstractContextManager["LiveLines"]):
-    """What goes on in several places at once, on stderr: a line for each that is written over, or plain lines."""
+    """Concurrent progress on stderr: a line per name that is overwritten, or plain lines without a terminal."""
 
     def __init__(self, *, live: bool) -> None:
-        """`live` needs a terminal that knows how to move the cursor."""
+        """Take `live` for overwritten lines, which need a terminal that can move the cursor."""
         self._live = live
         self._texts: dict[str, str] = {}
-        self._shown = 0  # lines that are on the screen
+        self._shown = 0  # lines on the screen
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the screen to what comes next: the lines have done their part."""
+        """Erase the lines."""
         self._clear()
         self._texts = {}
 
     def show(self, name: str, text: str, *, last: bool = False) -> None:
-        """Say how far `name` is; `last` for its end, which plain lines leave to what is printed then."""
+        """Update the line of `name`; `last` marks its end, which plain lines omit since the result follows."""
         if self._texts.get(name) == text:
             return
         self._texts[name] = text
@@ -180,11 +180,11 @@ class LiveLines(AbstractContextManager["LiveLines"]):
 
     def _draw(self) -> None:
         size = os.get_terminal_size(2)
-        columns, rows = size.columns or 80, size.lines or 24  # a serial line does not know its size
+        columns, rows = size.columns or 80, size.lines or 24  # a serial line reports no size
         width = max(map(len, self._texts), default=0)
         lines = [one_line(f"{name:<{width}}  {text}")[: columns - 1] for name, text in self._texts.items()]
         self._clear()
-        shown = lines[: max(1, rows - 1)]  # what has left the screen cannot be written over
+        shown = lines[: max(1, rows - 1)]  # lines scrolled off the screen cannot be overwritten
         self._shown = len(shown)
         print("\n".join(shown), file=sys.stderr, flush=True)
 
@@ -195,5 +195,5 @@ class LiveLines(AbstractContextManager["LiveLines"]):
 
 
 def live_lines() -> LiveLines:
-    """Lines of progress as stderr can show them."""
+    """Return progress lines that suit stderr."""
     return LiveLines(live=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")

@@ -1,4 +1,4 @@
-"""Questions to whoever sits at the terminal; asked on /dev/tty, so that pipes on stdin and stdout stay clean."""
+"""Prompts on /dev/tty, independent of redirections of stdin and stdout."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _TERMINAL = Path("/dev/tty")
 
 
 def ask(question: str, otherwise: str) -> str:
-    """One line from the terminal; raises InvalidInput with `otherwise` as its hint where there is none."""
+    """Read one line from the terminal; raises InvalidInput with the hint `otherwise` if there is no terminal."""
     try:
         with _TERMINAL.open("w") as out, _TERMINAL.open() as terminal:
             out.write(f"{question}: ")
@@ -21,20 +21,20 @@ def ask(question: str, otherwise: str) -> str:
 
 
 def ask_secret(question: str, otherwise: str) -> str:
-    """As `ask`, without showing what is typed."""
+    """Read one line like `ask`, without echo."""
     try:
         _TERMINAL.open().close()
-    except OSError:  # getpass would go on with stdin, and show what is typed
+    except OSError:  # getpass would read from stdin instead, with echo
         raise _no_terminal(question, otherwise) from None
-    from getpass import getpass  # only for who logs in
+    from getpass import getpass  # needed for login only: keeps startup short
 
     try:
         return getpass(f"{question}: ")
     except EOFError:
-        raise InvalidInput(f"{question}: none was given") from None
+        raise InvalidInput(f"{question}: not given") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"{question}: is not UTF-8 text") from None
 
 
 def _no_terminal(question: str, otherwise: str) -> InvalidInput:
-    return InvalidInput(f"there is no terminal to ask for the {question.lower()}", otherwise)
+    return InvalidInput(f"no terminal to ask for the {question.lower()}", otherwise)

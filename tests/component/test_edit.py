@@ -78,7 +78,7 @@ def test_mistakes_leave_the_original_and_the_copy(cli: Cli) -> None:
     before = web(cli).read_bytes()
     done = cli.run("service", "edit", "web", env=editor(cli, "printf 'nope = 1\\nactive = 3\\n' >> \"$1\""))
     (copy,) = copies(cli)
-    check(done, USAGE, "unknown key", f"{copy}: {web(cli)} is as it was; this copy has your version")
+    check(done, USAGE, "unknown key", f"{copy}: {web(cli)} is unchanged; this copy has your version")
     assert web(cli).read_bytes() == before
     assert copy.read_bytes().startswith(before)
     assert copy.stat().st_mode & 0o777 == 0o600
@@ -117,7 +117,7 @@ def test_editors_that_do_not_start(cli: Cli) -> None:
     run = ("service", "edit", "web")
     check(cli.run(*run, env={"EDITOR": "no-such-editor -x"}), FAILED, "no-such-editor was not found", "set EDITOR")
     check(cli.run(*run, env={"EDITOR": "/etc/passwd"}), FAILED, "/etc/passwd cannot be started: Permission denied")
-    check(cli.run(*run, env={"VISUAL": "vi 'x"}), FAILED, "VISUAL: its quotes do not match")
+    check(cli.run(*run, env={"VISUAL": "vi 'x"}), FAILED, "VISUAL: unbalanced quotes")
     assert copies(cli) == []
 
 
@@ -127,7 +127,7 @@ def test_a_change_of_somebody_else_is_not_overwritten(cli: Cli) -> None:
         "service", "edit", "web", env=editor(cli, f"sed -i s/mine/yours/ \"$1\"; cat > '{web(cli)}' <<E\n{theirs}E")
     )
     (copy,) = copies(cli)
-    check(done, FAILED, "was changed by somebody else meanwhile", str(copy))
+    check(done, FAILED, "was changed by another process meanwhile", str(copy))
     assert web(cli).read_text() == theirs
     assert "# yours" in copy.read_text()
 
@@ -245,7 +245,7 @@ def test_show(cli: Cli) -> None:
     assert "# container: web-api\n" in done.stdout
     assert 'restart = "unless-stopped"\n' in done.stdout
     assert '"container": "web-api"' in cli.run("service", "show", "web", "--json").stdout
-    check(cli.run("service", "show", "nope"), FAILED, "no definition for nope in", "there are: web")
+    check(cli.run("service", "show", "nope"), FAILED, "no definition for nope in", "defined services: web")
     check(cli.run("service", "show", "web/api"), USAGE, "a service is taken as a whole here")
     check(cli.run("service"), USAGE, "see mcp service --help")
     web(cli).write_text(service("web", component(image="x")))

@@ -70,7 +70,7 @@ def test_a_file_that_differs_is_kept(deployed: Rig, tmp_path: Path) -> None:
         done = deployed.agent.cli.run("service", "export", "-o", str(tmp_path))
         assert (done.code, done.errors) == (
             FAILED,
-            [f"mcp: {path}: is there already and differs; --force replaces it"],
+            [f"mcp: {path}: exists and differs; use --force to replace it"],
         )
         assert "web: " in done.stdout
         assert path.read_text() == text

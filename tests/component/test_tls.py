@@ -138,7 +138,7 @@ def test_a_server_of_plain_text(tmp_path: Path, ca: KeyPair) -> None:
         threading.Thread(target=_greet, args=(server,), daemon=True).start()
         done = ask(tmp_path, ca, f"127.0.0.1:{server.getsockname()[1]}")
         server.shutdown(socket.SHUT_RDWR)
-    expect_unreachable(done, "does not speak TLS, so it is no mcp-agent")
+    expect_unreachable(done, "does not speak TLS, so it is not an mcp-agent")
 
 
 def _greet(server: socket.socket) -> None:
@@ -187,7 +187,7 @@ def test_servers_that_never_answer(tmp_path: Path, ca: KeyPair) -> None:
         addresses = (f"127.0.0.1:{mute.getsockname()[1]}", no_agent)
         asked = [pool.submit(ask, tmp_path / address, ca, address) for address in addresses]
         for answer in asked:
-            expect_unreachable(answer.result(), "does not answer")
+            expect_unreachable(answer.result(), "does not respond")
 
 
 def test_one_node_of_two_is_away(shared: Rig, tmp_path: Path, ca: KeyPair) -> None:

@@ -112,7 +112,7 @@ def test_a_node_that_nothing_leads_to_and_an_agent_that_is_stopped(site: Upgrade
     assert len(errors) == 2
     assert "refuses the connection; check that mcp-agent runs there" in errors[0]
     assert errors[1].startswith(f"mcp: nowhere: {nowhere}:{PORT}")
-    assert "No route to host" in errors[1] or "does not answer" in errors[1]
+    assert "No route to host" in errors[1] or "does not respond" in errors[1]
 
 
 def test_a_token_that_has_expired(site: Upgrades) -> None:

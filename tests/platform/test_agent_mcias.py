@@ -177,7 +177,7 @@ def test_an_agent_does_not_start_with_a_ca_that_it_cannot_use(home: Home, stand_
 
 
 def test_login_whoami_logout(fleet: Fleet) -> None:
-    check(fleet.cli.run("ps"), AUTH, f"there is no token in {fleet.token_file}; log in with `mcp login`")
+    check(fleet.cli.run("ps"), AUTH, f"no token in {fleet.token_file}; log in with `mcp login`")
     done = fleet.log_in("--username", "ann")
     assert (done.code, done.stderr) == (DONE, "")
     (token,) = fleet.mcias.tokens
@@ -256,8 +256,8 @@ MISTAKES: list[tuple[list[str], str, str]] = [
     (["--password-stdin", "--token-stdin"], PASSWORD, "not allowed with argument"),
     (["--token-stdin", "-u", "ann"], "x", "a token says itself whose it is"),
     (["--token-stdin", "--node", "orion"], "x", "no node named orion"),
-    (["-u", "ann"], "", "there is no terminal to ask for the password; pipe it in with --password-stdin"),
-    ([], "", "there is no terminal to ask for the user name; add --username USER --password-stdin"),
+    (["-u", "ann"], "", "no terminal to ask for the password; pipe it in with --password-stdin"),
+    ([], "", "no terminal to ask for the user name; add --username USER --password-stdin"),
 ]
 
 
@@ -337,13 +337,18 @@ def local_fleet(home: Home, folder: Path) -> Iterator[Agent]:
 
 def test_a_token_made_on_the_node(home: Home, tmp_path: Path) -> None:
     with local_fleet(home, tmp_path) as agent:
-        local = "make a token with `mcp-agent token add` on the node and give it to `mcp login --token-stdin`"
+        local = "create a token with `mcp-agent token add` on the node and pass it to `mcp login --token-stdin`"
         check(agent.cli.run("ps"), AUTH, local)
         check(agent.cli.run("login"), USAGE, "names no MCIAS to log in to", "`mcp login --token-stdin`")
         argv = [*agent.cli.command, "login", "--token-stdin"]
         token = home.new_token("ann", "--expires", "90d")
         guest = home.new_token("eve", "--role", "guest")
-        for wrong, words in ((token + "x", local), ("a b", "is not a token"), ("", "is not a token"), (guest, "guest")):
+        for wrong, words in (
+            (token + "x", local),
+            ("a b", "invalid token: empty"),
+            ("", "invalid token: empty"),
+            (guest, "guest"),
+        ):
             check(run_program(argv, env=agent.cli.environment(), stdin=wrong), AUTH, words)
             assert not home.token_file.exists()
         done = run_program(argv, env=agent.cli.environment(), stdin=f"{token}\n")
@@ -411,7 +416,7 @@ def test_the_password_is_asked_for_and_not_shown(fleet: Fleet) -> None:
 
 
 def test_ctrl_c_and_ctrl_d_at_the_prompt(fleet: Fleet) -> None:
-    for key, code, words in (("\x03", 130, ""), ("\x04", USAGE, "mcp: Password: none was given\n")):
+    for key, code, words in (("\x03", 130, ""), ("\x04", USAGE, "mcp: Password: not given\n")):
         terminal = Terminal(fleet, "login", "-u", "ann")
         terminal.expect("Password: ")
         terminal.type(key)

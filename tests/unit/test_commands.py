@@ -124,7 +124,7 @@ def test_uptime() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reachable"), [(Unreachable("rift: h:1 does not answer"), False), (Unauthenticated("not valid"), True)]
+    ("error", "reachable"), [(Unreachable("rift: h:1 does not respond"), False), (Unauthenticated("not valid"), True)]
 )
 def test_an_agent_that_refuses_us_is_reachable(error: Unreachable | Unauthenticated, reachable: bool) -> None:
     row = _status_row(NodeAnswer(Node("rift", "h:1"), None, error))

@@ -245,7 +245,7 @@ def test_a_service_without_definition_says_which_there_are(tmp_path: Path) -> No
         definitions.load(config_in(tmp_path / "none"), "web")
     for name in ("db.toml", "api.toml", "README", "Bad.toml", ".hidden.toml"):
         (tmp_path / name).touch()
-    with pytest.raises(NotFound, match=r"; there are: api, db$"):
+    with pytest.raises(NotFound, match=r"; defined services: api, db$"):
         definitions.load(config_in(tmp_path), "web")
 
 

@@ -266,8 +266,8 @@ def test_what_is_wrong_with_an_agent(answers: dict[str, object], level: str, che
 
 
 def test_an_agent_that_does_not_answer() -> None:
-    reached, found = ask(who_am_i=Unreachable("10.0.0.5:9444 does not answer", "check it", node="rift"))
-    assert (reached, found) == (False, [("error", "agent", "10.0.0.5:9444 does not answer; check it")])
+    reached, found = ask(who_am_i=Unreachable("10.0.0.5:9444 does not respond", "check it", node="rift"))
+    assert (reached, found) == (False, [("error", "agent", "10.0.0.5:9444 does not respond; check it")])
 
 
 @pytest.mark.parametrize(("days", "level"), [(1, "error"), (20, "warning")])

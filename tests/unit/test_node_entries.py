@@ -122,7 +122,7 @@ def test_the_file_keeps_its_mode_and_link(tmp_path: Path) -> None:
 def test_what_is_no_plain_table_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mcp.toml"
     path.write_text(text)
-    with pytest.raises(NotReady, match=r"its nodes are not plain \[\[nodes\]\] tables; edit the file by hand"):
+    with pytest.raises(NotReady, match=r"nodes are not plain \[\[nodes\]\] tables; edit the file by hand"):
         node_entries.add_node(path, Node("b", "b:1"))
     assert path.read_text() == text
 
