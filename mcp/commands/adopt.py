@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Register containers as they are, without a restart; print one line a container, or their definitions."""
+    """Register unmanaged containers without a restart; print a line per container, or the definitions."""
     if bool(args.target) == args.all:
-        raise InvalidInput("adopt: name a service, or say --all for every container that runs outside MCP")
+        raise InvalidInput("adopt: name a service, or give --all for every unmanaged container")
     answers = nodes.ask(
         session,
         _nodes(session, args),
@@ -44,12 +44,12 @@ def _defined_node(session: "Session", service: str) -> "Node":
     try:
         return session.target((service, ""), None).node
     except NotFound:
-        raise InvalidInput(f"{service} has no definition, so its node is not known", "name it with --node") from None
+        raise InvalidInput(f"{service} has no definition, so its node is unknown", "give --node NODE") from None
 
 
 def _show(node: str, results: "list[pb.AdoptResult]", *, dry_run: bool) -> None:
     if not results:
-        output.note(f"{node}: no container runs outside MCP")
+        output.note(f"{node}: no unmanaged containers")
     good = [each for each in results if each.success]
     services = list(dict.fromkeys(each.service for each in good))
     if dry_run:
@@ -62,7 +62,7 @@ def _show(node: str, results: "list[pb.AdoptResult]", *, dry_run: bool) -> None:
         if not each.success:
             output.error(f"{node}: {each.container}: {each.error}")
     if services and not dry_run:
-        output.note(f"`mcp service export --node {node}` writes their definitions")
+        output.note(f"write their definitions with `mcp service export --node {node}`")
 
 
 def _show_definition(node: str, service: str, results: "Iterable[pb.AdoptResult]") -> None:

@@ -1,4 +1,4 @@
-"""mcp agent status, upgrade, rollback and recover: the agents themselves, and what they should run"""
+"""mcp agent status|upgrade|rollback|recover"""
 
 import argparse
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ DEADLINE_RULE = "5s to 10m"
 def _wave(text: str) -> int:
     """Parse a number of nodes."""
     if arguments.count(text) == 0:
-        raise argparse.ArgumentTypeError("expected 1 node or more; without --wave it is all at once")
+        raise argparse.ArgumentTypeError("expected 1 node or more; omit --wave to upgrade all at once")
     return int(text)
 
 
@@ -63,11 +63,11 @@ def _rollback(session: "Session", args: argparse.Namespace) -> int:
 def _bring_through(
     session: "Session", course: "NodeUpgrade", selected: "Sequence[Node]", args: argparse.Namespace
 ) -> int:
-    import asyncio  # slow to import, as what needs it is
+    import asyncio  # slow to import
 
     from mcp.nodes.upgrade import waves
 
-    session.token  # noqa: B018 - needed to ask the new agents: said now, and not once it is done
+    session.token  # noqa: B018 - needed to call the new agents: fail before the upgrade
     session.ca  # noqa: B018
     with output.live_lines() as lines:
         rows = asyncio.run(waves.run(course, selected, getattr(args, "wave", 0), lines))
@@ -79,7 +79,7 @@ def _bring_through(
 
 
 def _exit_code(rows: Sequence["UpgradeRow"]) -> int:
-    """0 where every node has its agent; where all that went wrong is that ssh did not get there, as for other calls."""
+    """Return 0 if every node has its agent, EXIT_UNREACHABLE if ssh failures are the only errors."""
     failed = [row for row in rows if row.has_failed]
     if not failed:
         return EXIT_DONE
@@ -111,12 +111,12 @@ def _status(session: "Session", args: argparse.Namespace) -> int:
     }
     nodes.show(rows, columns, args.json, computed)
     if not args.json and any(row["skew"] == VersionSkew.OLDER for row in rows):
-        output.note(f"this is mcp {VERSION}; `mcp agent upgrade` brings older agents to it")
+        output.note(f"this is mcp {VERSION}; upgrade older agents with `mcp agent upgrade`")
     return nodes.finish(answers)
 
 
 def _status_row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> dict[str, object]:
-    """A node's row."""
+    """Return the row of a node."""
     status = answer.value
     return {
         "node": answer.node.name,
@@ -134,7 +134,7 @@ def _status_row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> dict[str, object
 
 
 def _recover(session: "Session", args: argparse.Namespace) -> int:
-    """Bring up, from the node's registry alone, every component that should run; what runs is not touched."""
+    """Start, from the node's registry alone, every component that should run and does not."""
     node = session.config.node(args.node)
     with session.agent(node) as agent:
         results = agent.recover(dry_run=args.dry_run).results
@@ -146,7 +146,7 @@ def _recover(session: "Session", args: argparse.Namespace) -> int:
     if args.json or rows:
         nodes.show(rows, ("service", "component", "action", "result"), args.json, computed)
     else:
-        output.note(f"nothing should run on {node.name}: no component that is registered there is to be running")
+        output.note(f"{node.name}: no registered component should be running")
     failed = [result for result in results if not result.success]
     if not args.json:
         for result in failed:
@@ -178,9 +178,9 @@ _DEADLINE = argument(
     type=_deadline,
     default=60,
     metavar="DURATION",
-    help="how long to wait until the agent serves (default: 60s)",
+    help=f"time within which the agent must serve, {DEADLINE_RULE} (default: 60s)",
 )
-_SWITCH_CONTINUES = "a node that has taken over continues by itself, others keep their agent: see mcp agent status"
+_SWITCH_CONTINUES = "nodes that have begun the switch complete it, others keep their agent; see mcp agent status"
 _STATUS = Command("status", "show the versions of agents", _status, arguments=(arguments.NODES, arguments.JSON))
 _UPGRADE = Command(
     "upgrade",
@@ -188,7 +188,7 @@ _UPGRADE = Command(
     _upgrade,
     changes=True,
     interrupted=_SWITCH_CONTINUES,
-    description="A node whose new agent does not serve rolls back to the old one.",
+    description="If the new agent does not serve, the node rolls back to the old one.",
     arguments=(
         arguments.NODES,
         argument(
@@ -196,17 +196,17 @@ _UPGRADE = Command(
             dest="folder",
             type=arguments.folder,
             metavar=Kind.DIR,
-            help="the folder with the agents' files (default: the one of mcp)",
+            help="the folder of agent files (default: that of mcp)",
         ),
         argument("--wave", type=_wave, default=0, metavar="N", help="upgrade N nodes at a time; stop after a failure"),
-        flag("--force", help="also nodes that have this very file already"),
+        flag("--force", help="upgrade also nodes that already have this file"),
         _DEADLINE,
         arguments.JSON,
     ),
 )
 _ROLLBACK = Command(
     "rollback",
-    "return to the agent that a node had before its last upgrade",
+    "return to the previous agent of a node",
     _rollback,
     changes=True,
     interrupted=_SWITCH_CONTINUES,
@@ -214,7 +214,7 @@ _ROLLBACK = Command(
 )
 _RECOVER = Command(
     "recover",
-    "start what should run on a node and does not; create missing containers",
+    "start all components that should run on a node; create missing containers",
     _recover,
     changes=True,
     interrupted=NODE_CONTINUES,

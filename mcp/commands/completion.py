@@ -16,7 +16,7 @@ _OWN_NAME = re.compile(r"mcp[A-Za-z0-9._-]*")
 
 
 def run(_session: None, args: argparse.Namespace) -> int:
-    """Print the script; it also completes the name that this program was started by."""
+    """Print the script, which also completes the name that this program was started by."""
     own = sys.argv[0].rpartition("/")[2]
     names = list(dict.fromkeys([*NAMES, *([own] if _OWN_NAME.fullmatch(own) else [])]))
     output.text(script(args.shell, names))
@@ -25,12 +25,12 @@ def run(_session: None, args: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "completion",
-    "print the completion script of a shell",
+    "print the completion script for a shell",
     run,
     group=Group.OTHER,
     configuration=Configuration.NONE,
     arguments=(argument("shell", choices=list(SCRIPTS), metavar="SHELL", help="bash, zsh or fish"),),
-    description="It completes commands, options, services, components and nodes, and contacts no node.",
+    description="The script completes commands, options, services, components and nodes without contacting nodes.",
     epilog="""\
 in ~/.bashrc:                   source <(mcp completion bash)
 in ~/.zshrc:                    source <(mcp completion zsh)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Deploy what the definition says to the node it names."""
+    """Deploy a service, or one component, to the node of its definition."""
     target = session.target(args.target, None)
-    assert target.definition is not None, "there is one where no node is named"
+    assert target.definition is not None, "present unless --node is given"
     if not target.definition.service.active:
         raise NotReady(f"{target.service} is not active", "set active = true in its definition to deploy it")
     service, component = target.definition.service, target.component
@@ -38,8 +38,8 @@ COMMAND = Command(
     differences=True,
     arguments=(
         arguments.TARGET,
-        flag("--force", help="replace containers that are up to date as well"),
-        flag("--dry-run", help="print the steps only"),
+        flag("--force", help="replace also containers that are up to date"),
+        flag("--dry-run", help="only print the steps"),
         steps.QUIET,
         arguments.JSON,
     ),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Look at the nodes; 1 for errors, 4 where no node could be reached in any way."""
+    """Check nodes; return 1 for errors, 4 if no node could be reached in any way."""
     from mcp.nodes.doctor.examine import examine  # gRPC and asyncio are slow to import
 
     reports = examine(session, nodes.select(session, *args.nodes))
@@ -63,6 +63,6 @@ COMMAND = Command(
     "diagnose nodes and suggest remedies",
     run,
     group=Group.NODES,
-    description="It checks over ssh and through the agents, and changes nothing.",
-    arguments=(arguments.NODES, flag("-v", "--verbose", help="show also the checks that succeeded"), arguments.JSON),
+    description="The checks use ssh and the agents, and change nothing.",
+    arguments=(arguments.NODES, flag("-v", "--verbose", help="also show checks that succeeded"), arguments.JSON),
 )

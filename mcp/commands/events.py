@@ -10,11 +10,11 @@ from mcp.terminal import output
 if TYPE_CHECKING:
     from mcp.client.session import Session
 
-FOLLOW_TAIL = 10  # past events that --follow begins with
+FOLLOW_TAIL = 10  # past events shown before new ones with --follow
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Show what happened to components, by time; a node that does not answer is a line on stderr."""
+    """Show state changes of components by time; each unreachable node is an error on stderr."""
     from mcp.client import events
     from mcp.client.events import NodeEvent
 
@@ -50,10 +50,10 @@ COMMAND = Command(
             *("-n", "--tail"),
             type=arguments.count,
             metavar="N",
-            help=f"only the last N events (default: all; with --follow {FOLLOW_TAIL})",
+            help=f"only the last N events (default: all; with --follow: {FOLLOW_TAIL})",
         ),
         flag("-f", "--follow", help="wait for new events until Ctrl-C"),
-        arguments.node("ask only this node (default: the service's, or all)"),
+        arguments.node("only this node (default: the node of SERVICE, else all)"),
         arguments.JSON_LINES,
     ),
 )

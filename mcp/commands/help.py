@@ -9,7 +9,7 @@ from mcp.terminal import output
 
 
 def run(_session: None, _args: argparse.Namespace) -> int:
-    """Print the manual page; the parser itself explains a command, as `--help` does."""
+    """Print the manual page; the parser handles `help COMMAND` as `COMMAND --help`."""
     from mcp.commands.shared.manual import manual
 
     output.text(manual())

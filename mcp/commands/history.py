@@ -16,7 +16,7 @@ HEADERS = ("NUMBER", "WHEN", "USER", "RESULT", "COMPONENT", "VERSIONS", "ERROR")
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Show the deploys of a service, the newest first."""
+    """Show the deploys of a service, newest first."""
     target = session.target((args.target, ""), args.node)
     with session.agent(target.node) as agent:
         entries = agent.history(target.service, args.limit).entries
@@ -28,7 +28,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
 
 
 def row(entry: "pb.HistoryEntry") -> dict[str, object]:
-    """One deploy for JSON; the values of variables are left out, since they may be secrets."""
+    """Return a deploy for JSON, without values of environment variables, which may be secrets."""
     from datetime import UTC
 
     return {
@@ -44,10 +44,10 @@ def row(entry: "pb.HistoryEntry") -> dict[str, object]:
 
 
 def versions(entry: "pb.HistoryEntry") -> str:
-    """The versions that a deploy was of, by component."""
+    """Return the deployed versions by component."""
     from mcp.shared.image import image_version
 
-    return " ".join(f"{each.name}={image_version(each.image)}" for each in entry.definition.components)
+    return " ".join(f"{spec.name}={image_version(spec.image)}" for spec in entry.definition.components)
 
 
 def _cells(entry: "pb.HistoryEntry") -> list[str]:
@@ -58,7 +58,7 @@ def _cells(entry: "pb.HistoryEntry") -> list[str]:
 
 COMMAND = Command(
     "history",
-    "list the deploys of a service",
+    "list the deploys of a service, newest first",
     run,
     group=Group.SERVICES,
     arguments=(

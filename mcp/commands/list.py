@@ -14,7 +14,7 @@ COLUMNS = ("service", "component", "node", "desired", "version", "image")
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Show what is registered on every node; a node that does not answer is a row that says so."""
+    """Show the registered components of every node; an unreachable node is a row with its state."""
     answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.list_services())
     nodes.show(nodes.rows(answers, COLUMNS, "desired", _rows), COLUMNS, args.json)
     return nodes.finish(answers)
@@ -39,5 +39,5 @@ COMMAND = Command(
     "list the services and components registered on nodes",
     run,
     group=Group.STATE,
-    arguments=(arguments.node("ask only this node"), arguments.JSON),
+    arguments=(arguments.node("only this node"), arguments.JSON),
 )

@@ -17,21 +17,21 @@ SECRET_LIMIT = 16384  # bytes read from stdin
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Get a token and store it; nothing is stored unless it was accepted."""
+    """Obtain a token and store it once it is accepted."""
     if args.token_stdin:
         return _take_token(session, args)
     if args.node is not None:
-        raise InvalidInput("--node: goes with --token-stdin only", "MCIAS itself checks a password")
+        raise InvalidInput("--node: only valid with --token-stdin", "omit it: MCIAS checks passwords")
     if session.config.mcias is None:
         raise InvalidInput(
-            f"{session.config.source} names no MCIAS to log in to ([mcias] server_url)",
+            f"{session.config.source} has no MCIAS to log in to ([mcias] server_url)",
             "create a token with `mcp-agent token add` on the node and pass it to `mcp login --token-stdin`",
         )
     return _log_in(session, session.config.mcias, args)
 
 
 def _log_in(session: "Session", settings: "MciasConfig", args: argparse.Namespace) -> int:
-    from mcp.shared.mcias import Mcias  # what it needs is slow to import
+    from mcp.shared.mcias import Mcias  # slow to import
 
     if args.totp is not None and not (args.totp.isascii() and args.totp.isdigit() and 6 <= len(args.totp) <= 8):
         raise InvalidInput("--totp: expected a code of 6 to 8 digits")
@@ -53,7 +53,7 @@ def _username(args: argparse.Namespace) -> str:
     username: str | None = args.username
     if username is None:
         if args.password_stdin:
-            raise InvalidInput("--password-stdin: whose password is it?", "add --username USER")
+            raise InvalidInput("--password-stdin: no user name given", "add --username USER")
         username = prompt.ask("User name", "add --username USER --password-stdin")
     if not username or not username.isprintable():
         raise InvalidInput("--username: expected a name")
@@ -77,24 +77,26 @@ def _take_token(session: "Session", args: argparse.Namespace) -> int:
     from mcp.client.session import check_token
 
     if args.username is not None or args.totp is not None:
-        raise InvalidInput("--token-stdin: a token says itself whose it is", "leave out --username and --totp")
+        raise InvalidInput("--token-stdin: cannot be combined with --username and --totp")
     if not session.config.nodes:
-        raise InvalidInput(f"{session.config.source} has no [[nodes]] yet, so nobody can check the token")
+        raise InvalidInput(
+            f"{session.config.source} has no [[nodes]] to check the token", "add one with `mcp node add`"
+        )
     node = session.config.node(args.node) if args.node is not None else session.config.nodes[0]
     token = check_token(_from_stdin("--token-stdin").strip())
     with session.agent(node, token) as agent:
         account = agent.who_am_i()
     session.store_token(token)
     until = f" until {account.expires.ToDatetime():%Y-%m-%d %H:%M} UTC" if account.HasField("expires") else ""
-    output.line(f"{node.name} knows the token as {account.user}'s{until}; stored in {session.config.token_path}")
+    output.line(f"logged in on {node.name} as {account.user}{until}; token stored in {session.config.token_path}")
     _warn(session)
     return 0
 
 
 def _from_stdin(option: str) -> str:
-    """What is piped in, without the line break at its end; raises InvalidInput."""
+    """Read one line from stdin, without its line break; raises InvalidInput."""
     if sys.stdin.isatty():
-        raise InvalidInput(f"{option}: stdin is a terminal, which would show what you type", "pipe it in from a file")
+        raise InvalidInput(f"{option}: stdin is a terminal, which would echo the input", "pipe it in from a file")
     try:
         data = sys.stdin.buffer.read(SECRET_LIMIT + 1)
         text = data.decode().removesuffix("\n").removesuffix("\r")
@@ -107,7 +109,7 @@ def _from_stdin(option: str) -> str:
 
 def _warn(session: "Session") -> None:
     if session.token_from_environment():
-        output.note("mcp: MCP_TOKEN is set and is used instead, until you unset it")
+        output.note("mcp: note: MCP_TOKEN is set and overrides the stored token")
 
 
 COMMAND = Command(
@@ -116,14 +118,14 @@ COMMAND = Command(
     run,
     group=Group.ACCOUNT,
     changes=True,
-    description="The token is issued by MCIAS, or made on a node with `mcp-agent token add`.",
+    description="MCIAS issues the token, or `mcp-agent token add` on a node.",
     arguments=(
-        argument("-u", "--username", metavar="USER", help="the account (default: ask)"),
-        argument("--totp", metavar="CODE", help="the code of the second factor, if the account has one"),
+        argument("-u", "--username", metavar="USER", help="the account (default: prompt)"),
+        argument("--totp", metavar="CODE", help="the code of the second factor, if the account uses one"),
         argument("--password-stdin", action="store_true", exclusive=True, help="read the password from stdin"),
         argument(
-            "--token-stdin", action="store_true", exclusive=True, help="read a token from stdin; a node must accept it"
+            "--token-stdin", action="store_true", exclusive=True, help="read a token from stdin and check it on a node"
         ),
-        arguments.node("with --token-stdin: the node that checks the token (default: the first one)"),
+        arguments.node("with --token-stdin: the node that checks the token (default: the first)"),
     ),
 )

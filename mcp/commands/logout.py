@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", _args: argparse.Namespace) -> int:
-    """Remove the token's file; none to remove is fine, too."""
+    """Remove the stored token, if any."""
     path = session.config.token_path
     removed = session.forget_token()
-    output.line(f"logged out: {path} is removed" if removed else f"not logged in: there is no {path}")
+    output.line(f"logged out: removed {path}" if removed else f"not logged in: {path} does not exist")
     if session.token_from_environment():
-        output.note("mcp: MCP_TOKEN is still set, and is used until you unset it")
+        output.note("mcp: note: MCP_TOKEN is still set and is used until you unset it")
     return EXIT_DONE
 
 
@@ -28,5 +28,5 @@ COMMAND = Command(
     run,
     group=Group.ACCOUNT,
     changes=True,
-    description="It stays valid until it expires: `mcp-agent token revoke` revokes one.",
+    description="The token stays valid until it expires or `mcp-agent token revoke` revokes it.",
 )

@@ -22,16 +22,16 @@ EPILOG = """\
 Without a service, the components that have logs are listed on stderr (exit status 2).
 
 TIME is a duration (90s, 2h30m: that long ago), a time (2026-01-31T12:00:00Z; without an offset, in this machine's
-zone), a date (2026-01-31), @UNIX, boot (the node's last start) or deploy (the service's last deploy). First comes
-the time window, then the last N lines of it, then, with --follow, new lines.
+zone), a date (2026-01-31), @UNIX, boot (the node's last start) or deploy (the service's last deploy). --tail counts
+lines within the time window; --follow continues with new lines.
 
-RE is a Python regular expression; of several --grep any one must match, of several --exclude none may.
+RE is a Python regular expression. With several --grep, a line must match any of them; with several --exclude, none.
 
 examples:
   mcp logs web                          all components of web, ordered by time
   mcp logs -f -n 20 web/api worker      follow, from the last 20 lines of each component
   mcp logs web --since deploy --grep 'ERROR|WARN' --exclude healthz
-  mcp logs web/api --previous           the container before the present one
+  mcp logs web/api --previous           the previous container of the component
   mcp logs --all --since 5m             the whole fleet; with --node NODE all of one node
   mcp logs web --json | jq -r .message
 """
@@ -59,13 +59,13 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     ]
     view = _view(args, streams, found)
     if several:
-        session.token  # noqa: B018 - a missing token is one error, not one for each node
+        session.token  # noqa: B018 - a missing token is one error, not one per node
         session.ca  # noqa: B018
     return Merge(streams, view, strip=not (args.timestamps or args.json)).run()
 
 
 def _list_logs(session: "Session", node: str | None) -> None:
-    """Print on stderr what has logs, as far as nodes answer; stdout is for logs only."""
+    """List components with logs on the reachable nodes; on stderr, since stdout is for logs only."""
     try:
         answers = nodes.ask(session, nodes.select(session, node), lambda agent: agent.live_check())
     except McpError as error:
@@ -85,17 +85,17 @@ def _list_logs(session: "Session", node: str | None) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raise InvalidInput for options that do not go together."""
+    """Raise InvalidInput for options that exclude each other."""
     from mcp.shared import times
 
     if args.all and args.targets:
-        raise InvalidInput("--all is everything already", "leave out either --all or the services")
+        raise InvalidInput("--all cannot be combined with services", "omit one of them")
     if args.previous and args.follow:
-        raise InvalidInput("--previous has ended: it cannot be followed", "leave out --previous or --follow")
+        raise InvalidInput("--previous cannot be followed: that container has ended", "omit --previous or --follow")
     now = time.time_ns()
     known = [text and text not in times.WORDS for text in (args.since, args.until)]
     if all(known) and times.moment(args.until, now) < times.moment(args.since, now):
-        raise InvalidInput("--until is before --since", "nothing can be between them")
+        raise InvalidInput("--until is before --since", "swap them")
 
 
 def _targets(session: "Session", args: argparse.Namespace) -> "list[Target]":
@@ -148,19 +148,19 @@ def _view(args: argparse.Namespace, streams: "Sequence[NodeLogs]", found: "Seque
 
 
 def _components(target: "Target") -> Sequence[str]:
-    """The components that a target stands for; an empty name where no definition says which."""
+    """Return the components of a target; an empty name if it has no definition."""
     if target.component or target.definition is None:
         return [target.component]
     return target.definition.service.component_names()
 
 
 def _tail(text: str) -> int | None:
-    """Parse a number of lines; None is all of them, as other tools have it, too."""
+    """Parse a number of lines; None for `all`."""
     return None if text == "all" else arguments.count(text)
 
 
 def _moment(text: str) -> str:
-    """Parse a time: the text to send, in UTC where this machine's zone counts."""
+    """Parse a time into the text to send, in UTC if it depends on the local zone."""
     from mcp.shared import times
 
     try:
@@ -170,12 +170,12 @@ def _moment(text: str) -> str:
 
 
 def _pattern(text: str) -> str:
-    """Parse a regular expression; agents use it on bytes."""
+    """Validate a regular expression, which agents apply to bytes."""
     import warnings
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a future Python might read differently
+            warnings.simplefilter("ignore")  # FutureWarning: syntax that a later Python may change
             re.compile(text.encode())
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f'"{text}": is not UTF-8') from None

@@ -29,7 +29,7 @@ def _add(session: "Session", args: argparse.Namespace) -> int:
 
     node = check_node(Node(args.name, args.address, ssh=args.ssh, arch=args.arch, sudo=args.sudo))
     if node.name in [other.name for other in session.config.nodes]:
-        raise NotReady(f"there is a node named {node.name} already", f"`mcp node remove {node.name}` removes it")
+        raise NotReady(f"node {node.name} already exists", f"remove it with `mcp node remove {node.name}`")
     add_node(session.config.source, node)
     output.line(f"{node.name}: added to {session.config.source}")
     return EXIT_DONE
@@ -62,7 +62,7 @@ def _provision(session: "Session", args: argparse.Namespace) -> int:
     )
     changes = provision(session, node, options, _report)
     if args.dry_run:
-        would = f"{changes} changes would be made, none was" if changes else "nothing to change"
+        would = f"{changes} changes would be made (dry run)" if changes else "nothing to change"
         output.line(f"{node.name}: {would}")
     else:
         output.line(f"{node.name}: ready, {changes} changes" if changes else f"{node.name}: ready, nothing to change")
@@ -76,7 +76,7 @@ def _report(state: str, what: str, details: Sequence[str]) -> None:
 
 
 def _user_name() -> str:
-    """Ours, as a name that an account can have."""
+    """Return the local user name, if it is a valid account name."""
     import getpass
     import re
 
@@ -116,19 +116,19 @@ _ADD = Command(
     arguments=(
         argument("name", metavar="NAME", help="lower-case letters, digits and -"),
         argument("address", metavar="ADDRESS", help="the address of its agent: HOST:PORT, as in 10.0.0.5:9444"),
-        argument("--ssh", default="", metavar="DEST", help="its ssh destination (default: its name)"),
-        argument("--arch", default="", choices=ARCHITECTURES, help="its architecture"),
-        argument("--sudo", default="", choices=SUDO, help="how to become root there (default: not needed)"),
+        argument("--ssh", default="", metavar="DEST", help="the ssh destination (default: NAME)"),
+        argument("--arch", default="", choices=ARCHITECTURES, help="the architecture (default: ask the node)"),
+        argument("--sudo", default="", choices=SUDO, help="the command to become root (default: ssh logs in as root)"),
     ),
 )
 _REMOVE = Command(
     "remove",
-    "remove a node from mcp.toml; the node itself is not changed",
+    "remove a node from mcp.toml without changing the node",
     _remove,
     changes=True,
     arguments=(
         argument("name", metavar=Kind.NODE, help="the node"),
-        flag("--force", help="even if definitions refer to it"),
+        flag("--force", help="remove it even if definitions refer to it"),
     ),
 )
 _PROVISION = Command(
@@ -136,20 +136,24 @@ _PROVISION = Command(
     "set up a bare Debian node over ssh",
     _provision,
     changes=True,
-    interrupted="run it again: it continues from there",
-    description="It installs podman, and creates the account, the certificate and the agent. It can be repeated.",
+    interrupted="run it again to continue",
+    description="Provisioning installs podman and sets up the account, certificate and agent. It can be repeated.",
     arguments=(
         argument("name", metavar=Kind.NODE, help="a node of mcp.toml"),
-        flag("--dry-run", help="show every step and its commands only"),
+        flag("--dry-run", help="only show every step and its commands"),
         argument(
-            "--from", dest="folder", type=arguments.folder, metavar=Kind.DIR, help="the folder with the agents' files"
+            "--from",
+            dest="folder",
+            type=arguments.folder,
+            metavar=Kind.DIR,
+            help="the folder of agent files (default: that of mcp)",
         ),
-        argument("--uid", type=_uid, metavar="N", help="the UID of user mcp, permanently (default: 850)"),
-        argument("--listen", default="", metavar="IP", help="the address that its agent binds (default: its address)"),
-        flag("--replace-certificate", help="replace also a certificate of another authority"),
-        argument("--cert", type=arguments.path, metavar=Kind.FILE, help="your own certificate, with its chain"),
-        argument("--key", type=arguments.path, metavar=Kind.FILE, help="the key of the certificate"),
-        argument("--account", metavar="NAME", help="the account of your token (default: your user name)"),
+        argument("--uid", type=_uid, metavar="N", help="the UID of user mcp, which cannot change later (default: 850)"),
+        argument("--listen", default="", metavar="IP", help="the IP address to listen on (default: that of mcp.toml)"),
+        flag("--replace-certificate", help="replace a certificate signed by another authority"),
+        argument("--cert", type=arguments.path, metavar=Kind.FILE, help="a certificate of your own, with its chain"),
+        argument("--key", type=arguments.path, metavar=Kind.FILE, help="the private key of the certificate"),
+        argument("--account", metavar="NAME", help="the account for your token (default: your user name)"),
     ),
 )
 COMMAND = Command(

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Compare definitions, registries and podman on all nodes, and say what sync would do."""
+    """Compare definitions, registries and podman on all nodes, and show the changes that sync would make."""
     return changes.show(changes.ask(session, args.service, args.node), args.json)
 
 
 COMMAND = Command(
     "plan",
-    "show what sync would change",
+    "show the changes that sync would make",
     run,
     group=Group.SERVICES,
     differences=True,

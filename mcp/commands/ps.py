@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
 COLUMNS = ("service", "component", "node", "state", "version", "uptime")
-KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started")  # of every row of --json
+KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started")  # of each --json row
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Ask podman on every node what runs; a node that does not answer is a row that says so."""
+    """Show the containers of every node as podman reports them; an unreachable node is a row with its state."""
     answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.live_check())
     rows = nodes.rows(answers, KEYS, "state", _rows)
     nodes.show(rows, COLUMNS, args.json, {"uptime": lambda row: _uptime(row["started"])})
@@ -52,5 +52,5 @@ COMMAND = Command(
     "list containers on nodes",
     run,
     group=Group.STATE,
-    arguments=(arguments.node("ask only this node"), arguments.JSON),
+    arguments=(arguments.node("only this node"), arguments.JSON),
 )

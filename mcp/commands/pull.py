@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Copy one file from the node: all of it, or nothing."""
+    """Copy one file from the node, completely or not at all."""
     from mcp.files.local import STANDARD, Destination, StandardOutput
     from mcp.files.transfer import pull  # gRPC is slow to import
 
     service, path = args.target
     if not path or path.endswith("/"):
-        raise InvalidInput(f"SERVICE/PATH: {service}/{path} is a folder", "one file is copied at a time; name a file")
+        raise InvalidInput(f"SERVICE/PATH: {service}/{path} is a folder", "name a file: pull copies one file")
     target = session.target((service, ""), args.node)
     if args.file == STANDARD:
         with session.agent(target.node) as agent:

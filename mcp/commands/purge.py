@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Make nodes forget components that no definition has and whose container is gone or stopped."""
+    """Remove registry entries that have no definition and no running container."""
     defined = _defined(session, named=bool(args.target[0]))
 
     def ask(agent: "AgentClient") -> "list[pb.PurgeResult]":
         try:
             return list(agent.purge(*args.target, dry_run=args.dry_run, defined=defined[agent.node.name]).results)
         except NotFound:
-            return []  # other nodes may have it
+            return []  # it may be registered on other nodes
 
     answers = nodes.ask(session, nodes.select(session, args.node), ask)
     found = [(answer.node.name, result) for answer in answers for result in answer.value or []]
     _show(found, args)
     if args.target[0] and not found and all(answer.error is None for answer in answers):
-        raise NotFound(f"{'/'.join(filter(None, args.target))} is registered on no node that was asked")
+        raise NotFound(f"{'/'.join(filter(None, args.target))} is not registered on any selected node")
     refused = args.target[0] and not all(result.purged for _, result in found)
     return nodes.finish(answers, failed=bool(refused))
 
 
 def _defined(session: "Session", *, named: bool) -> dict[str, list[str]]:
-    """SERVICE/COMPONENT of every definition, by node; all must be sound, since one that is not might be of any node."""
+    """Return SERVICE/COMPONENT of all definitions by node; all must be valid, as an invalid one may be for any node."""
     from mcp.definitions import definitions
 
     names = definitions.service_names(session.config)
     if not names and not named:
         raise NotReady(
-            f"there are no definitions in {session.config.services_dir}, so all that is stopped would be purged",
+            f"no definitions in {session.config.services_dir}, so every stopped component would be purged",
             "name the service, or check [services] dir in mcp.toml",
         )
     found: dict[str, list[str]] = {node.name: [] for node in session.config.nodes}
@@ -81,10 +81,10 @@ COMMAND = Command(
             nargs="?",
             default=("", ""),
             metavar=Kind.TARGET,
-            help="the entry to remove (default: all that qualify)",
+            help="the entry to remove (default: all such entries)",
         ),
         arguments.node("only on this node (default: all)"),
-        flag("--dry-run", help="show the entries only"),
+        flag("--dry-run", help="only show the entries"),
         arguments.JSON,
     ),
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Copy one file to the node: all of it, or nothing."""
+    """Copy one file to the node, completely or not at all."""
     from mcp.files.local import LocalFile, remote_path
     from mcp.files.transfer import push  # gRPC is slow to import
 
@@ -29,7 +29,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
 
 def _mode(text: str) -> int:
     if not re.fullmatch(r"0?[0-7]{3}", text) or not int(text, 8):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a mode of three octal digits, as in 0640')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a mode of three octal digits such as 0640')
     return int(text, 8)
 
 
@@ -40,7 +40,7 @@ COMMAND = Command(
     group=Group.DEFINITIONS,
     changes=True,
     arguments=(
-        argument("file", metavar=Kind.FILE, help="the file to copy; - is standard input"),
+        argument("file", metavar=Kind.FILE, help="the file to copy, or - for standard input"),
         argument(
             "target",
             type=arguments.file_target,
@@ -48,7 +48,11 @@ COMMAND = Command(
             help="the destination, below /srv/SERVICE; a folder if it ends with /",
         ),
         argument(
-            "--mode", type=_mode, default=0, metavar="MODE", help="permissions, as in 0640 (default: those of FILE)"
+            "--mode",
+            type=_mode,
+            default=0,
+            metavar="MODE",
+            help="permissions, such as 0640 (default: those of FILE)",
         ),
         arguments.NODE,
     ),

@@ -2,4 +2,4 @@
 
 from mcp.commands.shared import lifecycle
 
-COMMAND = lifecycle.command("restart", "restarted", "restart containers, one after the other")
+COMMAND = lifecycle.command("restart", "restarted", "restart containers one after the other")

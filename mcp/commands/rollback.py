@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Deploy an earlier definition again: the last one that worked and is not the present one, or the one named."""
+    """Deploy the definition of an earlier deploy again."""
     from mcp.client.fleet import NodeAnswer
     from mcp.shared.wire import service_from_wire
 
@@ -34,28 +34,26 @@ def run(session: "Session", args: argparse.Namespace) -> int:
 
 
 def choose(service: str, entries: "Sequence[pb.HistoryEntry]", number: int | None) -> "pb.HistoryEntry":
-    """The deploy to go back to (`entries`: newest first); raises NotFound or NotReady where there is none."""
+    """Choose the deploy to return to from `entries`, newest first; raises NotFound or NotReady."""
     if number is not None:
         found = [entry for entry in entries if entry.number == number]
         if not found:
             raise NotFound(f"{service} has no deploy {number}", f"see mcp history {service}")
         if found[0].result != DeployResult.DONE:
-            raise NotReady(f"deploy {number} of {service} is {found[0].result}", "choose one that is done")
+            raise NotReady(f"deploy {number} of {service} is {found[0].result}", "choose a deploy with result done")
         return found[0]
     done = [entry for entry in entries if entry.result == DeployResult.DONE]
     for entry in done[1:]:
         if entry.definition != done[0].definition:
             return entry
-    raise NotFound(f"{service} has no earlier deploy that worked and differs from the present one")
+    raise NotFound(f"{service} has no earlier successful deploy that differs from the current one")
 
 
 def _remind(target: "Target", entry: "pb.HistoryEntry") -> None:
     from mcp.shared.wire import service_from_wire
 
     if target.definition is not None and target.definition.service != service_from_wire(entry.definition):
-        output.note(
-            f"{target.service}.toml says something else: until it is changed, `mcp sync` would undo the rollback"
-        )
+        output.note(f"{target.service}.toml differs: `mcp sync` undoes the rollback unless you change it")
 
 
 COMMAND = Command(
@@ -66,13 +64,13 @@ COMMAND = Command(
     changes=True,
     interrupted=NODE_CONTINUES,
     differences=True,
-    description="That is the last one that succeeded and whose definition differs from the present one.",
+    description="The default is the last successful deploy whose definition differs from the current one.",
     arguments=(
         arguments.one_service("the service"),
         argument(
             "--to", type=arguments.count, metavar="N", help="the deploy to return to, by its number in mcp history"
         ),
-        flag("--dry-run", help="show the changes only"),
+        flag("--dry-run", help="only show the changes"),
         steps.QUIET,
         arguments.NODE,
         arguments.JSON,

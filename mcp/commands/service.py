@@ -77,7 +77,7 @@ def _schema(_session: None, args: argparse.Namespace) -> int:
 
 def _export(session: "Session", args: argparse.Namespace) -> int:
     if args.output == STDOUT and not args.target:
-        raise InvalidInput("--output -: several definitions are no definition", "name a SERVICE, or give a folder")
+        raise InvalidInput("--output -: cannot print several definitions", "name a SERVICE, or give a folder")
     from mcp.definitions.export import collect
 
     answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.list_services())
@@ -115,33 +115,33 @@ def _export_one(one: "Exported", args: argparse.Namespace, folder: "Path") -> bo
 _LIST = Command("list", "list definitions", _list, arguments=(arguments.JSON,))
 _SHOW = Command(
     "show",
-    "print a definition with every default",
+    "print a definition with all defaults",
     _show,
     arguments=(arguments.one_service("the service"), flag("--json", help="print JSON instead of TOML")),
 )
 _EXPORT = Command(
     "export",
-    "write definitions from what nodes have registered",
+    "write the definitions of registered services to files",
     _export,
     changes=True,
     arguments=(
         arguments.one_service("the service (default: all)", optional=True),
-        arguments.node("ask only this node"),
+        arguments.node("only this node"),
         argument(
             *("-o", "--output"),
             metavar=Kind.DIR_OR_STDOUT,
-            help="the folder to write to (default: the services folder of mcp.toml); - is standard output",
+            help="the folder to write to, or - for standard output (default: [services] dir of mcp.toml)",
         ),
         flag("--force", help="overwrite files that differ; comments and [build] are lost"),
     ),
 )
 _SCHEMA = Command(
     "schema",
-    "print the JSON Schema of a file, for editors",
+    "print the JSON Schema of definitions or mcp.toml, for editors",
     _schema,
     configuration=Configuration.NONE,
     arguments=(
-        argument("file", nargs="?", choices=SCHEMAS, default=SCHEMAS[0], help="definitions (default), or mcp.toml"),
+        argument("file", nargs="?", choices=SCHEMAS, default=SCHEMAS[0], help="the kind of file (default: definition)"),
     ),
 )
 COMMAND = Command(

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
 COLUMNS = ("service", "component", "node", "desired", "observed", "version", "restarts", "for", "")
-KEYS = (  # of every row of --json
+KEYS = (  # of each --json row
     *("service", "component", "node", "desired", "observed", "drift", "version", "image"),
     *("digest", "ports", "restarts", "health", "exit_code", "started", "since"),
 )
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Show what should be, what is, and what happened; a node that does not answer is a row that says so."""
+    """Show desired and observed state and events; an unreachable node is a row with its state."""
     from mcp.client.events import NodeEvent, merged
 
     service = args.service or ""
@@ -79,7 +79,7 @@ def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.Event
 
 
 def _last_change(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.EventInfo]") -> "datetime | None":
-    """Find the time at which a component came into its present state; None where the last events do not tell."""
+    """Find the time of the change to the current state; None if it is not among the last events."""
     from datetime import UTC
 
     for event in reversed(events):
@@ -95,7 +95,7 @@ def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> I
     drifting = sum(1 for row in rows if row["drift"])
     running = sum(1 for row in rows if row["observed"] == ObservedState.RUNNING)
     where = ", ".join(sorted({str(row["node"]) for row in rows}))
-    verdict = f"drift in {drifting} of {len(rows)}" if drifting else "as it should be"
+    verdict = f"drift in {drifting} of {len(rows)}" if drifting else "no drift"
     yield f"{service} on {where}: {running} of {len(rows)} running, {verdict}"
     several = len({row["node"] for row in rows}) > 1
     for row in rows:
@@ -112,7 +112,7 @@ def _component(row: Row, *, with_node: bool) -> Iterator[str]:
     if row["drift"]:
         state += f", should be {row['desired']}"
     elif row["desired"] == DesiredState.IGNORE:
-        state += " (not registered: MCP leaves it alone)"
+        state += " (not registered, not managed)"
     where = f" on {row['node']}" if with_node else ""
     yield f"  {row['component']}{where}: {state}"
     ports = row["ports"]
@@ -147,7 +147,7 @@ COMMAND = Command(
     group=Group.STATE,
     arguments=(
         arguments.one_service("show this service in detail (default: a table of all)", "service", optional=True),
-        arguments.node("ask only this node (default: the service's, or all)"),
+        arguments.node("only this node (default: the node of SERVICE, else all)"),
         arguments.JSON,
     ),
 )

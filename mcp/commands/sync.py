@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Make every node run what the definitions say."""
+    """Reconcile nodes with the definitions."""
     if args.dry_run:
         return changes.show(changes.ask(session, args.service, args.node), args.json)
     by_node = {part.node.name: part for part in changes.wanted(session, args.service, args.node)}
@@ -45,7 +45,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
             if row["error"]:
                 output.error(f"{row['service']} on {row['node']}: {row['error']}")
         if not rows and all(answer.error is None for answer in answers):
-            output.line("nothing to do: there are no definitions, and nothing else is registered")
+            output.line("nothing to do: no definitions, and no registered services")
     return nodes.finish(answers, failed=any(row["error"] for row in rows))
 
 
@@ -57,5 +57,5 @@ COMMAND = Command(
     changes=True,
     interrupted=NODE_CONTINUES,
     differences=True,
-    arguments=(*changes.SCOPE, flag("--dry-run", help="show the changes only, as mcp plan does"), arguments.JSON),
+    arguments=(*changes.SCOPE, flag("--dry-run", help="only show the changes, like mcp plan"), arguments.JSON),
 )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Stop and remove a service's containers; its data below /srv stays."""
+    """Stop and remove the containers of a service; its data in /srv is kept."""
     target = session.target((args.target, ""), args.node)
     with session.agent(target.node) as agent:
         response = agent.undeploy(target.service)
@@ -20,10 +20,10 @@ def run(session: "Session", args: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "undeploy",
-    "stop and remove the containers of a service; its data in /srv stays",
+    "stop and remove the containers of a service; keep its data in /srv",
     run,
     group=Group.SERVICES,
     changes=True,
     interrupted=NODE_CONTINUES,
-    arguments=(arguments.one_service("the service to remove"), arguments.NODE, arguments.JSON),
+    arguments=(arguments.one_service("the service"), arguments.NODE, arguments.JSON),
 )

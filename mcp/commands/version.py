@@ -9,7 +9,7 @@ from mcp.terminal import output
 
 
 def run(_session: None, args: argparse.Namespace) -> int:
-    """Print the version, or everything about the build."""
+    """Print the version, or all details of the build."""
     from mcp.shared.version import VERSION, details
 
     if args.json:

@@ -14,7 +14,7 @@ COLUMNS = ("node", "state", "user", "type", "roles", "expires")
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Ask the nodes whose token it is."""
+    """Show the account of the token on each node."""
     answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.who_am_i())
     rows = nodes.rows(answers, COLUMNS, "state", _rows)
     nodes.show(rows, COLUMNS, args.json, {"expires": lambda row: row["expires"] or ("never" if row["user"] else "")})
@@ -34,5 +34,5 @@ COMMAND = Command(
     "show your account and token expiry on each node",
     run,
     group=Group.ACCOUNT,
-    arguments=(arguments.node("ask only this node"), arguments.JSON),
+    arguments=(arguments.node("only this node"), arguments.JSON),
 )

@@ -46,7 +46,7 @@ def test_a_service_is_adopted_as_it_is(shop: Rig) -> None:
     before = lives(shop)
     done = shop.agent.cli.run("adopt", "shop")
     assert (done.code, done.stdout) == (0, "shop/web: adopted on rift\nshop/work: adopted on rift\n")
-    assert done.stderr == "`mcp service export --node rift` writes their definitions\n"
+    assert done.stderr == "write their definitions with `mcp service export --node rift`\n"
     rows = json.loads(shop.agent.cli.run("ps", "--json").stdout)
     assert [(row["component"], row["state"], row["desired"]) for row in rows] == [
         ("web", "running", "running"),
@@ -127,9 +127,9 @@ def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
-        (["adopt"], 2, "name a service, or say --all"),
-        (["adopt", "shop", "--all"], 2, "name a service, or say --all"),
-        (["adopt", "shop/web"], 2, "a service is taken as a whole"),
+        (["adopt"], 2, "name a service, or give --all"),
+        (["adopt", "shop", "--all"], 2, "name a service, or give --all"),
+        (["adopt", "shop/web"], 2, "expected a service without /COMPONENT"),
         (["adopt", "nosuch"], 1, "no container is named nosuch or nosuch-…; there are: shop-web, shop-work"),
         (["adopt", "--all", "--node", "nope"], 1, "no node named nope"),
     ],
@@ -143,7 +143,7 @@ def test_mistakes(shop: Rig, command: list[str], code: int, words: str) -> None:
 
 def test_nothing_runs_outside(rig: Rig) -> None:
     done = rig.agent.cli.run("adopt", "--all")
-    assert (done.code, done.stdout, done.stderr) == (0, "", "rift: no container runs outside MCP\n")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "rift: no unmanaged containers\n")
 
 
 def test_what_podman_says_in_another_form_is_no_crash(shop: Rig) -> None:

@@ -180,7 +180,7 @@ COMMAND_LINES: dict[tuple[str, ...], str] = {
     ("logs", "web", "--fol"): 'unknown option "--fol"; did you mean --follow?',
     ("node", "list", "--config", "x"): "--config belongs before the command: mcp --config … node list",
     ("deploy", "web", "\x1b[31m"): "unexpected argument: \\x1b[31m",
-    ("undeploy", "web/api"): "a service is taken as a whole here",
+    ("undeploy", "web/api"): "expected a service without /COMPONENT",
     ("logs", "web", "-n", "x"): '"x" is not a whole number from 0 to 999999999',
     ("logs", "web", "-n", "-1"): "see mcp logs --help",
     ("logs", "web", "--since", "-2h"): "see mcp logs --help",

@@ -41,7 +41,7 @@ def undone(done: Outcome) -> tuple[str, list[str]]:
     """The error, and the new container's last lines, of a deploy that must have been undone."""
     assert (done.code, done.stdout) == (1, "")
     error, heading, *lines = done.errors
-    assert heading == "mcp: web/api: its last lines:"
+    assert heading == "mcp: web/api: last log lines:"
     return error, [line.strip() for line in lines]
 
 

@@ -51,7 +51,7 @@ def test_a_dry_run_prints_the_steps_and_takes_none(rig: Rig) -> None:
     assert rig.agent.cli.run("deploy", "web").errors == shown(AGAIN)
 
     dry = rig.agent.cli.run("deploy", "--dry-run", "web")
-    assert (dry.code, dry.stdout) == (0, "nothing to do: what runs is what the definitions say\n")
+    assert (dry.code, dry.stdout) == (0, "nothing to do: nodes match the definitions\n")
     assert rig.agent.cli.run("deploy", "--dry-run", "--force", "web").code == 2
     done = rig.agent.cli.run("deploy", "web")
     assert (done.code, done.stdout, done.stderr) == (0, "web/api: up to date on rift\n", "")

@@ -59,7 +59,7 @@ def check(done: Outcome, code: int, *words: str) -> None:
 
 def test_a_change_is_written_and_the_mode_kept(cli: Cli) -> None:
     done = cli.run("service", "edit", "web", env=editor(cli, 'sed -i "s/mine/yours/" "$1"'))
-    check(done, DONE, f"web: written to {web(cli)}; `mcp deploy web` makes it so")
+    check(done, DONE, f"web: written to {web(cli)}; deploy it with `mcp deploy web`")
     assert web(cli).read_text() == service("web", more="# yours")
     assert web(cli).stat().st_mode & 0o777 == 0o640
     assert copies(cli) == []
@@ -246,7 +246,7 @@ def test_show(cli: Cli) -> None:
     assert 'restart = "unless-stopped"\n' in done.stdout
     assert '"container": "web-api"' in cli.run("service", "show", "web", "--json").stdout
     check(cli.run("service", "show", "nope"), FAILED, "no definition for nope in", "defined services: web")
-    check(cli.run("service", "show", "web/api"), USAGE, "a service is taken as a whole here")
+    check(cli.run("service", "show", "web/api"), USAGE, "expected a service without /COMPONENT")
     check(cli.run("service"), USAGE, "see mcp service --help")
     web(cli).write_text(service("web", component(image="x")))
     check(cli.run("service", "show", "web"), USAGE, "components[0].image")
@@ -271,7 +271,7 @@ def test_nodes_are_added_and_removed(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
-        (("add", "rift", "a:1"), FAILED, "there is a node named rift already; `mcp node remove rift` removes it"),
+        (("add", "rift", "a:1"), FAILED, "node rift already exists; remove it with `mcp node remove rift`"),
         (("add", "b", "a"), USAGE, 'address: "a": expected HOST:PORT'),
         (("add", "b", "a:1\n[auth]"), USAGE, "address: "),
         (("add", "B", "a:1"), USAGE, 'node: "B" is not a valid name'),

@@ -93,7 +93,7 @@ def test_to_stdout(deployed: Rig) -> None:
         (("nope",), FAILED, "no service nope is registered on any node"),
         (("nope", "--node", "rift"), FAILED, "no service nope is registered on rift"),
         (("--node", "mars"), FAILED, "no node named mars"),
-        (("web/api",), USAGE, "a service is taken as a whole here"),
+        (("web/api",), USAGE, "expected a service without /COMPONENT"),
         (("web", "-o", "/proc/nope"), FAILED, "/proc/nope: cannot be created: "),
         (("web", "-o", "/etc/passwd"), FAILED, "/etc/passwd"),
     ],

@@ -54,7 +54,7 @@ def test_rollback_goes_to_the_last_one_that_worked_and_differs(rig: Rig) -> None
     done = rig.agent.cli.run("rollback", "-q", "web")
     assert (done.code, done.stdout) == (0, "web/api: rolled back to deploy 1 on rift\n")
     (note,) = done.errors
-    assert "web.toml says something else" in note
+    assert "web.toml differs: `mcp sync` undoes the rollback" in note
     assert rig.fake.running() == {"web-api": WEB}
 
     ok(deploy(rig, WEB2))  # its definition agrees with what is gone back to: nothing to note
@@ -65,9 +65,9 @@ def test_what_cannot_be_rolled_back_to(rig: Rig) -> None:
     ok(deploy(rig, WEB))
     assert deploy(rig, FAIL).code == 1
     for args, words in (
-        ((), "web has no earlier deploy that worked"),
+        ((), "web has no earlier successful deploy"),
         (("--to", "7"), "web has no deploy 7; see mcp history web"),
-        (("--to", "2"), "deploy 2 of web is failed; choose one that is done"),
+        (("--to", "2"), "deploy 2 of web is failed; choose a deploy with result done"),
     ):
         done = rig.agent.cli.run("rollback", "-q", "web", *args)
         assert (done.code, done.stdout) == (1, "")

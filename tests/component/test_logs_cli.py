@@ -158,8 +158,8 @@ def test_json(home: Home) -> None:
 # --- mistakes ---
 
 MISTAKES = {
-    ("logs", "web", "--all"): "--all is everything already",
-    ("logs", "web", "-f", "-p"): "--previous has ended: it cannot be followed",
+    ("logs", "web", "--all"): "--all cannot be combined with services",
+    ("logs", "web", "-f", "-p"): "--previous cannot be followed: that container has ended",
     ("logs", "web", "--since", "1h", "--until", "2h"): "--until is before --since",
     ("logs", "web", "--since", "2026-01-02", "--until", "2026-01-01"): "--until is before --since",
     ("logs", "web", "--since", "tomorrow"): 'argument --since: "tomorrow": expected a duration',

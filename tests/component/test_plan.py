@@ -7,7 +7,7 @@ from tests.component.conftest import Rig
 from tests.component.definitions import TWO, component, route, service
 from tests.component.fakes import FAIL, WEB, WEB2
 
-NOTHING = "nothing to do: what runs is what the definitions say\n"
+NOTHING = "nothing to do: nodes match the definitions\n"
 
 
 def planned(rig: Rig, *args: str) -> list[tuple[str, str]]:
@@ -156,7 +156,7 @@ def test_no_error_of_plan_looks_like_changes(rig: Rig) -> None:
         rig.agent.mcp_toml.read_text() + '[[nodes]]\nname = "orion"\naddress = "127.0.0.1:1"\n'
     )
     done = rig.agent.cli.run("plan", "web", "--node", "orion")
-    assert (done.code, done.errors) == (1, ["mcp: web is defined for rift, not for orion; leave out --node"])
+    assert (done.code, done.errors) == (1, ["mcp: web is defined for rift, not for orion; omit --node"])
     assert rig.agent.cli.run("sync", "web", "--node", "orion").code == 2
     assert rig.agent.cli.run("plan", env={"MCP_TOKEN": "wrong"}).code == 1
 

@@ -213,7 +213,7 @@ def test_a_podman_that_fails_at_first_is_asked_again(rig: Rig) -> None:
 def test_a_node_without_services_has_nothing_to_recover(rig: Rig) -> None:
     done = rig.agent.cli.run("agent", "recover", "rift")
     assert (done.code, done.stdout) == (0, "")
-    assert done.stderr.startswith("nothing should run on rift")
+    assert done.stderr.startswith("rift: no registered component should be running")
     assert recover(rig) == []
 
 

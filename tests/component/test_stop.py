@@ -262,7 +262,7 @@ def test_ctrl_c_says_that_the_node_goes_on(rig: Rig) -> None:
         assert rig.fake.busy_with("run"), "it was not waited for"
         rig.fake.behave()
         assert cli.returncode == 130
-        assert said == "mcp: interrupted; a change that a node has begun continues there: see mcp status\n"
+        assert said == "mcp: interrupted; changes that a node has begun continue there; see mcp status\n"
         wait_for(lambda: rig.fake.running() == {"web-api": WEB})
         wait_for(lambda: rig.agent.cli.run("undeploy", "web").code == 0)
     silent.close()

@@ -114,7 +114,7 @@ def test_a_dry_run_shows_every_step_and_changes_nothing(bare: Fleet, operator: O
     for command in (f"groupadd --system --gid {UID} mcp", "loginctl enable-linger mcp", "systemctl daemon-reload"):
         assert f"  {command}\n" in done.stdout
     assert done.stdout.index("enable-linger") < done.stdout.index("mcp-agent.new version")
-    assert done.stdout.endswith("changes would be made, none was\n")
+    assert done.stdout.endswith("changes would be made (dry run)\n")
     assert snapshot(bare["twelve"]) == before
     assert sorted(operator.config.parent.iterdir()) == ours
 

@@ -209,10 +209,10 @@ def test_login_whoami_logout(fleet: Fleet) -> None:
         }
     ]
     done = fleet.cli.run("logout")
-    assert (done.code, done.stdout) == (DONE, f"logged out: {fleet.token_file} is removed\n")
+    assert (done.code, done.stdout) == (DONE, f"logged out: removed {fleet.token_file}\n")
     assert not fleet.token_file.exists()
     done = fleet.cli.run("logout")
-    assert (done.code, done.stdout) == (DONE, f"not logged in: there is no {fleet.token_file}\n")
+    assert (done.code, done.stdout) == (DONE, f"not logged in: {fleet.token_file} does not exist\n")
 
 
 def test_a_second_login_replaces_the_first(fleet: Fleet) -> None:
@@ -246,15 +246,15 @@ def test_a_login_that_is_refused_changes_nothing(fleet: Fleet) -> None:
 
 
 MISTAKES: list[tuple[list[str], str, str]] = [
-    (["--password-stdin"], PASSWORD, "--password-stdin: whose password is it?; add --username USER"),
+    (["--password-stdin"], PASSWORD, "--password-stdin: no user name given; add --username USER"),
     (["--password-stdin", "-u", "ann"], "", "the password is empty"),
     (["--password-stdin", "-u", "ann"], "a\nb\n", "--password-stdin: expected one line on stdin"),
     (["--password-stdin", "-u", ""], PASSWORD, "--username: expected a name"),
     (["--password-stdin", "-u", "a\nb"], PASSWORD, "--username: expected a name"),
     (["--password-stdin", "-u", "ann", "--totp", "12345"], PASSWORD, "--totp: expected a code of 6 to 8 digits"),
-    (["--password-stdin", "-u", "ann", "--node", "rift"], PASSWORD, "--node: goes with --token-stdin only"),
+    (["--password-stdin", "-u", "ann", "--node", "rift"], PASSWORD, "--node: only valid with --token-stdin"),
     (["--password-stdin", "--token-stdin"], PASSWORD, "not allowed with argument"),
-    (["--token-stdin", "-u", "ann"], "x", "a token says itself whose it is"),
+    (["--token-stdin", "-u", "ann"], "x", "cannot be combined with --username and --totp"),
     (["--token-stdin", "--node", "orion"], "x", "no node named orion"),
     (["-u", "ann"], "", "no terminal to ask for the password; pipe it in with --password-stdin"),
     ([], "", "no terminal to ask for the user name; add --username USER --password-stdin"),
@@ -304,11 +304,14 @@ def test_mcp_token_wins_and_login_says_so(fleet: Fleet) -> None:
     own = {"MCP_TOKEN": "eyJmine"}
     argv = [*fleet.cli.command, "login", "-u", "ann", "--password-stdin"]
     done = run_program(argv, env=fleet.cli.environment(own), stdin=PASSWORD)
-    assert (done.code, done.stderr) == (DONE, "mcp: MCP_TOKEN is set and is used instead, until you unset it\n")
+    assert (done.code, done.stderr) == (
+        DONE,
+        "mcp: note: MCP_TOKEN is set and overrides the stored token\n",
+    )
     words = "put a valid token into MCP_TOKEN, or unset it and run `mcp login`"
     check(fleet.cli.run("whoami", env=own), AUTH, words)
     done = fleet.cli.run("logout", env=own)
-    assert (done.code, done.stderr) == (DONE, "mcp: MCP_TOKEN is still set, and is used until you unset it\n")
+    assert (done.code, done.stderr) == (DONE, "mcp: note: MCP_TOKEN is still set and is used until you unset it\n")
 
 
 def test_a_node_that_is_away_is_a_row(fleet: Fleet) -> None:
@@ -339,7 +342,7 @@ def test_a_token_made_on_the_node(home: Home, tmp_path: Path) -> None:
     with local_fleet(home, tmp_path) as agent:
         local = "create a token with `mcp-agent token add` on the node and pass it to `mcp login --token-stdin`"
         check(agent.cli.run("ps"), AUTH, local)
-        check(agent.cli.run("login"), USAGE, "names no MCIAS to log in to", "`mcp login --token-stdin`")
+        check(agent.cli.run("login"), USAGE, "has no MCIAS to log in to", "`mcp login --token-stdin`")
         argv = [*agent.cli.command, "login", "--token-stdin"]
         token = home.new_token("ann", "--expires", "90d")
         guest = home.new_token("eve", "--role", "guest")
@@ -353,8 +356,8 @@ def test_a_token_made_on_the_node(home: Home, tmp_path: Path) -> None:
             assert not home.token_file.exists()
         done = run_program(argv, env=agent.cli.environment(), stdin=f"{token}\n")
         assert (done.code, done.stderr) == (DONE, "")
-        assert done.stdout.startswith("rift knows the token as ann's until ")
-        assert done.stdout.endswith(f" UTC; stored in {home.token_file}\n")
+        assert done.stdout.startswith("logged in on rift as ann until ")
+        assert done.stdout.endswith(f" UTC; token stored in {home.token_file}\n")
         assert stat.S_IMODE(home.token_file.stat().st_mode) == 0o600
         assert agent.cli.run("ps").code == DONE
         endless = home.new_token("bob")
@@ -428,4 +431,4 @@ def test_a_password_is_not_taken_from_a_terminal_that_shows_it(fleet: Fleet) -> 
     terminal = Terminal(fleet, "login", "-u", "ann", "--password-stdin")
     code, _, err = terminal.end()
     assert (code, err.count("\n")) == (USAGE, 1)
-    assert "--password-stdin: stdin is a terminal, which would show what you type" in err
+    assert "--password-stdin: stdin is a terminal, which would echo the input" in err

@@ -43,7 +43,7 @@ def usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["logs", "--folow", "web"], 'unknown option "--folow"; did you mean --follow?; see mcp logs --help'),
         (["ps", "--config=x"], "--config belongs before the command: mcp --config … ps; see mcp ps --help"),
         (["stop", "-web"], "the following arguments are required: SERVICE[/COMPONENT]"),
-        (["undeploy", "web/api"], "argument SERVICE: a service is taken as a whole here"),
+        (["undeploy", "web/api"], "argument SERVICE: expected a service without /COMPONENT"),
         (["logs", "web", "--since", "yesterday"], 'argument --since: "yesterday": expected a duration'),
         (["logs", "web", "--since", "99999999999d"], 'argument --since: "99999999999d": the duration is too long'),
         (["logs", "web", "--since", "0001-01-01T00:00:00+23:00"], "argument --since: "),
@@ -102,7 +102,7 @@ def test_arguments_of_logs() -> None:
 
 def test_a_service_as_a_whole() -> None:
     assert arguments.service("web") == "web"
-    with pytest.raises(argparse.ArgumentTypeError, match="leave out what follows the /"):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a service without /COMPONENT"):
         arguments.service("web/api")
 
 
@@ -131,8 +131,8 @@ def test_an_agent_that_refuses_us_is_reachable(error: Unreachable | Unauthentica
     assert (row["reachable"], row["version"], row["error"]) == (reachable, None, str(error))
 
 
-NODE_CONTINUES = "a change that a node has begun continues there: see mcp status"
-SWITCH_CONTINUES = "a node that has taken over continues by itself, others keep their agent: see mcp agent status"
+NODE_CONTINUES = "changes that a node has begun continue there; see mcp status"
+SWITCH_CONTINUES = "nodes that have begun the switch complete it, others keep their agent; see mcp agent status"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ SWITCH_CONTINUES = "a node that has taken over continues by itself, others keep 
         (["agent", "recover", "ada", "--dry-run"], ""),
         (["--config", "a", "agent", "upgrade", "--wave", "1"], SWITCH_CONTINUES),
         (["agent", "rollback", "ada"], SWITCH_CONTINUES),
-        (["node", "provision", "ada"], "run it again: it continues from there"),
+        (["node", "provision", "ada"], "run it again to continue"),
         (["node", "provision", "ada", "--dry-run"], ""),
     ],
 )

@@ -94,7 +94,7 @@ def test_the_last_lines_of_a_failure_are_marked_by_stream(capsys: pytest.Capture
     assert results.show("web", "rift", "deployed", [FAILED], False) == 1
     assert capsys.readouterr().err.splitlines() == [
         "mcp: web/web: ended",
-        "mcp: web/web: its last lines:",
+        "mcp: web/web: last log lines:",
         "    stdout | starting",
         "    stderr | no \\x1b configuration",
     ]

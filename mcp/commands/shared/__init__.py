@@ -1,8 +1,8 @@
-"""Helpers of several commands."""
+"""Helpers that several commands share."""
 
 from enum import StrEnum
 
-NODE_CONTINUES = "a change that a node has begun continues there: see mcp status"
+NODE_CONTINUES = "changes that a node has begun continue there; see mcp status"
 
 
 class Group(StrEnum):

@@ -1,4 +1,4 @@
-"""The texts of `mcp --help` and mcp(1) that belong to no single command."""
+"""Texts of `mcp --help` and mcp(1) beyond those of commands."""
 
 DESCRIPTION = "Run services as rootless podman containers on a small fleet of nodes: the Metacircular Control Plane."
 EXAMPLES = """\
@@ -13,7 +13,7 @@ EXIT_STATUS = {
     3: "not authenticated, or not authorized",
     4: "node unreachable",
     130: "interrupted by Ctrl-C",
-    141: "standard output was closed, as in mcp logs web | head",
+    141: "standard output was closed, for example by head in mcp logs web | head",
 }
 EPILOG = f"""\
 Services are defined in SERVICE.toml files, nodes in mcp.toml. `mcp COMMAND --help` explains a command.

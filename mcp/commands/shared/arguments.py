@@ -1,4 +1,4 @@
-"""Arguments that several commands take, and the argparse types of arguments."""
+"""Arguments that several commands share, and argparse types."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:
-    """Parse an argument; argparse shows the message of its own errors only."""
+    """Parse an argument; convert errors to ArgumentTypeError, since argparse shows no other message."""
     try:
         return parse(text)
     except (McpError, ValueError) as error:
@@ -33,7 +33,7 @@ def service(text: str) -> str:
     """Parse SERVICE."""
     name, component = target(text)
     if component:
-        raise argparse.ArgumentTypeError("a service is taken as a whole here: leave out what follows the /")
+        raise argparse.ArgumentTypeError("expected a service without /COMPONENT")
     return name
 
 
@@ -77,7 +77,10 @@ def one_service(text: str, dest: str = "target", *, optional: bool = False) -> A
 
 
 CONFIG = argument(
-    "--config", type=path, metavar=Kind.FILE, help="the configuration file (default: MCP_CONFIG, or the XDG one)"
+    "--config",
+    type=path,
+    metavar=Kind.FILE,
+    help="configuration file (default: $MCP_CONFIG or ~/.config/mcp/mcp.toml)",
 )
 VERSION = argument("--version", action="version", version=f"mcp {version.VERSION}", help="print the version and exit")
 TARGET = argument("target", type=target, metavar=Kind.TARGET, help="a service, or one of its components")

@@ -1,4 +1,4 @@
-"""What the definitions ask of the nodes, and showing what would change: for plan, sync and rollback."""
+"""Definitions by node, and output of planned changes, for plan, sync and rollback."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mcp.shared.spec import ServiceSpec
     from proto.mcp.v1 import mcp_pb2 as pb
 
-EXIT_CHANGES = 2  # of plan, as terraform and diff have it
+EXIT_CHANGES = 2  # of plan, as in terraform
 SCOPE = (
     arguments.one_service("only this service (default: all)", "service", optional=True),
     arguments.node("only this node"),
@@ -23,7 +23,7 @@ SCOPE = (
 
 
 class DefinitionsByNode(NamedTuple):
-    """What should run on one node; `partial` where these are not all of its definitions."""
+    """The definitions for a node; `partial` if the node has others."""
 
     node: "Node"
     services: "tuple[ServiceSpec, ...]"
@@ -31,13 +31,13 @@ class DefinitionsByNode(NamedTuple):
 
 
 def wanted(session: "Session", service: str | None, node: str | None) -> list[DefinitionsByNode]:
-    """The definitions by node: of one service, of one node, or all. Raises InvalidFile for any that is wrong."""
+    """Read the definitions of one service, of one node, or all, by node; raises InvalidFile if any is invalid."""
     from mcp.definitions import definitions
 
     if service is not None:
         definition = definitions.load(session.config, service)
         if node not in (None, definition.node):
-            raise InvalidInput(f"{service} is defined for {definition.node}, not for {node}", "leave out --node")
+            raise InvalidInput(f"{service} is defined for {definition.node}, not for {node}", "omit --node")
         return [DefinitionsByNode(session.config.node(definition.node), (definition.service,), True)]
     names = definitions.service_names(session.config)
     loaded = [definitions.load(session.config, name) for name in names]
@@ -45,7 +45,7 @@ def wanted(session: "Session", service: str | None, node: str | None) -> list[De
         session.config.node(definition.node)
     selected = nodes.select(session, node)
     if not selected:
-        raise NotFound(f"{session.config.source} has no [[nodes]] yet", "add one with mcp node add")
+        raise NotFound(f"{session.config.source} has no [[nodes]] yet", "add one with `mcp node add`")
     return [
         DefinitionsByNode(each, tuple(one.service for one in loaded if one.node == each.name), False)
         for each in selected
@@ -53,7 +53,7 @@ def wanted(session: "Session", service: str | None, node: str | None) -> list[De
 
 
 def ask(session: "Session", service: str | None, node: str | None) -> "list[NodeAnswer[pb.PlanResponse]]":
-    """What every node would do."""
+    """Request the plan of every node."""
     by_node = {each.node.name: each for each in wanted(session, service, node)}
 
     def plan(agent: "AgentClient") -> "pb.PlanResponse":
@@ -64,7 +64,7 @@ def ask(session: "Session", service: str | None, node: str | None) -> "list[Node
 
 
 def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[nodes.Row]:
-    """Every change of every node that answered, for a table or JSON."""
+    """Return the changes of all nodes that answered, for a table or JSON."""
     return [
         {
             "service": change.service,
@@ -81,7 +81,7 @@ def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[nodes.Row]:
 
 
 def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool, *, steps: bool = False) -> int:
-    """Print what would be done; returns 0 for nothing, EXIT_CHANGES for changes, 1 where a node did not answer."""
+    """Print planned changes; return 0 if there are none, else EXIT_CHANGES; 1 if a node did not answer."""
     found = rows(answers)
     if as_json:
         output.print_json(found)
@@ -92,7 +92,7 @@ def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool, *, ste
             for number, title in enumerate(row["steps"] if steps else (), 1):
                 output.line(f"  {number}. {title}")
         if not found and all(answer.error is None for answer in answers):
-            output.line("nothing to do: what runs is what the definitions say")
+            output.line("nothing to do: nodes match the definitions")
     if nodes.finish(answers):
-        return EXIT_FAILED  # the exit status of no other error must look like changes
+        return EXIT_FAILED  # an error must not have the exit status for changes
     return EXIT_CHANGES if found else EXIT_DONE

@@ -1,4 +1,4 @@
-"""mcp service edit SERVICE, which is also mcp edit SERVICE"""
+"""mcp service edit SERVICE, also mcp edit SERVICE"""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     changed = edit(session.config, args.target)
     path = definitions.definition_path(session.config, args.target)
     if changed:
-        output.line(f"{args.target}: written to {path}; `mcp deploy {args.target}` makes it so")
+        output.line(f"{args.target}: written to {path}; deploy it with `mcp deploy {args.target}`")
     elif path.exists():
         output.line(f"{args.target}: unchanged")
     else:

@@ -1,4 +1,4 @@
-"""Declaration of stop, start and restart, which differ in the call they make."""
+"""Declarations of stop, start and restart, which differ in one call."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def command(name: str, done: str, summary: str) -> Command:
-    """Declare a command that calls the agent's method of its name for a service or component."""
+    """Declare a command that calls the client method of the same name."""
 
     def run(session: "Session", args: argparse.Namespace) -> int:
         target = session.target(args.target, args.node)

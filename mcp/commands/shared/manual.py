@@ -11,10 +11,10 @@ ENVIRONMENT = {
     "XDG_CONFIG_HOME": "The parent of the configuration folder; the default is ~/.config.",
 }
 FILES = {
-    "~/.config/mcp/mcp.toml": "The configuration: nodes, and the folders and files below unless it names others.",
+    "~/.config/mcp/mcp.toml": "The configuration: nodes, and paths that replace the following ones.",
     "~/.config/mcp/services/SERVICE.toml": "The definition of a service.",
     "~/.config/mcp/ca.pem": "The certificate authority that signs the certificates of agents.",
-    "~/.config/mcp/token": "The token that mcp login has stored, readable by its owner only.",
+    "~/.config/mcp/token": "The token that mcp login stores, readable by its owner only.",
 }
 
 

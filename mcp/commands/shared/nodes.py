@@ -1,4 +1,4 @@
-"""Calls to several nodes at once: selection, rows, errors and exit status, the same for every command."""
+"""Calls to several nodes: selection, rows, errors and exit status for all commands."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,13 +18,13 @@ Row = dict[str, Any]
 
 
 def select(session: "Session", *names: str | None) -> "list[Node]":
-    """Return the nodes of these names, each once; all nodes if there is no name."""
+    """Return the nodes with these names, without duplicates; all nodes if no name is given."""
     named = dict.fromkeys(name for name in names if name is not None)
     return [session.config.node(name) for name in named] or list(session.config.nodes)
 
 
 def select_for(session: "Session", service: str, node: str | None) -> "list[Node]":
-    """Return the node named, or that of the service's definition; all nodes if there is neither."""
+    """Return the given node, else the node of the service's definition, else all nodes."""
     from mcp.definitions import definitions
 
     if node is None and service and definitions.definition_path(session.config, service).exists():
@@ -35,7 +35,7 @@ def select_for(session: "Session", service: str, node: str | None) -> "list[Node
 def ask(
     session: "Session", nodes: "Sequence[Node]", call: "Callable[[AgentClient], T]", *, known_only: bool = False
 ) -> "list[NodeAnswer[T]]":
-    """Call the agents of nodes; `known_only` leaves out nodes that do not know a service that others do know."""
+    """Call the agents of nodes; `known_only` omits nodes without a service that other nodes have."""
     from mcp.client import fleet
 
     answers = fleet.ask_all(session, nodes, call)
@@ -47,7 +47,7 @@ def ask(
 def rows(
     answers: "Sequence[NodeAnswer[T]]", keys: Sequence[str], state: str, of: Callable[[T], Iterable[Row]]
 ) -> list[Row]:
-    """Return what `of` makes of each answer, with all the `keys`; a node without one is a row with its `state`."""
+    """Return the rows that `of` makes of each answer, with all `keys`; a failed node is a row with its `state`."""
     found: list[Row] = []
     for answer in answers:
         known = [{state: answer.state}] if answer.value is None else of(answer.value)
@@ -58,7 +58,7 @@ def rows(
 def show(
     rows: Sequence[Row], columns: Sequence[str], as_json: bool, computed: Mapping[str, Callable[[Row], object]] = {}
 ) -> None:
-    """Print rows as JSON, or as a table of these keys and computed columns."""
+    """Print rows as JSON, or as a table of the given keys and computed columns."""
     if as_json:
         output.print_json(rows)
         return
@@ -73,7 +73,7 @@ def _text(cell: object) -> str:
 
 
 def finish(answers: "Sequence[NodeAnswer[Any]]", *, failed: bool = False) -> int:
-    """Print an error line for each node that did not answer; return the exit status of the first, else by `failed`."""
+    """Print the error of each failed node; return the exit status of the first, else 1 if `failed`, else 0."""
     errors = [answer.error for answer in answers if answer.error is not None]
     for error in errors:
         output.error(str(error))

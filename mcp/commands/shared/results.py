@@ -1,4 +1,4 @@
-"""Showing what became of components, for every command that changes them."""
+"""Output of results by component, for every command that changes components."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show(service: str, node: str, done: str, results: "Iterable[pb.ComponentResult]", as_json: bool) -> int:
-    """Print one line a component (`web/api: started on rift`); returns 1 where any failed."""
+    """Print one line per component (`web/api: started on rift`); return 1 if any failed."""
     results = list(results)
     if as_json:
         output.print_json([_row(service, node, result) for result in results])
@@ -40,7 +40,7 @@ def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> 
         return
     output.error(f"{service}/{result.name}: {result.error}")
     if result.last_lines:
-        output.error(f"{service}/{result.name}: its last lines:")
+        output.error(f"{service}/{result.name}: last log lines:")
         for line in result.last_lines:
             output.note(f"    {_stream(line)} | {line.text}")
 

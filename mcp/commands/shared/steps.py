@@ -1,4 +1,4 @@
-"""Deploying with its steps shown as they happen: for deploy and rollback."""
+"""Deploy with live output of its steps, for deploy and rollback."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from mcp.shared.spec import ServiceSpec
     from proto.mcp.v1 import mcp_pb2 as pb
 
-QUIET = flag("-q", "--quiet", help="do not show steps as they happen")
+QUIET = flag("-q", "--quiet", help="do not show the steps in progress")
 
 
 def deploy(
     agent: "AgentClient", service: "ServiceSpec", component: str = "", *, force: bool = False, quiet: bool
 ) -> "Iterable[pb.ComponentResult]":
-    """Deploy a service, or one component of it; unless `quiet`, stderr shows each step. Raises McpError."""
+    """Deploy a service or one component, with each step on stderr unless `quiet`; raises McpError."""
     if quiet:
         return agent.deploy(service, component, force=force).results
     with live_lines() as lines:
