@@ -1,6 +1,6 @@
-"""`mcp`, the command line of the Metacircular Control Plane: the parser, and the exit status of errors.
+"""`mcp`, the command line of the Metacircular Control Plane: parser, and exit status of errors.
 
-Imports nothing heavy before it must: `mcp version` and `mcp --help` never load gRPC.
+Slow modules are imported only when needed: `mcp version` and `mcp --help` never load gRPC.
 """
 
 import argparse
@@ -14,18 +14,18 @@ from mcp.shared.command import Command, Configuration
 from mcp.shared.errors import EXIT_FAILED, EXIT_USAGE, McpError
 from mcp.terminal import output
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
-COMPLETE = "__complete"  # what completion scripts call
+COMPLETE = "__complete"  # hidden command of completion scripts
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; expected failures are one line on stderr and a documented exit status."""
+    """Run a command; expected failures are one line on stderr and a documented exit status."""
     streams.replace_closed_streams()
     try:
         try:
             status = _run(sys.argv[1:] if argv is None else argv)
-        except SystemExit:  # argparse, after --help: what it printed may not be out yet
+        except SystemExit:  # argparse, after --help: its output may not be flushed yet
             sys.stdout.flush()
             raise
         sys.stdout.flush()
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")
-        streams.give_up_stdout()  # where it is full, Python's own end would complain once more
+        streams.give_up_stdout()  # else Python reports a full disk once more at exit
         return EXIT_FAILED
 
 
@@ -63,7 +63,7 @@ def _run(argv: list[str]) -> int:
 
 def _run_command(args: argparse.Namespace) -> int:
     command: Command = args.command
-    assert command.run is not None, "the parser wants one of its sub-commands"
+    assert command.run is not None, "the parser requires a subcommand"
     if command.configuration is Configuration.NONE:
         return command.run(None, args)
     from mcp.client.session import Session
@@ -74,16 +74,16 @@ def _run_command(args: argparse.Namespace) -> int:
         if not (command.differences and _is_read_only(args)):
             raise
         output.error(str(error))
-        return EXIT_FAILED  # 2 is an answer (there are changes), so that no error may have it
+        return EXIT_FAILED  # 2 means that there are changes, so an error must not return it
 
 
 def _is_read_only(args: argparse.Namespace) -> bool:
-    """Tell a run that changes nothing from one that does."""
+    """Return True if this run changes nothing."""
     return not args.command.changes or getattr(args, "dry_run", False)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    """Parse the command line; `help COMMAND` is `COMMAND --help`."""
+    """Parse the command line; `help COMMAND` becomes `COMMAND --help`."""
     args = parser_for(argv).parse_args(argv)
     if args.command.name == "help" and not args.man:
         argv = [*args.topic, "--help"]
@@ -92,7 +92,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def parser_for(argv: Sequence[str]) -> Parser:
-    """Return the parser of the command that a line names, or else one that only lists all commands."""
+    """Return the parser of the command in `argv`, or one that only lists all commands."""
     name = _command_name(argv)
     is_named = name in catalogue.names()
     known = [catalogue.load(name)] if is_named else catalogue.load_all()
@@ -109,7 +109,7 @@ def parser_for(argv: Sequence[str]) -> Parser:
 
 
 def _command_name(argv: Sequence[str]) -> str:
-    """Find the command as argparse will; empty if the line names none, or asks for help about all."""
+    """Find the command as argparse does; empty if there is none, or for help about all."""
     words = iter(argv)
     for word in words:
         if word in ("-h", "--help"):

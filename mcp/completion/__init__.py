@@ -1,1 +1,1 @@
-"""Complete command lines in bash, zsh and fish."""
+"""Completion of command lines in bash, zsh and fish."""

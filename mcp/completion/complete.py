@@ -1,8 +1,8 @@
-"""`mcp __complete SHELL WORD...`: what could stand at the cursor; the completion scripts call it.
+"""`mcp __complete SHELL WORD...`: completion candidates, for the completion scripts.
 
-The words are those after the program's name, up to the cursor; the last one, which may be empty, is to be completed.
-Prints a candidate a line, `VALUE<TAB>EXPLANATION`, or `:files` or `:folders` where the shell itself knows best.
-It works on the parsers of declared commands, so that it knows every command and option; it contacts no node.
+The words follow the program name, up to the cursor; the last one, which may be empty, is to be completed. Prints one
+candidate per line, `VALUE<TAB>EXPLANATION`, or `:files` or `:folders` to let the shell complete paths. It uses the
+parsers of declared commands, and contacts no node.
 """
 
 import argparse
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mcp.config.configuration import Config
 
-ParserFor = Callable[[list[str]], argparse.ArgumentParser]  # of the words before the cursor
+ParserFor = Callable[[list[str]], argparse.ArgumentParser]  # takes the words before the cursor
 
 FILES, FOLDERS = ":files", ":folders"
 
@@ -26,21 +26,21 @@ Candidate = tuple[str, str]  # value, explanation
 
 
 class _Place:
-    """The place of the cursor in the grammar."""
+    """The position of the cursor in the grammar."""
 
     def __init__(self, parser_for: ParserFor, before: list[str]) -> None:
         """Start at the first of the words before the cursor."""
         self.parser = parser_for(before)
         self.parser_for = parser_for
         self.config: Path | None = None
-        self.seen: set[str] = set()  # destinations of options that were given
+        self.seen: set[str] = set()  # destinations of options given before
         self.positionals = 0
-        self.pending: argparse.Action | None = None  # an option that still wants its value
+        self.pending: argparse.Action | None = None  # an option whose value follows
         self.only_positionals = False
 
 
 def run(words: Sequence[str], parser_for: ParserFor) -> int:
-    """Print the candidates; whatever goes wrong, there are none, since an error would be printed into the prompt."""
+    """Print the candidates, none after any error, which would be printed into the prompt."""
     try:
         lines = list(_lines(words[0], list(words[1:]), parser_for))
     except (McpError, OSError, ValueError, LookupError, RecursionError):
@@ -65,12 +65,12 @@ def _lines(shell: str, words: list[str], parser_for: ParserFor) -> Iterator[Cand
         if value.startswith(":"):
             yield value, ""
         elif value.startswith(current):
-            # bash splits words at =, and so replaces only what comes after it
+            # bash splits words at =, and replaces only the part after it
             yield (value if shell == "bash" else prefix + value), explanation
 
 
 def _joined(words: Iterable[str]) -> Iterator[str]:
-    """Words of bash, which takes `--node=rift` for three."""
+    """Join words that bash has split at =: it passes `--node=rift` as three."""
     parts: list[str] = []
     for word in words:
         if parts and (word == "=" or parts[-1].endswith("=")) and parts[-1].startswith("--"):
@@ -81,7 +81,7 @@ def _joined(words: Iterable[str]) -> Iterator[str]:
 
 
 def _walk(place: _Place, words: Iterable[str]) -> _Place:
-    """Go through the words before the cursor as argparse would."""
+    """Process the words before the cursor as argparse does."""
     for word in words:
         if place.pending is not None:
             _take_value(place, place.pending, word)
@@ -160,7 +160,7 @@ def _candidates(place: _Place, current: str) -> Iterator[Candidate]:
 
 
 def _options(place: _Place, current: str) -> Iterator[Candidate]:
-    """The long options that were not given yet; the short ones are for those who know them."""
+    """Yield the long options not given yet."""
     for option in place.parser._actions:
         repeatable = isinstance(option, argparse._AppendAction)
         if option.help != argparse.SUPPRESS and (option.dest not in place.seen or repeatable):
@@ -170,7 +170,7 @@ def _options(place: _Place, current: str) -> Iterator[Candidate]:
 
 
 def _values(place: _Place, action: argparse.Action, current: str) -> Iterator[Candidate]:
-    """What can stand for an argument, told by its choices or its kind."""
+    """Yield candidates for an argument from its choices or kind."""
     if isinstance(action, argparse._SubParsersAction):
         helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
         yield from ((name, helps.get(name, "")) for name in action.choices)
@@ -201,7 +201,7 @@ def _service_names(config: "Config") -> Iterable[str]:
 
 
 def _targets(place: _Place, current: str) -> Iterator[Candidate]:
-    """Services; and the components of the one that is meant, where it has several."""
+    """Yield services, and the components of the current one if it has several."""
     config = _load(place)
     names = [name for name in _service_names(config) if name.startswith(current.partition("/")[0])]
     if "/" in current:
@@ -214,7 +214,7 @@ def _targets(place: _Place, current: str) -> Iterator[Candidate]:
 
 
 def _components(config: "Config", service: str) -> list[str]:
-    """The components of a definition, which may be wrong elsewhere."""
+    """Return the components of a definition, which may be otherwise invalid."""
     import tomllib
 
     from mcp.definitions import definitions
@@ -235,7 +235,7 @@ def _commands(place: _Place, current: str) -> Iterator[Candidate]:
 
 
 def _moments(_: _Place, __: str) -> Iterator[Candidate]:
-    """The points in time that have a name."""
+    """Yield the named points in time."""
     yield "boot", "the node's last start"
     yield "deploy", "the service's last deploy"
 

@@ -1,7 +1,7 @@
-"""The completion scripts of bash, zsh and fish: each asks `mcp __complete` what could stand at the cursor.
+"""Completion scripts for bash, zsh and fish, which call `mcp __complete`.
 
-@NAMES@ are the commands that they complete. The program is called as it was typed, so that the script fits
-whichever mcp that is.
+@NAMES@ are the program names that they complete. They call the program as it was typed, so that the candidates fit the
+version in use.
 """
 
 BASH = r"""# Completion of mcp for bash. In ~/.bashrc: source <(mcp completion bash)
@@ -71,5 +71,5 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def script(shell: str, names: list[str]) -> str:
-    """The script of one of SCRIPTS, for commands of these names."""
+    """Return the script of a shell in SCRIPTS, for programs of these names."""
     return SCRIPTS[shell].replace("@NAMES@", " ".join(names))

@@ -1,1 +1,1 @@
-"""Copy files between the workstation and a service's folder."""
+"""Copies of files between this machine and a service's folder."""

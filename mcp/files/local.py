@@ -1,4 +1,4 @@
-"""Files on the operator's machine, to be pushed or pulled."""
+"""Local files of push and pull."""
 
 import os
 import stat
@@ -16,13 +16,13 @@ STANDARD = "-"  # standard input or output instead of a file
 
 
 class LocalFile:
-    """A file to be pushed, or standard input."""
+    """A file to push, or standard input."""
 
     def __init__(self, name: str) -> None:
-        """Open it; raises McpError. `size` (bytes) is 0 where it is not known, `mode` where there is none."""
+        """Open it; raises McpError. `size` (bytes) and `mode` are 0 if unknown."""
         self.name = name
         self.size = self.mode = self._left = 0
-        if name == STANDARD and sys.stdin is None:  # then 0 is no descriptor, or another file's
+        if name == STANDARD and sys.stdin is None:  # then descriptor 0 is invalid or another file
             raise McpError("standard input is closed", "name a file, or pipe something in")
         try:
             self._file = os.dup(0) if name == STANDARD else os.open(name, os.O_RDONLY)
@@ -31,7 +31,7 @@ class LocalFile:
         status = os.fstat(self._file)
         if stat.S_ISDIR(status.st_mode):
             os.close(self._file)
-            raise InvalidInput(f"{name}: is a folder", "one file is copied at a time; use tar for more")
+            raise InvalidInput(f"{name}: is a folder", "push copies one file; use tar for more")
         if stat.S_ISREG(status.st_mode) and name != STANDARD:
             self.size = self._left = status.st_size
             self.mode = stat.S_IMODE(status.st_mode) & MODE_BITS
@@ -45,51 +45,51 @@ class LocalFile:
         os.close(self._file)
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes, empty at the end; a file that grows meanwhile ends where it ended. Raises McpError."""
+        """Read up to `count` bytes, empty at the end; later growth of the file is ignored. Raises McpError."""
         try:
             data = os.read(self._file, min(count, self._left) if self.size else count)
         except OSError as error:
             raise McpError(f"{self.name}: cannot be read: {error.strerror}") from None
         self._left -= len(data)
         if not data and self._left > 0:
-            raise McpError(f"{self.name}: became shorter while it was read", "try again")
+            raise McpError(f"{self.name}: was truncated while being read", "try again")
         return data
 
 
 def remote_path(path: str, file: str) -> str:
-    """Where `file` goes on the node: a path that is a folder (empty, or ending with /) gets the file's name."""
+    """Return the path of `file` on the node; the file's name is appended to a folder (empty, or ending with /)."""
     if path and not path.endswith("/"):
         return path
-    name = os.path.basename(file)  # noqa: PTH119 - Path would drop a / at the end
+    name = os.path.basename(file)  # noqa: PTH119 - Path would drop a trailing /
     if file == STANDARD or name in ("", ".", ".."):
-        raise InvalidInput("SERVICE/PATH: ends with /, and there is no file name to put behind it", RULE)
+        raise InvalidInput("SERVICE/PATH: ends with /, and standard input has no file name", RULE)
     return path + name
 
 
 class StandardOutput:
-    """What is pulled goes to standard output as it comes."""
+    """Standard output as the destination of pull."""
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
         output.write_bytes(data, to_stderr=False)
 
     def commit(self, mode: int) -> None:
-        """Nothing is left to do; a pipe has no mode."""
+        """Do nothing: standard output has no mode."""
 
 
 class Destination:
-    """A file to be pulled: as a context manager, it is there whole, or as it was before."""
+    """The file that pull writes: a context manager that replaces it completely or not at all."""
 
     def __init__(self, option: str, name: str) -> None:
-        """`option` is a file's path or a folder's, where the file will be `name`; raises McpError if neither can be."""
+        """Take the path of a file, or of a folder for a file `name`; raises McpError if it is not writable."""
         path = Path(option)
         try:
             if path.is_dir():
                 path = path / name
             elif option.endswith("/"):
-                raise NotReady(f"{option}: there is no such folder")
+                raise NotReady(f"{option}: no such folder")
             self.path = path
-            self._file = Path(os.path.realpath(path))  # as cp does, a link's file is replaced, and the link stays
+            self._file = Path(os.path.realpath(path))  # like cp, replaces the target of a symbolic link
             self._refuse_special()
             self._folder = open_folder(self._file.parent)
         except (OSError, ValueError) as error:
@@ -120,7 +120,7 @@ class Destination:
             raise self._failure(self.path, error) from None
 
     def commit(self, mode: int) -> None:
-        """Put it in its place; raises McpError."""
+        """Replace the file; raises McpError."""
         assert self._new is not None
         try:
             self._new.commit(self._folder, self._file.name, mode)
@@ -129,9 +129,9 @@ class Destination:
 
     def _refuse_special(self) -> None:
         if self._file.is_dir():
-            raise NotReady(f"{self.path}: is a folder, and would have to be a file")
+            raise NotReady(f"{self.path}: is a folder, expected a file")
         if self._file.exists() and not self._file.is_file():
-            raise NotReady(f"{self.path}: is no regular file", "use - for standard output")
+            raise NotReady(f"{self.path}: is not a regular file", "use - for standard output")
 
     @staticmethod
     def _failure(path: Path, error: OSError | ValueError) -> McpError:

@@ -1,4 +1,4 @@
-"""One file to or from a node's agent: in chunks, checked at the end, whole or not at all."""
+"""Transfer of a file to or from an agent: in chunks, with a checksum, atomic."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,29 +14,29 @@ CHUNK = 512 * 1024  # bytes
 
 
 class Sink(Protocol):
-    """Where a pulled file goes."""
+    """Destination of a pulled file."""
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
 
     def commit(self, mode: int) -> None:
-        """All has come, and is right."""
+        """Complete the file, after its checksum was verified."""
 
 
 def push(agent: AgentClient, source: LocalFile, target: str, mode: int) -> int:
-    """Write `source` to SERVICE/PATH; returns its size in bytes. `mode` 0 is the source's. Raises McpError, OSError."""
+    """Write `source` to SERVICE/PATH; return its size in bytes. `mode` 0 is the source's. Raises McpError, OSError."""
     service, _, path = target.partition("/")
     first = pb.FileChunk(service=service, path=path, mode=mode or source.mode, size=source.size)
     sent = _Sent(source, first)
     with output.progress(target, source.size) as sent.progress:
         response = agent.push_chunks(sent.chunks())
     if (response.size, response.sha256) != (sent.size, sent.sha256):
-        raise McpError(f"{target}: the node wrote something else than was sent", "push it again")
+        raise McpError(f"{target}: checksum of the file on the node differs", "push it again")
     return sent.size
 
 
 class _Sent:
-    """A file on its way to the node."""
+    """The chunks of a file, with size and checksum of those sent."""
 
     def __init__(self, source: LocalFile, first: pb.FileChunk) -> None:
         self.size = 0
@@ -57,7 +57,7 @@ class _Sent:
 
 
 def pull(agent: AgentClient, target: str, sink: Sink) -> int:
-    """Read SERVICE/PATH into `sink`; returns its size in bytes. Raises McpError, OSError."""
+    """Read SERVICE/PATH into `sink`; return its size in bytes. Raises McpError, OSError."""
     service, _, path = target.partition("/")
     request = pb.PullFileRequest(service=service, path=path)
     digest, size, mode, sha256 = hashlib.sha256(), 0, 0, ""
@@ -70,6 +70,6 @@ def pull(agent: AgentClient, target: str, sink: Sink) -> int:
             size += len(chunk.data)
             progress.add(len(chunk.data))
     if digest.hexdigest() != sha256:
-        raise McpError(f"{target}: was damaged on its way: the checksum differs", "pull it again")
+        raise McpError(f"{target}: damaged in transfer: the checksum differs", "pull it again")
     sink.commit(mode)
     return size

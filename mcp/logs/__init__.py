@@ -1,1 +1,1 @@
-"""Show container logs: follow, merge, format."""
+"""Container logs in the CLI: follow, merge, format."""

@@ -1,4 +1,4 @@
-"""The blocks that agents send, taken apart into who wrote what."""
+"""Parser of the blocks of logs that agents send."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
-STDERR = 2  # LOG_STREAM_STDERR; said here so that nothing of protobuf is imported before it must
-TIME_WIDTH = 31  # bytes in front of a timed line: `2026-11-22T10:19:26.532885487Z `; they sort as the times do
+STDERR = 2  # LOG_STREAM_STDERR, without an import of protobuf, which is slow
+TIME_WIDTH = 31  # bytes of the prefix of a timed line: `2026-11-22T10:19:26.532885487Z `; prefixes sort by time
 
 
 class Origin(NamedTuple):
-    """The writer of a line, and its stream."""
+    """Node, service, component and stream of a line."""
 
     node: str
     service: str
@@ -23,7 +23,7 @@ Piece = tuple[Origin, bytes]
 
 
 def pieces(block: "pb.LogsResponse", node: str) -> Iterator[Piece]:
-    """The parts of a block that have one origin each."""
+    """Split a block into pieces of one origin each."""
     lengths = block.run_length
     if not lengths:
         if block.data:
@@ -37,5 +37,5 @@ def pieces(block: "pb.LogsResponse", node: str) -> Iterator[Piece]:
 
 
 def is_timed(line: bytes) -> bool:
-    """Return whether a line begins with its time."""
+    """Return True if a line begins with its time."""
     return line[29:TIME_WIDTH] == b"Z " and line[10:11] == b"T"

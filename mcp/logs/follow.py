@@ -1,4 +1,4 @@
-"""The logs of one node, across lost connections: no line is lost, and none comes twice."""
+"""Logs of a node across lost connections, without lost or repeated lines."""
 
 import time
 from collections.abc import Generator
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
     from proto.mcp.v1 import mcp_pb2 as pb
 
-FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds from a lost connection to the first attempt, and between two at most
+FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before the first reconnection attempt, and at most between two
 
 
 class NodeLogs:
-    """The answer of one node to a query."""
+    """The logs of a node that a query selects."""
 
     def __init__(self, session: Session, node: Node, query: LogsQuery, *, reconnect: bool) -> None:
-        """With `reconnect`, a stream that follows and breaks is taken up again where it broke off."""
+        """Prepare a query; with `reconnect`, a broken follow stream resumes where it broke off."""
         self.node, self.query = node, query
         self.answered = False
         self._session = session
@@ -33,13 +33,13 @@ class NodeLogs:
         self._closed = False
 
     def close(self) -> None:
-        """End the connection; `blocks` under way in another thread fails."""
+        """Close the connection; `blocks` in another thread then fails."""
         self._closed = True
         if self._agent is not None:
             self._agent.close()
 
     def blocks(self) -> "Generator[pb.LogsResponse | str]":
-        """Blocks as they come; a text says that the connection was lost, or is there again. Raises McpError."""
+        """Yield blocks, and a text when the connection is lost or restored; raises McpError."""
         delay, lost = FIRST_DELAY, False
         while not self._closed:
             try:
@@ -59,8 +59,8 @@ class NodeLogs:
             delay = min(2 * delay, LAST_DELAY)
 
     def _connection(self) -> "Generator[pb.LogsResponse]":
-        """Blocks until this connection ends."""
-        # a channel of its own each time: one that failed waits seconds before it tries again
+        """Yield blocks until this connection ends."""
+        # a new channel each time: a failed one waits for seconds before it reconnects
         with self._session.agent(self.node) as agent:
             self._agent = agent
             with closing(agent.logs(self.query, self._cursors.values())) as blocks:
@@ -77,5 +77,5 @@ class NodeLogs:
     def _broken(self, error: McpError) -> McpError:
         if not self.answered:
             return error
-        what = f"the connection was lost after {size_text(self._size)} of logs"
-        return Unreachable(what, "what followed is missing: run the command again", node=self.node.name)
+        what = f"connection lost after {size_text(self._size)} of logs"
+        return Unreachable(what, "the output is incomplete: run the command again", node=self.node.name)

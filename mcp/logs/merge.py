@@ -1,9 +1,9 @@
-"""The one merge of logs: lines of all components of all nodes, by time.
+"""Merge of logs: the lines of all components of all nodes, by time.
 
-Agents send the lines of each component in its own order, and the watermark up to which they have sent everything. A
-line is shown once no component can still have an earlier one. With one node, its watermarks alone decide. With several,
-the blocks of each come from a thread, and one that is quiet never holds the others back: while it sends its history, it
-is waited for QUIET seconds; afterwards lines are held back for HOLD seconds only, to be sorted.
+Agents send the lines of each component in order, and a watermark up to which they have sent everything. A line is shown
+once no component can have an earlier one. With one node, its watermarks alone decide. With several, a thread per node
+reads blocks, and an idle node does not delay the others for long: QUIET seconds while it sends its history; afterwards
+lines are held back for HOLD seconds only, to be sorted.
 """
 
 import threading
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
 
 HOLD = 0.05  # seconds
 QUIET = 1.0  # seconds
-LIMIT = 8_000_000  # bytes of a node, about, that wait for other nodes; it sends no more until those have come as far
-OVERHEAD = 200  # bytes of memory for each line that waits
-POLL = 0.02  # seconds; while lines wait, how often it is looked whether their time has come
+LIMIT = 8_000_000  # bytes, approximately, buffered per node; it is read no further until the other nodes catch up
+OVERHEAD = 200  # bytes of memory per buffered line
+POLL = 0.02  # seconds between checks for due lines while lines are buffered
 END = watermark.END.encode()
 
 Item = tuple[bytes, Origin | None, bytes]  # time, origin, line; a marker has no origin
 Key = tuple[str, str]
-_WHOLE: Key = ("", "")  # of a node that sends its lines in order
+_WHOLE: Key = ("", "")  # for a node that sends all lines in order
 _time, _origin, _data = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
 class Lane:
-    """The lines of one node that were not shown yet, by component, with times that never go back."""
+    """Buffered lines of a node by component, with times that never decrease."""
 
     def __init__(self, logs: NodeLogs, *, strip: bool, with_node: bool) -> None:
-        """With `strip`, lines lose their times; `with_node`: notices name the node."""
+        """Prepare a lane; with `strip`, lines lose their times; `with_node`: notices name the node."""
         self.logs = logs
         self.size = 0
-        self.sure = b""  # nothing earlier will come
+        self.sure = b""  # no earlier line follows
         self.heard = time.monotonic()
-        self.is_live = False  # its history has come
+        self.is_live = False  # its history is complete
         self.is_done = False
         self.error: McpError | None = None
-        self.is_told = False  # the error was said
+        self.is_told = False  # the error was printed
         self._strip, self._with_node = strip, with_node
         self._items: dict[Key, list[Item]] = {}
         self._latest: dict[Key, bytes] = {}
-        self._inside: set[Origin] = set()  # who has begun a line, and not ended it
-        self._arrivals: deque[tuple[float, bytes]] = deque()  # when a block that waits came, and its last time
+        self._inside: set[Origin] = set()  # origins with an unfinished line
+        self._arrivals: deque[tuple[float, bytes]] = deque()  # arrival and last time of each buffered block
 
     def parse(self, block: "pb.LogsResponse | str") -> list[tuple[Key, list[Item]]]:
         """Return the lines and markers of a block by component, for `add`."""
@@ -74,7 +74,7 @@ class Lane:
         return found
 
     def add(self, block: "pb.LogsResponse | str", found: list[tuple[Key, list[Item]]]) -> None:
-        """Add the items of a block, and note how far the node has come."""
+        """Add the items of a block, and update the watermark."""
         for key, items in found:
             self._items.setdefault(key, []).extend(items)
             self.size += _size(items)
@@ -102,19 +102,19 @@ class Lane:
         if released:
             released.sort(key=_time)
             self.size -= _size(released)
-            self.heard = time.monotonic()  # it may have had to wait until then
+            self.heard = time.monotonic()  # it may have waited for buffer space
         return released
 
     def due(self, arrived: float) -> bytes:
-        """Return the latest time of the waiting blocks that came before then."""
+        """Return the latest time of buffered blocks that arrived before then."""
         return max((last for came, last in self._arrivals if came <= arrived), default=b"")
 
     def holds_back(self, now: float) -> bool:
-        """Return whether the node may be about to send lines earlier than those of others."""
+        """Return True if the node may still send lines earlier than those of others."""
         return not self.is_live and now - self.heard < QUIET
 
     def is_full(self) -> bool:
-        """Return whether to read no further: enough lines wait, and not for more of this node."""
+        """Return True if the buffer is full and does not wait for more of this node."""
         return self.size >= LIMIT and (
             self.is_live or any(items[0][0] <= self.sure for items in self._items.values() if items)
         )
@@ -130,7 +130,7 @@ class Lane:
             if rest:
                 found.append(rest)
             stamps = [line[: TIME_WIDTH - 1] if is_timed(line) else b"" for line in found]
-            if origin in self._inside:  # goes on with a line that has its time already
+            if origin in self._inside:  # continues a line whose time is known
                 stamps[0] = b""
             (self._inside.add if rest else self._inside.discard)(origin)
             if self._strip:
@@ -141,7 +141,7 @@ class Lane:
         return [*zip(self._in_order(key, times), origins, texts, strict=True)]
 
     def _in_order(self, key: Key, times: list[bytes]) -> list[bytes]:
-        """Return times that never go back, even if the clock did, up to the last line's, as the agent counts."""
+        """Return times that never decrease even if the clock did, up to the last line's, as the agent does."""
         latest = self._latest.get(key, b"")
         last = max(latest, next((each for each in reversed(times) if each), b""))
         self._latest[key] = last
@@ -155,18 +155,18 @@ def _size(items: list[Item]) -> int:
 
 
 class Merge:
-    """Shows the logs of nodes."""
+    """Merge and show the logs of nodes."""
 
     def __init__(self, nodes: Sequence[NodeLogs], view: LogView, *, strip: bool) -> None:
-        """The lines of several nodes and of several components are timed; with `strip`, they lose their times."""
+        """Take nodes whose lines are timed if there are several nodes or components; `strip` removes the times."""
         self._lanes = [Lane(logs, strip=strip, with_node=len(nodes) > 1) for logs in nodes]
         self._view = view
         self._news = threading.Condition()
 
     def run(self) -> int:
-        """Show everything until all nodes have ended; return the exit code.
+        """Show logs until all nodes have ended; return the exit code.
 
-        Raises McpError where the only node fails, Unauthenticated where all refuse.
+        Raises McpError if the only node fails, Unauthenticated if all reject the token.
         """
         try:
             if len(self._lanes) == 1:
@@ -180,7 +180,7 @@ class Merge:
         return self._end()
 
     def _run_one(self, lane: Lane) -> None:
-        """Show the logs of the only node; those of a single component as they come."""
+        """Show the logs of the only node, those of a single component without buffering."""
         node = lane.logs.node.name
         try:
             with closing(lane.logs.blocks()) as blocks:
@@ -208,7 +208,7 @@ class Merge:
             pass
 
     def _step(self) -> bool:
-        """Show what can be shown, or wait for news; return whether there may be more."""
+        """Show the lines that are due, or wait for more; return False at the end."""
         with self._news:
             items = self._ready()
             errors = self._untold()
@@ -216,21 +216,21 @@ class Merge:
             more = waiting or not all(lane.is_done for lane in self._lanes)
             if more and not items and not errors:
                 self._news.wait(POLL if waiting else None)
-            self._news.notify_all()  # those that have sent too much
+            self._news.notify_all()  # threads with a full buffer
         for error in errors:
             output.error(str(error))
         self._show(items)
         return more
 
     def _ready(self) -> list[Item]:
-        """Return the lines that can be shown now, by time."""
+        """Return the due lines, by time."""
         until = self._cutoff(time.monotonic())
         ready = [item for lane in self._lanes for item in lane.release(until)]
         ready.sort(key=_time)
         return ready
 
     def _cutoff(self, now: float) -> bytes:
-        """Return the time up to which lines can be shown."""
+        """Return the time up to which lines are due."""
         active = [lane for lane in self._lanes if not lane.is_done]
         if not active:
             return END
@@ -240,7 +240,7 @@ class Merge:
         return max(sure, min(bound, due))
 
     def _untold(self) -> list[McpError]:
-        """Return the errors to print now; a token refused everywhere is one error at the end."""
+        """Return the errors to print now; a token rejected everywhere is one error at the end."""
         found: list[McpError] = []
         anyone = any(lane.logs.answered for lane in self._lanes)
         for lane in self._lanes:
@@ -259,7 +259,7 @@ class Merge:
         return codes.pop() if len(codes) == 1 else EXIT_FAILED
 
     def _show(self, items: list[Item]) -> None:
-        """Show items: neighbouring lines of one origin as one piece, and markers between them."""
+        """Show items: consecutive lines of one origin as one piece, and markers between them."""
         parts: list[Piece] = []
         for origin, lines in groupby(items, _origin):
             if origin is not None:
@@ -272,7 +272,7 @@ class Merge:
         self._view.show(parts)
 
     def _pump(self, lane: Lane) -> None:
-        """Read a node's blocks into its lane, at most about LIMIT bytes ahead of what is shown."""
+        """Read a node's blocks into its lane, at most about LIMIT bytes ahead of the output."""
         try:
             for block in lane.logs.blocks():
                 found = lane.parse(block)
@@ -282,7 +282,7 @@ class Merge:
                     self._news.wait_for(lambda: not lane.is_full())
         except McpError as error:
             lane.error = error
-        except Exception as error:  # noqa: BLE001 - the channel was closed under it, as at the end of the command
+        except Exception as error:  # noqa: BLE001 - closing the channel at the end of the command can raise anything
             lane.error = McpError(str(error), node=lane.logs.node.name)
         with self._news:
             lane.is_done = True

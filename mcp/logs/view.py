@@ -1,4 +1,4 @@
-"""Views of logs: as they are, with prefixes, or as JSON objects; stdout to stdout, stderr to stderr."""
+"""Output formats of logs: unchanged, with prefixes, or JSON objects; stdout to stdout, stderr to stderr."""
 
 import re
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)  # ANSI: cyan, yellow, green, magenta, blue, then bright
-MESSAGE_LIMIT = 1024 * 1024  # bytes of a line that become one JSON object; the rest of a longer line is the next one
+MESSAGE_LIMIT = 1024 * 1024  # bytes per JSON object; a longer line is split into several
 _NAMED = re.compile(r"[a-z0-9-]+/[a-z0-9-]+: ")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
 class LogView:
-    """Logs as they are, byte for byte; the other views change how a piece is rendered."""
+    """Logs byte for byte; subclasses change how a piece is rendered."""
 
-    one_stream = False  # whether what a container wrote to stderr goes to stdout as well
-    unfinished = False  # whether the last line shown has not ended yet
+    one_stream = False  # stderr of containers goes to stdout as well
+    unfinished = False  # the last line shown has no line end yet
 
     def show(self, pieces: Iterable[Piece]) -> None:
-        """Write pieces as they come, with as few writes as their streams allow."""
+        """Write pieces in order, with as few writes as their streams allow."""
         parts: list[bytes] = []
         stream = False
         for origin, data in pieces:
@@ -39,35 +39,35 @@ class LogView:
             output.write_bytes(b"".join(parts), to_stderr=stream)
             self.unfinished = parts[-1][-1:] not in (b"", b"\n")
 
-    def render(self, origin: Origin, data: bytes) -> bytes:  # noqa: ARG002 - what others need
+    def render(self, origin: Origin, data: bytes) -> bytes:  # noqa: ARG002 - for subclasses
         """Return the bytes to write for a piece."""
         return data
 
     def marker(self, text: str) -> None:
-        """Say on stderr, between the lines, what happened."""
+        """Print an event on stderr, between lines."""
         if self.unfinished and output.is_one_terminal():
             output.write_bytes(b"\n", to_stderr=True)
             self.unfinished = False
         output.marker(text)
 
     def end(self) -> None:
-        """Write what was kept back."""
+        """Write buffered data."""
 
 
 class Labels:
-    """The names of origins as they stand in front of lines, as short as tells them apart, and of one width."""
+    """Prefixes of lines: unambiguous short names of origins, of one width."""
 
     def __init__(
         self, known: Iterable[tuple[str, str, str]], *, with_node: bool, with_service: bool, colour: bool
     ) -> None:
-        """`known` are (node, service, component) as expected, for the width and the colours; others may come."""
+        """Take the expected (node, service, component), for width and colours; others may follow."""
         self._with_node, self._with_service, self._colour = with_node, with_service, colour
         self._names = list(dict.fromkeys(known))
         self._width = max((len(self._text(*name)) for name in self._names), default=0)
         self._made: dict[Origin, bytes] = {}
 
     def __call__(self, origin: Origin) -> bytes:
-        """The prefix for lines of an origin: `web/api | `."""
+        """Return the prefix for lines of an origin: `web/api | `."""
         made = self._made.get(origin)
         return self._make(origin) if made is None else made
 
@@ -91,19 +91,19 @@ class Labels:
 
 
 class Prefixed(LogView):
-    """Each line with its origin in front.
+    """Lines with their origin as prefix.
 
-    A line that comes in parts gets one prefix; where somebody else writes in between, it is broken off.
+    A line that arrives in parts gets one prefix; output of another origin in between breaks it off.
     """
 
     def __init__(self, labels: Labels, *, one_terminal: bool) -> None:
-        """`one_terminal`: stdout and stderr are the same screen, so that each breaks off the other's lines."""
+        """Take `one_terminal` if stdout and stderr are the same terminal: each then breaks off lines of the other."""
         self._labels = labels
         self._one_terminal = one_terminal
-        self._open: dict[bool, Origin] = {}  # where -> who has not ended a line there
+        self._open: dict[bool, Origin] = {}  # output stream -> origin of its unfinished line
 
     def render(self, origin: Origin, data: bytes) -> bytes:
-        """`data` with prefixes."""
+        """Return `data` with prefixes."""
         if not data:
             return b""
         prefix = self._labels(origin)
@@ -117,7 +117,7 @@ class Prefixed(LogView):
         return start + body.replace(b"\n", b"\n" + prefix) + (b"\n" if whole else b"")
 
     def marker(self, text: str) -> None:
-        """Say what happened, on a line of its own."""
+        """Print an event on a line of its own."""
         if self._open.pop(not self._one_terminal, None) is not None:
             output.write_bytes(b"\n", to_stderr=True)
             self.unfinished = False
@@ -125,20 +125,20 @@ class Prefixed(LogView):
 
 
 class JsonLines(LogView):
-    """One JSON object a line, in ASCII; the pieces must be timed.
+    """One JSON object per line, in ASCII; the pieces must be timed.
 
-    What is no UTF-8 becomes U+FFFD, since JSON has no place for it.
+    Bytes that are not UTF-8 become U+FFFD, since JSON cannot represent them.
     """
 
     one_stream = True
 
     def __init__(self) -> None:
-        """Nothing is open yet."""
+        """Start without unfinished lines."""
         self._heads: dict[Origin, bytes] = {}
-        self._open: dict[Origin, tuple[bytes, bytes]] = {}  # the time and the beginning of a line that has not ended
+        self._open: dict[Origin, tuple[bytes, bytes]] = {}  # time and beginning of an unfinished line
 
     def render(self, origin: Origin, data: bytes) -> bytes:
-        """The objects of the lines that end in `data`; the beginning of one more is kept."""
+        """Return the objects of lines that end in `data`; the beginning of the next one is buffered."""
         head = self._heads.get(origin) or self._head(origin)
         out: list[bytes] = []
         for line in _LINE.findall(data):
@@ -156,7 +156,7 @@ class JsonLines(LogView):
         return b"".join(out)
 
     def end(self) -> None:
-        """Write lines that never ended."""
+        """Write unfinished lines."""
         for origin, (time, message) in self._open.items():
             if message:
                 output.write_bytes(_object(time, self._heads[origin], message), to_stderr=False)
@@ -171,14 +171,14 @@ class JsonLines(LogView):
 
 
 def _object(time: bytes, head: bytes, message: bytes) -> bytes:
-    """A line of JSON; put together by hand, which is several times as fast as json.dumps."""
+    """Return a line of JSON, built by hand, which is several times as fast as json.dumps."""
     when = b'"%b"' % time if time else b"null"
     text = encode_basestring_ascii(message.decode("utf-8", "replace")).encode()
     return b'{"time": %b, %b, "message": %b}\n' % (when, head, text)
 
 
 def notice(block: "pb.LogsResponse", node: str, *, with_node: bool) -> str:
-    """The text of a block's notice, with what it is about where it does not say so itself."""
+    """Return the text of a block's notice, with its component unless the text names it."""
     text = block.notice
     if not _NAMED.match(text):
         about = f"{block.service}/{block.component}" if block.component else block.service or node

@@ -235,11 +235,11 @@ BAD = {
     "a bad mode": (["push", "HERE", "web/x", "--mode", "rw-r--r--"], 2, "is not a mode of three octal digits"),
     "a mode with setuid": (["push", "HERE", "web/x", "--mode", "4755"], 2, "is not a mode of three octal digits"),
     "no mode at all": (["push", "HERE", "web/x", "--mode", "000"], 2, "is not a mode of three octal digits"),
-    "no name for standard input": (["push", "-", "web/"], 2, "there is no file name to put behind it"),
-    "no folder here": (["pull", "web/file", "TMP/none/"], 1, "none/: there is no such folder"),
+    "no name for standard input": (["push", "-", "web/"], 2, "standard input has no file name"),
+    "no folder here": (["pull", "web/file", "TMP/none/"], 1, "none/: no such folder"),
     "no folder here either": (["pull", "web/file", "TMP/none/x"], 1, "cannot be written: No such file or directory"),
-    "a folder in the way": (["pull", "web/file", "TMP"], 1, "file: is a folder, and would have to be a file"),
-    "a device here": (["pull", "web/file", "/dev/null"], 1, "/dev/null: is no regular file; use - for"),
+    "a folder in the way": (["pull", "web/file", "TMP"], 1, "file: is a folder, expected a file"),
+    "a device here": (["pull", "web/file", "/dev/null"], 1, "/dev/null: is not a regular file; use - for"),
     "a name too long here": (["pull", "web/file", f"TMP/{'x' * 300}"], 1, "cannot be written: File name too long"),
 }
 

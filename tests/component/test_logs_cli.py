@@ -261,7 +261,7 @@ def test_a_broken_stream_is_an_error_otherwise(home: Home, options: list[str]) -
     with fleet(home, [sends(block(b"12345\n", place="a"), (UNAVAILABLE, STOP))]) as (cli, served):
         done = cli.run("logs", "web/api", *options)
         assert (done.code, done.stdout) == (4, "12345\n")
-        assert done.stderr.startswith("mcp: rift: the connection was lost after 6 B of logs; what followed is missing")
+        assert done.stderr.startswith("mcp: rift: connection lost after 6 B of logs; the output is incomplete")
         assert len(served[0].agent.requests) == 1
 
 

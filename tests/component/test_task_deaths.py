@@ -58,7 +58,7 @@ def test_a_task_that_dies_ends_the_agent(
         trigger.touch()
         _, err = follower.communicate(timeout=60)
         assert follower.returncode == 4
-        assert err.splitlines()[-1].startswith("mcp: rift: the connection was lost")
+        assert err.splitlines()[-1].startswith("mcp: rift: connection lost")
         assert agent.process.wait(60) == 1  # neither 0 nor 2: after these systemd does not restart it
     finally:
         agent.kill()
