@@ -1,1 +1,1 @@
-"""Manage nodes over ssh: provision, upgrade, doctor."""
+"""Management of nodes over ssh: provision, upgrade, doctor."""

@@ -1,6 +1,6 @@
-"""Finding the agent's file for a node's architecture: in a folder, beside this program, or by building it.
+"""Agent file for the architecture of a node: from a folder, from beside this program, or built.
 
-The names are build.py's: `mcp-agent-VERSION-linux-ARCH.pyz`, and `mcp-agent.pyz` for the architecture it was built on.
+build.py names them `mcp-agent-VERSION-linux-ARCH.pyz`, and `mcp-agent.pyz` for the architecture of the build machine.
 """
 
 import asyncio
@@ -25,42 +25,42 @@ _NATIVE = "site-packages/native.json"
 
 @dataclass(frozen=True)
 class AgentFile:
-    """An agent's zipapp; `version` and `arch` are what it says itself, `sha256` is of the whole file, in hex."""
+    """A zipapp of the agent; `version` and `arch` come from its content, `sha256` is of the whole file, in hex."""
 
     path: Path
     version: str
     arch: str
     sha256: str
 
-    @cached_property  # many nodes are given the same bytes
+    @cached_property  # several nodes get the same bytes
     def content(self) -> bytes:
-        """The file, as it was when it was found; raises NotFound where it has changed since."""
+        """The content of the file; raises NotFound if it changed since it was found."""
         content = self.path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise NotFound(f"{self.path}: has changed meanwhile", "try again")
+            raise NotFound(f"{self.path}: changed meanwhile", "try again")
         return content
 
 
 def architecture(machine: str) -> str:
-    """What MCP calls the architecture that `uname -m` names; raises InvalidInput for one without an agent."""
+    """Convert the output of `uname -m` to MCP's name; raises InvalidInput if there is no agent for it."""
     arch = MACHINES.get(machine.strip())
     if arch is None:
         raise InvalidInput(
-            f"there is no agent for {machine.strip() or 'an unnamed architecture'}", "amd64 and arm64 are"
+            f"no agent for {machine.strip() or 'an unnamed architecture'}", "supported are amd64 and arm64"
         )
     return arch
 
 
 def own_architecture() -> str:
-    """This machine's."""
+    """Return the architecture of this machine."""
     return architecture(platform.machine())
 
 
 async def find(arch: str, folder: Path | None = None) -> AgentFile:
-    """The agent for `arch`, of this program's version where there are several.
+    """Find the agent for `arch`, of this program's version if there are several.
 
-    Looked for in `folder` (--from), else beside this program; run from a source tree, it is built into dist/ first.
-    Raises NotFound, naming where it was looked for.
+    Searches `folder` (--from), else the folder of this program; a source checkout builds it into dist/ first. Raises
+    NotFound with the searched folder.
     """
     tree = None if folder is not None else resources.source_tree()
     if tree is not None:
@@ -69,7 +69,7 @@ async def find(arch: str, folder: Path | None = None) -> AgentFile:
 
 
 def read(path: Path) -> AgentFile | None:
-    """What a file says of itself; None if it is no agent of ours. Raises OSError where it cannot be read."""
+    """Read version and architecture of a file; None if it is not an agent. Raises OSError."""
     try:
         with zipfile.ZipFile(path) as archive:
             if json.loads(archive.read("environment.json"))["entry_point"] != "agent.main:main":
@@ -84,7 +84,7 @@ def read(path: Path) -> AgentFile | None:
 
 
 def _best(arch: str, folder: Path | None) -> AgentFile:
-    """That of our version, else the only one; several others are for people to choose from."""
+    """Return the agent of our version, else the only one; raises NotFound if there are several others."""
     if folder is None:
         folder = Path(sys.argv[0]).resolve().parent
     elif not folder.is_dir():
@@ -99,21 +99,21 @@ def _best(arch: str, folder: Path | None) -> AgentFile:
         others = ", ".join(sorted({made.arch for made in found}))
         what = f"{folder} has no agent for {arch}" + (f", only for {others}" if others else "")
         if unknown := sorted({path.name for path in paths} - {made.path.name for made in found}):
-            what += f"; damaged, or no agent: {', '.join(unknown)}"
+            what += f"; damaged, or not an agent: {', '.join(unknown)}"
         raise NotFound(what, f"put mcp-agent-VERSION-linux-{arch}.pyz there, or name its folder with --from DIR")
     versions = ", ".join(sorted({made.version for made in fitting}))
-    raise NotFound(f"{folder} has several agents for {arch}: {versions}", "leave only one there")
+    raise NotFound(f"{folder} has several agents for {arch}: {versions}", "keep only one there")
 
 
 async def _build(arch: str, tree: Path) -> AgentFile:
-    """Build it from the source tree that this program runs from."""
+    """Build the agent from the source checkout of this program."""
     build = [sys.executable, str(tree / "build.py"), "--program", "mcp-agent", "--arch", arch]
     said = await proc.run(build, seconds=BUILD_SECONDS)
     if said.returncode != 0:
         raise NotFound(f"the agent for {arch} cannot be built: {said.last_words()}", "or name a folder with --from DIR")
-    # build.py names each file that it made: PATH: SIZE MB
+    # build.py prints a line per file: PATH: SIZE MB
     made = [line.rpartition(": ")[0] for line in said.stderr.decode(errors="replace").splitlines()]
     files = [file for path in made if path.endswith(f"-linux-{arch}.pyz") and (file := read(Path(path)))]
     if not files:
-        raise NotFound(f"build.py made no agent for {arch}", "or name a folder with --from DIR")
+        raise NotFound(f"build.py built no agent for {arch}", "or name a folder with --from DIR")
     return files[0]

@@ -1,24 +1,24 @@
-"""What makes a Debian system a node: the account `mcp`, as commands that root runs there, in this order.
+"""Set-up of the account `mcp` on Debian: ordered commands that root runs on the node.
 
-podman pins its folders at the very first command of the user, so all of this comes before it.
+podman pins its folders at the user's very first command, so all of this must precede it.
 """
 
 from dataclasses import dataclass
 
 USER = "mcp"
 HOME = "/srv/mcp"
-UID = 850  # below 1000 as a system account's, and not where Debian's tools look for free ones first
+UID = 850  # a system account's (below 1000), outside the range that Debian's tools assign first
 
-# Past the end of every range that is there: newuidmap refuses ranges that overlap. useradd gives system users none.
+# Beyond all existing ranges: newuidmap refuses overlapping ones. useradd assigns no range to system users.
 _SUBIDS = """\
 for each in /etc/subuid /etc/subgid; do test -e "$each" || install -m 0644 /dev/null "$each"; done
 first=$(awk -F: 'BEGIN { end = 100000 } $2 + $3 > end { end = $2 + $3 } END { print end }' /etc/subuid /etc/subgid)
 usermod --add-subuids "$first-$((first + 65535))" --add-subgids "$first-$((first + 65535))" "$1"
 """
 
-# Debian 12's podman would take vfs, which copies the whole image for each container. Its choice is for ever, so
-# storage that is there already is left alone, and so is what somebody has configured. Written as the user: root
-# would follow whatever links there are in the user's home.
+# Debian 12's podman would choose vfs, which copies the whole image for each container. The choice is permanent, so
+# existing storage and existing configuration are left alone. Written as the user, since root would follow symbolic
+# links in the user's home.
 _STORAGE_CHOSEN = (
     "for path in /etc/containers/storage.conf ~/.config/containers/storage.conf ~/.local/share/containers/storage; do "
     'test ! -e "$path" || exit 0; done; exit 1'
@@ -31,7 +31,7 @@ printf '[storage]\\ndriver = "overlay"\\n' >{HOME}/.config/containers/storage.co
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the set-up: `command` makes it so, and is not needed where `done` ends with 0."""
+    """A step of the set-up; `command` is not needed if `done` exits with 0."""
 
     title: str
     done: tuple[str, ...]
@@ -39,7 +39,7 @@ class Step:
 
 
 def account_steps(uid: int = UID) -> list[Step]:
-    """The steps for that UID, which must be free or mcp's own already; each can be repeated."""
+    """Return the repeatable steps for a UID, which must be free or that of mcp."""
     return [
         Step(
             f"group {USER}",
@@ -70,12 +70,12 @@ def account_steps(uid: int = UID) -> list[Step]:
             ("sh", "-euc", _SUBIDS, "sh", USER),
         ),
         Step(
-            "group systemd-journal, to read the logs of containers that log to the journal",
+            "group systemd-journal, to read journald logs of containers",
             ("sh", "-c", f"id -nG {USER} | grep -qw systemd-journal"),
             ("usermod", "--append", "--groups", "systemd-journal", USER),
         ),
         Step(
-            "lingering, so that containers have a session of their own",
+            "lingering, so that containers run without a login session",
             ("test", "-e", f"/var/lib/systemd/linger/{USER}"),
             ("loginctl", "enable-linger", USER),
         ),

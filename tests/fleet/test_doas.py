@@ -54,13 +54,15 @@ def configure(operator: Operator, bare: Fleet, become: str) -> None:
 def test_without_the_right_to_it_nothing_is_done(operator: Operator, bare: Fleet) -> None:
     done = operator.cli.run("node", "provision", "rift", timeout=180)
     assert done.code == 1
-    assert done.stderr.startswith("mcp: rift: doas: Authentication required; no password can be asked for here: allow")
+    assert done.stderr.startswith(
+        "mcp: rift: doas: Authentication required; doas cannot prompt for a password here: allow"
+    )
     configure(operator, bare, "sudo")
     done = operator.cli.run("node", "provision", "rift", timeout=180)
     assert (done.code, done.stderr) == (
         1,
-        "mcp: rift: there is no sudo there; "
-        "install it, or say how else to become root there: sudo for rift in mcp.toml\n",
+        "mcp: rift: sudo is not installed there; "
+        "install it, or change how to become root there: sudo for rift in mcp.toml\n",
     )
     findings = json.loads(operator.cli.run("doctor", "--json").stdout)[0]["findings"]
     said = {each["check"]: each["what"] for each in findings if each["level"] != "ok"}
@@ -78,7 +80,7 @@ def test_what_cannot_have_a_certificate_is_refused_before_anything_is_done(
     authority = operator.config.parent / "ca.pem"
     authority.touch()
     try:
-        for options, words in (((), "but not its key"), (own, "own.pem: No such file or directory")):
+        for options, words in (((), "ca.key does not"), (own, "own.pem: No such file or directory")):
             done = operator.cli.run("node", "provision", "rift", *options, timeout=180)
             assert (done.code, done.stdout, words in done.stderr) == (1, "", True), done
     finally:

@@ -102,7 +102,7 @@ def test_what_is_broken_on_a_node_is_named(site: Upgrades) -> None:
     assert "other:" in said["subuid"][1]
     assert said["unit-file"] == (
         "warning",
-        f"{UNIT} is not as this version of mcp ships it; `mcp node provision twelve`",
+        f"{UNIT} differs from the one of this mcp; `mcp node provision twelve`",
     )
     assert said["boot"][0] == "error"
     assert said["upgrade"][0] == "warning"

@@ -130,16 +130,16 @@ def test_the_wrong_architecture_is_refused(bare: Fleet, operator: Operator) -> N
     operator.write_config(*tables(bare, arch="arm64"))
     bare["thirteen"].write("/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
     said = refused(provision(operator, "thirteen"), 1)
-    assert said == 'mcp: thirteen is amd64, and mcp.toml says arm64; correct it: arch = "amd64"'
+    assert said == 'mcp: thirteen is amd64, but mcp.toml has arm64; correct it: arch = "amd64"'
     operator.write_config(*tables(bare))
 
 
 def test_sudo_that_wants_a_password_is_one_line(bare: Fleet, operator: Operator) -> None:
     bare["thirteen"].write("/etc/sudoers.d/deploy", "deploy ALL=(ALL) ALL\n", mode=0o440)
     said = refused(provision(operator, "thirteen"), 1)
-    assert said.startswith("mcp: thirteen: sudo: a password is required; no password can be asked for here")
+    assert said.startswith("mcp: thirteen: sudo: a password is required; sudo cannot prompt for a password here")
     operator.write_config(*tables(bare, sudo=""))
-    assert "logs in as another user than root; say how" in refused(provision(operator, "thirteen"), 1)
+    assert "does not log in as root; set how" in refused(provision(operator, "thirteen"), 1)
     operator.write_config(*tables(bare))
 
 
@@ -147,7 +147,7 @@ def test_an_unknown_and_a_changed_host_key_are_refused(operator: Operator, bare:
     good = operator.known_hosts.read_text()
     operator.known_hosts.write_text("")
     said = refused(provision(operator, "twelve"), 4)
-    assert "Host key verification failed. Its host key is not known yet; log in once by hand" in said
+    assert "Host key verification failed. Its host key is unknown; log in once by hand" in said
     keys = {line.split()[0]: line.split()[2] for line in good.splitlines()}
     other = keys[bare["thirteen"].address]
     operator.known_hosts.write_text(f"{bare['twelve'].address} ssh-ed25519 {other}\n")
@@ -180,7 +180,7 @@ def test_a_bare_debian_12_becomes_a_node(bare: Fleet, operator: Operator) -> Non
     done = provision(operator, "twelve")
     assert done.code == 0, done
     assert states(done) == {"ok", "changed"}
-    assert "twelve answers on" in done.stdout
+    assert "twelve responds on" in done.stdout
     node = bare["twelve"]
     modes = node.run(["stat", "-c", "%U %a", "/srv/mcp", "/srv/mcp/certs", "/srv/mcp/certs/key.pem", "/srv/mcp/mcp.db"])
     assert modes.stdout.split("\n")[:4] == ["mcp 750", "mcp 750", "mcp 600", "mcp 600"]
@@ -216,7 +216,7 @@ def test_links_that_user_mcp_lays_lead_root_nowhere(bare: Fleet, operator: Opera
 def test_a_configuration_of_the_node_s_names_no_file_of_root_s(bare: Fleet, operator: Operator) -> None:
     node = bare["twelve"]
     good = node.run(["cat", CONFIG]).stdout
-    for path, said in (("/etc/victim/cert.pem", "Permission denied"), ("-fprint", "are no absolute paths")):
+    for path, said in (("/etc/victim/cert.pem", "Permission denied"), ("-fprint", "are not absolute paths")):
         node.write(CONFIG, good.replace("/srv/mcp/certs/cert.pem", path), owner="mcp", mode=0o600)
         before = look_at(node, "/etc/victim")
         assert said in refused(provision(operator, "twelve"), 1)
@@ -266,7 +266,7 @@ def test_a_certificate_that_ends_soon_is_renewed_while_containers_run(bare: Flee
     changed = [line for line in done.stdout.splitlines() if line.startswith("changed")]
     assert [line.split()[1] for line in changed] == ["certificate", "the"], changed
     assert "in 9 days" in changed[0]
-    assert "the agent is restarted; containers run on" in changed[1]
+    assert "the agent is restarted; containers keep running" in changed[1]
     assert page(node) == b"mcp test image 1.0.0\n"
     assert node.run(["podman", "inspect", "--format", "{{.State.StartedAt}}", "web"], user="mcp").stdout == began
     assert states(provision(operator, "twelve")) == {"ok"}
@@ -289,7 +289,9 @@ def test_a_certificate_of_ones_own_must_be_for_the_node(bare: Fleet, operator: O
     assert (done.code, states(done)) == (0, {"ok", "changed"}), done
     assert bare["twelve"].run(["cat", "/srv/mcp/certs/cert.pem"]).stdout == good.decode()
     assert states(provision(operator, "twelve", *own)) == {"ok"}
-    assert refused(provision(operator, "twelve", "--cert", str(cert)), 2) == "mcp: --cert and --key belong together"
+    assert (
+        refused(provision(operator, "twelve", "--cert", str(cert)), 2) == "mcp: --cert and --key must be given together"
+    )
 
 
 def test_another_operator_s_certificate_is_not_replaced_unasked(
@@ -318,7 +320,7 @@ def test_a_missing_package_comes_from_the_node_s_own_mirror(bare: Fleet, operato
     said = refused(provision(operator, "thirteen"), 1)
     assert said.startswith(
         "mcp: thirteen: apt-get: E: Package 'catatonit' has no installation candidate; "
-        "see what `apt-get install catatonit` says there"
+        "run `apt-get install catatonit` there"
     ), said
     assert node.run(["id", "mcp"], check=False).returncode == 1
     node.write("/etc/apt/sources.list", "deb [trusted=yes] file:/var/mirror ./\n")
@@ -393,7 +395,7 @@ def test_an_agent_that_does_not_run_there_is_not_installed(bare: Fleet, operator
     for file in (other, built("mcp-agent")):
         (tmp_path / file.name).symlink_to(file)
     said = refused(provision(operator, "thirteen", "--from", str(tmp_path)), 1)
-    assert said.startswith("mcp: thirteen: the agent does not run there: "), said
+    assert said.startswith("mcp: thirteen: the agent does not start there: "), said
     assert "mcp-agent" not in node.run(["ls", "/srv/mcp"]).stdout.split("\n")
     assert "mcp-agent.new" not in node.run(["ls", "/srv/mcp"]).stdout.split("\n")
     node.run(["rm", "/usr/local/bin/uname"])

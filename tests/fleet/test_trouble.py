@@ -85,7 +85,7 @@ def test_podman_that_hangs(site: Upgrades) -> None:
 
         found = troubles(site, "twelve")
         assert found.keys() == {"podman", "agent-podman"}
-        assert "podman does not answer: `podman info` as mcp did not end within 15 s" in found["podman"][1]
+        assert "podman does not respond: `podman info` as mcp did not end within 15 s" in found["podman"][1]
         assert "ssh twelve ps -u mcp" in found["podman"][1]
         assert f"did not end within {PODMAN_SECONDS} s" in found["agent-podman"][1]
     finally:

@@ -287,7 +287,7 @@ def test_the_architecture_is_the_nodes_own(old: Upgrades, tmp_path: Path) -> Non
         done = old.mcp("--config", str(wrong), "agent", "upgrade", "--from", str(old.agents[NEW]), "ada")
         assert done.code == 1
         assert (
-            'mcp: ada: it is arm64 (aarch64), and mcp.toml says amd64; put arch = "arm64" for ada there' in done.stderr
+            'mcp: ada: it is arm64 (aarch64), but mcp.toml has amd64; set arch = "arm64" for ada there' in done.stderr
         )
         assert old.versions()["ada"] == OLD
     finally:

@@ -50,7 +50,7 @@ def test_our_own_version_comes_first(tmp_path: Path) -> None:
 def test_nobody_guesses_between_others(tmp_path: Path) -> None:
     make(tmp_path / "mcp-agent-1.pyz", "amd64", "0.1.0")
     make(tmp_path / "mcp-agent-2.pyz", "amd64", "0.2.0")
-    with pytest.raises(NotFound, match=r"several agents for amd64: 0.1.0, 0.2.0; leave only one there"):
+    with pytest.raises(NotFound, match=r"several agents for amd64: 0.1.0, 0.2.0; keep only one there"):
         find("amd64", tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     whole = make(tmp_path / "mcp-agent-1.pyz", "arm64").read_bytes()
     (tmp_path / "mcp-agent-2.pyz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        NotFound, match=r"no agent for amd64, only for arm64; damaged, or no agent: mcp-agent-2\.pyz; put"
+        NotFound, match=r"no agent for amd64, only for arm64; damaged, or not an agent: mcp-agent-2\.pyz; put"
     ):
         find("amd64", tmp_path)
 
@@ -93,7 +93,7 @@ def test_a_source_tree_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_file_that_changes_meanwhile_is_not_taken(tmp_path: Path) -> None:
     found = find("amd64", make(tmp_path / "mcp-agent.pyz", "amd64").parent)
     make(tmp_path / "mcp-agent.pyz", "amd64", "9.0.0")
-    with pytest.raises(NotFound, match="has changed meanwhile"):
+    with pytest.raises(NotFound, match="changed meanwhile"):
         assert found.content
 
 

@@ -12,7 +12,7 @@ from mcp import main
 from mcp.config.configuration import Node
 from mcp.nodes.doctor import account, agent, podman, script, system, unit
 from mcp.nodes.doctor.examine import Report
-from mcp.nodes.doctor.model import Finding, There, ok
+from mcp.nodes.doctor.model import Finding, Inspection, ok
 from mcp.nodes.provision.agent import UNIT, unit_text
 from mcp.shared.errors import NotReady, Unreachable
 from mcp.shared.version import VERSION
@@ -58,8 +58,8 @@ GOOD = {
 def findings(**changes: str | None) -> list[Finding]:
     """What all checks say of a good node with these sections changed; None is one that could not be looked at."""
     said = {**GOOD, **{name.replace("_", "-"): value for name, value in changes.items()}}
-    there = There(NODE, {name: value for name, value in said.items() if value is not None})
-    return [each for check in (account.check, podman.check, system.check, unit.check) for each in check(there)]
+    inspection = Inspection(NODE, {name: value for name, value in said.items() if value is not None})
+    return [each for check in (account.check, podman.check, system.check, unit.check) for each in check(inspection)]
 
 
 def bad(**changes: str | None) -> list[tuple[str, str, str]]:
@@ -86,40 +86,40 @@ def test_a_good_node() -> None:
 @pytest.mark.parametrize(
     ("changes", "level", "check", "what"),
     [
-        ({"account": ""}, "error", "account", "no user mcp"),
-        ({"users": "mcp:850\nold:850\n"}, "error", "account", "UID 850 of mcp is also old's"),
+        ({"account": ""}, "error", "account", "user mcp does not exist"),
+        ({"users": "mcp:850\nold:850\n"}, "error", "account", "mcp shares UID 850 with old"),
         ({"linger": "kyle\n"}, "error", "linger", "`ssh root@rift sudo loginctl enable-linger mcp`"),
         ({"groups": "mcp\n"}, "warning", "journal-group", "usermod --append"),
-        ({"runtime": ""}, "error", "runtime-dir", "/run/user/850 is not there"),
+        ({"runtime": ""}, "error", "runtime-dir", "/run/user/850 does not exist"),
         ({"runtime": "0\n"}, "error", "runtime-dir", "belongs to UID 0"),
         ({"bus": ""}, "error", "runtime-dir", "dbus-user-session"),
         ({"subuid": "kyle:100000:65536\n"}, "error", "subuid", "no range for mcp"),
         ({"subgid": "mcp:1:1000\n"}, "warning", "subgid", "only 1000 IDs"),
         ({"subuid": "kyle:100000:65536\nmcp:165535:65536\n"}, "error", "subuid", "overlaps kyle:100000:65536"),
         ({"subuid": "mcp:100000:65536\nmcp:100000:65536\n"}, "error", "subuid", "overlaps mcp:100000:65536"),
-        ({"storage_owner": "999\n"}, "error", "storage-owner", "belongs to UID 999, and mcp is 850 now"),
+        ({"storage_owner": "999\n"}, "error", "storage-owner", "belongs to UID 999, but mcp has UID 850"),
         ({"programs": "/usr/bin/podman\n"}, "error", "podman", "not installed: newuidmap, newgidmap"),
-        ({"podman": None, "podman_status": None}, "warning", "podman", "let root@rift there run sudo"),
-        ({"podman": "not since boot\n", "podman_status": None}, "warning", "podman", "was not asked"),
+        ({"podman": None, "podman_status": None}, "warning", "podman", "allow root@rift to run sudo"),
+        ({"podman": "not since boot\n", "podman_status": None}, "warning", "podman", "was not checked"),
         ({"podman": "", "podman_status": "124"}, "error", "podman", "did not end within 15 s"),
         ({"podman": "Error: no\n", "podman_status": "125"}, "error", "podman", "fails: Error: no"),
-        ({"podman": "[]\n"}, "error", "podman", "not its JSON"),
+        ({"podman": "[]\n"}, "error", "podman", "invalid JSON"),
         ({"podman": info_with("version", Version="3.0.1")}, "error", "podman", "podman 3.0.1 is too old"),
-        ({"podman": info_with("store", graphDriverName="vfs")}, "warning", "storage", "a whole copy"),
+        ({"podman": info_with("store", graphDriverName="vfs")}, "warning", "storage", "a full copy"),
         ({"podman": info_with("store", runRoot="/tmp/podman-run-850")}, "error", "runroot", "pinned"),
         ({"podman": info_with("host", cgroupVersion="v1")}, "error", "cgroup", "cgroups are v1"),
-        ({"podman": info_with("host", cgroupManager="cgroupfs")}, "warning", "cgroup", "by cgroupfs"),
+        ({"podman": info_with("host", cgroupManager="cgroupfs")}, "warning", "cgroup", "with cgroupfs"),
         ({"unit": "LoadState=not-found\n"}, "error", "unit", "`mcp node provision rift`"),
         ({"unit": unit_with(ActiveState="failed", Result="exit-code")}, "error", "unit", "journalctl -u mcp-agent"),
         ({"unit": unit_with(ActiveState="inactive")}, "error", "unit", "systemctl start mcp-agent.service"),
-        ({"unit": unit_with(ActiveState="activating")}, "warning", "unit", "is being started"),
+        ({"unit": unit_with(ActiveState="activating")}, "warning", "unit", "is starting"),
         ({"unit": unit_with(UnitFileState="disabled")}, "error", "boot", "systemctl enable mcp-agent.service"),
         ({"unit": unit_with(NeedDaemonReload="yes")}, "warning", "unit-file", "daemon-reload"),
         ({"unit": unit_with(Environment="")}, "error", "unit-runtime-dir", "XDG_RUNTIME_DIR=(not set)"),
-        ({"unit_file": "[Unit]\n"}, "warning", "unit-file", "is not as this version of mcp ships it"),
+        ({"unit_file": "[Unit]\n"}, "warning", "unit-file", "differs from the one of this mcp"),
         ({"staged": "/srv/mcp/mcp-agent.new\n"}, "warning", "upgrade", "/srv/mcp/mcp-agent.new"),
         ({"switch": "state=switching\nto=v2\n"}, "error", "upgrade", "an upgrade to v2 was interrupted"),
-        ({"switch": "state=switching\n", "switching": "active\n"}, "warning", "upgrade", "is under way"),
+        ({"switch": "state=switching\n", "switching": "active\n"}, "warning", "upgrade", "is in progress"),
         ({"switch": "state=no-agent\nwhy=no python3\n"}, "error", "upgrade", "no python3"),
         ({"switch": "state=rolled-back\nto=v2\nwhy=it=bad\n"}, "warning", "upgrade", "to v2, was rolled back: it=bad"),
     ],
@@ -254,7 +254,7 @@ def test_a_good_agent() -> None:
             {"live_check": NotReady("podman is broken", node="rift")},
             "error",
             "agent-podman",
-            "podman is broken; see what",
+            "podman is broken; run `podman ps`",
         ),
     ],
 )

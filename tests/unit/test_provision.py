@@ -38,7 +38,7 @@ def test_where_the_agent_listens(address: str, listen: str, found: str) -> None:
 
 
 def test_an_address_that_is_not_the_node_s_is_refused() -> None:
-    with pytest.raises(NotReady, match=r"rift has no address 10.0.0.5, only 10.0.0.6; .* --listen IP"):
+    with pytest.raises(NotReady, match=r"rift has no address 10.0.0.5; its addresses: 10.0.0.6; .* --listen IP"):
         listen_address(RIFT, "", ["10.0.0.6"])
     with pytest.raises(InvalidInput, match="--listen: rift is not an IP address"):
         listen_address(RIFT, "rift", [])
@@ -66,15 +66,15 @@ def test_the_agent_takes_the_configuration_that_is_written(tmp_path: Path, ca: P
         (
             Node("orion", "10.0.0.5:9444"),
             config_text(RIFT, "10.0.0.5:9444", None),
-            "node_name = rift; is this the right",
+            "node_name = rift; check that this is the right",
         ),
         (
             Node("rift", "10.0.0.5:1"),
             config_text(RIFT, "10.0.0.5:9444", None),
-            "listens on 10.0.0.5:9444, and mcp.toml",
+            "listens on 10.0.0.5:9444, but mcp.toml",
         ),
-        (RIFT, "= nonsense", "is there and cannot be used"),
-        (RIFT, "[server]\n", "is there and cannot be used"),
+        (RIFT, "= nonsense", "is invalid"),
+        (RIFT, "[server]\n", "is invalid"),
     ],
 )
 def test_a_configuration_for_something_else_is_refused(node: Node, text: str, said: str) -> None:
@@ -92,7 +92,7 @@ def test_the_unit_has_the_uid_everywhere() -> None:
 
 @pytest.mark.parametrize("line", ["mcp:x:\x1b[31mNaN", "mcp", "mcp:x:850", "other:x:850:850::/srv/mcp:/bin/sh"])
 def test_an_account_that_is_none_is_one_line(line: str) -> None:
-    with pytest.raises(McpError, match=r"^rift: its entry of user mcp in passwd is not understood: \"[ -~]+\"$"):
+    with pytest.raises(McpError, match=r"^rift: invalid passwd entry of user mcp: \"[ -~]+\"$"):
         system._account(RIFT, {"account": line})
 
 

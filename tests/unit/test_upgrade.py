@@ -135,12 +135,12 @@ def test_a_result_file_that_a_power_cut_has_garbled_is_of_an_unfinished_switch()
             "rolled-back",
             UpgradeResult.FAILED_ROLLED_BACK,
             "v1",
-            "it fell; the old agent is running again; the agent's log says more: ssh op@ada ",
+            "it fell; the old agent is running again; see the agent's log: ssh op@ada ",
         ),
-        ("no-agent", UpgradeResult.NO_AGENT, "", "it fell; the agent's log says more"),
+        ("no-agent", UpgradeResult.NO_AGENT, "", "it fell; see the agent's log"),
         ("failed", UpgradeResult.FAILED, "v1", "it fell"),
-        ("", UpgradeResult.FAILED, "v1", "the connection was lost before the node had taken over; try again"),
-        ("lost", UpgradeResult.UNKNOWN, "", "the node is no longer reached by ssh; it goes on by itself"),
+        ("", UpgradeResult.FAILED, "v1", "connection lost before the switch started; try again"),
+        ("lost", UpgradeResult.UNKNOWN, "", "ssh no longer reaches the node, which continues by itself"),
         ("switching", UpgradeResult.UNKNOWN, "v1", "the node was restarted, or its switch ended, half-way"),
     ],
 )
@@ -214,9 +214,9 @@ def test_another_architecture_than_that_of_the_configuration_is_refused() -> Non
     facts = AgentFacts("aarch64", "v1", "", "active", "")
     assert node_upgrade._architecture(NODES[0], facts) == "arm64"
     assert node_upgrade._architecture(Node("ada", "x:1", arch="arm64"), facts) == "arm64"
-    with pytest.raises(InvalidInput, match=r'it is arm64 \(aarch64\), and mcp.toml says amd64; put arch = "arm64"'):
+    with pytest.raises(InvalidInput, match=r'it is arm64 \(aarch64\), but mcp.toml has amd64; set arch = "arm64"'):
         node_upgrade._architecture(Node("ada", "x:1", arch="amd64"), facts)
-    with pytest.raises(InvalidInput, match="there is no agent for riscv64"):
+    with pytest.raises(InvalidInput, match="no agent for riscv64"):
         node_upgrade._architecture(NODES[0], AgentFacts("riscv64", "", "", "", ""))
 
 

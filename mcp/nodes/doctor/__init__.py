@@ -1,1 +1,1 @@
-"""`mcp doctor`: what is wrong with a node, and what to do; looks over ssh and asks the agent, and changes nothing."""
+"""`mcp doctor`: read-only diagnosis of nodes over ssh and through their agents."""

@@ -1,12 +1,12 @@
-"""The account that podman runs as: its subordinate IDs, its session, its groups, its storage."""
+"""Checks of the account that podman runs as: subordinate IDs, session, groups, storage."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mcp.nodes.doctor.model import Finding, There, error, ok, warning
+from mcp.nodes.doctor.model import Finding, Inspection, error, ok, warning
 from mcp.nodes.layout import USER
 
-SUBIDS_NEEDED = 65536  # an image may have files of any UID of 16 bits
+SUBIDS_NEEDED = 65536  # images may contain files of any 16-bit UID
 
 
 @dataclass(frozen=True)
@@ -19,27 +19,27 @@ class Range:
 
     @property
     def end(self) -> int:
-        """The first ID that is not in it."""
+        """The first ID after the range."""
         return self.first + self.count
 
 
-def check(there: There) -> Iterator[Finding]:
-    """Everything about the account; there is nothing to say of its details where there is none."""
-    uid = there.uid
+def check(inspection: Inspection) -> Iterator[Finding]:
+    """Check the account and, if it exists, its details."""
+    uid = inspection.uid
     if uid is None:
-        yield error("account", f"there is no user {USER}", there.provision)
+        yield error("account", f"user {USER} does not exist", inspection.provision)
         return
-    yield from _account(there, uid)
-    yield from _linger(there)
-    yield from _runtime_folder(there, uid)
+    yield from _account(inspection, uid)
+    yield from _linger(inspection)
+    yield from _runtime_folder(inspection, uid)
     for section in ("subuid", "subgid"):
-        yield from _subids(there, section, uid)
-    yield from _journal(there)
-    yield from _owner(there, uid)
+        yield from _subids(inspection, section, uid)
+    yield from _journal(inspection)
+    yield from _owner(inspection, uid)
 
 
 def ranges(lines: list[str]) -> list[Range]:
-    """The ranges of subuid(5) lines; what is none is passed over, as newuidmap does."""
+    """Parse subuid(5) lines, skipping invalid ones as newuidmap does."""
     fields = (line.split(":") for line in lines)
     return [
         Range(each[0], int(each[1]), int(each[2]))
@@ -48,66 +48,64 @@ def ranges(lines: list[str]) -> list[Range]:
     ]
 
 
-def _account(there: There, uid: int) -> Iterator[Finding]:
-    same = [name for name, _, other in (line.partition(":") for line in there.lines("users")) if other == str(uid)]
+def _account(inspection: Inspection, uid: int) -> Iterator[Finding]:
+    same = [name for name, _, other in (line.partition(":") for line in inspection.lines("users")) if other == str(uid)]
     others = [name for name in same if name != USER]
     if others:
-        what = f"UID {uid} of {USER} is also {', '.join(others)}'s, and newuidmap then refuses to work"
-        yield error("account", what, "give the other account a UID of its own")
+        what = f"{USER} shares UID {uid} with {', '.join(others)}, so newuidmap fails"
+        yield error("account", what, "change the UID of the other account")
     else:
         yield ok("account", f"user {USER}, UID {uid}")
 
 
-def _linger(there: There) -> Iterator[Finding]:
-    if USER in there.lines("linger"):
+def _linger(inspection: Inspection) -> Iterator[Finding]:
+    if USER in inspection.lines("linger"):
         yield ok("linger", "lingering is on")
     else:
-        what = f"lingering is off for {USER}: its containers end with its last session, and podman fails after a boot"
-        yield error("linger", what, there.command("loginctl", "enable-linger", USER))
+        what = f"lingering is off for {USER}: containers end with its last session, and podman fails after a reboot"
+        yield error("linger", what, inspection.command("loginctl", "enable-linger", USER))
 
 
-def _runtime_folder(there: There, uid: int) -> Iterator[Finding]:
-    folder, owner = f"/run/user/{uid}", there.text("runtime")
-    start = there.command("systemctl", "start", f"user@{uid}.service")
+def _runtime_folder(inspection: Inspection, uid: int) -> Iterator[Finding]:
+    folder, owner = f"/run/user/{uid}", inspection.text("runtime")
+    start = inspection.command("systemctl", "start", f"user@{uid}.service")
     if not owner:
-        yield error("runtime-dir", f"{folder} is not there: {USER} has no session", start)
+        yield error("runtime-dir", f"{folder} does not exist: {USER} has no session", start)
     elif owner != str(uid):
         yield error("runtime-dir", f"{folder} belongs to UID {owner}, not to {USER}", start)
-    elif "bus" in there.said and not there.text("bus"):
-        what = f"{folder}/bus is not there: podman cannot ask systemd for cgroups; dbus-user-session may be missing"
-        yield error("runtime-dir", what, there.provision)
+    elif "bus" in inspection.said and not inspection.text("bus"):
+        what = f"{folder}/bus does not exist: podman cannot use systemd for cgroups; dbus-user-session may be missing"
+        yield error("runtime-dir", what, inspection.provision)
     else:
         yield ok("runtime-dir", folder)
-    if there.values("unit").get("LoadState") == "loaded":
-        yield from _unit_runtime(there, folder)
+    if inspection.values("unit").get("LoadState") == "loaded":
+        yield from _unit_runtime(inspection, folder)
 
 
-def _unit_runtime(there: There, folder: str) -> Iterator[Finding]:
-    words = there.values("unit").get("Environment", "").split()
+def _unit_runtime(inspection: Inspection, folder: str) -> Iterator[Finding]:
+    words = inspection.values("unit").get("Environment", "").split()
     said = next((word.partition("=")[2] for word in words if word.startswith("XDG_RUNTIME_DIR=")), "")
     if said == folder:
         yield ok("unit-runtime-dir", f"the unit has XDG_RUNTIME_DIR={folder}")
     else:
-        what = f"the unit has XDG_RUNTIME_DIR={said or '(not set)'}, and it must be {folder}"
-        yield error("unit-runtime-dir", what, there.provision)
+        what = f"the unit has XDG_RUNTIME_DIR={said or '(not set)'}, expected {folder}"
+        yield error("unit-runtime-dir", what, inspection.provision)
 
 
-def _subids(there: There, section: str, uid: int) -> Iterator[Finding]:
-    path, every = f"/etc/{section}", ranges(there.lines(section))
+def _subids(inspection: Inspection, section: str, uid: int) -> Iterator[Finding]:
+    path, every = f"/etc/{section}", ranges(inspection.lines(section))
     names = (USER, str(uid))
     own = [each for each in every if each.name in names]
     count = sum(each.count for each in own)
     clash = _overlap(own, every)
     if not own:
-        yield error(section, f"{path} has no range for {USER}: podman can run no container", there.provision)
+        yield error(section, f"{path} has no range for {USER}: podman cannot run containers", inspection.provision)
     elif clash is not None:
-        what = f"{path}: {_text(clash[0])} overlaps {_text(clash[1])}, and newuidmap may refuse it"
-        yield error(
-            section, what, f"give one of the two another range in {path}, then `podman system migrate` as {USER}"
-        )
+        what = f"{path}: {_text(clash[0])} overlaps {_text(clash[1])}, so newuidmap may fail"
+        yield error(section, what, f"change one of the ranges in {path}, then run `podman system migrate` as {USER}")
     elif count < SUBIDS_NEEDED:
-        what = f"{path} gives {USER} only {count} IDs: images with files of higher UIDs cannot be used"
-        do = f"make it {SUBIDS_NEEDED} in {path}, then `podman system migrate` as {USER}"
+        what = f"{path} has only {count} IDs for {USER}: images with files of higher UIDs do not work"
+        do = f"change it to {SUBIDS_NEEDED} in {path}, then run `podman system migrate` as {USER}"
         yield warning(section, what, do)
     else:
         yield ok(section, f"{path}: {count} IDs from {own[0].first}")
@@ -118,7 +116,7 @@ def _text(one: Range) -> str:
 
 
 def _overlap(own: list[Range], every: list[Range]) -> tuple[Range, Range] | None:
-    """Two different lines that have an ID in common, of which the first is ours."""
+    """Return two overlapping lines of which the first is ours, or None."""
     for mine in own:
         for other in every:
             if other is not mine and mine.first < other.end and other.first < mine.end:
@@ -126,21 +124,23 @@ def _overlap(own: list[Range], every: list[Range]) -> tuple[Range, Range] | None
     return None
 
 
-def _journal(there: There) -> Iterator[Finding]:
-    if "systemd-journal" in there.text("groups").split():
+def _journal(inspection: Inspection) -> Iterator[Finding]:
+    if "systemd-journal" in inspection.text("groups").split():
         yield ok("journal-group", f"{USER} is in the group systemd-journal")
     else:
-        what = f"{USER} is not in the group systemd-journal: logs of containers that log to the journal cannot be read"
+        what = f"{USER} is not in the group systemd-journal: journald logs of containers cannot be read"
         yield warning(
-            "journal-group", what, there.command("/usr/sbin/usermod", "--append", "--groups", "systemd-journal", USER)
+            "journal-group",
+            what,
+            inspection.command("/usr/sbin/usermod", "--append", "--groups", "systemd-journal", USER),
         )
 
 
-def _owner(there: There, uid: int) -> Iterator[Finding]:
-    owner = there.text("storage-owner")
+def _owner(inspection: Inspection, uid: int) -> Iterator[Finding]:
+    owner = inspection.text("storage-owner")
     if owner and owner != str(uid):
-        what = f"podman's storage belongs to UID {owner}, and {USER} is {uid} now: podman has lost its containers"
-        do = f"give {USER} the UID {owner} again, or remove the storage and run `mcp agent recover {there.node.name}`"
+        what = f"podman's storage belongs to UID {owner}, but {USER} has UID {uid}: podman has lost its containers"
+        do = f"change the UID back to {owner}, or remove the storage and run `mcp agent recover {inspection.node.name}`"
         yield error("storage-owner", what, do)
     elif owner:
         yield ok("storage-owner", f"podman's storage belongs to UID {uid}")

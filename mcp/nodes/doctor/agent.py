@@ -1,4 +1,4 @@
-"""What the agent itself answers: that it does, whom it takes us for, its version, its certificate, its clock."""
+"""Checks through the agent: reachability, account, version, certificate, clock."""
 
 import time
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 TOKEN_WARNING = timedelta(days=1)
 CERTIFICATE_WARNING, CERTIFICATE_ERROR = timedelta(days=30), timedelta(days=3)
-MEND_CLOCK = "compare `timedatectl` there and here, and switch time synchronisation on: `timedatectl set-ntp true`"
+MEND_CLOCK = "compare `timedatectl` there and here, and enable time synchronisation: `timedatectl set-ntp true`"
 
 
 def check(agent: "AgentClient", ca: bytes) -> tuple[bool, list[Finding]]:
-    """Whether there is an agent that answers, and what is to be said of it."""
+    """Return True if the agent responds, and the findings."""
     try:
         account = agent.who_am_i()
     except (Unauthenticated, Forbidden) as refused:
         return True, [failure("token", refused), *certificate(agent.node, ca)]
     except McpError as failed:
         return not isinstance(failed, Unreachable), [failure("agent", failed)]
-    found = [ok("agent", f"answers on {agent.node.address}"), token(account), *certificate(agent.node, ca)]
+    found = [ok("agent", f"responds on {agent.node.address}"), token(account), *certificate(agent.node, ca)]
     try:
         found += status(agent)
     except McpError as failed:
@@ -39,14 +39,14 @@ def check(agent: "AgentClient", ca: bytes) -> tuple[bool, list[Finding]]:
 
 
 def failure(check: str, failed: McpError) -> Finding:
-    """Return the finding for an error."""
+    """Convert an error to a finding."""
     return error(check, failed.what, failed.hint)
 
 
 def token(account: "pb.WhoAmIResponse") -> Finding:
-    """Until when we may ask."""
+    """Check the expiry of the token."""
     if not account.HasField("expires"):
-        return ok("token", f"you are {account.user}, for ever")
+        return ok("token", f"you are {account.user}, permanently")
     end = account.expires.ToDatetime(UTC)
     text = f"you are {account.user}, until {end:%Y-%m-%d %H:%M} UTC"
     if end - datetime.now(UTC) < TOKEN_WARNING:
@@ -55,13 +55,13 @@ def token(account: "pb.WhoAmIResponse") -> Finding:
 
 
 def certificate(node: Node, ca: bytes) -> Iterator[Finding]:
-    """When the certificate ends, which is trusted and is for the address, or we would not have got so far."""
+    """Check the expiry of the certificate, which the connection has verified."""
     end = certificate_end(node.address, ca)
     if end is None:
         return
     text = f"the certificate is valid until {end:%Y-%m-%d}"
     left = end - datetime.now(UTC)
-    do = f"renew it: `mcp node provision {node.name}`, or with a CA of your own on the node"
+    do = f"renew it with `mcp node provision {node.name}`; with a CA of your own, on the node"
     if left < CERTIFICATE_ERROR:
         yield error("certificate", text, do)
     elif left < CERTIFICATE_WARNING:
@@ -71,7 +71,7 @@ def certificate(node: Node, ca: bytes) -> Iterator[Finding]:
 
 
 def status(agent: "AgentClient") -> Iterator[Finding]:
-    """Version, clock, disk and podman, as the agent sees them."""
+    """Check version, clock, disk and podman as the agent reports them."""
     before = time.time()
     said = agent.node_status()
     after = time.time()
@@ -83,7 +83,7 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
 
 
 def version(node: Node, theirs: str) -> Finding:
-    """Whether it is of our own version."""
+    """Compare the version of the agent with ours."""
     how = version_skew(theirs)
     if how is VersionSkew.OLDER:
         return warning(
@@ -92,16 +92,14 @@ def version(node: Node, theirs: str) -> Finding:
     if how is VersionSkew.NEWER:
         return warning("version", f"the agent is {theirs}, newer than this mcp ({VERSION})", "use the newer mcp")
     if how is VersionSkew.DIFFERENT:
-        return warning(
-            "version", f"the agent is {theirs}, and this is mcp {VERSION}", f"`mcp agent upgrade {node.name}`"
-        )
-    return ok("version", f"the agent is {theirs}, as this mcp")
+        return warning("version", f"the agent is {theirs}, this mcp is {VERSION}", f"`mcp agent upgrade {node.name}`")
+    return ok("version", f"the agent is {theirs}, like this mcp")
 
 
 def _podman(agent: "AgentClient", version: str) -> Finding:
-    see = "see what `podman ps` says there as the user mcp"
+    see = "run `podman ps` there as the user mcp"
     try:
         agent.live_check()
     except McpError as failed:
         return error("agent-podman", failed.what, failed.hint or see)
-    return ok("agent-podman", f"podman {version} answers the agent")
+    return ok("agent-podman", f"podman {version} responds to the agent")

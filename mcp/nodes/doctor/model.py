@@ -1,4 +1,4 @@
-"""What a check finds, and what the checks of a node's own side are given."""
+"""Findings, and the output of the script that checks over ssh use."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from mcp.config.configuration import Node
 
 
 class Level(StrEnum):
-    """How bad it is: an error keeps services from running or from being changed, a warning will or may."""
+    """Severity: an error prevents services from running or changing, a warning will or may do so."""
 
     OK = "ok"
     WARNING = "warning"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: `check` names it for programs, `what` says it, `do` what to do about it."""
+    """Result of a check: `check` is its name in JSON, `what` the finding, `do` the remedy."""
 
     level: Level
     check: str
@@ -27,67 +27,67 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Return True for an error."""
+        """True for an error."""
         return self.level is Level.ERROR
 
     @property
     def is_fine(self) -> bool:
-        """Return True where there is nothing to do."""
+        """True if there is nothing to do."""
         return self.level is Level.OK
 
 
 def ok(check: str, what: str) -> Finding:
-    """Nothing to do."""
+    """Return a finding without a problem."""
     return Finding(Level.OK, check, what)
 
 
 def warning(check: str, what: str, do: str) -> Finding:
-    """Something to see to."""
+    """Return a finding of level warning."""
     return Finding(Level.WARNING, check, what, do)
 
 
 def error(check: str, what: str, do: str) -> Finding:
-    """Something to mend now."""
+    """Return a finding of level error."""
     return Finding(Level.ERROR, check, what, do)
 
 
 @dataclass(frozen=True)
-class There:
-    """What mcp/nodes/doctor/script.py printed on a node, by section; what could not be looked at is missing."""
+class Inspection:
+    """Output of mcp/nodes/doctor/script.py on a node, by section; unavailable sections are missing."""
 
     node: Node
     said: Mapping[str, str]
 
     def text(self, section: str) -> str:
-        """What it printed there, without the space around it."""
+        """Return the stripped text of a section."""
         return self.said.get(section, "").strip()
 
     def lines(self, section: str) -> list[str]:
-        """The lines that are not empty."""
+        """Return the non-empty lines of a section."""
         return [line for line in self.text(section).splitlines() if line.strip()]
 
     def values(self, section: str) -> dict[str, str]:
-        """NAME=VALUE lines."""
+        """Return the NAME=VALUE lines of a section."""
         return dict(line.split("=", 1) for line in self.lines(section) if "=" in line)
 
     @property
     def uid(self) -> int | None:
-        """The UID of the user mcp, where there is one."""
+        """The UID of the user mcp, if it exists."""
         fields = self.text("account").split(":")
         return int(fields[2]) if len(fields) > 2 and fields[2].isdigit() else None
 
     @property
     def home(self) -> str:
-        """The home of the user mcp."""
+        """The home folder of the user mcp."""
         fields = self.text("account").split(":")
         return fields[5] if len(fields) > 5 else "/srv/mcp"
 
     def command(self, *words: str) -> str:
-        """A command of root's there, to paste here."""
+        """Format a command that root runs on the node, to paste into a local shell."""
         root = [self.node.sudo] if self.node.sudo else []
         return f"`{shlex.join(['ssh', self.node.ssh or self.node.name, *root, *words])}`"
 
     @property
     def provision(self) -> str:
-        """The command that mends what provisioning makes."""
+        """The command that repairs everything that provisioning sets up."""
         return f"`mcp node provision {self.node.name}`"

@@ -1,6 +1,6 @@
-"""What is asked of a node over ssh: one POSIX sh script, which only reads, and whose output is cut into sections.
+"""The read-only POSIX sh script of the checks over ssh, with its output in sections.
 
-podman is asked only where it has run as mcp since the last boot: its first command of all pins folders for ever.
+It runs podman only if it has run as mcp since the last boot: its very first command pins folders permanently.
 """
 
 from mcp.nodes.layout import USER
@@ -58,12 +58,12 @@ section podman-status; echo "$status"
 
 
 def argv(mark: str) -> list[str]:
-    """The command that runs SCRIPT, given to it on stdin; `mark` begins the line that names a section."""
+    """Return the command that runs SCRIPT from stdin; lines that begin with `mark` name sections."""
     return ["sh", "-s", mark, USER, str(PODMAN_SECONDS)]
 
 
 def sections(text: str, mark: str) -> dict[str, str]:
-    """What the script printed, by section."""
+    """Split the output of the script into sections."""
     found: dict[str, str] = {}
     for part in ("\n" + text).split(f"\n{mark} ")[1:]:
         name, _, rest = part.partition("\n")

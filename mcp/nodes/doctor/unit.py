@@ -1,78 +1,78 @@
-"""The agent's unit and files on its node, and what an interrupted upgrade may have left."""
+"""Checks of the agent's unit and of leftovers of interrupted upgrades."""
 
 from collections.abc import Iterator
 
-from mcp.nodes.doctor.model import Finding, There, error, ok, warning
+from mcp.nodes.doctor.model import Finding, Inspection, error, ok, warning
 from mcp.nodes.provision.agent import SERVICE, UNIT, unit_text
 from mcp.nodes.upgrade.switch import SwitchPhase
 
 
-def check(there: There) -> Iterator[Finding]:
-    """The unit as systemd has it, its text, and the last upgrade."""
-    unit = there.values("unit")
+def check(inspection: Inspection) -> Iterator[Finding]:
+    """Check the unit's state and text, and the last upgrade."""
+    unit = inspection.values("unit")
     if unit.get("LoadState") != "loaded":
-        yield error("unit", f"there is no {SERVICE}", there.provision)
+        yield error("unit", f"{SERVICE} does not exist", inspection.provision)
         return
-    yield _state(there, unit)
-    yield from _boot(there, unit)
-    yield from _text(there, unit)
-    yield from _upgrade(there)
+    yield _state(inspection, unit)
+    yield from _boot(inspection, unit)
+    yield from _text(inspection, unit)
+    yield from _upgrade(inspection)
 
 
-def _state(there: There, unit: dict[str, str]) -> Finding:
+def _state(inspection: Inspection, unit: dict[str, str]) -> Finding:
     state, result = unit.get("ActiveState", ""), unit.get("Result", "")
     if state == "active":
         return ok("unit", f"{SERVICE} is active")
     if state == "activating":
-        return warning("unit", f"{SERVICE} is being started", f"if that goes on: {_journal(there)}")
+        return warning("unit", f"{SERVICE} is starting", f"if that persists: {_journal(inspection)}")
     if state == "failed":
-        return error("unit", f"{SERVICE} has failed ({result})", f"see why: {_journal(there)}")
-    return error("unit", f"{SERVICE} is stopped ({state})", there.command("systemctl", "start", SERVICE))
+        return error("unit", f"{SERVICE} has failed ({result})", f"see why: {_journal(inspection)}")
+    return error("unit", f"{SERVICE} is stopped ({state})", inspection.command("systemctl", "start", SERVICE))
 
 
-def _journal(there: There) -> str:
-    return there.command("journalctl", "-u", SERVICE, "-n", "20", "--no-pager")
+def _journal(inspection: Inspection) -> str:
+    return inspection.command("journalctl", "-u", SERVICE, "-n", "20", "--no-pager")
 
 
-def _boot(there: There, unit: dict[str, str]) -> Iterator[Finding]:
+def _boot(inspection: Inspection, unit: dict[str, str]) -> Iterator[Finding]:
     enabled = unit.get("UnitFileState", "")
     if enabled in ("disabled", "masked"):
-        what = f"{SERVICE} is {enabled}: after a reboot no service comes up"
-        yield error("boot", what, there.command("systemctl", "enable", SERVICE))
+        what = f"{SERVICE} is {enabled}: after a reboot no service starts"
+        yield error("boot", what, inspection.command("systemctl", "enable", SERVICE))
     else:
         yield ok("boot", f"{SERVICE} is started at boot")
 
 
-def _text(there: There, unit: dict[str, str]) -> Iterator[Finding]:
-    """Whether the unit is as this version ships it; one that is elsewhere (NixOS) is somebody else's business."""
-    where, uid = unit.get("FragmentPath", ""), there.uid
+def _text(inspection: Inspection, unit: dict[str, str]) -> Iterator[Finding]:
+    """Compare the unit with the one of this version; units elsewhere (NixOS) are not checked."""
+    where, uid = unit.get("FragmentPath", ""), inspection.uid
     if unit.get("NeedDaemonReload") == "yes":
-        what = f"{where} was changed, and systemd has not read it since"
-        yield warning("unit-file", what, there.command("systemctl", "daemon-reload"))
+        what = f"{where} was changed, but systemd has not reloaded it"
+        yield warning("unit-file", what, inspection.command("systemctl", "daemon-reload"))
     if where != UNIT or uid is None:
-        yield ok("unit-file", f"the unit is {where}, not provisioning's")
-    elif there.text("unit-file") != unit_text(uid).strip():
-        yield warning("unit-file", f"{UNIT} is not as this version of mcp ships it", there.provision)
+        yield ok("unit-file", f"the unit is {where}, not managed by provisioning")
+    elif inspection.text("unit-file") != unit_text(uid).strip():
+        yield warning("unit-file", f"{UNIT} differs from the one of this mcp", inspection.provision)
     else:
-        yield ok("unit-file", f"{UNIT} is as shipped")
+        yield ok("unit-file", f"{UNIT} is up to date")
 
 
-def _upgrade(there: There) -> Iterator[Finding]:
-    result = there.values("switch")
+def _upgrade(inspection: Inspection) -> Iterator[Finding]:
+    result = inspection.values("switch")
     state, why, version = (result.get(name, "") for name in ("state", "why", "to"))
-    busy = any(line.startswith(("active", "activating")) for line in there.lines("switching"))
-    staged = there.lines("staged")
-    again = f"`mcp agent upgrade {there.node.name}`"
+    busy = any(line.startswith(("active", "activating")) for line in inspection.lines("switching"))
+    staged = inspection.lines("staged")
+    again = f"`mcp agent upgrade {inspection.node.name}`"
     if busy:
-        yield warning("upgrade", "an upgrade is under way", "wait for its end")
+        yield warning("upgrade", "an upgrade is in progress", "wait until it ends")
     elif state in (SwitchPhase.HANDED_OVER, SwitchPhase.SWITCHING):
-        yield error("upgrade", f"an upgrade to {version} was interrupted", f"{again} brings it to an end")
+        yield error("upgrade", f"an upgrade to {version} was interrupted", f"complete it with {again}")
     elif state == SwitchPhase.NO_AGENT:
-        yield error("upgrade", f"the last upgrade left no agent that serves: {why}", again)
+        yield error("upgrade", f"the last upgrade left no running agent: {why}", again)
     elif staged:
-        yield warning("upgrade", f"left by an interrupted upgrade: {' '.join(staged)}", f"{again} clears that")
+        yield warning("upgrade", f"left by an interrupted upgrade: {' '.join(staged)}", f"clean up with {again}")
     elif state in (SwitchPhase.ROLLED_BACK, SwitchPhase.FAILED):
         outcome = "was rolled back" if state == SwitchPhase.ROLLED_BACK else "failed"
-        yield warning("upgrade", f"the last upgrade, to {version}, {outcome}: {why}", f"fix that, then {again}")
+        yield warning("upgrade", f"the last upgrade, to {version}, {outcome}: {why}", f"fix that, then run {again}")
     else:
-        yield ok("upgrade", "no upgrade was interrupted")
+        yield ok("upgrade", "no interrupted upgrade")

@@ -1,1 +1,1 @@
-"""Making a node of a bare Debian, over ssh: `mcp node provision`. Each step looks first, and can be repeated."""
+"""`mcp node provision`: idempotent set-up of a bare Debian system as a node, over ssh."""

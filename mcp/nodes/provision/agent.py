@@ -1,4 +1,4 @@
-"""The agent on its node: its file, its configuration, its unit, and starting it."""
+"""Provisioning of the agent: file, configuration, unit, start."""
 
 import asyncio
 import ipaddress
@@ -35,25 +35,25 @@ find "$@" -maxdepth 0 -newermt "$since"
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """What the agent's configuration says: where it listens, and where its certificate and key are."""
+    """Settings in the agent's configuration: listen address, certificate and key."""
 
     cert: str
     key: str
 
 
 def as_mcp(uid: int, *arguments: str, agent: str = AGENT) -> list[str]:
-    """The argv of a command of the agent's, for root to run as the user mcp."""
+    """Build the argv of an agent command that root runs as the user mcp."""
     env = [f"HOME={HOME}", f"XDG_RUNTIME_DIR=/run/user/{uid}", "PYTHONDONTWRITEBYTECODE="]
     return [*as_user(USER), "env", f"--chdir={HOME}", *env, "/usr/bin/python3", "-I", agent, *arguments]
 
 
 def unit_text(uid: int) -> str:
-    """deploy/mcp-agent.service for that UID."""
+    """Return deploy/mcp-agent.service for a UID."""
     return resources.deploy_file(SERVICE).replace("@UID@", str(uid))
 
 
 def listen_address(node: Node, listen: str, addresses: Sequence[str]) -> str:
-    """IP:PORT to listen on: `listen` (an IP), else the node's own; raises where it is none of the node's addresses."""
+    """Return IP:PORT to listen on: `listen` (an IP), else the node's; raises McpError if the node lacks the address."""
     host, _, port = node.address.rpartition(":")
     try:
         ip = ipaddress.ip_address(listen or host.strip("[]"))
@@ -63,14 +63,14 @@ def listen_address(node: Node, listen: str, addresses: Sequence[str]) -> str:
         ip = ipaddress.ip_address(_resolved(node, host))
     if not ip.is_unspecified and not ip.is_loopback and str(ip) not in addresses:
         raise NotReady(
-            f"{node.name} has no address {ip}, only {', '.join(addresses) or 'none'}",
-            "say which one its agent is to listen on with --listen IP (0.0.0.0 is all)",
+            f"{node.name} has no address {ip}; its addresses: {', '.join(addresses) or 'none'}",
+            "choose one with --listen IP (0.0.0.0 for all)",
         )
     return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
 def _resolved(node: Node, host: str) -> str:
-    """Asked here, as clients do: a node's own /etc/hosts often has its name as a loopback address."""
+    """Resolve a name here, like clients do: a node's /etc/hosts often maps its own name to a loopback address."""
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except socket.gaierror as error:
@@ -79,7 +79,7 @@ def _resolved(node: Node, host: str) -> str:
 
 
 def config_text(node: Node, address: str, mcias: MciasConfig | None) -> str:
-    """A configuration for the agent; deploy/mcp-agent.toml explains every key that there is."""
+    """Return a configuration for the agent; deploy/mcp-agent.toml documents every key."""
     pairs = {
         "server": {"grpc_addr": address, "tls_cert": f"{CERTS}/cert.pem", "tls_key": f"{CERTS}/key.pem"},
         "database": {"path": f"{HOME}/mcp.db"},
@@ -95,27 +95,27 @@ def config_text(node: Node, address: str, mcias: MciasConfig | None) -> str:
         "\n".join([f"[{section}]", *(f"{key} = {quoted(value)}" for key, value in table.items()), ""])
         for section, table in pairs.items()
     ]
-    return "# Written by `mcp node provision`, which leaves it as it is from now on.\n\n" + "\n".join(blocks)
+    return "# Written by `mcp node provision`, which does not change it any more.\n\n" + "\n".join(blocks)
 
 
 def settings_of(node: Node, text: str) -> AgentSettings:
-    """What a configuration that is there says; raises NotReady where it is for another node or port."""
+    """Read an existing configuration; raises NotReady if it is for another node or port."""
     try:
         table = tomllib.loads(text)
         address, name = table["server"]["grpc_addr"], table["agent"]["node_name"]
         settings = AgentSettings(str(table["server"]["tls_cert"]), str(table["server"]["tls_key"]))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        what = f"{CONFIG} is there and cannot be used: {error}"
+        what = f"existing {CONFIG} is invalid: {error}"
         raise NotReady(what, "mend or remove it", node=node.name) from None
     if not (settings.cert.startswith("/") and settings.key.startswith("/")):
-        what = f"{CONFIG} there: tls_cert and tls_key are no absolute paths"
+        what = f"existing {CONFIG}: tls_cert and tls_key are not absolute paths"
         raise NotReady(what, "mend or remove it", node=node.name)
     if name != node.name:
-        raise NotReady(f"{CONFIG} there says node_name = {name}", "is this the right node?", node=node.name)
+        raise NotReady(f"existing {CONFIG} has node_name = {name}", "check that this is the right node", node=node.name)
     port, wanted = str(address).rpartition(":")[2], node.address.rpartition(":")[2]
     if port != wanted:
         raise NotReady(
-            f"its agent listens on {address}, and mcp.toml says {node.address}",
+            f"the agent listens on {address}, but mcp.toml has {node.address}",
             f"correct mcp.toml, or grpc_addr in {CONFIG} there",
             node=node.name,
         )
@@ -123,7 +123,7 @@ def settings_of(node: Node, text: str) -> AgentSettings:
 
 
 async def folders(steps: Steps) -> None:
-    """The folder of certificates."""
+    """Ensure the folder of certificates."""
     if await steps.holds(["sh", "-c", f'test "$(stat -c %U:%a {CERTS})" = {USER}:750']):
         steps.ok(f"folder {CERTS}")
     else:
@@ -131,9 +131,9 @@ async def folders(steps: Steps) -> None:
 
 
 async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
-    """Have the agent's file; returns the version that is there afterwards.
+    """Ensure the agent's file; return its version.
 
-    An agent that serves is left as it is: `mcp agent upgrade` replaces it, which can undo that.
+    A running agent is not replaced: `mcp agent upgrade` does that, and rolls back on failure.
     """
     name = steps.ssh.node.name
     there = await steps.sha256(AGENT)
@@ -142,14 +142,14 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
         return agent.version
     if there and await _active(steps):
         version = (await steps.ssh.check(as_mcp(uid, "version"), root=True)).split()[-1]
-        steps.ok(f"agent: {version} serves and stays; `mcp agent upgrade {name}` puts {agent.version} in its place")
+        steps.ok(f"agent: {version} is running; replace it with {agent.version} by `mcp agent upgrade {name}`")
         return version
     content, new = await asyncio.to_thread(lambda: agent.content), f"{AGENT}.new"
     try:
         await steps.change(
             f"agent: {agent.version} for {agent.arch} to {AGENT}, sha256 {agent.sha256[:12]}…",
             RemoteFile(new, content, USER, 0o755),
-            RemoteCommand(as_mcp(uid, "version", agent=new), name="the agent does not run there"),
+            RemoteCommand(as_mcp(uid, "version", agent=new), name="the agent does not start there"),
             RemoteCommand(["mv", "-fT", new, AGENT]),
         )
     except McpError:
@@ -159,14 +159,14 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
 
 
 async def configuration(steps: Steps, address: str, mcias: MciasConfig | None) -> AgentSettings:
-    """Have the configuration; one that is there is left as it is."""
+    """Ensure the configuration; an existing one is not changed."""
     node = steps.ssh.node
     text = await steps.text(CONFIG)
     if mcias is not None and mcias.ca_cert is not None:
         await public_file(steps, MCIAS_CA, mcias.ca_cert.read_bytes())
     if text is not None:
         settings = settings_of(node, text)
-        steps.ok(f"configuration: {CONFIG} is there")
+        steps.ok(f"configuration: {CONFIG} exists")
         return settings
     new = config_text(node, address, mcias)
     await steps.change(
@@ -176,7 +176,7 @@ async def configuration(steps: Steps, address: str, mcias: MciasConfig | None) -
 
 
 async def public_file(steps: Steps, path: str, content: bytes) -> None:
-    """Have a file of mcp's that everybody may read."""
+    """Ensure a world-readable file owned by mcp."""
     if await steps.text(path) == content.decode():
         steps.ok(f"file {path}")
     else:
@@ -184,7 +184,7 @@ async def public_file(steps: Steps, path: str, content: bytes) -> None:
 
 
 async def unit(steps: Steps, uid: int) -> None:
-    """Have the unit, known to systemd and started at boot."""
+    """Ensure the unit, loaded by systemd and enabled at boot."""
     text = unit_text(uid)
     if await steps.text(UNIT) == text:
         steps.ok(f"unit {UNIT}")
@@ -193,7 +193,7 @@ async def unit(steps: Steps, uid: int) -> None:
     show = ["systemctl", "show", "--property=NeedDaemonReload", "--property=LoadState", "--value", SERVICE]
     said = (await steps.ssh.run(show)).stdout.split()
     if b"yes" in said or b"not-found" in said:
-        await steps.change("systemd reads its units again", RemoteCommand(["systemctl", "daemon-reload"]))
+        await steps.change("reload systemd", RemoteCommand(["systemctl", "daemon-reload"]))
     if await steps.holds(["systemctl", "is-enabled", "--quiet", SERVICE]):
         steps.ok("the agent is started at boot")
     else:
@@ -201,11 +201,11 @@ async def unit(steps: Steps, uid: int) -> None:
 
 
 async def start(steps: Steps, settings: AgentSettings) -> None:
-    """Have it run, with what is in its files now; raises McpError with its last words where it does not."""
+    """Ensure that the agent runs with its current files; raises McpError with its last log line if it fails."""
     if not await _active(steps):
         verb, what = "start", "the agent is started"
     elif await _is_stale(steps, settings):
-        verb, what = "restart", "the agent is restarted; containers run on"
+        verb, what = "restart", "the agent is restarted; containers keep running"
     else:
         steps.ok("the agent runs")
         return

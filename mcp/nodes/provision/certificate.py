@@ -1,6 +1,6 @@
-"""The node's certificate: its key is made on the node and stays there, the fleet's CA signs here.
+"""Certificate of a node: the node generates the key and keeps it, the fleet's CA signs on this machine.
 
-This program carries no cryptography; the agent's zipapp for this machine does, and does it (`mcp-agent cert`).
+The CLI contains no cryptography: the agent's zipapp for this machine signs (`mcp-agent cert`).
 """
 
 import sys
@@ -18,15 +18,15 @@ from mcp.shared import proc
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 from mcp.shared.files import private_folder, read_secret
 
-NODE_CA = f"{CERTS}/ca.pem"  # for checks on the node; agents trust it in nothing
+NODE_CA = f"{CERTS}/ca.pem"  # for checks on the node; agents do not trust it
 SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Own:
-    """A certificate (with its chain) and key that the operator has; both or neither.
+    """The operator's own certificate (with its chain) and key; both or neither.
 
-    `replace`: a certificate of another authority may be replaced by one of the fleet's.
+    `replace` allows replacing a certificate of another authority by one of the fleet's CA.
     """
 
     cert: Path | None = None
@@ -35,17 +35,17 @@ class Own:
 
 
 class Authority:
-    """The CA that agents are verified against, and the local agent file that signs with it."""
+    """The CA that verifies agents, and the local agent file that signs with it."""
 
     def __init__(self, config: Config, folder: Path | None) -> None:
-        """`folder` is where agent files are (--from)."""
+        """Take the `folder` of agent files (--from)."""
         self.cert = config.ca_cert or config.source.parent / CA_FILE
         self.key = self.cert.with_suffix(".key")
         self._folder = folder
         self._agent: list[str] = []
 
     async def run(self, *arguments: str, stdin: bytes | None = None) -> bytes:
-        """Run `mcp-agent cert ...` here; raises McpError with what it says."""
+        """Run `mcp-agent cert ...` on this machine; raises McpError with its error."""
         if not self._agent:
             found = await agent_file.find(agent_file.own_architecture(), self._folder)
             self._agent = [sys.executable, "-I", str(found.path)]
@@ -55,15 +55,15 @@ class Authority:
         return done.stdout
 
     def check(self) -> None:
-        """Raise NotReady where its certificate is here, but not its key."""
+        """Raise NotReady if the CA certificate exists without its key."""
         if self.cert.exists() and not self.key.exists():
             raise NotReady(
-                f"{self.cert} is there, but not its key {self.key}",
-                "give a certificate of that CA with --cert and --key, or name another file in [auth] ca_cert",
+                f"{self.cert} exists, but its key {self.key} does not",
+                "give a certificate of that CA with --cert and --key, or set another file in [auth] ca_cert",
             )
 
     async def make(self, steps: Steps) -> None:
-        """Have it, where the fleet's certificates come from it; raises NotReady where its key is not here."""
+        """Ensure the fleet's CA; raises NotReady if its key is missing."""
         self.check()
         if self.cert.exists():
             steps.ok(f"certificate authority: {self.cert}, key {self.key}")
@@ -73,19 +73,19 @@ class Authority:
             if not self.cert.parent.exists():
                 private_folder(self.cert.parent)
             with locked(self.cert):
-                if not self.cert.exists():  # made meanwhile, by the first provisioning of another node
+                if not self.cert.exists():  # else created by a concurrent provisioning of another node
                     await self.run("ca", "--cert", str(self.cert), "--key", str(self.key))
         steps.changed_here(what, f"mcp-agent cert ca --cert {self.cert} --key {self.key}")
 
 
 def check_own(own: Own) -> None:
-    """Raise InvalidInput where one of the two is missing."""
+    """Raise InvalidInput if one of the two is missing."""
     if (own.cert is None) != (own.key is None):
-        raise InvalidInput("--cert and --key belong together")
+        raise InvalidInput("--cert and --key must be given together")
 
 
 async def refuse(steps: Steps, authority: Authority, own: Own) -> None:
-    """Raise McpError where the node could have no certificate in the end; changes nothing."""
+    """Raise McpError, before any change, if the node could not get a certificate."""
     if own.cert is not None and own.key is not None:
         await _own_until(steps.ssh.node, authority, own.cert, own.key)
         return
@@ -95,12 +95,12 @@ async def refuse(steps: Steps, authority: Authority, own: Own) -> None:
 
 
 async def have(steps: Steps, authority: Authority, settings: AgentSettings, own: Own, uid: int) -> None:
-    """Have a certificate that is good for the node's address for a month at least; refuse() comes first."""
+    """Ensure a certificate that is valid for the node's address for at least a month; call refuse() first."""
     if own.cert is not None and own.key is not None:
         await _install_own(steps, authority, settings, own.cert, own.key)
         return
     await authority.make(steps)
-    if authority.cert.exists():  # not so in a first dry run
+    if authority.cert.exists():  # it does not in a first dry run
         await public_file(steps, NODE_CA, authority.cert.read_bytes())
     node = steps.ssh.node
     host = _host(node)
@@ -121,25 +121,25 @@ async def have(steps: Steps, authority: Authority, settings: AgentSettings, own:
     await steps.change(what, RemoteFile(settings.cert, made, USER, 0o644))
     why, good = await _judged(steps, settings, host, uid)
     if not good:
-        raise McpError(f"the new certificate is not good: {why}", node=node.name)
+        raise McpError(f"the new certificate is invalid: {why}", node=node.name)
 
 
 async def _refuse_foreign(steps: Steps, authority: Authority) -> None:
-    """Raise NotReady where the node's certificate is another authority's: whoever trusts that would be locked out."""
+    """Raise NotReady if another authority signed the node's certificate: its users would be locked out."""
     there = await steps.sha256(NODE_CA)
     ours = sha256(authority.cert.read_bytes()).hexdigest() if authority.cert.exists() else ""
     if there not in ("", ours):
         raise NotReady(
-            f"its certificate is of another authority than {authority.cert}",
-            "take over ca.pem and ca.key of whoever set the node up, or give --replace-certificate",
+            f"another authority than {authority.cert} signed its certificate",
+            "copy ca.pem and ca.key from the machine that set up the node, or give --replace-certificate",
             node=steps.ssh.node.name,
         )
 
 
 async def _judged(steps: Steps, settings: AgentSettings, host: str, uid: int) -> tuple[str, bool]:
-    """What the node's own agent says of the certificate, and whether it is good."""
+    """Return the verdict of the node's agent on the certificate, and True if it is valid."""
     if not await steps.holds(["test", "-s", settings.cert]):
-        return "there is none yet", False
+        return "does not exist yet", False
     check = ("cert", "check", "--cert", settings.cert, "--key", settings.key, "--ca", NODE_CA, host)
     done = await steps.ssh.run(as_mcp(uid, *check), root=True)
     if done.returncode == 0:
@@ -148,7 +148,7 @@ async def _judged(steps: Steps, settings: AgentSettings, host: str, uid: int) ->
 
 
 async def _install_own(steps: Steps, authority: Authority, settings: AgentSettings, cert: Path, key: Path) -> None:
-    """Take over a certificate of the operator's, if it is good for the node's address."""
+    """Install the operator's certificate if it is valid for the node's address."""
     until = await _own_until(steps.ssh.node, authority, cert, key)
     host = _host(steps.ssh.node)
     chain, secret = _files(cert, key)
@@ -164,7 +164,7 @@ async def _install_own(steps: Steps, authority: Authority, settings: AgentSettin
 
 
 async def _own_until(node: Node, authority: Authority, cert: Path, key: Path) -> str:
-    """Until when a certificate of the operator's is valid, in words; raises McpError where it is not good for us."""
+    """Return the validity of the operator's certificate as text; raises McpError if it is unsuitable."""
     ca = ("--ca", str(authority.cert)) if authority.cert.exists() else ()
     check = ("check", "--cert", str(cert), "--key", str(key), *ca, "--days", "1", _host(node))
     return (await authority.run(*check)).decode().strip()

@@ -1,4 +1,4 @@
-"""The last look: does the agent answer over gRPC, with the version expected, and does it know the operator?"""
+"""Final check of provisioning: response over gRPC, version, and token of the operator."""
 
 import asyncio
 import secrets
@@ -18,41 +18,41 @@ from mcp.shared.files import private_folder
 
 T = TypeVar("T")
 
-TOKEN_PREFIX = "mcp_"  # noqa: S105 - as the agent's own tokens have it; a test holds them together
+TOKEN_PREFIX = "mcp_"  # noqa: S105 - prefix of the agent's tokens; a test compares both
 ANSWER_SECONDS = 30.0
 EVERY = 0.5
 
 
 async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int) -> str:
-    """Have the operator's token registered on the node, and stored here; returns the token, "" if there is none yet.
+    """Ensure a token for the operator, on the node and here; return it, or "" if there is none yet.
 
-    With MCIAS accounts are not the node's business, and nothing is done.
+    With MCIAS, which manages accounts itself, this does nothing.
     """
     if session.config.mcias is not None:
         return _own_token(session)
     token, is_new = _token(session, keep=not steps.dry_run)
     if is_new:
-        steps.changed_here(f"token: a new one, in {session.config.token_path}")
+        steps.changed_here(f"token: new, stored in {session.config.token_path}")
     elif await asyncio.to_thread(_is_known, steps, session, ca, token):
-        steps.ok("token: the agent knows it")
+        steps.ok("token: registered on the node")
         return token
     add = RemoteCommand(as_mcp(uid, "token", "add", account, "--token-stdin"), stdin=token.encode())
     try:
-        await steps.change(f"token: registered on the node as {account}'s", add)
+        await steps.change(f"token: registered on the node for {account}", add)
     except McpError as error:
-        hint = "--account NAME registers it under another name"
+        hint = "choose another account with --account NAME"
         raise McpError(error.what, hint, node=error.node) from None
     return token
 
 
 def _own_token(session: Session) -> str:
-    """The operator's; "" where there is none."""
+    """Return the operator's token, or "" if there is none."""
     is_there = session.token_from_environment() or session.config.token_path.exists()
     return session.token if is_there else ""
 
 
 def _token(session: Session, *, keep: bool) -> tuple[str, bool]:
-    """The operator's token, and whether it is a new one, which is kept before any node knows it."""
+    """Return the operator's token, and True if it is new; a new one is stored before any node knows it."""
     if token := _own_token(session):
         return token, False
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
@@ -61,29 +61,29 @@ def _token(session: Session, *, keep: bool) -> tuple[str, bool]:
     if not session.config.token_path.parent.exists():
         private_folder(session.config.token_path.parent)
     with locked(session.config.token_path):
-        if made := _own_token(session):  # meanwhile, by the provisioning of another node
+        if made := _own_token(session):  # created by a concurrent provisioning of another node
             return made, False
         session.store_token(token)
     return token, True
 
 
 async def answers(steps: Steps, session: Session, ca: Path, token: str, version: str) -> None:
-    """Wait until the agent answers; raises McpError where it does not, or is another version than `version`."""
+    """Wait until the agent responds; raises McpError if it does not, or has another version than `version`."""
     node = steps.ssh.node
-    if not token:  # MCIAS, and nobody has logged in yet: that it refuses us proves that it is there
+    if not token:  # MCIAS without a login yet: a refusal proves that the agent responds
         await asyncio.to_thread(_is_known, steps, session, ca, "none")
-        steps.ok(f"{node.name} answers on {node.address}; log in with `mcp login`")
+        steps.ok(f"{node.name} responds on {node.address}; log in with `mcp login`")
         return
     status = await asyncio.to_thread(_ask, steps, session, ca, token, lambda agent: agent.node_status())
     if status.agent_version != version:
-        what = f"the agent that answers is {status.agent_version}, and {version} was expected"
+        what = f"the agent has version {status.agent_version}, expected {version}"
         raise McpError(what, node=node.name)
     podman = f"podman {status.runtime_version}"
-    steps.ok(f"{node.name} answers on {node.address}: mcp-agent {status.agent_version}, {podman}")
+    steps.ok(f"{node.name} responds on {node.address}: mcp-agent {status.agent_version}, {podman}")
 
 
 def _is_known(steps: Steps, session: Session, ca: Path, token: str) -> bool:
-    """Whether the agent takes the token; in a dry run no answer is no."""
+    """Return True if the agent accepts the token; in a dry run, no response means False."""
     try:
         _ask(steps, session, ca, token, lambda agent: agent.who_am_i())
     except Unauthenticated:
@@ -98,7 +98,7 @@ def _is_known(steps: Steps, session: Session, ca: Path, token: str) -> bool:
 
 
 def _ask(steps: Steps, session: Session, ca: Path, token: str, question: Callable[[AgentClient], T]) -> T:
-    """Ask the agent, which may have been started a moment ago."""
+    """Call the agent, which may still be starting."""
     pem = ca.read_bytes() if ca.exists() else read_ca(session.config)
     deadline = time.monotonic() + (0 if steps.dry_run else ANSWER_SECONDS)
     while True:

@@ -1,4 +1,4 @@
-"""The whole of `mcp node provision`, in order. What can be refused is refused before anything is changed."""
+"""All steps of `mcp node provision`, in order; refusals precede the first change."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from mcp.nodes.ssh import Ssh
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says; `folder` is where agent files are, `account` whose the operator's token is."""
+    """Options of the command; `folder` has agent files, `account` is that of the operator's token."""
 
     dry_run: bool = False
     folder: Path | None = None
@@ -26,7 +26,7 @@ class Options:
 
 
 def provision(session: Session, node: Node, options: Options, report: Report) -> int:
-    """Make the node what it should be; returns how many things were changed, or would be. Raises McpError."""
+    """Provision the node; return the number of changes made, or needed in a dry run. Raises McpError."""
     return asyncio.run(_provision(session, node, options, report))
 
 

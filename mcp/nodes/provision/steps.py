@@ -1,4 +1,4 @@
-"""What provisioning is made of: actions on the node, and steps that say what they found and did."""
+"""Actions on a node, and steps that report changes, for provisioning."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -19,21 +19,20 @@ class StepOutcome(StrEnum):
 
 
 class Action(Protocol):
-    """Something that changes the node."""
+    """A change of the node."""
 
     def shown(self) -> list[str]:
-        """The lines that --dry-run prints for it."""
+        """Return the lines that --dry-run prints."""
 
     async def do(self, ssh: Ssh) -> None:
-        """Do it as root; raises McpError."""
+        """Make the change as root; raises McpError."""
 
 
 @dataclass(frozen=True)
 class RemoteCommand:
     """A command on a node.
 
-    `stdin` is never shown, `seconds` is how long it may take, `name` is what errors call a script, and `hint` what they
-    say to do.
+    `stdin` is never shown, `seconds` is its timeout, `name` replaces a script in errors, and `hint` is their hint.
     """
 
     argv: Sequence[str]
@@ -43,11 +42,11 @@ class RemoteCommand:
     hint: str = ""
 
     def shown(self) -> list[str]:
-        """As it would be typed."""
+        """Return the command quoted for a shell."""
         return shlex.join(self.argv).splitlines()
 
     async def do(self, ssh: Ssh) -> None:
-        """Run it; raises McpError where it fails."""
+        """Run the command; raises McpError if it fails."""
         done = await ssh.run(self.argv, stdin=self.stdin, root=True, seconds=self.seconds)
         if done.returncode != 0:
             name = self.name or shlex.join(self.argv[:3])
@@ -56,7 +55,7 @@ class RemoteCommand:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to be written, by the user whose it is to be."""
+    """A file to write as the user that will own it."""
 
     path: str
     content: bytes = field(repr=False)
@@ -64,11 +63,11 @@ class RemoteFile:
     mode: int
 
     def shown(self) -> list[str]:
-        """What is written, but not the content."""
+        """Return path, size, mode and owner, without the content."""
         return [f"(write {self.path}: {len(self.content)} bytes, mode {self.mode:04o}, owner {self.owner})"]
 
     async def do(self, ssh: Ssh) -> None:
-        """Write it whole or not at all; raises McpError."""
+        """Write the file atomically; raises McpError."""
         await ssh.copy(self.content, self.path, mode=self.mode, user=self.owner, root=True)
 
 
@@ -76,21 +75,21 @@ Report = Callable[[StepOutcome, str, Sequence[str]], None]  # outcome, what, lin
 
 
 class Steps:
-    """The steps of one run. With `dry_run` nothing is changed, and each says what it would do."""
+    """The steps of a run; with `dry_run` they only report what they would change."""
 
     def __init__(self, ssh: Ssh, report: Report, *, dry_run: bool) -> None:
-        """`report` is told of each step when it is done."""
+        """Take the function that is called after each step."""
         self.ssh, self.dry_run = ssh, dry_run
         self.changes = 0
-        self.written: set[str] = set()  # files that were changed, or with `dry_run` would be
+        self.written: set[str] = set()  # files changed, or with `dry_run` to be changed
         self._report = report
 
     def ok(self, what: str) -> None:
-        """A step that found all as it should be."""
+        """Report a step without a change."""
         self._report(StepOutcome.OK, what, ())
 
     async def change(self, what: str, *actions: Action) -> None:
-        """A step that has something to do."""
+        """Carry out and report a step with changes."""
         self.changes += 1
         self.written |= {action.path for action in actions if isinstance(action, RemoteFile)}
         if self.dry_run:
@@ -101,21 +100,21 @@ class Steps:
         self._report(StepOutcome.CHANGED, what, ())
 
     def changed_here(self, what: str, detail: str = "") -> None:
-        """A step that changed something on this machine, or with `dry_run` would."""
+        """Report a step that changed this machine, or with `dry_run` would."""
         self.changes += 1
         outcome = StepOutcome.WOULD_CHANGE if self.dry_run else StepOutcome.CHANGED
         self._report(outcome, what, [detail] if self.dry_run and detail else [])
 
     async def holds(self, argv: Sequence[str]) -> bool:
-        """Whether a command that changes nothing ends with 0, as root."""
+        """Run a read-only command as root; return True if it exits with 0."""
         return (await self.ssh.run(argv, root=True)).returncode == 0
 
     async def text(self, path: str) -> str | None:
-        """What a file of the node holds; None if it is not there."""
+        """Return the content of a file of the node; None if it does not exist."""
         done = await self.ssh.run(["cat", "--", path], root=True)
         return done.stdout.decode(errors="replace") if done.returncode == 0 else None
 
     async def sha256(self, path: str) -> str:
-        """The sha256 of a file of the node, in hex; "" if it is not there."""
+        """Return the sha256 of a file of the node, in hex; "" if it does not exist."""
         done = await self.ssh.run(["sha256sum", "--", path], root=True)
         return done.stdout.decode(errors="replace").split()[0] if done.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""The system below the agent: Debian, its packages, and the account that podman runs as."""
+"""Provisioning of the system: Debian, packages, and the account that podman runs as."""
 
 import re
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ _COMMON = (
     *("podman", "crun", "uidmap", "netavark", "aardvark-dns", "catatonit", "python3"),
     *("dbus-user-session", "libpam-systemd", "ca-certificates", "libstdc++6"),
 )
-# netavark 1.4 calls iptables, that of Debian 13 calls nft; no package depends on either.
+# netavark 1.4 runs iptables, that of Debian 13 runs nft; no package depends on either.
 PACKAGES = {"12": (*_COMMON, "slirp4netns", "iptables"), "13": (*_COMMON, "passt", "nftables")}
 INSTALL_SECONDS = 1800.0
 
-# The package lists are renewed only where they do not do: a node without a network may have all it needs.
+# Package lists are updated only if needed: a node without a network may have all packages.
 _INSTALL = """\
 export DEBIAN_FRONTEND=noninteractive
 set -- -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
@@ -42,7 +42,7 @@ _ASK_PYTHON = "import sys; print(*sys.version_info[:2])"
 
 @dataclass(frozen=True)
 class SystemFacts:
-    """What a node is: its Debian, our name of its architecture, its IP addresses; `account` is mcp's passwd line."""
+    """Facts about a node: Debian release, architecture in MCP's terms, IP addresses; `account` is mcp's passwd line."""
 
     release: str
     arch: str
@@ -51,20 +51,20 @@ class SystemFacts:
 
     @property
     def account_uid(self) -> int | None:
-        """The UID of the user mcp, where there is one."""
+        """The UID of the user mcp, if it exists."""
         return int(self.account.split(":")[2]) if self.account else None
 
 
 async def look(ssh: Ssh) -> SystemFacts:
-    """Ask the node what it is; raises NotReady where it cannot be made a node of ours."""
+    """Read the facts of a node; raises NotReady if it is unsupported."""
     node = ssh.node
     said = await ssh.check(["sh", "-c", _LOOK, "sh", USER])
     known = {key: value.strip() for key, _, value in (line.partition(" ") for line in said.splitlines())}
     system = f"{known.get('id', 'an unknown system')} {known.get('release', '')}".strip()
     if known.get("id") == "nixos":
-        raise NotReady(f"{node.name} runs NixOS", "use the module in deploy/nixos, which does what this does")
+        raise NotReady(f"{node.name} runs NixOS", "use the module in deploy/nixos instead")
     if known.get("id") != "debian" or known.get("release") not in RELEASES:
-        raise NotReady(f"{node.name} runs {system}", "only Debian 12 and 13 are set up by this command")
+        raise NotReady(f"{node.name} runs {system}", "only Debian 12 and 13 are supported")
     if "systemd" not in known:
         raise NotReady(f"{node.name} does not run systemd", "the agent needs it: boot the node with systemd")
     arch = architecture(known.get("machine", ""))
@@ -73,29 +73,29 @@ async def look(ssh: Ssh) -> SystemFacts:
 
 
 def _account(node: Node, known: dict[str, str]) -> str:
-    """mcp's line as passwd(5) has it, or ""; raises McpError where it is anything else."""
+    """Return the passwd(5) line of mcp, or ""; raises McpError for anything else."""
     line = known.get("account", "")
     if line and not _PASSWD.fullmatch(line):
-        raise McpError(f"its entry of user {USER} in passwd is not understood: {shown(line)}", node=node.name)
+        raise McpError(f"invalid passwd entry of user {USER}: {shown(line)}", node=node.name)
     return line
 
 
 def check_architecture(node: Node, arch: str) -> None:
-    """Raise NotReady where mcp.toml says something else."""
+    """Raise NotReady if mcp.toml has another architecture."""
     if node.arch and node.arch != arch:
-        raise NotReady(f"{node.name} is {arch}, and mcp.toml says {node.arch}", f'correct it: arch = "{arch}"')
+        raise NotReady(f"{node.name} is {arch}, but mcp.toml has {node.arch}", f'correct it: arch = "{arch}"')
 
 
 async def choose_uid(ssh: Ssh, facts: SystemFacts, wanted: int | None) -> int:
-    """The UID of mcp: what it has, else the one wanted, which must be free; raises NotReady."""
+    """Return the UID of mcp: its current one, else `wanted`, which must be free; raises NotReady."""
     name, there = ssh.node.name, facts.account_uid
     if there is not None:
         if facts.account.split(":")[5] != HOME:
-            what = f"there is another user {USER}, whose home is not {HOME}"
+            what = f"another user {USER} exists, whose home is not {HOME}"
             raise NotReady(what, "rename or remove it", node=name)
         if wanted not in (None, there):
-            what = f"{USER} has the UID {there}, which cannot change any more"
-            raise NotReady(what, "leave out --uid", node=name)
+            what = f"{USER} has the UID {there}, which cannot change"
+            raise NotReady(what, "omit --uid", node=name)
         return there
     uid = UID if wanted is None else wanted
     for database, what in (("passwd", "UID"), ("group", "GID")):
@@ -106,7 +106,7 @@ async def choose_uid(ssh: Ssh, facts: SystemFacts, wanted: int | None) -> int:
 
 
 async def packages(steps: Steps, release: str) -> None:
-    """Have Debian's packages; apt is as the node has it set up, and is not asked where nothing is missing."""
+    """Ensure the packages, with the node's own apt configuration; apt is not run if none is missing."""
     wanted = PACKAGES[release]
     argv = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Abbrev}\\n", *wanted]
     listed = (await steps.ssh.run(argv)).stdout.decode(errors="replace")
@@ -117,19 +117,19 @@ async def packages(steps: Steps, release: str) -> None:
     else:
         what = f"packages: {' '.join(missing)}"
         install = ["sh", "-euc", _INSTALL, "sh", *missing]
-        do = f"see what `apt-get install {' '.join(missing)}` says there, and whether its mirror can be reached"
+        do = f"run `apt-get install {' '.join(missing)}` there, and check its mirror"
         await steps.change(what, RemoteCommand(install, seconds=INSTALL_SECONDS, name="apt-get", hint=do))
     if missing and steps.dry_run:
         return
     version = (await steps.ssh.check(["python3", "-I", "-c", _ASK_PYTHON])).split()
     numbers = tuple(int(word) for word in version if _NUMBER.fullmatch(word))
     if numbers < PYTHON:
-        what = f"python3 is {'.'.join(version)}, and the agent needs 3.11 or newer"
+        what = f"python3 is {'.'.join(version)}, the agent needs 3.11 or newer"
         raise McpError(what, node=steps.ssh.node.name)
 
 
 async def account(steps: Steps, uid: int) -> None:
-    """Have the user mcp, before podman ever runs as that user."""
+    """Ensure the user mcp, before podman ever runs as that user."""
     for step in account_steps(uid):
         if await steps.holds(step.done):
             steps.ok(step.title)

@@ -1,1 +1,1 @@
-"""Upgrading the agents of nodes: each node does its own part, which undoes what fails; here is the rest."""
+"""Upgrade of agents: coordination; each node switches, and rolls back on failure, by itself."""

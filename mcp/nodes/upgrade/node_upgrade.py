@@ -1,7 +1,7 @@
-"""One node's upgrade or rollback from its beginning to its end, as the operator's machine sees it.
+"""Upgrade or rollback of a node, as the operator's machine sees it.
 
-What the node has begun goes on without us. So a connection that is lost is made again, and the node asked how it went;
-where it cannot be asked, its agent is, once the node must have decided.
+The node completes its switch without us. After a lost connection we reconnect and query the result; if ssh no longer
+works, we query the agent once the node must have decided.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from mcp.nodes.ssh import Ssh
 from mcp.nodes.upgrade.switch import AgentFacts, Switch, SwitchPhase, SwitchState
 from mcp.shared.errors import InvalidInput, McpError, Unavailable, Unreachable
 
-UNDO_SECONDS = 130  # that the node may need, beyond the deadline, to put the old agent back
-AGAIN_SECONDS = 1.0  # between two attempts to reach a node
-SETTLED_SECONDS = 10.0  # that a new agent answers, after which the node does not undo it any more
-ANSWER_SECONDS = 15.0  # for an agent that serves, as its node says, to answer here as well
+UNDO_SECONDS = 130  # that the node may need, beyond the deadline, to restore the old agent
+AGAIN_SECONDS = 1.0  # between attempts to reach a node
+SETTLED_SECONDS = 10.0  # of responses of a new agent, after which the node does not roll back
+ANSWER_SECONDS = 15.0  # until an agent that serves according to its node must respond here as well
 
 Say = Callable[[str], None]
 
 
 class UpgradeResult(StrEnum):
-    """How it went on one node, in a word."""
+    """Result of an upgrade or rollback of a node."""
 
     UPGRADED = "upgraded"
     ROLLED_BACK = "rolled back"
@@ -40,29 +40,29 @@ class UpgradeResult(StrEnum):
 
 @dataclass(frozen=True)
 class UpgradeRow:
-    """A node's line of the table: versions before and after (empty where not known), and what went wrong, if it did."""
+    """A node's row of the table: versions before and after (empty if unknown), and the reason for a failure."""
 
     node: str
     before: str
     after: str
     result: UpgradeResult
     why: str = ""
-    unreachable: bool = False  # ssh did not get there
+    unreachable: bool = False  # ssh failed to connect
 
     @property
     def is_good(self) -> bool:
-        """Whether the node has the agent that it should have."""
+        """True if the node has the intended agent."""
         return self.result in (UpgradeResult.UPGRADED, UpgradeResult.ROLLED_BACK, UpgradeResult.CURRENT)
 
     @property
     def has_failed(self) -> bool:
-        """Return True for a node that was begun with, and has not the agent that it should have."""
+        """True if the upgrade was started, but the node does not have the intended agent."""
         return not self.is_good and self.result is not UpgradeResult.SKIPPED
 
 
 @dataclass(frozen=True)
 class NodeUpgrade:
-    """How to do it: `find` gives the agent's file for an architecture, or None goes back to .prev."""
+    """Parameters of an upgrade; `find` returns the agent file for an architecture, None means a rollback to .prev."""
 
     session: Session
     find: Callable[[str], Awaitable[AgentFile]] | None
@@ -70,7 +70,7 @@ class NodeUpgrade:
     force: bool = False
 
     async def run(self, node: Node, say: Say) -> UpgradeRow:
-        """Bring one node through; `say` is told each step. Every expected failure is a row."""
+        """Upgrade a node, reporting each step to `say`; expected failures become rows."""
         row = UpgradeRow(node.name, "", "", UpgradeResult.FAILED)
         try:
             say("connecting")
@@ -88,9 +88,9 @@ class NodeUpgrade:
         return await self._end(node, target[0], row, target[1], say)
 
     async def _begin(self, switch: Switch, facts: AgentFacts, say: Say) -> tuple[Switch, str] | None:
-        """Have the node take over; returns the version to come, or None where there is nothing to do."""
+        """Start the switch; return the new version, or None if there is nothing to do."""
         if self.find is None:
-            say("going back")
+            say("rolling back")
             try:
                 return switch, await switch.rollback()
             except (Unreachable, Unavailable) as error:
@@ -107,11 +107,11 @@ class NodeUpgrade:
         return switch, file.version
 
     async def _is_current(self, switch: Switch, facts: AgentFacts, file: AgentFile, say: Say) -> bool:
-        """Whether there is nothing to do; what an interrupted upgrade has left is seen to first."""
+        """Return True if there is nothing to do, after cleaning up an interrupted upgrade."""
         if not self.force and facts.unfinished and facts.has(file):
-            say("clearing up after an interrupted upgrade")
+            say("cleaning up an interrupted upgrade")
             await switch.tidy()
-            facts = await switch.facts()  # it may have gone back
+            facts = await switch.facts()  # it may have rolled back
         return not self.force and facts.has(file)
 
     async def _end(self, node: Node, switch: Switch, row: UpgradeRow, version: str, say: Say) -> UpgradeRow:
@@ -132,16 +132,16 @@ class NodeUpgrade:
         return replace(row, after=version, result=good)
 
     async def _verdict(self, node: Node, switch: Switch, watch: "_Watch", say: Say) -> SwitchState:
-        """The node's own verdict, or what its agent shows where the node cannot be asked any more."""
+        """Return the node's own result, or one derived from its agent if ssh no longer works."""
         end = time.monotonic() + self.deadline + UNDO_SECONDS
         while time.monotonic() < end:
             try:
                 async with Ssh(node) as ssh:
                     while not (verdict := await replace(switch, ssh=ssh).verdict()).is_final:
-                        pass  # the node itself waits before it says so
+                        pass  # the node itself waits before it reports this
                     return verdict
             except (Unreachable, Unavailable) as error:
-                say("the connection is lost, trying again")
+                say("connection lost, reconnecting")
                 if watch.goes_on(await self._answer(node)):
                     why = f"its agent answers, but {error.without_node()}"
                     return SwitchState(SwitchPhase.ANSWERING, watch.version, why, busy=False)
@@ -149,7 +149,7 @@ class NodeUpgrade:
         return SwitchState(SwitchPhase.LOST, "", "", busy=False)
 
     async def _why_not(self, node: Node, version: str) -> str:
-        """Why the agent does not answer us with that version, after a moment; empty where it does."""
+        """Wait for the agent to respond with a version; return the problem, or an empty string."""
         end = time.monotonic() + ANSWER_SECONDS
         while (answer := await self._answer(node)) != version:
             if time.monotonic() > end:
@@ -170,14 +170,14 @@ class NodeUpgrade:
 
 @dataclass
 class _Watch:
-    """Tells from the agent's answers alone that a switch has gone well: a new version that goes on answering."""
+    """Detection of a successful switch from the agent's responses: the new version keeps responding."""
 
     before: str
-    version: str  # that is to come; empty where it is not known
+    version: str  # the new one; empty if unknown
     since: float = 0.0
 
     def goes_on(self, answer: str | McpError) -> bool:
-        """Whether the new version has answered for longer than the node takes to decide."""
+        """Return True once the new version has responded for longer than the node takes to decide."""
         if not self.version or answer != self.version or self.version == self.before:
             self.since = 0.0
             return False
@@ -186,26 +186,26 @@ class _Watch:
 
 
 class _Lost(Exception):
-    """The connection was lost while the node was taking over: it may have done so, or not."""
+    """The connection was lost during the hand-over: the switch may have started or not."""
 
     def __init__(self, switch: Switch, version: str) -> None:
         self.switch, self.version = switch, version
 
 
 def _architecture(node: Node, facts: AgentFacts) -> str:
-    """The node's; raises InvalidInput where mcp.toml has another one."""
+    """Return the node's architecture; raises InvalidInput if mcp.toml has another one."""
     arch = architecture(facts.machine)
     if node.arch not in ("", arch):
         raise InvalidInput(
-            f"it is {arch} ({facts.machine}), and mcp.toml says {node.arch}",
-            f'put arch = "{arch}" for {node.name} there',
+            f"it is {arch} ({facts.machine}), but mcp.toml has {node.arch}",
+            f'set arch = "{arch}" for {node.name} there',
         )
     return arch
 
 
 def _row_of(row: UpgradeRow, verdict: SwitchState, destination: str) -> UpgradeRow:
-    """The row for a verdict that is not good; `destination` is ssh's."""
-    hint = f"the agent's log says more: ssh {destination} journalctl -u mcp-agent"
+    """Return the row for an unsuccessful result; `destination` is that of ssh."""
+    hint = f"see the agent's log: ssh {destination} journalctl -u mcp-agent"
     match verdict.phase:
         case SwitchPhase.ROLLED_BACK:
             why = f"{verdict.why}; the old agent is running again; {hint}"
@@ -215,9 +215,9 @@ def _row_of(row: UpgradeRow, verdict: SwitchState, destination: str) -> UpgradeR
         case SwitchPhase.FAILED:
             return replace(row, why=verdict.why)
         case SwitchPhase.NONE:
-            return replace(row, why="the connection was lost before the node had taken over; try again")
+            return replace(row, why="connection lost before the switch started; try again")
         case SwitchPhase.LOST:
-            why = f"the node is no longer reached by ssh; it goes on by itself: see mcp agent status {row.node}"
+            why = f"ssh no longer reaches the node, which continues by itself; see mcp agent status {row.node}"
             return replace(row, after="", result=UpgradeResult.UNKNOWN, why=why, unreachable=True)
-    why = "the node was restarted, or its switch ended, half-way; upgrade it again: that brings it to an end"
+    why = "the node was restarted, or its switch ended, half-way; complete it by upgrading again"
     return replace(row, result=UpgradeResult.UNKNOWN, why=why)

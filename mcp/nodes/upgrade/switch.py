@@ -1,4 +1,4 @@
-"""The node's own part of an upgrade, asked over ssh: deploy/switch-agent.sh, whose words this file knows."""
+"""Control of deploy/switch-agent.sh, the node's own part of an upgrade, over ssh."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -11,40 +11,40 @@ from mcp.shared.errors import McpError
 from mcp.shared.proc import Completed
 
 SCRIPT = "switch-agent.sh"
-COPY_SECONDS = 900.0  # for some 12 MB, and the first start of the new file
-ASK_SECONDS = 10  # how long the node waits for the end of a switch before it says that there is none yet
-# The script comes first on stdin, and then whatever it reads itself.
+COPY_SECONDS = 900.0  # for about 12 MB, and the first start of the new file
+ASK_SECONDS = 10  # that the node waits for the end of a switch before it reports that it continues
+# stdin contains the script, then the script's own input.
 _RUN = 'script=$(head -c "$1"); shift; eval "$script"'
 
 
 @dataclass(frozen=True)
 class AgentFacts:
-    """What there is on a node; `version` is empty where no agent starts or serves, a sum where there is no file."""
+    """State of a node; `version` is empty if no agent starts or serves, a checksum if there is no file."""
 
     machine: str  # uname -m
     version: str
     sha256: str
     active: str  # systemd's ActiveState of the unit
     previous: str  # sha256 of .prev
-    unfinished: bool = False  # something was interrupted, or has left something behind
+    unfinished: bool = False  # an upgrade was interrupted or has left files behind
 
     def has(self, file: AgentFile) -> bool:
-        """Whether it is this very file that serves."""
+        """Return True if this file is the running agent."""
         return self.sha256 == file.sha256 and self.active == "active"
 
 
 class SwitchPhase(StrEnum):
-    """How far a switch is."""
+    """Phase of a switch."""
 
-    NONE = ""  # the node knows nothing of it
+    NONE = ""  # unknown to the node
     HANDED_OVER = "handed-over"
     SWITCHING = "switching"
     UPGRADED = "upgraded"
     FAILED = "failed"  # nothing was changed
     ROLLED_BACK = "rolled-back"  # the old agent is running again
     NO_AGENT = "no-agent"  # neither agent is running
-    ANSWERING = "answering"  # the node cannot be asked, but its new agent answers
-    LOST = "lost"  # the node cannot be asked
+    ANSWERING = "answering"  # ssh no longer works, but the new agent responds
+    LOST = "lost"  # ssh no longer works
 
 
 _UNFINISHED = (SwitchPhase.NONE, SwitchPhase.HANDED_OVER, SwitchPhase.SWITCHING)
@@ -52,7 +52,7 @@ _UNFINISHED = (SwitchPhase.NONE, SwitchPhase.HANDED_OVER, SwitchPhase.SWITCHING)
 
 @dataclass(frozen=True)
 class SwitchState:
-    """What the node says of a switch, or what is known of it where the node cannot be asked."""
+    """State of a switch as the node reports it, or as known if ssh no longer works."""
 
     phase: SwitchPhase
     version: str
@@ -61,41 +61,41 @@ class SwitchState:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will happen."""
+        """True if the switch has ended."""
         return self.phase not in _UNFINISHED or not self.busy
 
 
 @dataclass(frozen=True)
 class Switch:
-    """One switch on one node; its id tells it from others."""
+    """A switch on a node, identified by its id."""
 
     ssh: Ssh
-    deadline: int  # seconds in which the agent must serve
+    deadline: int  # seconds within which the agent must serve
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def facts(self) -> AgentFacts:
-        """What there is; changes nothing. Raises McpError, as all of these do."""
+        """Return the state of the node; raises McpError, as all methods do."""
         said = _fields(await self._ask("facts"))
-        # one that serves says so even where no Python starts it again
+        # a running agent reports its version even if no Python can start it again
         version = said.get("version", "").removeprefix("mcp-agent ") or said.get("status", "").removeprefix("serving ")
         machine, sha256, active = (said.get(name, "") for name in ("machine", "sha256", "active"))
         return AgentFacts(machine, version, sha256, active, said.get("previous", ""), said.get("unfinished") == "yes")
 
     async def tidy(self) -> None:
-        """Bring to its end what was interrupted, and remove what it left; refused while a switch is under way."""
+        """Complete an interrupted switch and remove leftovers; refused while a switch is in progress."""
         await self._ask("tidy", seconds=COPY_SECONDS)
 
     async def stage(self, file: AgentFile, content: bytes) -> None:
-        """Copy the file there, have it checked, and hand over: from then on the node goes on by itself."""
+        """Copy the file, have the node verify it, and start the switch, which the node completes by itself."""
         words = ("stage", self.id, file.sha256, file.version, str(self.deadline))
         await self._ask(*words, stdin=content, seconds=COPY_SECONDS)
 
     async def rollback(self) -> str:
-        """Hand over to go back to the agent that is kept as .prev; returns its version."""
+        """Start the switch to the agent kept as .prev; return its version."""
         return _fields(await self._ask("rollback", self.id, str(self.deadline), seconds=COPY_SECONDS)).get("to", "")
 
     async def verdict(self) -> SwitchState:
-        """How it went, or that it goes on still, after ASK_SECONDS at the latest."""
+        """Return the state of the switch, waiting up to ASK_SECONDS for its end."""
         said = _fields(await self._ask("result", self.id, str(ASK_SECONDS)))
         return SwitchState(phase_of(said.get("state", "")), said.get("to", ""), said.get("why", ""), "busy" in said)
 
@@ -109,15 +109,15 @@ class Switch:
 
 
 def phase_of(word: str) -> SwitchPhase:
-    """Return the phase that the node's result file names; a word that it cannot have written is an unfinished one."""
+    """Return the phase in the node's result file; an unknown word counts as unfinished."""
     return SwitchPhase(word) if word in [*SwitchPhase] else SwitchPhase.SWITCHING
 
 
 def _complaint(done: Completed) -> str:
-    """What the script says is one line, whatever else was printed before it."""
+    """Return the error of the script, its last line."""
     return done.last_words()
 
 
 def _fields(text: str) -> dict[str, str]:
-    """NAME=VALUE lines."""
+    """Parse NAME=VALUE lines."""
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)

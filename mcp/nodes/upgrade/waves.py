@@ -1,4 +1,4 @@
-"""Many nodes: at once or in waves, each on its own; a wave with a failure is the last one."""
+"""Upgrade of several nodes, all at once or in waves; a wave with a failure is the last."""
 
 import asyncio
 from collections import defaultdict
@@ -11,20 +11,20 @@ from mcp.nodes.upgrade.node_upgrade import NodeUpgrade, UpgradeResult, UpgradeRo
 from mcp.shared.errors import McpError
 from mcp.terminal.output import LiveLines
 
-AT_ONCE = 20  # connections, each of which sends some 12 MB
+AT_ONCE = 20  # concurrent connections, each of which sends about 12 MB
 
 
 class AgentFiles:
-    """The agent's files, each looked for (or built) once, however many nodes wait for it."""
+    """Cache of agent files: each is found, or built, once for all nodes."""
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder` is what --from names."""
+        """Take the folder of --from."""
         self._folder = folder
         self._found: dict[str, AgentFile | McpError] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find(self, arch: str) -> AgentFile:
-        """The file for that architecture; raises NotFound."""
+        """Return the file for an architecture; raises NotFound."""
         async with self._turns[arch]:
             if arch not in self._found:
                 try:
@@ -38,7 +38,7 @@ class AgentFiles:
 
 
 async def run(course: NodeUpgrade, nodes: Sequence[Node], wave: int, lines: LiveLines) -> list[UpgradeRow]:
-    """Bring all nodes through, `wave` at a time (0: all); the rows are in the nodes' order."""
+    """Upgrade nodes, `wave` at a time (0: all); return rows in the order of nodes."""
     rows: list[UpgradeRow] = []
     size = wave or len(nodes) or 1
     for first in range(0, len(nodes), size):
