@@ -125,7 +125,7 @@ def _overview(known: Sequence[Command]) -> str:
     """List commands by group."""
     groups = dict.fromkeys(command.group for command in known)
     return "\n\n".join(
-        "\n".join([f"{group}:", *(f"  {each.name:<12} {each.summary}" for each in known if each.group == group)])
+        "\n".join([f"{group}:", *(f"  {entry.name:<12} {entry.summary}" for entry in known if entry.group == group)])
         for group in groups
     )
 

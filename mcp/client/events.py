@@ -56,13 +56,13 @@ class NodeEvent:
 
 def merged(events: Iterable[NodeEvent]) -> list[NodeEvent]:
     """Sort events of several nodes by time, keeping the order of each node even if its clock was set back."""
-    return sorted(events, key=lambda one: (one.event.timestamp.ToNanoseconds(), one.node, one.event.number))
+    return sorted(events, key=lambda event: (event.event.timestamp.ToNanoseconds(), event.node, event.event.number))
 
 
 def show(events: Iterable[NodeEvent], *, as_json: bool) -> None:
     """Print events, one per line."""
-    for one in events:
-        output.line(json.dumps(one.as_json()) if as_json else one.as_text())
+    for event in events:
+        output.line(json.dumps(event.as_json()) if as_json else event.as_text())
 
 
 def follow(session: Session, seen: Mapping[Node, int], service: str, *, as_json: bool) -> int:

@@ -24,13 +24,13 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         _nodes(session, args),
         lambda agent: list(agent.adopt(args.target or "", every=args.all, dry_run=args.dry_run).results),
     )
-    found = [(answer.node, answer.value) for answer in answers if answer.value is not None]
+    answered = [(answer.node, answer.value) for answer in answers if answer.value is not None]
     if args.json:
-        output.print_json([_row(node.name, each, args.dry_run) for node, results in found for each in results])
+        output.print_json([_row(node.name, result, args.dry_run) for node, results in answered for result in results])
     else:
-        for node, results in found:
+        for node, results in answered:
             _show(node.name, results, dry_run=args.dry_run)
-    refused = any(not each.success for _, results in found for each in results)
+    refused = any(not result.success for _, results in answered for result in results)
     return nodes.finish(answers, failed=refused)
 
 
@@ -50,17 +50,17 @@ def _defined_node(session: "Session", service: str) -> "Node":
 def _show(node: str, results: "list[pb.AdoptResult]", *, dry_run: bool) -> None:
     if not results:
         output.note(f"{node}: no unmanaged containers")
-    good = [each for each in results if each.success]
-    services = list(dict.fromkeys(each.service for each in good))
+    adopted = [result for result in results if result.success]
+    services = list(dict.fromkeys(result.service for result in adopted))
     if dry_run:
         for service in services:
-            _show_definition(node, service, [each for each in good if each.service == service])
+            _show_definition(node, service, [result for result in adopted if result.service == service])
     else:
-        for each in good:
-            output.line(f"{each.service}/{each.component}: adopted on {node}")
-    for each in results:
-        if not each.success:
-            output.error(f"{node}: {each.container}: {each.error}")
+        for result in adopted:
+            output.line(f"{result.service}/{result.component}: adopted on {node}")
+    for result in results:
+        if not result.success:
+            output.error(f"{node}: {result.container}: {result.error}")
     if services and not dry_run:
         output.note(f"write their definitions with `mcp service export --node {node}`")
 
@@ -71,21 +71,21 @@ def _show_definition(node: str, service: str, results: "Iterable[pb.AdoptResult]
     from mcp.shared.wire import service_from_wire
     from proto.mcp.v1 import mcp_pb2 as pb
 
-    message = pb.ServiceSpec(name=service, active=True, components=[each.spec for each in results])
+    message = pb.ServiceSpec(name=service, active=True, components=[result.spec for result in results])
     output.line(f"# {service}.toml")
     for line in writer.write(Definition(node, service_from_wire(message))).splitlines():
         output.line(line)
     output.line("")
 
 
-def _row(node: str, each: "pb.AdoptResult", dry_run: bool) -> dict[str, object]:
+def _row(node: str, result: "pb.AdoptResult", dry_run: bool) -> dict[str, object]:
     return {
-        "container": each.container,
-        "service": each.service,
-        "component": each.component,
+        "container": result.container,
+        "service": result.service,
+        "component": result.component,
         "node": node,
-        "adopted": each.success and not dry_run,
-        "error": each.error,
+        "adopted": result.success and not dry_run,
+        "error": result.error,
     }
 
 

@@ -34,12 +34,12 @@ def _deadline(text: str) -> int:
     from mcp.shared.times import parse_duration
 
     try:
-        found = parse_duration(text)
+        duration = parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if not timedelta(seconds=5) <= found <= timedelta(minutes=10):
+    if not timedelta(seconds=5) <= duration <= timedelta(minutes=10):
         raise argparse.ArgumentTypeError(f"expected {DEADLINE_RULE}")
-    return round(found.total_seconds())
+    return round(duration.total_seconds())
 
 
 # --- upgrade and rollback ---

@@ -34,8 +34,8 @@ def _has_errors(report: "Report") -> bool:
 
 def _json(report: "Report") -> dict[str, object]:
     findings = [
-        {"level": str(each.level), "check": each.check, "what": each.what, "do": each.do or None}
-        for each in report.findings
+        {"level": str(finding.level), "check": finding.check, "what": finding.what, "do": finding.do or None}
+        for finding in report.findings
     ]
     return {"node": report.node.name, "agent": report.by_agent, "ssh": report.by_ssh, "findings": findings}
 
@@ -43,11 +43,11 @@ def _json(report: "Report") -> dict[str, object]:
 def _print(reports: "Sequence[Report]", *, verbose: bool) -> None:
     counts = {"error": 0, "warning": 0, "ok": 0}
     for report in reports:
-        for each in report.findings:
-            counts[each.level] += 1
-            if verbose or not each.is_fine:
-                do = f"; {each.do}" if each.do else ""
-                output.line(f"{each.level:<7}  {report.node.name}: {each.what}{do}")
+        for finding in report.findings:
+            counts[finding.level] += 1
+            if verbose or not finding.is_fine:
+                do = f"; {finding.do}" if finding.do else ""
+                output.line(f"{finding.level:<7}  {report.node.name}: {finding.what}{do}")
     output.line(
         f"{_many(len(reports), 'node')}: {_many(counts['error'], 'error')}, {_many(counts['warning'], 'warning')}, "
         f"{_many(counts['ok'], 'check')} fine"

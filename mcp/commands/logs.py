@@ -46,9 +46,9 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         _list_logs(session, args.node)
         raise InvalidInput("nothing to show", "name a service, or give --all; see mcp logs --help")
     _check(args)
-    found = _targets(session, args)
+    targets = _targets(session, args)
     wanted: dict[Node, list[Target]] = {}
-    for target in found:
+    for target in targets:
         wanted.setdefault(target.node, []).append(target)
     if args.all:
         wanted = {node: [] for node in _all_nodes(session, args.node)}
@@ -57,7 +57,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         NodeLogs(session, node, _query(args, targets, several=several), reconnect=not args.no_reconnect)
         for node, targets in wanted.items()
     ]
-    view = _view(args, streams, found)
+    view = _view(args, streams, targets)
     if several:
         session.token  # noqa: B018 - a missing token is one error, not one per node
         session.ca  # noqa: B018
@@ -130,18 +130,18 @@ def _query(args: argparse.Namespace, targets: "Sequence[Target]", *, several: bo
     )
 
 
-def _view(args: argparse.Namespace, streams: "Sequence[NodeLogs]", found: "Sequence[Target]") -> "LogView":
+def _view(args: argparse.Namespace, streams: "Sequence[NodeLogs]", targets: "Sequence[Target]") -> "LogView":
     from mcp.logs.view import JsonLines, Labels, LogView, Prefixed
 
     if args.json:
         return JsonLines()
-    expected = [(target.node.name, target.service, name) for target in found for name in _components(target)]
+    expected = [(target.node.name, target.service, name) for target in targets for name in _components(target)]
     if args.no_prefix or (not args.all and len(expected) == 1 and expected[0][2]):
         return LogView()
     labels = Labels(
         [each for each in expected if each[2]],
         with_node=len(streams) > 1,
-        with_service=args.all or len({target.service for target in found}) > 1,
+        with_service=args.all or len({target.service for target in targets}) > 1,
         colour=output.wants_colour(),
     )
     return Prefixed(labels, one_terminal=output.is_one_terminal())

@@ -24,11 +24,11 @@ def run(session: "Session", args: argparse.Namespace) -> int:
             return []  # it may be registered on other nodes
 
     answers = nodes.ask(session, nodes.select(session, args.node), ask)
-    found = [(answer.node.name, result) for answer in answers for result in answer.value or []]
-    _show(found, args)
-    if args.target[0] and not found and all(answer.error is None for answer in answers):
+    results = [(answer.node.name, result) for answer in answers for result in answer.value or []]
+    _show(results, args)
+    if args.target[0] and not results and all(answer.error is None for answer in answers):
         raise NotFound(f"{'/'.join(filter(None, args.target))} is not registered on any selected node")
-    refused = args.target[0] and not all(result.purged for _, result in found)
+    refused = args.target[0] and not all(result.purged for _, result in results)
     return nodes.finish(answers, failed=bool(refused))
 
 
@@ -50,7 +50,7 @@ def _defined(session: "Session", *, named: bool) -> dict[str, list[str]]:
     return found
 
 
-def _show(found: "list[tuple[str, pb.PurgeResult]]", args: argparse.Namespace) -> None:
+def _show(results: "list[tuple[str, pb.PurgeResult]]", args: argparse.Namespace) -> None:
     rows = [
         {
             "service": result.service,
@@ -60,7 +60,7 @@ def _show(found: "list[tuple[str, pb.PurgeResult]]", args: argparse.Namespace) -
             "eligible": result.purged,
             "reason": result.reason,
         }
-        for node, result in found
+        for node, result in results
     ]
     done = "would be purged" if args.dry_run else "purged"
     columns = ("service", "component", "node", "result", "reason")

@@ -36,12 +36,12 @@ def run(session: "Session", args: argparse.Namespace) -> int:
 def choose(service: str, entries: "Sequence[pb.HistoryEntry]", number: int | None) -> "pb.HistoryEntry":
     """Choose the deploy to return to from `entries`, newest first; raises NotFound or NotReady."""
     if number is not None:
-        found = [entry for entry in entries if entry.number == number]
-        if not found:
+        matching = [entry for entry in entries if entry.number == number]
+        if not matching:
             raise NotFound(f"{service} has no deploy {number}", f"see mcp history {service}")
-        if found[0].result != DeployResult.DONE:
-            raise NotReady(f"deploy {number} of {service} is {found[0].result}", "choose a deploy with result done")
-        return found[0]
+        if matching[0].result != DeployResult.DONE:
+            raise NotReady(f"deploy {number} of {service} is {matching[0].result}", "choose a deploy with result done")
+        return matching[0]
     done = [entry for entry in entries if entry.result == DeployResult.DONE]
     for entry in done[1:]:
         if entry.definition != done[0].definition:

@@ -83,32 +83,32 @@ def _export(session: "Session", args: argparse.Namespace) -> int:
     answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.list_services())
     unanswered = nodes.finish(answers)
     registered = {answer.node.name: answer.value.services for answer in answers if answer.value}
-    found = collect(registered, args.target or "")
-    if not found and not unanswered:
+    exports = collect(registered, args.target or "")
+    if not exports and not unanswered:
         where = args.node or "any node"
         raise NotFound(
             f"no service {args.target} is registered on {where}" if args.target else "no service is registered"
         )
     folder = arguments.path(args.output).expanduser() if args.output else session.config.services_dir
-    failed = [one.service for one in found if not _export_one(one, args, folder)]
+    failed = [exported.service for exported in exports if not _export_one(exported, args, folder)]
     return unanswered or (EXIT_FAILED if failed else EXIT_DONE)
 
 
-def _export_one(one: "Exported", args: argparse.Namespace, folder: "Path") -> bool:
+def _export_one(exported: "Exported", args: argparse.Namespace, folder: "Path") -> bool:
     from mcp.definitions.export import save
     from mcp.definitions.writer import write
 
     try:
-        if one.definition is None:
-            raise one.error or McpError(f"{one.service}: has no definition")
+        if exported.definition is None:
+            raise exported.error or McpError(f"{exported.service}: has no definition")
         if args.output == STDOUT:
-            output.text(write(one.definition))
+            output.text(write(exported.definition))
             return True
-        path, changed = save(one.definition, folder, force=args.force)
+        path, changed = save(exported.definition, folder, force=args.force)
     except McpError as error:
         output.error(str(error))
         return False
-    output.line(f"{one.service}: {'written to' if changed else 'unchanged in'} {path}")
+    output.line(f"{exported.service}: {'written to' if changed else 'unchanged in'} {path}")
     return True
 
 

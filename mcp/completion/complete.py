@@ -220,8 +220,8 @@ def _components(config: "Config", service: str) -> list[str]:
     from mcp.definitions import definitions
 
     data = tomllib.loads(definitions.definition_path(config, service).read_text(encoding="utf-8"))
-    found = data.get("components", [])
-    names = [entry.get("name") for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    tables = data.get("components", [])
+    names = [entry.get("name") for entry in tables if isinstance(entry, dict)] if isinstance(tables, list) else []
     return [name for name in names if isinstance(name, str)]
 
 

@@ -256,5 +256,5 @@ def _system_authorities() -> Path | None:
     """Return the CA file of the system; gRPC would use its own list, which the zipapp does not contain."""
     import ssl  # slow to import
 
-    found = ssl.get_default_verify_paths().cafile
-    return Path(found) if found else None
+    path = ssl.get_default_verify_paths().cafile
+    return Path(path) if path else None

@@ -93,7 +93,7 @@ def _ends_blank(statements: list[_Statement]) -> bool:
 
 def _statements(text: str) -> list[_Statement]:
     """Split a valid document into statements, which joined are the document."""
-    found, start, depth = [], 0, 0
+    statements, start, depth = [], 0, 0
     for match in _PIECE.finditer(text):
         piece = match[0]
         if piece in ("[", "{"):
@@ -101,11 +101,11 @@ def _statements(text: str) -> list[_Statement]:
         elif piece in ("]", "}"):
             depth -= 1
         elif piece == "\n" and depth == 0:
-            found.append(_statement(text[start : match.end()]))
+            statements.append(_statement(text[start : match.end()]))
             start = match.end()
     if start < len(text):
-        found.append(_statement(text[start:]))
-    return found
+        statements.append(_statement(text[start:]))
+    return statements
 
 
 def _statement(text: str) -> _Statement:
@@ -164,8 +164,8 @@ def _with_nodes(document: dict[str, object], nodes: list[object]) -> dict[str, o
 
 
 def _nodes_of(document: dict[str, object]) -> list[object]:
-    found = document.get("nodes", [])
-    return list(found) if isinstance(found, list) else []
+    nodes = document.get("nodes", [])
+    return list(nodes) if isinstance(nodes, list) else []
 
 
 def _name(node: object) -> object:

@@ -32,11 +32,11 @@ def collect(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) 
 
     A service that is registered on several nodes is an error.
     """
-    found = sorted(_exports(registered, service), key=lambda one: one.service)
+    exports = sorted(_exports(registered, service), key=lambda exported: exported.service)
     nodes: dict[str, list[str]] = {}
-    for one in found:
-        nodes.setdefault(one.service, []).append(one.node)
-    return [_ambiguous(one, nodes[one.service]) if len(nodes[one.service]) > 1 else one for one in found]
+    for exported in exports:
+        nodes.setdefault(exported.service, []).append(exported.node)
+    return [entry if len(nodes[entry.service]) == 1 else _ambiguous(entry, nodes[entry.service]) for entry in exports]
 
 
 def _exports(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) -> Iterator[Exported]:
@@ -55,9 +55,9 @@ def _exported(info: "pb.ServiceInfo", node: str) -> Exported:
     return Exported(info.name, node, Definition(node, spec, path=info.name))
 
 
-def _ambiguous(one: Exported, nodes: list[str]) -> Exported:
-    error = NotReady(f"{one.service}: is registered on {' and '.join(nodes)}", "choose with --node")
-    return Exported(one.service, one.node, None, error)
+def _ambiguous(exported: Exported, nodes: list[str]) -> Exported:
+    error = NotReady(f"{exported.service}: is registered on {' and '.join(nodes)}", "choose with --node")
+    return Exported(exported.service, exported.node, None, error)
 
 
 def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bool]:

@@ -30,7 +30,7 @@ def pieces(block: "pb.LogsResponse", node: str) -> Iterator[Piece]:
             yield Origin(node, block.service, block.component, block.stream == STDERR), block.data
         return
     data, begin = block.data, 0
-    origins = [Origin(node, each.service, each.component, each.stream == STDERR) for each in block.sources]
+    origins = [Origin(node, source.service, source.component, source.stream == STDERR) for source in block.sources]
     for index, length in zip(block.run_source, lengths, strict=True):
         yield origins[index], data[begin : begin + length]
         begin += length

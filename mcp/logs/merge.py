@@ -143,11 +143,11 @@ class Lane:
     def _in_order(self, key: Key, times: list[bytes]) -> list[bytes]:
         """Return times that never decrease even if the clock did, up to the last line's, as the agent does."""
         latest = self._latest.get(key, b"")
-        last = max(latest, next((each for each in reversed(times) if each), b""))
+        last = max(latest, next((stamp for stamp in reversed(times) if stamp), b""))
         self._latest[key] = last
         if times[0] >= latest and times == sorted(times):
             return times
-        return [min(each, last) for each in accumulate(times, max, initial=latest)][1:]
+        return [min(stamp, last) for stamp in accumulate(times, max, initial=latest)][1:]
 
 
 def _size(items: list[Item]) -> int:

@@ -90,30 +90,32 @@ def _best(arch: str, folder: Path | None) -> AgentFile:
     elif not folder.is_dir():
         raise NotFound(f"--from: {folder} is not a folder")
     paths = sorted(folder.glob("mcp-agent*.pyz"))
-    found = [made for path in paths if (made := read(path))]
-    fitting = list({made.sha256: made for made in found if made.arch == arch}.values())
-    ours = [made for made in fitting if made.version == VERSION]
+    agents = [agent for path in paths if (agent := read(path))]
+    fitting = list({agent.sha256: agent for agent in agents if agent.arch == arch}.values())
+    ours = [agent for agent in fitting if agent.version == VERSION]
     if len(ours or fitting) == 1:
         return (ours or fitting)[0]
     if not fitting:
-        others = ", ".join(sorted({made.arch for made in found}))
+        others = ", ".join(sorted({agent.arch for agent in agents}))
         what = f"{folder} has no agent for {arch}" + (f", only for {others}" if others else "")
-        if unknown := sorted({path.name for path in paths} - {made.path.name for made in found}):
+        if unknown := sorted({path.name for path in paths} - {agent.path.name for agent in agents}):
             what += f"; damaged, or not an agent: {', '.join(unknown)}"
         raise NotFound(what, f"put mcp-agent-VERSION-linux-{arch}.pyz there, or name its folder with --from DIR")
-    versions = ", ".join(sorted({made.version for made in fitting}))
+    versions = ", ".join(sorted({agent.version for agent in fitting}))
     raise NotFound(f"{folder} has several agents for {arch}: {versions}", "keep only one there")
 
 
 async def _build(arch: str, tree: Path) -> AgentFile:
     """Build the agent from the source checkout of this program."""
     build = [sys.executable, str(tree / "build.py"), "--program", "mcp-agent", "--arch", arch]
-    said = await proc.run(build, seconds=BUILD_SECONDS)
-    if said.returncode != 0:
-        raise NotFound(f"the agent for {arch} cannot be built: {said.last_words()}", "or name a folder with --from DIR")
+    completed = await proc.run(build, seconds=BUILD_SECONDS)
+    if completed.returncode != 0:
+        raise NotFound(
+            f"cannot build the agent for {arch}: {completed.last_words()}", "or name a folder with --from DIR"
+        )
     # build.py prints a line per file: PATH: SIZE MB
-    made = [line.rpartition(": ")[0] for line in said.stderr.decode(errors="replace").splitlines()]
-    files = [file for path in made if path.endswith(f"-linux-{arch}.pyz") and (file := read(Path(path)))]
+    paths = [line.rpartition(": ")[0] for line in completed.stderr.decode(errors="replace").splitlines()]
+    files = [file for path in paths if path.endswith(f"-linux-{arch}.pyz") and (file := read(Path(path)))]
     if not files:
         raise NotFound(f"build.py built no agent for {arch}", "or name a folder with --from DIR")
     return files[0]

@@ -59,15 +59,15 @@ def moment(text: str, now: int, zone: tzinfo | None = None, words: Sequence[str]
     """
     if re.fullmatch(DURATION, text):
         span = parse_duration(text)
-        found = now - (span.days * 86400 + span.seconds) * SECOND - span.microseconds * 1000
-        if found < -62135596800 * SECOND:  # the year 1
+        result = now - (span.days * 86400 + span.seconds) * SECOND - span.microseconds * 1000
+        if result < -62135596800 * SECOND:  # the year 1
             raise ValueError("the duration is too long")
-        return found
+        return result
     if match := re.fullmatch(_UNIX, text):
-        found = int(match[1]) * SECOND + _fraction(match[2])
-        if found >= 253402300800 * SECOND:  # the year 10000
+        result = int(match[1]) * SECOND + _fraction(match[2])
+        if result >= 253402300800 * SECOND:  # the year 10000
             raise ValueError(_YEARS)
-        return found
+        return result
     if match := re.fullmatch(_RFC3339, text):  # fromisoformat accepts more, and differs between Pythons
         return _civil(match[1], match[2], (match[4] or "").upper(), zone) + _fraction(match[3])
     if re.fullmatch(_DATE, text):
@@ -84,10 +84,10 @@ def absolute(text: str, now: int, zone: tzinfo) -> str:
     """
     if text in WORDS:
         return text
-    found = moment(text, now, zone, WORDS)
+    resolved = moment(text, now, zone, WORDS)
     if re.fullmatch(DURATION, text) or text.startswith("@"):
         return text
-    seconds, rest = divmod(found, SECOND)
+    seconds, rest = divmod(resolved, SECOND)
     civil = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
     return f"{civil}.{rest:09}Z" if rest else f"{civil}Z"
 
@@ -107,15 +107,15 @@ def parse_time(text: str) -> datetime:
 def _civil(date: str, time: str, offset: str, zone: tzinfo | None) -> int:
     """Convert a date and a time of day to nanoseconds; raises ValueError if they do not exist."""
     try:
-        found = datetime.fromisoformat(f"{date}T{time}{offset}")
+        parsed = datetime.fromisoformat(f"{date}T{time}{offset}")
     except ValueError:
         raise ValueError("there is no such date or time of day") from None
-    if found.tzinfo is None:
+    if parsed.tzinfo is None:
         if zone is None:
             raise ValueError(_NO_ZONE)
-        found = found.replace(tzinfo=zone)
+        parsed = parsed.replace(tzinfo=zone)
     try:
-        return nanoseconds(found.astimezone(UTC))
+        return nanoseconds(parsed.astimezone(UTC))
     except (OverflowError, ValueError, OSError):
         raise ValueError(_YEARS) from None
 

@@ -75,10 +75,10 @@ def _numbers(version: str) -> tuple[tuple[int, ...], int | None]:
     """Split a version into release, (0, 0, 0) if invalid, and commits since the release, None if unknown."""
     import re  # deferred: keeps startup short
 
-    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(\+(?:(\d{1,9})\.)?.+)?", version, re.ASCII)
-    if not found:
+    match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(\+(?:(\d{1,9})\.)?.+)?", version, re.ASCII)
+    if not match:
         return (0, 0, 0), None
-    *release, build, commits = found.groups()
+    *release, build, commits = match.groups()
     return tuple(int(number) for number in release), None if build and not commits else int(commits or 0)
 
 
@@ -96,5 +96,5 @@ def _packages() -> dict[str, str]:
     from mcp.shared.resources import ROOT
 
     stamped = COMMIT != "unknown"
-    found = distributions(path=[str(ROOT)]) if stamped else distributions()
-    return dict(sorted((item.metadata["Name"], item.version) for item in found))
+    installed = distributions(path=[str(ROOT)]) if stamped else distributions()
+    return dict(sorted((item.metadata["Name"], item.version) for item in installed))

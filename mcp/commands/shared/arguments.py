@@ -53,10 +53,10 @@ def path(text: str) -> "Path":
 
 def folder(text: str) -> "Path":
     """Parse a folder, which must exist."""
-    found = path(text)
-    if not found.is_dir():
+    directory = path(text)
+    if not directory.is_dir():
         raise argparse.ArgumentTypeError(f'"{text}" is not a folder')
-    return found
+    return directory
 
 
 def count(text: str) -> int:

@@ -47,20 +47,20 @@ def wanted(session: "Session", service: str | None, node: str | None) -> list[De
     if not selected:
         raise NotFound(f"{session.config.source} has no [[nodes]] yet", "add one with `mcp node add`")
     return [
-        DefinitionsByNode(each, tuple(one.service for one in loaded if one.node == each.name), False)
-        for each in selected
+        DefinitionsByNode(target, tuple(found.service for found in loaded if found.node == target.name), False)
+        for target in selected
     ]
 
 
 def ask(session: "Session", service: str | None, node: str | None) -> "list[NodeAnswer[pb.PlanResponse]]":
     """Request the plan of every node."""
-    by_node = {each.node.name: each for each in wanted(session, service, node)}
+    by_node = {definitions.node.name: definitions for definitions in wanted(session, service, node)}
 
     def plan(agent: "AgentClient") -> "pb.PlanResponse":
         asked = by_node[agent.node.name]
         return agent.plan(asked.services, partial=asked.partial)
 
-    return nodes.ask(session, [each.node for each in by_node.values()], plan)
+    return nodes.ask(session, [definitions.node for definitions in by_node.values()], plan)
 
 
 def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[nodes.Row]:
@@ -82,17 +82,17 @@ def rows(answers: "Sequence[NodeAnswer[pb.PlanResponse]]") -> list[nodes.Row]:
 
 def show(answers: "Sequence[NodeAnswer[pb.PlanResponse]]", as_json: bool, *, steps: bool = False) -> int:
     """Print planned changes; return 0 if there are none, else EXIT_CHANGES; 1 if a node did not answer."""
-    found = rows(answers)
+    changes = rows(answers)
     if as_json:
-        output.print_json(found)
+        output.print_json(changes)
     else:
-        for row in found:
+        for row in changes:
             tail = f" ({'; '.join(row['reasons'])})" if row["reasons"] else ""
             output.line(f"{row['action']:<8} {row['service']}/{row['component']} on {row['node']}{tail}")
             for number, title in enumerate(row["steps"] if steps else (), 1):
                 output.line(f"  {number}. {title}")
-        if not found and all(answer.error is None for answer in answers):
+        if not changes and all(answer.error is None for answer in answers):
             output.line("nothing to do: nodes match the definitions")
     if nodes.finish(answers):
         return EXIT_FAILED  # an error must not have the exit status for changes
-    return EXIT_CHANGES if found else EXIT_DONE
+    return EXIT_CHANGES if changes else EXIT_DONE

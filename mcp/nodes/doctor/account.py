@@ -111,8 +111,8 @@ def _subids(inspection: Inspection, section: str, uid: int) -> Iterator[Finding]
         yield ok(section, f"{path}: {count} IDs from {own[0].first}")
 
 
-def _text(one: Range) -> str:
-    return f"{one.name}:{one.first}:{one.count}"
+def _text(line: Range) -> str:
+    return f"{line.name}:{line.first}:{line.count}"
 
 
 def _overlap(own: list[Range], every: list[Range]) -> tuple[Range, Range] | None:

@@ -30,12 +30,12 @@ def check(agent: "AgentClient", ca: bytes) -> tuple[bool, list[Finding]]:
         return True, [failure("token", refused), *certificate(agent.node, ca)]
     except McpError as failed:
         return not isinstance(failed, Unreachable), [failure("agent", failed)]
-    found = [ok("agent", f"responds on {agent.node.address}"), token(account), *certificate(agent.node, ca)]
+    findings = [ok("agent", f"responds on {agent.node.address}"), token(account), *certificate(agent.node, ca)]
     try:
-        found += status(agent)
+        findings += status(agent)
     except McpError as failed:
-        found.append(failure("agent", failed))
-    return True, found
+        findings.append(failure("agent", failed))
+    return True, findings
 
 
 def failure(check: str, failed: McpError) -> Finding:
@@ -73,13 +73,13 @@ def certificate(node: Node, ca: bytes) -> Iterator[Finding]:
 def status(agent: "AgentClient") -> Iterator[Finding]:
     """Check version, clock, disk and podman as the agent reports them."""
     before = time.time()
-    said = agent.node_status()
+    node_status = agent.node_status()
     after = time.time()
-    yield version(agent.node, said.agent_version)
-    yield clock(skew(before, said.now.ToNanoseconds() / 1e9, after), MEND_CLOCK)
-    if said.disk_total_bytes:
-        yield room("the services' disk", said.disk_free_bytes, said.disk_total_bytes)
-    yield _podman(agent, said.runtime_version)
+    yield version(agent.node, node_status.agent_version)
+    yield clock(skew(before, node_status.now.ToNanoseconds() / 1e9, after), MEND_CLOCK)
+    if node_status.disk_total_bytes:
+        yield room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
+    yield _podman(agent, node_status.runtime_version)
 
 
 def version(node: Node, theirs: str) -> Finding:

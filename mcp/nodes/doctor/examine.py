@@ -96,19 +96,19 @@ async def _run_script(ssh: Ssh) -> tuple[Inspection, list[Finding]]:
     except NotReady as failed:
         refused.append(warning("sudo", failed.what, failed.hint))
         done = await ssh.run(argv, stdin=stdin, seconds=SECONDS)
-    said = script.sections(done.stdout.decode(errors="replace"), mark)
-    if not said:
+    output = script.sections(done.stdout.decode(errors="replace"), mark)
+    if not output:
         raise McpError(f"cannot run commands over ssh: {done.last_words()}", node=ssh.node.name)
-    return Inspection(ssh.node, said), refused
+    return Inspection(ssh.node, output), refused
 
 
 async def _clock(ssh: Ssh, inspection: Inspection) -> Finding:
-    found: list[Skew] = []
+    measured: list[Skew] = []
     for _ in range(CLOCK_TRIES):
         before = time.time()
-        said = await ssh.check(["date", "+%s.%N"])
-        found.append(system.skew(before, float(said.split()[-1]), time.time()))
-    best = min(found, key=lambda measured: measured.uncertainty)
+        output = await ssh.check(["date", "+%s.%N"])
+        measured.append(system.skew(before, float(output.split()[-1]), time.time()))
+    best = min(measured, key=lambda skew: skew.uncertainty)
     return system.clock(best, f"enable time synchronisation: {inspection.command('timedatectl', 'set-ntp', 'true')}")
 
 

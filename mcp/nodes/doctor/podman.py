@@ -22,10 +22,10 @@ def check(inspection: Inspection) -> Iterator[Finding]:
         return
     if inspection.uid is None:
         return  # no account to run podman as
-    status, said = inspection.text("podman-status"), inspection.text("podman")
+    status, output = inspection.text("podman-status"), inspection.text("podman")
     if "podman" not in inspection.said:
         yield warning("podman", f"podman was not checked: that needs root or {USER}", _become_root(inspection))
-    elif said == "not since boot":
+    elif output == "not since boot":
         yield warning(
             "podman",
             f"podman has not run as {USER} since the node booted, so it was not checked",
@@ -38,10 +38,10 @@ def check(inspection: Inspection) -> Iterator[Finding]:
         )
         yield error("podman", what, do)
     elif status != "0":
-        last = said.splitlines()[-1] if said else f"exit status {status}"
+        last = output.splitlines()[-1] if output else f"exit status {status}"
         yield error("podman", f"`podman info` as {USER} fails: {last[:300]}", "run it there by hand")
     else:
-        yield from _answered(inspection, said)
+        yield from _answered(inspection, output)
 
 
 def _become_root(inspection: Inspection) -> str:
@@ -51,9 +51,9 @@ def _become_root(inspection: Inspection) -> str:
     return f'set how to become root there: sudo = "sudo" for {node.name} in mcp.toml'
 
 
-def _answered(inspection: Inspection, said: str) -> Iterator[Finding]:
+def _answered(inspection: Inspection, output: str) -> Iterator[Finding]:
     try:
-        info: dict[str, Any] = json.loads(said[said.index("{") :])  # warnings may precede it
+        info: dict[str, Any] = json.loads(output[output.index("{") :])  # warnings may precede it
         host, store, version = info["host"], info["store"], str(info["version"]["Version"])
     except (ValueError, KeyError, TypeError):
         yield error("podman", "`podman info` printed invalid JSON", "run it there by hand")

@@ -136,11 +136,11 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
     A running agent is not replaced: `mcp agent upgrade` does that, and rolls back on failure.
     """
     name = steps.ssh.node.name
-    there = await steps.sha256(AGENT)
-    if there == agent.sha256:
+    installed = await steps.sha256(AGENT)
+    if installed == agent.sha256:
         steps.ok(f"agent: {agent.version} for {agent.arch} in {AGENT}, sha256 {agent.sha256[:12]}…")
         return agent.version
-    if there and await _active(steps):
+    if installed and await _active(steps):
         version = (await steps.ssh.check(as_mcp(uid, "version"), root=True)).split()[-1]
         steps.ok(f"agent: {version} is running; replace it with {agent.version} by `mcp agent upgrade {name}`")
         return version
@@ -191,8 +191,8 @@ async def unit(steps: Steps, uid: int) -> None:
     else:
         await steps.change(f"unit {UNIT}", RemoteFile(UNIT, text.encode(), "root", 0o644))
     show = ["systemctl", "show", "--property=NeedDaemonReload", "--property=LoadState", "--value", SERVICE]
-    said = (await steps.ssh.run(show)).stdout.split()
-    if b"yes" in said or b"not-found" in said:
+    properties = (await steps.ssh.run(show)).stdout.split()
+    if b"yes" in properties or b"not-found" in properties:
         await steps.change("reload systemd", RemoteCommand(["systemctl", "daemon-reload"]))
     if await steps.holds(["systemctl", "is-enabled", "--quiet", SERVICE]):
         steps.ok("the agent is started at boot")
@@ -230,5 +230,5 @@ async def _is_stale(steps: Steps, settings: AgentSettings) -> bool:
 
 async def _last_words(steps: Steps) -> str:
     journal = ["journalctl", "--quiet", "--output=cat", f"--unit={SERVICE}", "_COMM=python3", "--lines=1"]
-    said = (await steps.ssh.run(journal, root=True)).stdout.decode(errors="replace").strip()
-    return f"the agent does not start: {said[:300]}" if said else ""
+    last = (await steps.ssh.run(journal, root=True)).stdout.decode(errors="replace").strip()
+    return f"the agent does not start: {last[:300]}" if last else ""

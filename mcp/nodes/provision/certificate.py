@@ -47,8 +47,8 @@ class Authority:
     async def run(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         """Run `mcp-agent cert ...` on this machine; raises McpError with its error."""
         if not self._agent:
-            found = await agent_file.find(agent_file.own_architecture(), self._folder)
-            self._agent = [sys.executable, "-I", str(found.path)]
+            agent = await agent_file.find(agent_file.own_architecture(), self._folder)
+            self._agent = [sys.executable, "-I", str(agent.path)]
         done = await proc.run([*self._agent, "cert", *arguments], seconds=SECONDS, stdin=stdin)
         if done.returncode != 0:
             raise McpError(done.last_words().removeprefix("mcp-agent: "))
@@ -126,9 +126,9 @@ async def have(steps: Steps, authority: Authority, settings: AgentSettings, own:
 
 async def _refuse_foreign(steps: Steps, authority: Authority) -> None:
     """Raise NotReady if another authority signed the node's certificate: its users would be locked out."""
-    there = await steps.sha256(NODE_CA)
+    installed = await steps.sha256(NODE_CA)
     ours = sha256(authority.cert.read_bytes()).hexdigest() if authority.cert.exists() else ""
-    if there not in ("", ours):
+    if installed not in ("", ours):
         raise NotReady(
             f"another authority than {authority.cert} signed its certificate",
             "copy ca.pem and ca.key from the machine that set up the node, or give --replace-certificate",
@@ -152,8 +152,8 @@ async def _install_own(steps: Steps, authority: Authority, settings: AgentSettin
     until = await _own_until(steps.ssh.node, authority, cert, key)
     host = _host(steps.ssh.node)
     chain, secret = _files(cert, key)
-    there = (await steps.sha256(settings.cert), await steps.sha256(settings.key))
-    if there == (sha256(chain).hexdigest(), sha256(secret).hexdigest()):
+    installed = (await steps.sha256(settings.cert), await steps.sha256(settings.key))
+    if installed == (sha256(chain).hexdigest(), sha256(secret).hexdigest()):
         steps.ok(f"certificate for {host}: {cert}, {until}")
         return
     await steps.change(

@@ -58,8 +58,8 @@ class SystemFacts:
 async def look(ssh: Ssh) -> SystemFacts:
     """Read the facts of a node; raises NotReady if it is unsupported."""
     node = ssh.node
-    said = await ssh.check(["sh", "-c", _LOOK, "sh", USER])
-    known = {key: value.strip() for key, _, value in (line.partition(" ") for line in said.splitlines())}
+    output = await ssh.check(["sh", "-c", _LOOK, "sh", USER])
+    known = {key: value.strip() for key, _, value in (line.partition(" ") for line in output.splitlines())}
     system = f"{known.get('id', 'an unknown system')} {known.get('release', '')}".strip()
     if known.get("id") == "nixos":
         raise NotReady(f"{node.name} runs NixOS", "use the module in deploy/nixos instead")
@@ -88,15 +88,15 @@ def check_architecture(node: Node, arch: str) -> None:
 
 async def choose_uid(ssh: Ssh, facts: SystemFacts, wanted: int | None) -> int:
     """Return the UID of mcp: its current one, else `wanted`, which must be free; raises NotReady."""
-    name, there = ssh.node.name, facts.account_uid
-    if there is not None:
+    name, current = ssh.node.name, facts.account_uid
+    if current is not None:
         if facts.account.split(":")[5] != HOME:
             what = f"another user {USER} exists, whose home is not {HOME}"
             raise NotReady(what, "rename or remove it", node=name)
-        if wanted not in (None, there):
-            what = f"{USER} has the UID {there}, which cannot change"
+        if wanted not in (None, current):
+            what = f"{USER} has the UID {current}, which cannot change"
             raise NotReady(what, "omit --uid", node=name)
-        return there
+        return current
     uid = UID if wanted is None else wanted
     for database, what in (("passwd", "UID"), ("group", "GID")):
         holder = (await ssh.run(["getent", database, str(uid)])).stdout.decode(errors="replace").partition(":")[0]

@@ -75,11 +75,15 @@ class Switch:
 
     async def facts(self) -> AgentFacts:
         """Return the state of the node; raises McpError, as all methods do."""
-        said = _fields(await self._ask("facts"))
+        fields = _fields(await self._ask("facts"))
         # a running agent reports its version even if no Python can start it again
-        version = said.get("version", "").removeprefix("mcp-agent ") or said.get("status", "").removeprefix("serving ")
-        machine, sha256, active = (said.get(name, "") for name in ("machine", "sha256", "active"))
-        return AgentFacts(machine, version, sha256, active, said.get("previous", ""), said.get("unfinished") == "yes")
+        version = fields.get("version", "").removeprefix("mcp-agent ") or fields.get("status", "").removeprefix(
+            "serving "
+        )
+        machine, sha256, active = (fields.get(name, "") for name in ("machine", "sha256", "active"))
+        return AgentFacts(
+            machine, version, sha256, active, fields.get("previous", ""), fields.get("unfinished") == "yes"
+        )
 
     async def tidy(self) -> None:
         """Complete an interrupted switch and remove leftovers; refused while a switch is in progress."""
@@ -96,8 +100,10 @@ class Switch:
 
     async def verdict(self) -> SwitchState:
         """Return the state of the switch, waiting up to ASK_SECONDS for its end."""
-        said = _fields(await self._ask("result", self.id, str(ASK_SECONDS)))
-        return SwitchState(phase_of(said.get("state", "")), said.get("to", ""), said.get("why", ""), "busy" in said)
+        fields = _fields(await self._ask("result", self.id, str(ASK_SECONDS)))
+        return SwitchState(
+            phase_of(fields.get("state", "")), fields.get("to", ""), fields.get("why", ""), "busy" in fields
+        )
 
     async def _ask(self, *words: str, stdin: bytes = b"", seconds: float = 60.0) -> str:
         script = resources.deploy_file(SCRIPT).encode()
