@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TOKEN_WARNING = timedelta(days=1)
 CERTIFICATE_WARNING, CERTIFICATE_ERROR = timedelta(days=30), timedelta(days=3)
-MEND_CLOCK = "compare `timedatectl` there and here, and enable time synchronisation: `timedatectl set-ntp true`"
+CLOCK_REMEDY = "compare `timedatectl` there and here, and enable time synchronisation: `timedatectl set-ntp true`"
 
 
 def check(agent: "AgentClient", ca: bytes) -> tuple[bool, list[Finding]]:
@@ -76,7 +76,7 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
     node_status = agent.node_status()
     after = time.time()
     yield version(agent.node, node_status.agent_version)
-    yield clock(skew(before, node_status.now.ToNanoseconds() / 1e9, after), MEND_CLOCK)
+    yield clock(skew(before, node_status.now.ToNanoseconds() / 1e9, after), CLOCK_REMEDY)
     if node_status.disk_total_bytes:
         yield room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
     yield _podman(agent, node_status.runtime_version)

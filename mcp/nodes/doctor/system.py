@@ -37,14 +37,14 @@ def check(inspection: Inspection) -> Iterator[Finding]:
     yield from ports(inspection)
 
 
-def clock(found: Skew, mend: str) -> Finding:
-    """Judge a clock skew; `mend` is the remedy."""
-    direction = "ahead of" if found.ahead > 0 else "behind"
-    size = f"{abs(found.ahead):.2f} s (± {found.uncertainty:.2f} s) {direction} this machine's"
-    if found.at_least >= CLOCK_ERROR:
-        return error("clock", f"the clock is {size}: tokens and certificates appear expired or not yet valid", mend)
-    if found.at_least >= CLOCK_WARNING:
-        return warning("clock", f"the clock is {size}", mend)
+def clock(measured: Skew, remedy: str) -> Finding:
+    """Judge a clock skew."""
+    direction = "ahead of" if measured.ahead > 0 else "behind"
+    size = f"{abs(measured.ahead):.2f} s (± {measured.uncertainty:.2f} s) {direction} this machine's"
+    if measured.at_least >= CLOCK_ERROR:
+        return error("clock", f"the clock is {size}: tokens and certificates appear expired or not yet valid", remedy)
+    if measured.at_least >= CLOCK_WARNING:
+        return warning("clock", f"the clock is {size}", remedy)
     return ok("clock", f"the clock is {size}")
 
 

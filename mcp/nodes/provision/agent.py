@@ -106,10 +106,10 @@ def settings_of(node: Node, text: str) -> AgentSettings:
         settings = AgentSettings(str(table["server"]["tls_cert"]), str(table["server"]["tls_key"]))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         what = f"existing {CONFIG} is invalid: {error}"
-        raise NotReady(what, "mend or remove it", node=node.name) from None
+        raise NotReady(what, "fix or remove it", node=node.name) from None
     if not (settings.cert.startswith("/") and settings.key.startswith("/")):
         what = f"existing {CONFIG}: tls_cert and tls_key are not absolute paths"
-        raise NotReady(what, "mend or remove it", node=node.name)
+        raise NotReady(what, "fix or remove it", node=node.name)
     if name != node.name:
         raise NotReady(f"existing {CONFIG} has node_name = {name}", "check that this is the right node", node=node.name)
     port, wanted = str(address).rpartition(":")[2], node.address.rpartition(":")[2]
