@@ -147,8 +147,17 @@ class Podman:
         self._started(new.name)
 
     async def start(self, name: str) -> None:
-        """Start an existing container."""
-        await self._check(["start", name], self.timeout * 4)
+        """Start an existing container; one whose `podman stop` was killed is stopped first.
+
+        podman leaves that one in the state stopping permanently, with its process running, and refuses to start it.
+        """
+        try:
+            await self._check(["start", name], self.timeout * 4)
+        except proc.CommandFailed:
+            if (await self.details(name)).state != ContainerState.STOPPING:
+                raise
+            await self.stop(name)
+            await self._check(["start", name], self.timeout * 4)
         self._started(name)
 
     def _started(self, name: str) -> None:

@@ -38,10 +38,8 @@ from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import DesiredState
 
 ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container exits permanently
-BUSY = (  # states that recovery leaves alone
-    *(ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED),
-    *(ContainerState.STOPPING, ContainerState.REMOVING),
-)
+# States that recovery leaves alone. Not stopping: a container stays in it if its `podman stop` was killed.
+BUSY = (ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED, ContainerState.REMOVING)
 
 
 class Action(StrEnum):

@@ -519,6 +519,8 @@ def do_start(options: Options, arguments: list[str]) -> None:
         container = need(state, arguments[0])
         if container["state"] == "running":
             return
+        if container["state"] == "stopping":  # its `podman stop` was killed
+            fail(f"container {container['id']} must be in Created or Stopped state to be started")
         check_program(state, container, 125)
         check_ports(state, container)
         container["restarts"] = 0
@@ -529,7 +531,7 @@ def do_start(options: Options, arguments: list[str]) -> None:
 def do_stop(options: Options, arguments: list[str]) -> None:
     with world() as state:
         container = need(state, arguments[0])
-        if container["state"] == "running":
+        if container["state"] in ("running", "stopping"):
             say(container, time.time(), 1, f"{container['program']}: stopping")
             container.update(state="exited", exit_code=0, finished=time.time())
     print(arguments[0])

@@ -219,6 +219,39 @@ def test_other_commands_finish_what_a_crash_left(rig: Rig, verb: str) -> None:
     assert {name: each["state"] for name, each in rig.fake.containers().items()} == wanted
 
 
+@pytest.mark.parametrize("verb", ["deploy", "restart", "start", "agent recover"])
+def test_a_container_whose_stop_was_killed_runs_again(rig: Rig, verb: str) -> None:
+    """podman leaves it in the state stopping, in which it cannot be started."""
+    rig.agent.define("web", service())
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    rig.fake.change(containers=[{**each, "state": "stopping"} for each in rig.fake.state["containers"]])
+    rig.agent.cli.run(*verb.split(), *(["rift"] if verb == "agent recover" else ["web"]))
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_an_interrupted_stop_of_the_old_container_is_undone(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    rig.agent.define("web", service("web", component("api", WEB2)))
+    crash_at(rig, ["stop"], "before", "deploy", "-q", "web")
+    rig.fake.change(containers=[{**each, "state": "stopping"} for each in rig.fake.state["containers"]])
+    rig.restart()
+    wait_for(lambda: not unfinished(rig))
+    assert rig.fake.running() == {"web-api": WEB}
+    assert "is not finished" not in rig.agent.log()
+
+
+def test_a_component_that_cannot_be_finished_does_not_hold_up_the_others(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api"), component("worker")))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    crash_at(rig, ["stop", "web-worker"], "before", "stop", "web")  # in reverse order: the worker comes first
+    rig.fake.misbehave("fail", ["stop", "web-worker"], message="device or resource busy")
+    rig.restart()
+    wait_for(lambda: rig.fake.running() == {"web-worker": WEB}, 20, "the stop of the other component")
+    rig.fake.behave()
+    wait_for(lambda: not rig.fake.running(), 20, "the end of the stop")
+
+
 def test_a_failed_deploy_after_an_interrupted_one_brings_the_old_container_back(rig: Rig) -> None:
     """The crash left the old container stopped; it should still run, and the undoing knows that."""
     rig.agent.define("web", service())
