@@ -50,10 +50,20 @@ class InterruptedOperations:
         if left not in await self.unfinished():
             return  # another command has finished it meanwhile
         logger.info("interrupted operation", extra=fields(service=left.service, operation=left.operation))
-        for row in await self._registry.call(self._registry.operations.transactions, left.service):
-            await resume(row, self._executor.context(row.service, row.component, row.deploy))
+        await self._resume(left.service)
         deploys = self._registry.deploys
         for deploy in await self._registry.call(deploys.select, left.service, 0, DeployResult.RUNNING):
             why = "the agent ended during the deploy"
             await self._registry.call(deploys.end, deploy.number, DeployResult.INTERRUPTED, why, deploy.digests)
         await self._registry.call(self._registry.operations.end, left.service)
+
+    async def _resume(self, service: str) -> None:
+        """Finish or undo every component's change; raises the first McpError once all were tried."""
+        failure: McpError | None = None
+        for row in await self._registry.call(self._registry.operations.transactions, service):
+            try:
+                await resume(row, self._executor.context(row.service, row.component, row.deploy))
+            except McpError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure

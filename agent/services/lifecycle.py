@@ -41,7 +41,7 @@ class Lifecycle:
         known = {row.container for row in rows}
         strays = [container for container in made if container.name.removesuffix(ASIDE_SUFFIX) not in known]
         changes = [plan.undeploy(row) for row in reversed(rows)]
-        changes += [plan.remove_stray(service, _stray_name(stray, rows), stray) for stray in strays]
+        changes += [plan.remove_stray(service, name, stray) for name, stray in _by_unique_name(strays, rows).items()]
         results = await self._executor.apply(changes)
         return results[: len(rows)][::-1] + results[len(rows) :]
 
@@ -58,7 +58,10 @@ class Lifecycle:
         return await self._executor.apply([change(row, state) for row in (reversed(rows) if reverse else rows)])
 
 
-def _stray_name(stray: Container, rows: Sequence[ComponentRow]) -> str:
-    """Return the component of a stray's label, or the container's name if that component has a row."""
-    component = stray.labels.get(LABEL_COMPONENT, stray.name)
-    return stray.name if component in {row.name for row in rows} else component
+def _by_unique_name(strays: Sequence[Container], rows: Sequence[ComponentRow]) -> dict[str, Container]:
+    """Key strays by the component that their label names, or by the container's name if that component is taken."""
+    taken, named = {row.name for row in rows}, dict[str, Container]()
+    for stray in strays:
+        component = stray.labels.get(LABEL_COMPONENT, stray.name)
+        named[stray.name if component in taken or component in named else component] = stray
+    return named

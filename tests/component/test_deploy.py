@@ -375,7 +375,8 @@ def test_what_mcp_made_and_the_registry_does_not_know(rig: Rig) -> None:
     labels = {"mcp.service": "web", "mcp.component": "gone"}
     stray = {**containers[0], "name": "web-gone", "id": "f" * 64, "labels": labels}
     alien = {**containers[0], "name": "database", "id": "e" * 64, "labels": {}}
-    rig.fake.change(containers=[*containers, stray, alien])
+    aside = {**stray, "name": "web-gone.old", "id": "d" * 64}
+    rig.fake.change(containers=[*containers, stray, aside, alien])
     assert states(rig) == {"web/api": "running", "web/gone": "running"}
     ok(rig.agent.cli.run("undeploy", "web"))
     assert list(rig.fake.containers()) == ["database"]
