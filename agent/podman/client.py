@@ -142,9 +142,26 @@ class Podman:
                 raise NotReady(f"podman takes {name} for the prefix of another network's id", "choose another name")
 
     async def run(self, new: NewContainer) -> None:
-        """Create and start a container."""
-        await self._check(run_argv(new), self.timeout * 4, "".join(f"{entry}\n" for entry in new.env).encode())
+        """Create and start a container, in place of one whose `podman run` was killed before podman knew it."""
+        argv, env = run_argv(new), "".join(f"{entry}\n" for entry in new.env).encode()
+        try:
+            await self._check(argv, self.timeout * 4, env)
+        except proc.CommandFailed:
+            if not await self._remove_storage(new.name):
+                raise
+            await self._check(argv, self.timeout * 4, env)
         self._started(new.name)
+
+    async def _remove_storage(self, name: str) -> bool:
+        """Remove what bears a container's name in the storage only; returns False if nothing does.
+
+        A killed `podman run` or `podman rm` leaves it: `podman ps` does not list it, and the name stays in use.
+        """
+        listed = parse_containers(await self._check(["ps", "--all", "--external", "--no-trunc", "--format=json"]))
+        left = [each for each in listed if each.name == name and each.state == ContainerState.STORAGE]
+        for container in left:
+            await self.remove_by_id(container.identifier)
+        return bool(left)
 
     async def start(self, name: str) -> None:
         """Start an existing container; one whose `podman stop` was killed is stopped first.

@@ -16,6 +16,7 @@ class ContainerState(StrEnum):
     REMOVING = "removing"
     STOPPED = "stopped"
     EXITED = "exited"
+    STORAGE = "storage"  # of a container that only the storage knows; listed with --external only
 
 
 # states without a process, from which podman can start the container; a stopped one is `exited` as well

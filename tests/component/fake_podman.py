@@ -34,7 +34,7 @@ PROGRAMS = ("web", "worker", "fail", "brief")  # what the test images (tools/ima
 # command: (options that must be there, options that may be there, options with values, number of arguments)
 FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "version": ({"--format=json"}, set(), set(), 0),
-    "ps": ({"--all", "--no-trunc", "--format=json"}, set(), set(), 0),
+    "ps": ({"--all", "--no-trunc", "--format=json"}, {"--external"}, set(), 0),
     "inspect": ({"--type=container"}, set(), set(), -1),
     "image inspect": (set(), set(), set(), -1),
     "images": ({"--format=json"}, set(), set(), 0),
@@ -294,7 +294,8 @@ def do_version(options: Options, arguments: list[str]) -> None:
 
 def do_ps(options: Options, arguments: list[str]) -> None:
     with world() as state:
-        print(json.dumps([_listed(container) for container in state["containers"]], indent=2))
+        listed = [each for each in state["containers"] if each["state"] != "storage" or "--external" in options]
+        print(json.dumps([_listed(container) for container in listed], indent=2))
 
 
 def _listed(container: dict[str, Any]) -> dict[str, Any]:

@@ -229,6 +229,17 @@ def test_a_container_whose_stop_was_killed_runs_again(rig: Rig, verb: str) -> No
     assert rig.fake.running() == {"web-api": WEB}
 
 
+def test_what_a_killed_podman_run_left_in_the_storage_does_not_keep_the_name(rig: Rig) -> None:
+    rig.agent.define("web", service())
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    (left,) = rig.fake.state["containers"]
+    rig.fake.change(containers=[{**left, "state": "storage"}])
+    ok(rig.agent.cli.run("start", "web"))
+    (made,) = rig.fake.state["containers"]
+    assert (made["name"], made["state"]) == ("web-api", "running")
+    assert made["id"] != left["id"]
+
+
 def test_an_interrupted_stop_of_the_old_container_is_undone(rig: Rig) -> None:
     rig.agent.define("web", service())
     ok(rig.agent.cli.run("deploy", "-q", "web"))
