@@ -91,7 +91,8 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     def deploy_stream(self, service: ServiceSpec, component: str, *, force: bool) -> Iterator[pb.DeployEvent]:
         """Deploy like `deploy`; yield each step as it begins and ends, and finally the response."""
         request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
-        return self._stream(self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE))
+        call = self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE)
+        return self._stream(call, MAY_BE_APPLIED)
 
     def plan(
         self, services: Iterable[ServiceSpec], *, partial: bool, component: str = "", force: bool = False
@@ -230,12 +231,12 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Read a file of any size; closing the iterator cancels the call."""
         return self._stream(self._stub.PullFileStream(request, metadata=self._metadata))
 
-    def _stream(self, call: Any) -> Generator[Any]:
+    def _stream(self, call: Any, hint: str = "") -> Generator[Any]:
         """Yield the responses of a streaming call; closing the iterator cancels the call."""
         try:
             yield from call
         except grpc.RpcError as error:
-            raise self._explain(error) from None
+            raise self._explain(error, hint) from None
         finally:
             call.cancel()
 
