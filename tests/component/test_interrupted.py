@@ -1,9 +1,12 @@
 """The agent is killed in the middle of a change, at every step of it; afterwards all is as it was, or as asked for."""
 
+import json
+import signal
 import sqlite3
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -52,20 +55,21 @@ def planned(verb: str) -> Change:
     return planning.undeploy(row) if verb == "undeploy" else getattr(planning, verb)(row, state)
 
 
-# The real agent, but for one thing: it kills itself before or after the step with this title.
+# The real agent, but for one thing: it kills itself before or after the step that a file names.
 MORTAL = """
-import os, signal, sys
+import json, os, pathlib, signal, sys
 from agent.main import main
 from agent.services.transaction import Transaction
 
-do = Transaction._do
+do, end = Transaction._do, pathlib.Path({end!r})
 
 async def do_or_die(self, step):
-    if step.title == {title!r} and {when!r} == "before":
+    title, when = json.loads(end.read_text())
+    if step.title == title and when == "before":
         await self._note_position()
         os.kill(os.getpid(), signal.SIGKILL)
     await do(self, step)
-    if step.title == {title!r}:
+    if step.title == title:
         os.kill(os.getpid(), signal.SIGKILL)
 
 Transaction._do = do_or_die
@@ -73,17 +77,36 @@ sys.exit(main())
 """
 
 
-def start_mortal(rig: Rig, title: str, when: str) -> None:
-    """Start the agent again, as one that will be killed at a step."""
-    rig.agent.stop()
-    home = Home(rig.agent.home.folder, (sys.executable, "-c", MORTAL.format(title=title, when=when)))
-    rig.agent = Agent.start(home, env=rig.agent.env)
+@pytest.fixture(scope="module")
+def mortal(shared: Rig) -> Rig:
+    """The module's agent, which `kill_at` has killed at a step: nothing else of it is changed."""
+    live_on(shared)
+    shared.agent.stop()
+    command = (sys.executable, "-c", MORTAL.format(end=str(end_file(shared))))
+    shared.agent = Agent.start(Home(shared.agent.home.folder, command), env=shared.agent.env)
+    return shared
+
+
+def end_file(rig: Rig) -> Path:
+    """The file that names the step at which the agent is killed."""
+    return rig.agent.home.folder / "end.json"
+
+
+def kill_at(rig: Rig, title: str, when: str) -> None:
+    """Have the agent killed at a step."""
+    end_file(rig).write_text(json.dumps([title, when]))
+
+
+def live_on(rig: Rig) -> None:
+    """Have the agent not killed."""
+    kill_at(rig, "", "")
 
 
 def start_again(rig: Rig) -> None:
-    """Start the agent as it is, after it was killed."""
-    rig.agent.process.wait(30)
-    rig.agent = Agent.start(Home(rig.agent.home.folder), env=rig.agent.env)
+    """Start the agent again, after it was killed; it lives on."""
+    assert rig.agent.process.wait(30) == -signal.SIGKILL
+    live_on(rig)
+    rig.restart()
 
 
 def every_step(verb: str) -> list[tuple[str, str]]:
@@ -103,12 +126,12 @@ def forget_everything(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(("title", "when"), every_step("deploy"))
-def test_a_redeploy_that_is_interrupted(shared: Rig, title: str, when: str) -> None:
-    rig = shared
+def test_a_redeploy_that_is_interrupted(mortal: Rig, title: str, when: str) -> None:
+    rig = mortal
     forget_everything(rig)
     deploy(rig, OLD_TEXT)
     port = rig.fake.containers()["web-api"]["env"]
-    start_mortal(rig, title, when)
+    kill_at(rig, title, when)
     rig.agent.define("web", NEW_TEXT)
     done = rig.agent.cli.run("deploy", "-q", "web")
     assert (done.code, len(done.errors)) == (4, 1), done
@@ -124,10 +147,10 @@ def test_a_redeploy_that_is_interrupted(shared: Rig, title: str, when: str) -> N
 
 
 @pytest.mark.parametrize(("title", "when"), every_step("first"))
-def test_a_first_deploy_that_is_interrupted(shared: Rig, title: str, when: str) -> None:
-    rig = shared
+def test_a_first_deploy_that_is_interrupted(mortal: Rig, title: str, when: str) -> None:
+    rig = mortal
     forget_everything(rig)
-    start_mortal(rig, title, when)
+    kill_at(rig, title, when)
     rig.agent.define("web", NEW_TEXT)
     assert rig.agent.cli.run("deploy", "-q", "web").code == 4
     start_again(rig)
@@ -143,13 +166,13 @@ def test_a_first_deploy_that_is_interrupted(shared: Rig, title: str, when: str) 
     ("verb", "title", "when"),
     [(verb, *step) for verb in ("stop", "start", "restart", "undeploy") for step in every_step(verb)],
 )
-def test_another_verb_that_is_interrupted_is_finished(shared: Rig, verb: str, title: str, when: str) -> None:
-    rig = shared
+def test_another_verb_that_is_interrupted_is_finished(mortal: Rig, verb: str, title: str, when: str) -> None:
+    rig = mortal
     forget_everything(rig)
     deploy(rig, OLD_TEXT)
     if verb == "start":
         rig.fake.change(containers=[])
-    start_mortal(rig, title, when)
+    kill_at(rig, title, when)
     assert rig.agent.cli.run(verb, "web").code == 4
     start_again(rig)
     left = {"stop": ["exited"], "start": ["running"], "restart": ["running"], "undeploy": []}[verb]
