@@ -11,9 +11,8 @@ from agent.podman.output import Container
 from agent.services.plan import Action, NodeState, plan, resolve_replacement
 from agent.store.registry import ComponentRow
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
-from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
+from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from mcp.shared.states import DesiredState
-from tests.unit import specs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,9 +34,23 @@ def deployed(services: list[ServiceSpec]) -> NodeState:
     return NodeState(rows, containers, ids)
 
 
-distinct = st.lists(specs.services, max_size=3, unique_by=lambda service: service.name).map(
-    lambda services: [replace(service, active=True) for service in services]
+# Small on purpose: plan compares fields, and unit/specs.py, which draws any text for each, takes ten times as long.
+components = st.builds(
+    ComponentSpec,
+    name=st.sampled_from(["api", "work", "db"]),
+    image=st.sampled_from(["localhost/web:1", "localhost/web:2"]),
+    network=st.sampled_from(["", "mcpnet"]),
+    restart=st.sampled_from(["no", "unless-stopped"]),
+    routes=st.sampled_from([(), (RouteSpec(port=8443),), (RouteSpec("rest", 8443), RouteSpec("web", 80))]),
+    env=st.sampled_from([(), ("A=1",), ("A=2", "B=")]),
+    health=st.sampled_from([None, HealthSpec(cmd=("true",))]),
 )
+services = st.builds(
+    ServiceSpec,
+    name=st.sampled_from(["web", "mail", "dns"]),
+    components=st.lists(components, min_size=1, max_size=3, unique_by=lambda component: component.name).map(tuple),
+)
+distinct = st.lists(services, max_size=3, unique_by=lambda service: service.name)
 
 
 @given(distinct)

@@ -1,8 +1,10 @@
 """Plans carried out: what is planned is what is done, and a kill at any moment leaves the old or the new, whole."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -184,13 +186,15 @@ def prepared(folder: Path) -> World:
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_agent_that_is_killed_at_any_moment_leaves_nothing_half_done(verb: str, tmp_path: Path) -> None:
     whole = Life()
-    (tmp_path / "whole").mkdir()
-    asyncio.run(live(prepared(tmp_path / "whole"), tmp_path / "whole", whole, VERBS[verb]))
+    (tmp_path / "before").mkdir()
+    before = prepared(tmp_path / "before")
+    shutil.copytree(tmp_path / "before", tmp_path / "whole")
+    asyncio.run(live(deepcopy(before), tmp_path / "whole", whole, VERBS[verb]))
     assert whole.moments > 10
     for end in range(whole.moments):
         folder = tmp_path / str(end)
-        folder.mkdir()
-        made = prepared(folder)
+        shutil.copytree(tmp_path / "before", folder)
+        made = deepcopy(before)
         asyncio.run(live(made, folder, Life(end), VERBS[verb]))
         asyncio.run(live(made, folder, Life(), lambda node, end=end: check_whole(node, verb, end)))  # type: ignore[misc]
 
