@@ -35,7 +35,7 @@ AGENT = (sys.executable, "-m", "agent.main")
 CLI = (sys.executable, "-m", "mcp.main")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NODE = "rift"
-START_SECONDS = 60.0
+START_SECONDS = 180.0  # under qemu, on a machine that is busy with others
 STOP_SECONDS = 30.0  # more than an agent has that is stopped in good order, also on a busy machine
 
 Wrap = Callable[[Sequence[str]], list[str]]

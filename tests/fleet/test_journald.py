@@ -20,7 +20,7 @@ printf 'no end'
 READ = f"""
 import asyncio, sys
 sys.path.insert(0, {SOURCE!r})
-from agent.logs.journald import JournaldReader
+from agent.logs.journald.reader import JournaldReader
 from agent.logs.model import Reading, Source, Window
 from mcp.shared.errors import McpError
 

@@ -225,7 +225,7 @@ def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Privat
     done = agent.cli.run("deploy", "-q", "solo")
     assert done.code == 1
     assert done.errors[0] == "mcp: solo/job: the new container ended with exit code 3 soon after its start"
-    assert "    fail: cannot read the configuration" in done.errors
+    assert "    stderr | fail: cannot read the configuration" in done.errors
     assert containers(rootless) == set()
     assert ps(agent) == {}
 
