@@ -108,9 +108,18 @@ def test_restarts_append_and_tail_and_since_are_podmans(rootless: Private) -> No
 
 
 def test_a_follower_loses_nothing_when_conmon_rotates(rootless: Private) -> None:
-    """100,000 numbered lines in one burst through a log of 1 MiB."""
-    script = "sleep 1; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); echo line $i of a burst through rotations; done"
+    """100,000 numbered lines in bursts through a log of 1 MiB; each of less than that, as each file is to be seen."""
+    size = 10_000
+    script = (
+        f"n=0; while [ $n -lt {100_000 // size} ]; do until [ -e /tmp/$n ]; do sleep 0.02; done; "
+        f"i=$((n*{size})); n=$((n+1)); "
+        f"while [ $i -lt $((n*{size})) ]; do i=$((i+1)); echo line $i of a burst through rotations; done; done"
+    )
     source = make(rootless, "logs", script, "--log-opt", "max-size=1mb")
+
+    async def allow(burst: int) -> None:
+        await asyncio.to_thread(rootless.run, ["podman", "exec", "logs", "touch", f"/tmp/{burst}"])
+
     expected = b"".join(b"line %d of a burst through rotations\n" % number for number in range(1, 100_001))
 
     async def follow() -> tuple[list[Batch], list[Batch]]:
@@ -120,7 +129,14 @@ def test_a_follower_loses_nothing_when_conmon_rotates(rootless: Private) -> None
         reader = K8sFileReader(news)
         waiting = asyncio.create_task(asyncio.to_thread(rootless.run, ["podman", "wait", "logs"]))
         waiting.add_done_callback(lambda _: ended.set())
-        followed = [batch async for batch in reader.read(source, Reading(follow=ended))]
+        await allow(0)
+        followed, seen, allowed = [], 0, 1
+        async for batch in reader.read(source, Reading(follow=ended)):
+            followed.append(batch)
+            seen += batch.data.count(b"\n")
+            if seen == allowed * size < 100_000:
+                await allow(allowed)
+                allowed += 1
         await waiting
         again = [batch async for batch in reader.read(source, Reading())]
         keeper.close()

@@ -19,10 +19,12 @@ from tools.hostlib.private import Private
 
 WORKER = "localhost/mcp-worker:1.0.0"
 LINES = 100_000
-# A pause after each thousand: what happens to the agent meanwhile shall happen in the middle.
+# Nothing before /tmp/go is there, and slowly from line 30000 on until /tmp/on is: the log, rotated each 18000 lines or
+# so, is not rotated before the agent watches it, nor twice while there is no agent, however long those take.
 BURST = (
-    "trap 'exit 0' TERM; n=0; "
-    "while [ $n -lt 100000 ]; do n=$((n+1)); echo line $n; [ $((n % 1000)) -ne 0 ] || sleep 0.05; done; "
+    "trap 'exit 0' TERM; n=0; until [ -e /tmp/go ]; do sleep 0.05; done; "
+    "while [ $n -lt 100000 ]; do n=$((n+1)); echo line $n; [ $((n % 1000)) -ne 0 ] || sleep 0.05; "
+    "[ $n -lt 30000 ] || [ -e /tmp/on ] || sleep 0.01; done; "
     "while :; do sleep 0.2; done"
 )
 CHATTER = "echo out one; echo err one >&2; printf 'no\\000end\\r \\377'; exec sleep 100000"
@@ -35,6 +37,23 @@ def define(agent: Agent, name: str, *scripts: str, more: str = "") -> None:
         for number, script in enumerate(scripts)
     )
     agent.define(name, f'name = "{name}"\nnode = "dev"\n{components}')
+
+
+def segments(podman: Private, container: str) -> list[Path]:
+    """The files that are kept of a container's log; the first as soon as the agent watches it."""
+    log = podman.run(["podman", "inspect", "-f", "{{.HostConfig.LogConfig.Path}}", container]).stdout.strip()
+    return [*Path(log).parent.glob("ctr.log.mcp-*")]
+
+
+def begin(podman: Private, container: str) -> None:
+    """Have a BURST begin, once the agent watches its log."""
+    wait_for(lambda: segments(podman, container), what=f"the log of {container} watched")
+    podman.run(["podman", "exec", container, "touch", "/tmp/go"])
+
+
+def hurry(podman: Private, container: str) -> None:
+    """Have a BURST go on without pauses."""
+    podman.run(["podman", "exec", container, "touch", "/tmp/on"])
 
 
 class Follower:
@@ -210,7 +229,7 @@ def test_following_ends_with_the_window(agent: Agent) -> None:
     define(agent, "tick", "while :; do echo tick; sleep 0.2; done", "echo done")
     assert agent.cli.run("deploy", "-q", "tick/c0").code == 0
     assert agent.cli.run("logs", "-f", "--until", "1s", "tick/c0").code == 0
-    until = time.time() + 1.5
+    until = time.time() + 6  # it has attached by then
     done = agent.cli.run("logs", "-f", "--until", f"@{until}", "tick/c0", timeout=60)
     assert (done.code, done.stderr) == (0, "--- tick/c0: attached to tick-c0, 1.0.0 ---\n")
     assert time.time() > until
@@ -258,6 +277,7 @@ def survive(agent: Agent, rootless: Private, folder: Path) -> None:
     define(agent, "burst", BURST, more='log_max_size = "1m"\nrestart = "no"')
     assert agent.cli.run("deploy", "-q", "burst").code == 0
     with follower(agent, "burst") as following:
+        begin(rootless, "burst-c0")
         following.wait_out("line 20000\n")
         redeployed = subprocess.Popen(
             [*agent.cli.command, "deploy", "--force", "burst"],
@@ -266,16 +286,17 @@ def survive(agent: Agent, rootless: Private, folder: Path) -> None:
             stdout=subprocess.DEVNULL,
         )
         following.wait_err("replaced by 1.0.0")
+        begin(rootless, "burst-c0")
         assert redeployed.wait(180) == 0
-        wait_for(lambda: following.out[-1:] and following.out[-1].startswith("line "))
+        wait_for(lambda: following.out.count("line 1\n") == 2)
         agent.kill()
         time.sleep(0.2)
         again = start_agent(rootless, folder, port=agent.port)
         try:
             following.wait_err("reconnected")
+            hurry(rootless, "burst-c0")
             last = f"line {LINES}\n"
             wait_for(lambda: following.out.count("line 1\n") == 2 and following.out[-1] == last, 180, "the last line")
-            time.sleep(0.5)
             assert following.end() == 130
         finally:
             agent.process = again.process
@@ -285,8 +306,7 @@ def survive(agent: Agent, rootless: Private, folder: Path) -> None:
     assert first >= 20000
     assert numbers[first:] == [*range(1, LINES + 1)]
     assert len(numbers) == len(following.out)
-    log = Path(rootless.run(["podman", "inspect", "-f", "{{.HostConfig.LogConfig.Path}}", "burst-c0"]).stdout.strip())
-    assert len([*log.parent.glob("ctr.log.mcp-*")]) > 1, "the log was rotated"
+    assert len(segments(rootless, "burst-c0")) > 1, "the log was rotated"
 
 
 def test_a_follower_of_several_components_loses_nothing_in_a_crash_of_the_agent(rootless: Private) -> None:
@@ -296,10 +316,14 @@ def test_a_follower_of_several_components_loses_nothing_in_a_crash_of_the_agent(
             define(agent, "pair", BURST, BURST, more='log_max_size = "1m"')
             assert agent.cli.run("deploy", "pair").code == 0
             with follower(agent, "pair") as following:
+                for container in ("pair-c0", "pair-c1"):
+                    begin(rootless, container)
                 following.wait_out("| line 20000\n")
                 agent.kill()
                 agent.process = start_agent(rootless, folder, port=agent.port).process
                 following.wait_err("reconnected")
+                for container in ("pair-c0", "pair-c1"):
+                    hurry(rootless, container)
                 last = f" | line {LINES}\n"
                 wait_for(lambda: sum(line.endswith(last) for line in list(following.out)) == 2, 180, "both last lines")
                 assert following.end() == 130
