@@ -13,6 +13,7 @@ For component, podman and end-to-end tests alike:
 put something in front of it that changes the user (Rootless.argv).
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from tests.waiting import wait_for
 
 AGENT = (sys.executable, "-m", "agent.main")
 CLI = (sys.executable, "-m", "mcp.main")
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # see `make coverage`
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NODE = "rift"
 START_SECONDS = 180.0  # under qemu, on a machine that is busy with others
@@ -78,7 +80,7 @@ def run_here(
 
 def agent_env(home: Path, *folders: Path) -> dict[str, str]:
     """A small environment for an agent: `folders` come first on PATH."""
-    return {"PATH": ":".join([*map(str, folders), SYSTEM_PATH]), "HOME": str(home), "LANG": "C.UTF-8"}
+    return {"PATH": ":".join([*map(str, folders), SYSTEM_PATH]), "HOME": str(home), "LANG": "C.UTF-8", **MEASURED}
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Cli:
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The whole environment of a run."""
         base = {"PATH": SYSTEM_PATH, "HOME": str(self.config.parent), "LANG": "C.UTF-8", "MCP_CONFIG": str(self.config)}
-        return {**base, **self.env, **(extra or {})}
+        return {**base, **MEASURED, **self.env, **(extra or {})}
 
     def run(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 60.0, stdin: str = "") -> Outcome:
         """Run one command to its end; `timeout` is for a process of its own."""

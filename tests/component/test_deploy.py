@@ -323,7 +323,7 @@ def test_logs_of_all_components(rig: Rig) -> None:
 
 def test_logs_tell_stderr_from_stdout(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL, 'restart = "no"')))
-    rig.fake.add_image(FAIL, lifetime=0.7, code=3)
+    rig.fake.add_image(FAIL)  # it says the same, but does not end
     images = rig.fake.state["images"]
     images[FAIL]["program"] = "fail"
     rig.fake.change(images=images)

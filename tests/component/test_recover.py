@@ -151,11 +151,11 @@ def test_a_container_that_does_not_stay_up_is_reported(rig: Rig) -> None:
 
 
 def test_a_job_that_ended_by_itself_is_not_run_again(rig: Rig) -> None:
-    rig.fake.add_image("example.net/job:v1", lifetime=0.5)
-    rig.agent.home.write_config(settle="10ms", runtime_timeout="8s")
-    rig.agent.stop()
-    rig.restart()
+    rig.fake.add_image("example.net/job:v1")
     deploy(rig, "job", component("api", "example.net/job:v1", 'restart = "on-failure"'))
+    containers = rig.fake.state["containers"]
+    containers[0]["lifetime"] = 0.0  # it has done its work
+    rig.fake.change(containers=containers)
     wait_for(lambda: '"exited"' in rig.agent.cli.run("ps", "--json").stdout)
     assert recover(rig) == [("job/api", "none", "")]
     containers = rig.fake.state["containers"]
