@@ -1,11 +1,12 @@
 """TLS 1.3 and nothing older, on both sides; and what the CLI says of servers that are something else."""
 
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,33 @@ def openssl_server(folder: Path, *options: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def silent_server(folder: Path) -> Iterator[str]:
+    """A server that makes any number of TLS connections, and says nothing on them; gives its address."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    context.set_alpn_protocols(["h2"])
+    accepted: list[socket.socket] = []
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(OSError):
+            accepted.append(context.wrap_socket(connection, server_side=True))
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for connection in accepted:
+                connection.close()
 
 
 def _listens(port: int) -> bool:
@@ -177,14 +205,15 @@ def test_a_port_that_nobody_listens_on(tmp_path: Path, ca: KeyPair) -> None:
 
 
 def test_servers_that_never_answer(tmp_path: Path, ca: KeyPair) -> None:
-    """One that says nothing at all, and one that speaks TLS and then nothing; asked at the same time."""
+    """One that says nothing at all, and two that speak TLS and then nothing, once or always; asked at the same time."""
     make_home(tmp_path / "server", ca)
     with (
         socket.create_server(("127.0.0.1", 0)) as mute,
         openssl_server(tmp_path / "server", "-tls1_3") as no_agent,
-        ThreadPoolExecutor(2) as pool,
+        silent_server(tmp_path / "server") as silent,
+        ThreadPoolExecutor(3) as pool,
     ):
-        addresses = (f"127.0.0.1:{mute.getsockname()[1]}", no_agent)
+        addresses = (f"127.0.0.1:{mute.getsockname()[1]}", no_agent, silent)
         asked = [pool.submit(ask, tmp_path / address, ca, address) for address in addresses]
         for answer in asked:
             expect_unreachable(answer.result(), "does not respond")
