@@ -1,10 +1,10 @@
 """Run test tiers concurrently, as they mostly wait.
 
-    python -m tools.tiers [TIER ...]    (default: all tiers)
+    python -m tools.tiers [--coverage] [TIER ...]    (default: all tiers)
 
 Each tier is a pytest with its own temporary folder, log and JUnit file (build/tests). A single tier has the terminal;
 with several, the output of failed tiers is printed, and a summary in the form of pytest. The exit status is 1 if
-anything failed.
+anything failed. --coverage prints the lines that were run, also in the programs that tests start.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from types import FrameType
 
 TREE = Path(__file__).parents[1]
 REPORTS = TREE / "build/tests"
+COVERAGE = TREE / "build/coverage"
+MEASURED = "COVERAGE_FILE"  # in the environment where coverage is measured
 POLL = 0.2  # seconds
 NEWS = 60.0  # seconds between progress lines
 END_SECONDS = 90.0  # for an interrupted tier to remove its nodes and containers; see tests/conftest.py
@@ -47,7 +49,8 @@ class Tier:
         options = [f"--junit-xml={REPORTS / self.name}.xml", f"--basetemp={scratch / self.name}"]
         options += ["-o", f"cache_dir=.pytest_cache/{self.name}", "-n", str(self.workers), "--dist=loadfile"]
         options += [f"--ignore={path}" for path in self.without]
-        return ["nice", "-n", str(self.nice), sys.executable, "-m", "pytest", *options, *self.paths]
+        measured = ["-m", "coverage", "run"] if MEASURED in os.environ else []
+        return ["nice", "-n", str(self.nice), sys.executable, *measured, "-m", "pytest", *options, *self.paths]
 
 
 # The longest and most waiting first; those that only compute use the remaining processor time.
@@ -187,6 +190,17 @@ def run_one(tier: Tier, scratch: Path) -> int:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def measured() -> Iterator[None]:
+    """Measure the coverage of what runs meanwhile, and print it."""
+    shutil.rmtree(COVERAGE, ignore_errors=True)
+    COVERAGE.mkdir(parents=True)
+    os.environ[MEASURED] = str(COVERAGE / "data")
+    yield
+    for command in (["combine", "--quiet"], ["html", "--quiet", "--directory", str(COVERAGE)], ["report"]):
+        subprocess.run([sys.executable, "-m", "coverage", *command], cwd=TREE, check=False)
+
+
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     """Handle SIGTERM as Ctrl-C."""
     raise KeyboardInterrupt
@@ -196,13 +210,15 @@ def main(argv: Sequence[str]) -> int:
     """Run the tiers on the command line."""
     parser = argparse.ArgumentParser(prog="tiers", description="Run the tests by tier.")
     parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"one of {', '.join(TIERS)}; default: all")
-    names = dict.fromkeys(parser.parse_args(argv).tiers or TIERS)
+    parser.add_argument("--coverage", action="store_true", help="measure and print coverage")
+    options = parser.parse_args(argv)
+    names = dict.fromkeys(options.tiers or TIERS)
     if unknown := [name for name in names if name not in TIERS]:
         parser.error(f"unknown tier: {', '.join(unknown)}; known: {', '.join(TIERS)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, interrupt)
     tiers = [TIERS[name] for name in names]
-    with scratch_folder() as scratch:
+    with scratch_folder() as scratch, measured() if options.coverage else contextlib.nullcontext():
         try:
             return run_one(tiers[0], scratch) if len(tiers) == 1 else run_all(tiers, scratch)
         except KeyboardInterrupt:
