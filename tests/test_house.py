@@ -27,7 +27,7 @@ SQL = re.compile(
 )
 KNOWS_SQL = "agent/store/"
 QUESTION = re.compile(r"(What|Whether|Where|How|Which|Whom|Who) ")
-QUESTIONS_LIMIT = 259  # docstrings that may begin with a question word
+QUESTIONS_LIMIT = 5  # docstrings that may begin with a question word
 
 Finding = tuple[str, int]  # path and line
 Trees = dict[str, ast.Module]

@@ -23,6 +23,7 @@ class InterruptedOperations:
         self._executor = executor
         self._operations = operations
         self._registry = executor.registry
+        operations.finish_interrupted = self.finish_service
 
     async def unfinished(self) -> list[OperationRow]:
         """Return the unfinished operations."""
@@ -44,6 +45,15 @@ class InterruptedOperations:
             logger.error("cannot finish an interrupted operation", extra=fields(service=left.service, error=error))
             return False
         return True
+
+    async def finish_service(self, service: str) -> None:
+        """Finish or undo what is left of a service, before its next operation; log a failure."""
+        for left in await self.unfinished():
+            if left.service == service:
+                try:
+                    await self.finish(left)
+                except McpError as error:
+                    logger.error("cannot finish an interrupted operation", extra=fields(service=service, error=error))
 
     async def finish(self, left: OperationRow) -> None:
         """Finish or undo one operation; raises McpError if podman fails."""

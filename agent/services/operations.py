@@ -35,6 +35,7 @@ class Operations:
         self._holders: dict[str, Holder] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._ended_at: dict[str, float] = {}
+        self.finish_interrupted: Callable[[str], Awaitable[None]] | None = None  # called before each noted operation
 
     async def run(
         self,
@@ -96,6 +97,8 @@ class Operations:
     async def _noted(
         self, registry: AsyncRegistry, row: OperationRow, user: str, work: Callable[[], Awaitable[T]]
     ) -> T:
+        if self.finish_interrupted is not None:  # else the end of this operation would drop what is left of another
+            await self.finish_interrupted(row.service)
         await registry.call(registry.operations.begin, row, user)
         try:
             result = await work()

@@ -128,6 +128,9 @@ class Transaction:
             notes = await self._undo()
         except McpError as failure:
             self.error = NotReady(f"{error.what}; rollback failed: {failure}", error.hint)
+        except Exception:  # noqa: BLE001 - a bug must not cancel the steps of other components; it is logged whole
+            logger.exception("bug in the rollback of %s", self._name)
+            self.error = NotReady(f"{error.what}; rollback failed: internal error; see the agent's log")
         else:
             self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
 
@@ -179,5 +182,8 @@ async def resume(row: TransactionRow, context: StepContext) -> None:
     """Resume or undo a killed agent's transaction; raises McpError on failure, and can be repeated."""
     steps = [Step.from_data(data) for data in json.loads(row.steps)]
     logger.info("resuming", extra=fields(service=row.service, component=row.component, step=row.position))
-    await Transaction(steps, context, undone_on_failure=row.undone_on_failure).resume(row.position)
+    try:
+        await Transaction(steps, context, undone_on_failure=row.undone_on_failure).resume(row.position)
+    except DidNotStayUpError as error:  # permanent: the container was started, and trying again changes nothing
+        logger.warning("did not stay up", extra=fields(service=row.service, component=row.component, error=error))
     await context.registry.call(context.registry.operations.end_transaction, row.service, row.component)

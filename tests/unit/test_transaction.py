@@ -23,9 +23,10 @@ from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.plan import Action, Change, plan
 from agent.services.recover import Recovery
-from agent.services.steps import Phase, Step
-from agent.services.transaction import StepEvent, StepState
+from agent.services.steps import Phase, Step, StepContext
+from agent.services.transaction import StepEvent, StepState, Transaction
 from agent.store.registry import AsyncRegistry, Registry
+from mcp.shared.errors import NotReady
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
 from mcp.shared.states import DesiredState
@@ -113,12 +114,14 @@ class Node:
     registry: AsyncRegistry
     executor: Executor
     operations: Operations
+    interrupted: InterruptedOperations
 
     @classmethod
     def start(cls, world: World, folder: Path, life: Life) -> "Node":
         registry = MortalRegistry(Registry(folder / "mcp.db"), life)
         executor = Executor(MortalPodman(world, life), registry, settle=0.0)
-        return cls(world, registry, executor, Operations(registry))
+        operations = Operations(registry)
+        return cls(world, registry, executor, operations, InterruptedOperations(executor, operations))
 
     async def deploy(
         self, service: ServiceSpec, report: Callable[[StepEvent], None] = lambda _event: None
@@ -139,7 +142,7 @@ class Node:
     async def boot(self) -> None:
         """Do what an agent does when it starts."""
         recovery = Recovery(self.executor, self.operations, 0.0, ())
-        await boot(InterruptedOperations(self.executor, self.operations), recovery)
+        await boot(self.interrupted, recovery)
 
     async def plan(self, service: ServiceSpec) -> list[Change]:
         """Return what is to be done for a service."""
@@ -344,3 +347,45 @@ async def examined() -> list[Change]:
 
         await live(made, Path(folder), Life(), work)
         return changes
+
+
+def test_the_next_operation_on_a_service_first_finishes_what_is_left_of_another(tmp_path: Path) -> None:
+    """Else its end would drop the steps that are left of the other components."""
+    whole, folders = Life(), [tmp_path / "whole", tmp_path / "half"]
+    for folder in folders:
+        folder.mkdir()
+    asyncio.run(live(prepared(folders[0]), folders[0], whole, VERBS["deploy"]))
+    made = prepared(folders[1])
+    asyncio.run(live(made, folders[1], Life(whole.moments // 2), VERBS["deploy"]))
+
+    async def check(node: Node) -> None:
+        await node.operations.run("web", "kyle", "stop", lambda: Lifecycle(node.executor).stop("web", "api"))
+        assert await node.registry.call(node.registry.operations.transactions, "web") == []
+        assert {name: each.state for name, each in made.containers.items()} == {
+            "web-api": "exited",
+            "web-work": "running",
+        }
+        (last, _) = await node.registry.call(node.registry.deploys.select, "web")
+        assert last.result == "interrupted"
+
+    asyncio.run(live(made, folders[1], Life(), check))
+
+
+class BrokenUndo(Step):
+    """A step with a bug in its undoing."""
+
+    async def do(self, context: StepContext) -> None:
+        raise NotReady(f"{context.component} fails")
+
+    async def undo(self, context: StepContext) -> str:
+        raise KeyError(context.component)
+
+
+def test_a_bug_in_undoing_is_an_error_of_its_component_alone(tmp_path: Path) -> None:
+    async def check(node: Node) -> None:
+        context = node.executor.context("web", "api", 1)
+        transaction = Transaction([BrokenUndo()], context, undone_on_failure=True)
+        await transaction.run(Phase.REPLACE)
+        assert str(transaction.error) == "api fails; rollback failed: internal error; see the agent's log"
+
+    asyncio.run(live(world(), tmp_path, Life(), check))

@@ -30,6 +30,8 @@ def deploy(
 
 
 def _show(lines: LiveLines, service: str, step: "pb.StepEvent") -> None:
+    if step.state == "done" and step.number == step.count:
+        lines.show(f"{service}/{step.component}", "done", last=True)
     text = {"started": step.title, "failed": f"failed: {step.title}", "undone": f"undone: {step.title}"}.get(step.state)
     if text is not None:
         lines.show(f"{service}/{step.component}", f"{step.number}/{step.count} {text}")
