@@ -13,7 +13,7 @@ def deploy(rig: Rig, name: str, *components: str) -> None:
     """Define and deploy a service; it must succeed."""
     rig.agent.define(name, service(name, *components))
     done = rig.agent.cli.run("deploy", "-q", name)
-    assert (done.code, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, ""), done
 
 
 def reboot(rig: Rig, state: str = "exited") -> None:

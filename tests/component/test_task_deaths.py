@@ -67,7 +67,7 @@ def test_a_task_that_dies_ends_the_agent(
     assert f"task={task}" in death.replace('"', "")
     assert "KeyError: 'injected'" in death
     assert "Traceback" in death
-    assert lines[-2].endswith("msg=stopped")
+    assert [line for line in lines if line.endswith("msg=stopped")]  # the follower's call may end, and be logged, later
     assert lines[-1] == f"mcp-agent: background task {task} ended unexpectedly; the agent's log has the details"
 
 
