@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from mcp.shared.resources import ROOT
+from tests.fleet import read_journal
 from tools.nodelib.node import Node
 
 SOURCE = "/srv/reader"
@@ -17,38 +18,18 @@ i=0; while [ $i -lt 200 ]; do echo "out $i"; echo "error $i" >&2; i=$((i+1)); do
 printf 'no end'
 """
 # The program in the node: writes the log of a container to its own standard output and error.
-READ = f"""
-import asyncio, sys
-sys.path.insert(0, {SOURCE!r})
-from agent.logs.journald.reader import JournaldReader
-from agent.logs.model import Reading, Source, Window
-from mcp.shared.errors import McpError
-
-async def main(identifier, follow, tail):
-    end = asyncio.Event()
-    asyncio.get_running_loop().call_later(follow, end.set)
-    reading = Reading(Window(tail=tail), follow=end if follow else None)
-    async for batch in JournaldReader().read(Source("a", "b", "c", identifier, "journald"), reading):
-        at = 0
-        for length, is_stderr in batch.runs:
-            stream = (sys.stderr if is_stderr else sys.stdout).buffer
-            stream.write(batch.data[at : at + length])
-            stream.flush()
-            at += length
-
-try:
-    asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else None))
-except McpError as error:
-    sys.exit(f"mcp: {{error}}")
-"""
+READ = (
+    f"import runpy, sys; sys.path.insert(0, {SOURCE!r}); "
+    f"runpy.run_module({read_journal.__name__!r}, run_name='__main__')"
+)
 
 
 @pytest.fixture(scope="module")
 def reader(node: Node) -> Iterator[Node]:
     """A node with the reader's modules."""
-    packed = subprocess.run(
-        ["tar", "-C", str(ROOT), "--exclude=__pycache__", "-cf", "-", "agent", "mcp"], capture_output=True, check=True
-    ).stdout
+    files = ["agent", "mcp", "tests/__init__.py", "tests/fleet/__init__.py", "tests/fleet/read_journal.py"]
+    argv = ["tar", "-C", str(ROOT), "--exclude=__pycache__", "-cf", "-", *files]
+    packed = subprocess.run(argv, capture_output=True, check=True).stdout
     node.run(["sh", "-ec", f"mkdir -p {SOURCE}; tar -C {SOURCE} -xf -"], stdin=packed)
     yield node
     node.run(["podman", "rm", "--force", "--all", "--time", "0"], user="mcp")
