@@ -86,7 +86,7 @@ def test_a_source_tree_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "build.py").write_text(f"import sys\nprint('{made}: 1.2 MB', file=sys.stderr)\n")
     assert asyncio.run(agent_file.find("arm64")).version == "1.0.0"
     (tmp_path / "build.py").write_text("import sys\nsys.exit('build.py: no wheels')\n")
-    with pytest.raises(NotFound, match=r"cannot be built: build.py: no wheels; or name a folder"):
+    with pytest.raises(NotFound, match=r"cannot build the agent for arm64: build.py: no wheels; or name a folder"):
         asyncio.run(agent_file.find("arm64"))
 
 

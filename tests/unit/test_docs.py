@@ -209,7 +209,7 @@ def is_known(fragment: str, known: str) -> bool:
 
 
 def unknown_messages(text: str, known: str) -> Iterator[str]:
-    """Find messages in the first cells of tables that no program prints: `ADDRESS does not answer`."""
+    """Find messages in the first cells of tables that no program prints: `ADDRESS does not respond`."""
     for cell in re.findall(r"^\| (`.*?) \| ", text, re.M):
         for message in re.findall(r"`([^`]+)`", cell):
             fragments = [part.strip(" ;") for part in re.split(r"…|\b[A-Z]{2,}\b|\b\d+\b|;", message)]
@@ -222,6 +222,6 @@ def test_messages_that_are_explained_are_printed() -> None:
     trouble = (ROOT / "docs/troubleshooting.md").read_text()
     errors = (ROOT / "docs/provisioning.md").read_text().partition("\n## Errors\n")[2]
     assert list(unknown_messages(trouble + errors, known)) == []
-    assert list(unknown_messages("| `ADDRESS answers with jokes` | x |\n| `ADDRESS does not answer` | x |", known)) == [
-        "ADDRESS answers with jokes"
-    ]
+    assert list(
+        unknown_messages("| `ADDRESS answers with jokes` | x |\n| `ADDRESS does not respond` | x |", known)
+    ) == ["ADDRESS answers with jokes"]
