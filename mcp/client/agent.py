@@ -270,7 +270,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             return errors.Unreachable(f"{address} did not respond in time", node=name)
         if code is grpc.StatusCode.CANCELLED or had_connection(self._channel):
             return errors.Unreachable(f"connection to {address} lost before a response", hint, node=name)
-        what, hint = why_unreachable(address, self._ca) or (f"{address} does not answer: {details}", "")
+        what, hint = why_unreachable(address, self._ca) or (f"{address} does not respond: {details}", "")
         return errors.Unreachable(what, hint, node=name)
 
 
