@@ -67,7 +67,7 @@ def test_without_the_right_to_it_nothing_is_done(operator: Operator, bare: Fleet
     findings = json.loads(operator.cli.run("doctor", "--json").stdout)[0]["findings"]
     said = {each["check"]: each["what"] for each in findings if each["level"] != "ok"}
     assert said.keys() == {"token", "account", "sudo", "unit"}
-    assert said["sudo"] == "there is no sudo there"
+    assert said["sudo"] == "sudo is not installed there"
     configure(operator, bare, "doas")
     assert bare["rift"].run(["getent", "passwd", "mcp"], check=False).returncode != 0
 

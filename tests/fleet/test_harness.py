@@ -167,7 +167,7 @@ def test_a_kept_fleet_stays_until_it_is_to_go() -> None:
     said = subprocess.run(["ssh", "-F", config, LONE, "id", "-u", "mcp"], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == str(UID)
     number = int(Path(config).parent.name)
-    assert f"fleet {number}," in done.stdout
+    assert f"Fleet {number} stays up" in done.stdout
     down = subprocess.run([*nodes_py, "down", str(number)], capture_output=True, text=True, check=True)
     assert down.stdout == f"removed {LONE}\n"
     assert traces(number, LONE) == []
