@@ -94,7 +94,6 @@ def podman_calls(image: str) -> list[list[str]]:
     return [
         ["ps", "--all", "--no-trunc", "--format=json"],
         ["images", "--format=json"],
-        ["image", "inspect", image],
         ["stop", "--time=10", NAME],
         ["rename", NAME, f"{NAME}.old"],
         [*run, *labels, image],

@@ -31,6 +31,7 @@ STEADY = 10.0  # seconds; a container that ran longer is not in a crash loop
 RETRY_PAUSE = 0.05  # seconds between two attempts
 PROCESS_ENDED = "no such process"
 PULL_TIMEOUT = 900.0  # seconds
+IMAGES_REMEMBERED = 256
 
 BUILT_IN_NETWORKS = ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman")  # always exist
 
@@ -60,6 +61,7 @@ class Podman:
         self.timeout = timeout
         self.on_start: Callable[[str], None] | None = None  # called with the name of each started container
         self._networks = asyncio.Lock()
+        self._images: dict[str, Image] = {}  # by id, which names the content
 
     async def containers(self) -> list[Container]:
         """Return all containers of this user, running or not."""
@@ -111,8 +113,20 @@ class Podman:
         """Return podman's version."""
         return parse_version(await self._check(["version", "--format=json"]))
 
-    async def ensure_image(self, image: str) -> Image:
-        """Return an image, pulled if the node does not have it. Raises NotReady."""
+    async def ensure_image(self, image: str, identifier: str = "") -> Image:
+        """Return an image, pulled if the node does not have it; one with a known id is inspected only once.
+
+        Raises NotReady.
+        """
+        if identifier in self._images:
+            return self._images[identifier]
+        found = await self._provide_image(image)
+        if len(self._images) >= IMAGES_REMEMBERED:
+            self._images.clear()
+        self._images[found.identifier] = found
+        return found
+
+    async def _provide_image(self, image: str) -> Image:
         local = await proc.run(self.argv(["image", "inspect", image]), seconds=self.timeout)
         if local.returncode == 0:
             return parse_image(local.stdout)

@@ -221,7 +221,7 @@ class _Comparison:
 
     def _replace(self, action: Action, reasons: list[str]) -> Change:
         component, old = self._component, self._left.container
-        steps = make_ready(component, self._row, is_local=self._image_id is not None)
+        steps = make_ready(component, self._row, self._image_id)
         if old is not None:
             restart = old.running or self._was_interrupted()
             steps += [*self._left.steps, StopContainer(self._name, restart), SetAside(self._name)]
@@ -342,12 +342,12 @@ def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -
     """Return the steps that start a container, or recreate a missing one from the registry."""
     if container is not None:
         return [StartContainer(row.container)]
-    return [*make_ready(row.spec, row, is_local=row.spec.image in state.image_ids), RunContainer(row.spec)]
+    return [*make_ready(row.spec, row, state.image_ids.get(row.spec.image)), RunContainer(row.spec)]
 
 
-def make_ready(spec: ComponentSpec, row: ComponentRow | None, *, is_local: bool) -> list[Step]:
+def make_ready(spec: ComponentSpec, row: ComponentRow | None, image_id: str | None) -> list[Step]:
     """Return the steps that prepare a new container while the old one is still running."""
-    steps: list[Step] = [ProvideImage(spec.image, is_local)]
+    steps: list[Step] = [ProvideImage(spec.image, image_id or "")]
     if spec.network not in BUILT_IN_NETWORKS:
         steps.append(CreateNetwork(spec.network))
     if spec.routes:

@@ -140,16 +140,16 @@ class ProvideImage(Step):
     """Pull the image if missing, and check its architecture."""
 
     image: str
-    is_local: bool
+    image_id: str  # empty if it is not on the node
 
     phase = Phase.PREPARE
 
     @property
     def title(self) -> str:
-        return f"check the image {self.image}" if self.is_local else f"pull the image {self.image}"
+        return f"check the image {self.image}" if self.image_id else f"pull the image {self.image}"
 
     async def do(self, context: StepContext) -> None:
-        image = await context.podman.ensure_image(self.image)
+        image = await context.podman.ensure_image(self.image, self.image_id)
         check_architecture(image, self.image)
         context.digest = image.digest or image.identifier
 

@@ -184,7 +184,8 @@ def test_the_last_lines_of_several_runs_come_in_the_order_in_which_they_were_wri
     rig.fake.misbehave("hold", ["logs"])
     cli = rig.agent.cli.popen("deploy", "-q", "web", "--json")
     wait_for(lambda: rig.fake.busy_with("logs"))
-    wait_for(lambda: rig.fake.containers()["web-api"]["restarts"] >= 2)
+    # time passes for the fake's containers when somebody asks for them
+    wait_for(lambda: rig.agent.cli.run("ps").code == 0 and rig.fake.containers()["web-api"]["restarts"] >= 2)
     rig.fake.behave()
     out, _ = cli.communicate(timeout=60)
     lines = [(line["stream"], line["message"]) for line in json.loads(out)[0]["last_lines"]]
@@ -380,3 +381,14 @@ def test_what_mcp_made_and_the_registry_does_not_know(rig: Rig) -> None:
     assert states(rig) == {"web/api": "running", "web/gone": "running"}
     ok(rig.agent.cli.run("undeploy", "web"))
     assert list(rig.fake.containers()) == ["database"]
+
+
+def test_an_image_is_inspected_once(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api")))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    rig.fake.forget_calls()
+    assert rig.agent.cli.run("deploy", "-q", "--force", "web").code == 0
+    assert [argv for argv in rig.fake.commands() if argv[:2] == ["image", "inspect"]] == []
+    rig.fake.add_image(WEB, code=9)  # the tag names another image now
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    assert ["image", "inspect", WEB] in rig.fake.commands()

@@ -50,7 +50,7 @@ class MemoryPodman(Podman):
     async def image_ids(self) -> dict[str, str]:
         return {name: f"id-of-{name}" for name in self._world.local}
 
-    async def ensure_image(self, image: str) -> Image:
+    async def ensure_image(self, image: str, _identifier: str = "") -> Image:
         if image not in self._world.local:
             if image not in self._world.remote:
                 raise NotReady(f"the image {image} is not on this node and cannot be pulled")
