@@ -58,7 +58,7 @@ def main() -> None:
 def deploy(site: Installed, name: str, script: str) -> None:
     """Deploy a service with one component that runs a shell script."""
     site.define(name, COMPONENT.format(script=json.dumps(script)))
-    site.mcp("deploy", name)
+    site.mcp("deploy", "-q", name)
 
 
 def logs(site: Installed, *words: str) -> "subprocess.Popen[bytes]":

@@ -95,7 +95,7 @@ def deploy(
     )
     (services / f"{name}.toml").write_text(text.replace("'", '"'))
     setting.podman.give(services)
-    run(setting, [PYTHON, "-I", "mcp.pyz", "deploy", name])
+    run(setting, [PYTHON, "-I", "mcp.pyz", "deploy", "-q", name])
 
 
 def run(setting: Setting, command: Sequence[str]) -> bytes:
