@@ -25,7 +25,9 @@ from mcp.shared.names import LABEL_SERVICE
 
 STOP_GRACE = 10  # seconds between SIGTERM and SIGKILL; podman's own default
 STOP_TIMEOUT = 30.0  # seconds until a stop fails; in a crash loop one attempt in three succeeds
-STOP_FAILURES = 3  # failed attempts until a stop fails; in a crash loop podman fails for many reasons
+# Failed attempts until a stop fails. In a crash loop podman fails for many reasons: three in a row were seen on a busy
+# machine, where slirp4netns of the next run did not start.
+STOP_FAILURES = 10
 CLOCK_TOLERANCE = 1.0  # seconds between wall and monotonic clock above which the wall clock counts as set
 STEADY = 10.0  # seconds; a container that ran longer is not in a crash loop
 RETRY_PAUSE = 0.05  # seconds between two attempts

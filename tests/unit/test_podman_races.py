@@ -127,7 +127,7 @@ def test_a_container_is_stopped_again_until_podman_has_stopped_it(
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([IMPROPER, shown("running")] * 3, "container state improper"),
+        ([IMPROPER, shown("running")] * module.STOP_FAILURES, "container state improper"),
         ([STOPPED, shown("running")], "web restarts each time podman stops it"),
     ],
     ids=["fails", "started again"],
