@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from agent.podman.client import STOP_FAILURES
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import TWO, component, route, service
@@ -199,7 +200,7 @@ def test_the_old_container_runs_again_when_podman_cannot_start_the_new_one(rig: 
     ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", WEB2)))
     for where, argv, times, after in (
-        ("stop", ["stop"], 3, []),  # it is tried again
+        ("stop", ["stop"], STOP_FAILURES, []),
         ("rename", ["rename"], 1, []),
         ("run", ["run"], 1, []),
         ("inspect", SETTLE, 2, ["run"]),  # one is for the logs
