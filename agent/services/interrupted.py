@@ -1,7 +1,7 @@
 """Finish or undo operations interrupted by the agent's end, from the steps in the registry."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 
 from agent.log import fields, logger
@@ -39,21 +39,14 @@ class InterruptedOperations:
 
     async def _finished(self, left: OperationRow) -> bool:
         work = partial(self.finish, left)
-        try:
-            await self._operations.run(left.service, USER, "recovery", work, awaited=True, noted=False)
-        except McpError as error:
-            logger.error("cannot finish an interrupted operation", extra=fields(service=left.service, error=error))
-            return False
-        return True
+        run = self._operations.run(left.service, USER, "recovery", work, awaited=True, noted=False)
+        return await _succeeded(left.service, run)
 
     async def finish_service(self, service: str) -> None:
         """Finish or undo what is left of a service, before its next operation; log a failure."""
         for left in await self.unfinished():
             if left.service == service:
-                try:
-                    await self.finish(left)
-                except McpError as error:
-                    logger.error("cannot finish an interrupted operation", extra=fields(service=service, error=error))
+                await _succeeded(service, self.finish(left))
 
     async def finish(self, left: OperationRow) -> None:
         """Finish or undo one operation; raises McpError if podman fails."""
@@ -77,3 +70,13 @@ class InterruptedOperations:
                 failure = failure or error
         if failure is not None:
             raise failure
+
+
+async def _succeeded(service: str, work: Awaitable[None]) -> bool:
+    """Await work on an interrupted operation; return False, and log why, if it fails."""
+    try:
+        await work
+    except McpError as error:
+        logger.error("cannot finish an interrupted operation", extra=fields(service=service, error=error))
+        return False
+    return True

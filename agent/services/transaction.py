@@ -60,11 +60,6 @@ class Transaction:
         self._position = 0
 
     @property
-    def component(self) -> str:
-        """The component to change."""
-        return self._context.component
-
-    @property
     def digest(self) -> str:
         """The digest of the provided image; empty before that step."""
         return self._context.digest
@@ -165,7 +160,8 @@ class Transaction:
 
 async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]) -> None:
     """Carry out the changes of a service phase by phase; a failed component does not stop the others."""
-    await registry.call(registry.operations.begin_transactions, [transaction.row for transaction in transactions])
+    rows = [transaction.row for transaction in transactions]
+    await registry.call(registry.operations.begin_transactions, rows)
     for phase in Phase:
         if phase.is_concurrent:
             async with asyncio.TaskGroup() as group:
@@ -174,8 +170,8 @@ async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]
         else:
             for transaction in transactions:
                 await transaction.run(phase)
-    for transaction in transactions:
-        await registry.call(registry.operations.end_transaction, transaction.row.service, transaction.row.component)
+    for row in rows:
+        await registry.call(registry.operations.end_transaction, row.service, row.component)
 
 
 async def resume(row: TransactionRow, context: StepContext) -> None:
