@@ -79,6 +79,10 @@ class FakePodman:
         """The image of each container that runs, by name."""
         return {name: each["image"] for name, each in self.containers().items() if each["state"] == "running"}
 
+    def lives(self) -> dict[str, tuple[str, float, str]]:
+        """The identifier, start and state of each container by name: the parts that no clock changes."""
+        return {name: (each["id"], each["started"], each["state"]) for name, each in self.containers().items()}
+
     def calls(self) -> list[dict[str, Any]]:
         """Every call: its `argv`, `environment`, and whether it was `refused` as unknown."""
         path = self.folder / "state" / "calls.jsonl"

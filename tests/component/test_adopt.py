@@ -37,13 +37,8 @@ def shop(rig: Rig) -> Rig:
     return rig
 
 
-def lives(rig: Rig) -> list[tuple[str, float, str]]:
-    """Which containers there are, and since when they run."""
-    return [(each["id"], each["started"], each["state"]) for each in rig.fake.state["containers"]]
-
-
 def test_a_service_is_adopted_as_it_is(shop: Rig) -> None:
-    before = lives(shop)
+    before = shop.fake.lives()
     done = shop.agent.cli.run("adopt", "shop")
     assert (done.code, done.stdout) == (0, "shop/web: adopted on rift\nshop/work: adopted on rift\n")
     assert done.stderr == "write their definitions with `mcp service export --node rift`\n"
@@ -53,7 +48,7 @@ def test_a_service_is_adopted_as_it_is(shop: Rig) -> None:
         ("work", "running", "running"),
     ]
     assert shop.agent.cli.run("adopt", "shop").stdout == done.stdout, "again is fine"
-    assert lives(shop) == before
+    assert shop.fake.lives() == before
 
 
 def test_the_definition_makes_the_same_container_again(shop: Rig) -> None:
@@ -67,10 +62,10 @@ def test_the_definition_makes_the_same_container_again(shop: Rig) -> None:
     assert shop.agent.cli.run("ps", "--json").stdout.strip() == "[]", "a dry run registers nothing"
 
     assert shop.agent.cli.run("adopt", "shop").code == 0
-    before = lives(shop)
+    before = shop.fake.lives()
     shop.agent.define("shop", done.stdout)
     assert shop.agent.cli.run("deploy", "-q", "shop").code == 0
-    assert lives(shop) == before, "it is up to date"
+    assert shop.fake.lives() == before, "it is up to date"
     shop.fake.change(containers=[])
     assert shop.agent.cli.run("agent", "recover", "rift").code == 0
     again = shop.fake.containers()["shop-web"]
@@ -85,7 +80,7 @@ def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) ->
     by_hand(shop, "ended", "--restart=no", "localhost/mcp-fail:1.0.0")
     shop.agent.define("site", f'name = "site"\nnode = "rift"\n[[components]]\nname = "site"\nimage = "{WEB}"\n')
     assert shop.agent.cli.run("deploy", "-q", "site").code == 0
-    before = lives(shop)
+    before = shop.fake.lives()
     for options in (("--dry-run",), ()):
         done = shop.agent.cli.run("adopt", "--all", "--json", *options)
         rows = {row["container"]: row for row in json.loads(done.stdout)}
@@ -101,7 +96,7 @@ def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) ->
         }
     services = {row["service"] for row in json.loads(shop.agent.cli.run("ps", "--json").stdout)}
     assert services == {"shop", "lone-thing", "site"}
-    assert {each[:2] for each in before} == {each[:2] for each in lives(shop)}
+    assert {each[:2] for each in before} == {each[:2] for each in shop.fake.lives()}
     done = shop.agent.cli.run("adopt", "--all")
     assert (done.code, done.stdout, len(done.errors)) == (1, "", 2)
 
@@ -109,7 +104,7 @@ def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) ->
 def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
     rig.agent.define("a-b", f'name = "a-b"\nnode = "rift"\n[[components]]\nname = "c-d"\nimage = "{WEB}"\n')
     assert rig.agent.cli.run("deploy", "-q", "a-b").code == 0
-    before = lives(rig)
+    before = rig.fake.lives()
     rig.agent.stop()
     for path in (*rig.agent.home.folder.glob("mcp.db*"), rig.agent.home.token_file):
         path.unlink()
@@ -119,7 +114,7 @@ def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
     assert (done.code, done.stdout) == (0, "a-b/c-d: adopted on rift\n")
     done = rig.agent.cli.run("deploy", "-q", "a-b")
     assert done.code == 0
-    assert lives(rig) == before, "it is up to date"
+    assert rig.fake.lives() == before, "it is up to date"
     assert rig.agent.cli.run("deploy", "-q", "a-b", "--force").code == 0
     assert int(rig.fake.containers()["a-b-c-d"]["labels"]["mcp.deploy"]) > 1, "no number is given twice"
 
@@ -161,7 +156,7 @@ def test_the_way_a_container_logs_is_adopted(rig: Rig) -> None:
         ("log-endless", ["--log-driver=k8s-file"]),
     ):
         subprocess.run([*argv, *options, f"--name={name}", WEB], input=b"", check=True, capture_output=True, timeout=60)
-    before = lives(rig)
+    before = rig.fake.lives()
     exported = rig.agent.cli.run("adopt", "log", "--dry-run")
     assert exported.code == 0, exported.stderr
     assert rig.agent.cli.run("adopt", "log").code == 0
@@ -170,7 +165,7 @@ def test_the_way_a_container_logs_is_adopted(rig: Rig) -> None:
     assert found == {"journal": ("journald", ""), "small": ("k8s-file", "5m"), "endless": ("k8s-file", "0")}
     rig.agent.define("log", exported.stdout)
     assert rig.agent.cli.run("deploy", "-q", "log").code == 0
-    assert lives(rig) == before, "it is up to date"
+    assert rig.fake.lives() == before, "it is up to date"
     rig.agent.define("log", exported.stdout.replace('"5m"', '"6m"'))
     planned = rig.agent.cli.run("plan", "--json", "log").stdout
     assert json.loads(planned)[0]["reasons"] == ["log_max_size: 5m -> 6m"]

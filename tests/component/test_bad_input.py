@@ -334,7 +334,7 @@ def _path_without_podman(rig: Rig) -> str:
 def test_podman_hangs(rig: Rig) -> None:
     rig.agent.define("web", service())
     assert rig.agent.cli.run("deploy", "-q", "web").code == DONE
-    before = rig.fake.containers()
+    before = rig.fake.lives()
     rig.agent.stop()
     rig.agent.home.write_config(settle="100ms", runtime_timeout="500ms")
     rig.restart()
@@ -343,7 +343,7 @@ def test_podman_hangs(rig: Rig) -> None:
     check(rig.agent.cli.run("deploy", "-q", "web"), FAILED, "mcp: rift: podman ", "did not end within 0.5 s")
     check(rig.agent.cli.run("logs", "web"), FAILED, "did not end within 0.5 s")
     wait_for(lambda: rig.fake.processes() == [])  # the agent asks by itself, too, every now and then
-    assert rig.fake.containers() == before
+    assert rig.fake.lives() == before
     rig.fake.behave()
     rig.fake.misbehave("hang", ["ps"], stubborn=True)
     check(rig.agent.cli.run("ps"), FAILED, "did not end within 0.5 s")

@@ -55,7 +55,7 @@ def test_sync_does_what_plan_says_and_twice_changes_nothing(rig: Rig) -> None:
     out = ok(rig.agent.cli.run("sync"))
     assert "other on rift: api: created (is not deployed)\n" in out
     assert "web on rift: api: created (is not deployed); work: created (is not deployed)\n" in out
-    before = {name: each["id"] for name, each in rig.fake.containers().items()}
+    before = rig.fake.lives()
     assert set(before) == {"web-api", "web-work", "other-api"}
     assert ok(rig.agent.cli.run("plan")) == NOTHING
     rows = json.loads(ok(rig.agent.cli.run("sync", "--json")))
@@ -63,7 +63,7 @@ def test_sync_does_what_plan_says_and_twice_changes_nothing(rig: Rig) -> None:
         ("other", False, "up to date"),
         ("web", False, "up to date"),
     ]
-    assert {name: each["id"] for name, each in rig.fake.containers().items()} == before
+    assert rig.fake.lives() == before
 
 
 def test_drift_of_every_kind_is_seen_and_mended(rig: Rig) -> None:
