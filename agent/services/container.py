@@ -33,4 +33,7 @@ def new_container(service: str, component: ComponentSpec, host_ports: dict[str, 
         health=component.health,
         log_driver=component.log_driver,
         log_max_bytes=component.log_max_bytes,
+        stop_seconds=component.stop_seconds,
+        stop_signal=component.stop_signal,
+        http_proxy=component.http_proxy,
     )

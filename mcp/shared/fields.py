@@ -165,6 +165,8 @@ def _difference(field: Field, old: Any, new: Any) -> str:
         return f"{field.name}: {_changed_names(old, new)}"
     if field.kind is FieldKind.TEXT:
         return f"{field.name}: {old or 'default'} -> {new or 'default'}"
+    if field.kind is FieldKind.FLAG:
+        return f"{field.name}: {str(old).lower()} -> {str(new).lower()}"
     return f"{field.name} changed"
 
 

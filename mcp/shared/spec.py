@@ -3,6 +3,7 @@
 The CLI reads it from a definition, the agent from the wire; both validate it with `problems`.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ RESTART_DEFAULT = "unless-stopped"
 LOG_DRIVERS = ("k8s-file", "journald", "none")
 LOG_SIZE_DEFAULT = "32m"  # per k8s-file: without a limit, one container can fill the node's disk
 LOG_SIZE_LEAST = 1_000_000  # bytes
+STOP_TIMEOUT_LIMIT = 3600  # seconds
 ENV_LIMIT = 32 * 1024  # bytes of one KEY=VALUE: podman reads environment files line by line, 64 KiB at most
 
 _LOG_SIZE = r"([0-9]{1,12})([kmg]?)"
@@ -26,6 +28,7 @@ _USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?"
 _NETWORK = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _HOSTNAME = r"(?=.{1,253}$)(\*\.)?LABEL(\.LABEL)*".replace("LABEL", r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ENV_KEY = r"[A-Za-z_][A-Za-z0-9_.-]*"
+_SIGNAL = r"SIG([A-Z][A-Z0-9]{1,8}|RTM(IN|AX)([+-][0-9]{1,2})?)"
 _VOLUME_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _VOLUME_OPTIONS = (
     *("ro", "rw", "z", "Z", "U", "O", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
@@ -108,6 +111,13 @@ def _env_problem(text: str) -> str:
 
 def _duration_problem(text: str) -> str:
     return _refusal(parse_duration, text, ": ")
+
+
+def _stop_timeout_problem(text: str) -> str:
+    problem = _duration_problem(text)
+    if not problem and parse_duration(text).total_seconds() > STOP_TIMEOUT_LIMIT:
+        return f"{shown(text)} is longer than 1h"
+    return problem
 
 
 def _log_size_problem(text: str) -> str:
@@ -250,6 +260,28 @@ class ComponentSpec:
         pattern=_LOG_SIZE,
         check=_log_size_problem,
     )
+    stop_timeout: str = optional(
+        "",
+        "Time to end after the stop signal, before SIGKILL",
+        example="30s",
+        unset="10s",
+        pattern=DURATION,
+        check=_stop_timeout_problem,
+    )
+    stop_signal: str = optional(
+        "",
+        "Signal that asks the container to end",
+        example="SIGINT",
+        unset="the image's, or SIGTERM",
+        pattern=_SIGNAL,
+        rule="is not a signal, as in SIGINT",
+    )
+    heal: bool = optional(
+        True, "`false`: the agent does not start it again after it failed or became unhealthy", example=False
+    )
+    http_proxy: bool = optional(
+        False, "`true`: the proxy variables of the agent (`HTTPS_PROXY` and its like) are set in it", example=True
+    )
 
     @property
     def version(self) -> str:
@@ -260,6 +292,11 @@ class ComponentSpec:
     def log_max_bytes(self) -> int:
         """The size at which its log is rotated, in bytes; 0: never."""
         return log_size(self.log_max_size or LOG_SIZE_DEFAULT) if self.log_driver == "k8s-file" else 0
+
+    @property
+    def stop_seconds(self) -> int | None:
+        """The whole seconds to end after the stop signal; None: podman's default."""
+        return math.ceil(parse_duration(self.stop_timeout).total_seconds()) if self.stop_timeout else None
 
     def variable(self, name: str) -> str | None:
         """Return the value of an environment variable in the definition (the last one wins), or None."""

@@ -70,7 +70,7 @@ def _value(field: Field, source: Any) -> Any:
     if isinstance(source, dict):
         value = source.get(field.name)
     else:
-        unset = field.kind is FieldKind.TABLE and not source.HasField(field.name)
+        unset = source.DESCRIPTOR.fields_by_name[field.name].has_presence and not source.HasField(field.name)
         value = None if unset else getattr(source, field.name)
     if value is None or (value == "" and field.kind is FieldKind.TEXT):
         return field.default

@@ -44,8 +44,9 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "network create": (set(), set(), set(), 1),
     "run": (
         {"--detach", "--pull=never", "--log-driver"},
-        {"--env-file=/dev/stdin"},
+        {"--env-file=/dev/stdin", "--http-proxy=false"},
         {"--log-driver", "--log-opt", "--name", "--label", "--restart", "--network", "--user", "--publish", "--volume"}
+        | {"--stop-timeout", "--stop-signal"}
         | {"--health-cmd", "--health-interval", "--health-timeout", "--health-start-period", "--health-retries"},
         -1,
     ),

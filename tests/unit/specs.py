@@ -50,6 +50,10 @@ components = st.builds(
     health=st.none() | healths,
     log_driver=st.sampled_from(["k8s-file", "journald", "none"]),
     log_max_size=st.sampled_from(["", "0", "1000000", "1m", "64m", "2g"]),
+    stop_timeout=st.sampled_from(["", "0s", "30s", "1h"]),
+    stop_signal=st.sampled_from(["", "SIGINT", "SIGRTMIN+3"]),
+    heal=st.booleans(),
+    http_proxy=st.booleans(),
 ).filter(lambda component: component.log_driver == "k8s-file" or not component.log_max_size)
 services = st.builds(
     ServiceSpec,

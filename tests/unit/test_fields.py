@@ -132,6 +132,10 @@ def test_every_field_of_a_component_makes_a_difference() -> None:
         "health": (HealthSpec(("true",)), "health changed"),
         "log_driver": ("none", "log_driver: k8s-file -> none"),
         "log_max_size": ("5m", "log_max_size: default -> 5m"),
+        "stop_timeout": ("30s", "stop_timeout: default -> 30s"),
+        "stop_signal": ("SIGINT", "stop_signal: default -> SIGINT"),
+        "heal": (False, "heal: true -> false"),
+        "http_proxy": (True, "http_proxy: false -> true"),
     }
     assert list(changes) == [each.name for each in fields_of(ComponentSpec)]
     for name, (value, text) in changes.items():

@@ -32,6 +32,8 @@ WHOLE = NewContainer(
     cmd=("server", "--config", "/srv/web/a b.toml"),
     env=("SECRET=hunter2", "PORT=8443"),
     log_max_bytes=32_000_000,
+    stop_seconds=30,
+    stop_signal="SIGINT",
 )
 
 
@@ -44,6 +46,7 @@ def test_run_argv_whole() -> None:
     assert run_argv(WHOLE) == [
         *("run", "--detach", "--name=web-api", "--pull=never", "--log-driver=k8s-file", "--log-opt=max-size=32000000"),
         *("--label=mcp.service=web", "--label=mcp.component=api", "--restart=on-failure:3"),
+        *("--stop-timeout=30", "--stop-signal=SIGINT", "--http-proxy=false"),
         *("--network=mcpnet", "--user=0:0"),
         *("--publish=127.0.0.1:18443:8443", "--publish=53:53/udp"),
         *("--volume=/srv/web:/srv/web", "--volume=data:/data:ro", "--env-file=/dev/stdin"),
@@ -55,7 +58,8 @@ def test_run_argv_smallest() -> None:
     new = NewContainer(name="web", image="localhost/web:1", service="web", component="web", restart="no")
     assert run_argv(new) == [
         *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
-        *("--label=mcp.service=web", "--label=mcp.component=web", "--restart=no", "localhost/web:1"),
+        *("--label=mcp.service=web", "--label=mcp.component=web", "--restart=no"),
+        *("--http-proxy=false", "localhost/web:1"),
     ]
 
 

@@ -32,7 +32,7 @@ class RouteSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., port: _Optional[int] = ..., mode: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class ComponentSpec(_message.Message):
-    __slots__ = ("name", "image", "network", "user", "restart", "ports", "volumes", "cmd", "routes", "env", "health", "log_driver", "log_max_size")
+    __slots__ = ("name", "image", "network", "user", "restart", "ports", "volumes", "cmd", "routes", "env", "health", "log_driver", "log_max_size", "stop_timeout", "stop_signal", "heal", "http_proxy")
     NAME_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,10 @@ class ComponentSpec(_message.Message):
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     LOG_DRIVER_FIELD_NUMBER: _ClassVar[int]
     LOG_MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STOP_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    STOP_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    HEAL_FIELD_NUMBER: _ClassVar[int]
+    HTTP_PROXY_FIELD_NUMBER: _ClassVar[int]
     name: str
     image: str
     network: str
@@ -59,7 +63,11 @@ class ComponentSpec(_message.Message):
     health: HealthSpec
     log_driver: str
     log_max_size: str
-    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., network: _Optional[str] = ..., user: _Optional[str] = ..., restart: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., cmd: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[RouteSpec, _Mapping]]] = ..., env: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[HealthSpec, _Mapping]] = ..., log_driver: _Optional[str] = ..., log_max_size: _Optional[str] = ...) -> None: ...
+    stop_timeout: str
+    stop_signal: str
+    heal: bool
+    http_proxy: bool
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., network: _Optional[str] = ..., user: _Optional[str] = ..., restart: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., cmd: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[RouteSpec, _Mapping]]] = ..., env: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[HealthSpec, _Mapping]] = ..., log_driver: _Optional[str] = ..., log_max_size: _Optional[str] = ..., stop_timeout: _Optional[str] = ..., stop_signal: _Optional[str] = ..., heal: _Optional[bool] = ..., http_proxy: _Optional[bool] = ...) -> None: ...
 
 class HealthSpec(_message.Message):
     __slots__ = ("cmd", "interval", "timeout", "retries", "start_period")
@@ -86,18 +94,20 @@ class ServiceSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., active: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentSpec, _Mapping]]] = ...) -> None: ...
 
 class ComponentResult(_message.Message):
-    __slots__ = ("name", "success", "error", "unchanged", "last_lines")
+    __slots__ = ("name", "success", "error", "unchanged", "last_lines", "notes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     LAST_LINES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     success: bool
     error: str
     unchanged: bool
     last_lines: _containers.RepeatedCompositeFieldContainer[LogLine]
-    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., unchanged: _Optional[bool] = ..., last_lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., unchanged: _Optional[bool] = ..., last_lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("stream", "text")
@@ -108,14 +118,16 @@ class LogLine(_message.Message):
     def __init__(self, stream: _Optional[_Union[LogStream, str]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class DeployRequest(_message.Message):
-    __slots__ = ("service", "component", "force")
+    __slots__ = ("service", "component", "force", "prune")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
+    PRUNE_FIELD_NUMBER: _ClassVar[int]
     service: ServiceSpec
     component: str
     force: bool
-    def __init__(self, service: _Optional[_Union[ServiceSpec, _Mapping]] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+    prune: bool
+    def __init__(self, service: _Optional[_Union[ServiceSpec, _Mapping]] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ..., prune: _Optional[bool] = ...) -> None: ...
 
 class DeployResponse(_message.Message):
     __slots__ = ("results",)
@@ -146,10 +158,14 @@ class StepEvent(_message.Message):
     def __init__(self, component: _Optional[str] = ..., number: _Optional[int] = ..., count: _Optional[int] = ..., title: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
 
 class UndeployServiceRequest(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "component", "volumes")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    component: str
+    volumes: bool
+    def __init__(self, name: _Optional[str] = ..., component: _Optional[str] = ..., volumes: _Optional[bool] = ...) -> None: ...
 
 class UndeployServiceResponse(_message.Message):
     __slots__ = ("results",)
@@ -200,12 +216,14 @@ class RestartServiceResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ComponentResult, _Mapping]]] = ...) -> None: ...
 
 class SyncDesiredStateRequest(_message.Message):
-    __slots__ = ("services", "partial")
+    __slots__ = ("services", "partial", "prune")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    PRUNE_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceSpec]
     partial: bool
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ...) -> None: ...
+    prune: bool
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., prune: _Optional[bool] = ...) -> None: ...
 
 class ServiceSyncResult(_message.Message):
     __slots__ = ("name", "changed", "summary", "error")
@@ -220,30 +238,34 @@ class ServiceSyncResult(_message.Message):
     def __init__(self, name: _Optional[str] = ..., changed: _Optional[bool] = ..., summary: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
 
 class PlannedChange(_message.Message):
-    __slots__ = ("service", "component", "action", "reasons", "steps")
+    __slots__ = ("service", "component", "action", "reasons", "steps", "notes")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     service: str
     component: str
     action: str
     reasons: _containers.RepeatedScalarFieldContainer[str]
     steps: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., action: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., steps: _Optional[_Iterable[str]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., action: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., steps: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("services", "partial", "component", "force")
+    __slots__ = ("services", "partial", "component", "force", "prune")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
+    PRUNE_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceSpec]
     partial: bool
     component: str
     force: bool
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+    prune: bool
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ..., prune: _Optional[bool] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
     __slots__ = ("changes",)
@@ -425,20 +447,22 @@ class AdoptContainersRequest(_message.Message):
     def __init__(self, service: _Optional[str] = ..., all: _Optional[bool] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class AdoptResult(_message.Message):
-    __slots__ = ("container", "component", "success", "error", "service", "spec")
+    __slots__ = ("container", "component", "success", "error", "service", "spec", "notes")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     container: str
     component: str
     success: bool
     error: str
     service: str
     spec: ComponentSpec
-    def __init__(self, container: _Optional[str] = ..., component: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., service: _Optional[str] = ..., spec: _Optional[_Union[ComponentSpec, _Mapping]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, container: _Optional[str] = ..., component: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., service: _Optional[str] = ..., spec: _Optional[_Union[ComponentSpec, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AdoptContainersResponse(_message.Message):
     __slots__ = ("results",)
