@@ -1,6 +1,6 @@
 """What the reader of k8s-file logs must give, said plainly and slowly; and logs for it, made up by hypothesis."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import strategies as st
@@ -18,6 +18,8 @@ class Record:
     stderr: bool
     ends: bool
     text: bytes
+    nuls: int = 0  # after it in place of a newline, as after a power cut
+    before: bytes = b""  # what a power cut left before it
 
     def raw(self) -> bytes:
         """Its bytes."""
@@ -25,9 +27,8 @@ class Record:
         local = (BASE + timedelta(seconds=seconds)).astimezone(timezone(timedelta(minutes=self.offset)))
         sign, minutes = "-" if self.offset < 0 else "+", abs(self.offset)
         time = f"{local:%Y-%m-%dT%H:%M:%S}.{fraction:09}{sign}{minutes // 60:02}:{minutes % 60:02}"
-        return (
-            f"{time} {'stderr' if self.stderr else 'stdout'} {'F' if self.ends else 'P'} ".encode() + self.text + b"\n"
-        )
+        head = f"{time} {'stderr' if self.stderr else 'stdout'} {'F' if self.ends else 'P'} ".encode()
+        return self.before + head + self.text + (b"\0" * self.nuls or b"\n")
 
     def utc(self) -> bytes:
         """Its time as a timed line begins."""
@@ -94,4 +95,18 @@ def logs(draw: st.DrawFn, *, clock_goes_back: bool = False, size: int = 40) -> l
         stderr = not plain and draw(st.booleans())
         ends = plain or draw(st.sampled_from([True, True, False]))
         records.append(Record(when, offset, stderr, ends, draw(TEXTS)))
+    return _with_power_cuts(draw, records) if draw(st.booleans()) else records
+
+
+def _with_power_cuts(draw: st.DrawFn, records: list[Record]) -> list[Record]:
+    """Cut some records off in their text, or have a part of a header before them, and NULs there."""
+    kinds, counts = st.sampled_from(["whole", "whole", "text", "header"]), st.sampled_from([1, 3, 100, 2000])
+    for number, record in enumerate(records):
+        kind = draw(kinds)
+        if kind == "text" and number < len(records) - 1:
+            text = record.text[: draw(st.integers(0, len(record.text)))].rstrip(b"\0")
+            records[number] = replace(record, text=text, nuls=draw(counts))
+        elif kind == "header" and not (number and records[number - 1].nuls):
+            header = LOOKS_LIKE_A_RECORD[: draw(st.integers(0, 44))]
+            records[number] = replace(record, before=header + b"\0" * draw(counts))
     return records

@@ -120,6 +120,22 @@ def test_what_is_written_comes_at_once(tmp_path: Path) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("nuls", [10, 3_000_000])
+def test_a_record_written_after_nuls_comes_whole(tmp_path: Path, nuls: int) -> None:
+    async def test(news: Inotify) -> None:
+        conmon = Conmon(tmp_path / "ctr.log")
+        conmon.write(record(0) + record(1)[:20] + bytes(nuls))
+        async with following(conmon.path, news) as follower:
+            await follower.has(numbered(0))
+            conmon.write(record(2))
+            await follower.has(numbered(0, 2))
+        async with following(conmon.path, news, window=Window(tail=1)) as follower:
+            conmon.write(record(3))
+            await follower.has(numbered(2, 3))
+
+    run(test)
+
+
 def test_rotations_in_a_burst_lose_and_repeat_nothing(tmp_path: Path) -> None:
     async def test(news: Inotify) -> None:
         conmon = Conmon(tmp_path / "ctr.log")

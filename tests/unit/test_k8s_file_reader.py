@@ -1,7 +1,9 @@
 """The reader of k8s-file logs, against a plain slow one: windows, tails, rotations, resuming."""
 
 import asyncio
+import re
 import resource
+from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.logs.grep import Filter
 from agent.logs.inotify import Inotify
 from agent.logs.k8s_file import scan, seek, segments
 from agent.logs.k8s_file.reader import K8sFileReader, read_raw, tail_raw
@@ -163,7 +166,7 @@ def test_the_kept_end_of_a_log_reads_as_the_file_did(records: list[Record], limi
         raw = path.read_bytes()
     assert raw.endswith(data)
     assert len(data) <= limit
-    assert len(raw) - len(data) in {0, len(raw), *(i + 1 for i, byte in enumerate(raw) if byte == 10)}
+    assert len(raw) - len(data) in {0, len(raw), *(match.end() for match in re.finditer(b"\n|\0(?=2026)", raw))}
     assert shown(kept) == shown(from_file)
 
 
@@ -250,3 +253,52 @@ def test_a_block_takes_the_memory_of_the_one_before(large: Path) -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     assert min(asyncio.run(pages()) for _ in range(3)) < 8_000  # else it is 20,000
+
+
+@pytest.fixture(scope="module")
+def after_power_cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log with a line a second, of which a power cut left 2000, a part of the next, and 3 MB of NULs."""
+    path = tmp_path_factory.mktemp("cut") / "ctr.log"
+    records = [Record(second * 10**9, 0, False, True, b"line %d" % second) for second in range(2010)]
+    before, after = records[:2000], records[2001:]
+    torn = records[2000].raw()[:30]
+    path.write_bytes(b"".join(one.raw() for one in before) + torn + bytes(3_000_000) + b"".join(r.raw() for r in after))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("window", "numbers"),
+    [
+        (Window(), [*range(2000), *range(2001, 2010)]),
+        (Window(tail=9), range(2001, 2010)),
+        (Window(tail=10), [1999, *range(2001, 2010)]),
+        (Window(since=BASE_NS + 2001 * 10**9), range(2001, 2010)),
+        (Window(since=BASE_NS + 1999 * 10**9, until=BASE_NS + 2002 * 10**9), [1999, 2001]),
+        (Window(since=BASE_NS + 1000 * 10**9, tail=10), [1999, *range(2001, 2010)]),
+        (Window(until=BASE_NS + 2002 * 10**9, tail=2), [1999, 2001]),
+    ],
+)
+def test_the_record_after_nuls_is_whole(after_power_cut: Path, window: Window, numbers: Sequence[int]) -> None:
+    found = [line.text for line in shown(read(after_power_cut, Reading(window, timed=True)))]
+    assert found == [Record(n * 10**9, 0, False, True, b"").utc() + b"line %d\n" % n for n in numbers]
+
+
+@pytest.mark.parametrize("limit", [1_000, 3_000_500, 3_010_000])
+def test_the_kept_end_of_a_log_begins_with_the_record_after_nuls(after_power_cut: Path, limit: int) -> None:
+    async def kept() -> list[Batch]:
+        data, place = await tail_raw(source_at(after_power_cut), limit)
+        return [batch async for batch in read_raw(data, place, Reading())]
+
+    found = [line.text for line in shown(asyncio.run(kept()))]
+    assert found[-9:] == [b"line %d\n" % n for n in range(2001, 2010)]
+    assert found[:-9] == [b"line %d\n" % n for n in range(2000 - len(found) + 9, 2000)]
+
+
+def test_a_record_is_found_after_nuls_by_grep(after_power_cut: Path) -> None:
+    async def found() -> bytes:
+        async with Filter(["line 2001|line 199[89]"], [], ignore_case=False) as wanted:
+            reader = wanted.filtered(K8sFileReader(Inotify()))
+            async with aclosing(reader.read(source_at(after_power_cut), Reading())) as batches:
+                return b"".join([batch.data async for batch in batches])
+
+    assert asyncio.run(found()) == b"line 1998\nline 1999\nline 2001\n"

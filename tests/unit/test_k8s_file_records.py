@@ -45,12 +45,35 @@ def test_a_record_glued_to_one_that_was_cut_in_its_text_stays_text() -> None:
     assert fed(HEAD + b"hel" + NEXT + NEXT) == (b"hel" + NEXT + b"next\n", [(3 + len(NEXT), False), (5, True)])
 
 
-@pytest.mark.parametrize("junk", [b"", b"x", b"no record at all, but long enough to be taken for one", b"\0" * 60])
+@pytest.mark.parametrize("junk", [b"", b"x", b"no record at all, but long enough to be taken for one", b"x\0\0"])
 def test_what_is_no_record_is_passed_on(junk: bytes) -> None:
     data, runs = fed(HEAD + b"one\n" + junk + b"\n" + NEXT)
     assert data == b"one\n" + junk + b"\nnext\n"
     assert runs == [(len(junk) + 5, False), (5, True)]
     assert fed(junk + b"\n", timed=True)[0] == b"1970-01-01T00:00:00.000000000Z " + junk + b"\n"
+
+
+@pytest.mark.parametrize("timed", [False, True])
+@pytest.mark.parametrize("nuls", [1, 4096, 5_000_000])
+def test_nuls_before_a_record_are_skipped(nuls: int, timed: bool) -> None:
+    first, second = (b"2026-11-22T10:19:26.532885487Z ", b"2026-11-22T10:19:27.000000000Z ") if timed else (b"", b"")
+    for cut, text in ((0, b""), (20, b""), (44, b""), (45, first + b"\n"), (48, first + b"one\n")):
+        data, _ = fed((HEAD + b"one")[:cut] + b"\0" * nuls + NEXT, timed=timed)
+        assert data == text + second + b"next\n", cut
+
+
+def test_nuls_that_a_container_wrote_are_passed_on() -> None:
+    for text in (b"\0", b"a\0\0b\0", b"\0" * 5000):
+        assert fed(HEAD + text + b"\n" + NEXT)[0] == text + b"\nnext\n"
+
+
+def test_a_line_of_nuls_is_no_line() -> None:
+    assert fed(HEAD + b"one\n" + b"\0" * 60 + b"\n" + NEXT)[0] == b"one\nnext\n"
+    assert fed(b"\0" * 60) == (b"", [])
+
+
+def test_text_between_nuls_and_the_end_of_its_line_stays() -> None:
+    assert fed(b"\0" * 60 + b"rest of a text\n" + NEXT)[0] == b"rest of a text\nnext\n"
 
 
 @pytest.mark.parametrize("offset", ["+02:00", "-03:30", "+00:00"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.logs.inotify import IN_IGNORED, Inotify
 from agent.logs.k8s_file import segments
+from agent.logs.k8s_file.records import START
 from agent.logs.k8s_file.scan import Scan
 from agent.logs.k8s_file.segments import Mark, Segment
 from agent.logs.memory import reuse_block_memory
@@ -87,7 +88,8 @@ def _tail_raw(path: Path, limit: int) -> tuple[bytes, str]:
         start = max(part.begin, part.end() - limit)
         data = part.pread(limit, start)
         if start > part.begin and part.pread(1, start - 1) != b"\n":
-            first = data.find(b"\n") + 1 or len(data)
+            record = START.search(data)
+            first = min(data.find(b"\n") + 1 or len(data), record.end() if record else len(data))
             start, data = start + first, data[first:]
         return data, str(part.mark(start))
     finally:

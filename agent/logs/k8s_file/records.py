@@ -3,10 +3,13 @@
 A record is `2026-11-22T10:19:26.532885487+00:00 stdout F text`: local time with nine digits and its offset, 35 bytes in
 all; the stream; F for the end of a line or P for a part of one; and the text, which may contain anything but a newline.
 The parts of a line are the records of its stream up to the next F, possibly interleaved with the other stream's.
+
+A power cut can leave NULs in place of the records that were written last; the next one follows on the same line. A
+separator is therefore a newline, or NULs before a record.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 HEADER = 45  # bytes before the text
@@ -19,7 +22,10 @@ _TAGS = {b" stdout F ": (False, True), b" stdout P ": (False, False)} | {
 }
 _WHOLE = {b" stdout F ", b" stderr F "}
 _ERROR = b" stderr F "
-_RECORD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}[+-]\d\d:\d\d std(?:out|err) [FP] ")
+_HEAD = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}[+-]\d\d:\d\d std(?:out|err) [FP] "
+_RECORD = re.compile(_HEAD)
+_NULS_BEFORE_RECORD = re.compile(rb"\0+(?=%b)" % _HEAD)
+START = re.compile(rb"[\n\0](?=%b)" % _HEAD)  # the end of a separator, and a record
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -75,6 +81,41 @@ def repaired(record: bytes) -> bytes:
     return record[match.start() :] if match else NO_TIME + b"+00:00 stdout F " + record
 
 
+def separated(block: bytes) -> list[tuple[bytes, int]]:
+    """Split a block into records, each with the number of bytes to the next one; leave out NULs between records."""
+    *lines, unfinished = block.split(b"\n")
+    found: list[tuple[bytes, int]] = []
+    skipped = 0
+    for record, size in _pieces(lines, unfinished):
+        if record is not None:
+            found.append((record, size + skipped))
+            skipped = 0
+        elif found:
+            found[-1] = (found[-1][0], found[-1][1] + size)
+        else:
+            skipped += size
+    return found
+
+
+def _pieces(lines: list[bytes], unfinished: bytes) -> Iterator[tuple[bytes | None, int]]:
+    """Yield records and their sizes; None is no record, but NULs or a part of a header before them."""
+    for line in lines:
+        yield from _pieces_of(line, len(line) + 1) if b"\0" in line else [(line, len(line) + 1)]
+    if unfinished:
+        yield from _pieces_of(unfinished.rstrip(b"\0"), len(unfinished), HEADER)
+
+
+def _pieces_of(line: bytes, size: int, least: int = 1) -> Iterator[tuple[bytes | None, int]]:
+    """Yield the pieces of one line; `least` is the length from which its last one is a record."""
+    start = 0
+    for nuls in _NULS_BEFORE_RECORD.finditer(line):
+        text = line[start : nuls.start()].lstrip(b"\0")
+        yield text if len(text) >= HEADER else None, nuls.end() - start
+        start = nuls.end()
+    text = line[start:].lstrip(b"\0")
+    yield text if len(text) >= least else None, size - start
+
+
 class _OpenLine:
     """The state of one stream's unfinished line."""
 
@@ -116,22 +157,25 @@ class RecordLines:
 
     def feed(self, block: bytes, at: int) -> tuple[bytes, list[tuple[int, bool]]]:
         """Return the lines that end in a block of whole records, which starts at `at`, and their runs (see Batch)."""
+        if b"\0" in block:
+            pieces = separated(block)
+            return self._one_by_one([in_utc(record) for record, _ in pieces], [size for _, size in pieces], at)
         records = block.split(b"\n")
         if not records[-1]:
             records.pop()
         if self._timed or self._until is not None:
             if {record[29:35] for record in records} != {_UTC}:
-                sizes = [len(record) for record in records]
+                sizes = [len(record) + 1 for record in records]
                 return self._one_by_one([in_utc(record) for record in records], sizes, at)
             if self._until is not None and max(records) >= self._until:
-                return self._one_by_one(records, [len(record) for record in records], at)
+                return self._one_by_one(records, [len(record) + 1 for record in records], at)
         tags = {record[35:45] for record in records}
         if tags <= _WHOLE:
             if len(tags) == 1:
                 return self._of_one_stream(records, _ERROR in tags)
             if not (self._lines[0].started or self._lines[1].started):
                 return self._of_both(records)
-        return self._one_by_one(records, [len(record) for record in records], at)
+        return self._one_by_one(records, [len(record) + 1 for record in records], at)
 
     def flush(self, stderr: bool) -> bytes:
         """Return the stream's unfinished line so far; the rest of it follows later, without a time."""
@@ -183,7 +227,7 @@ class RecordLines:
                     texts.append((self._end(record, kind[0]), kind[0]))
                 else:
                     self._part(record, kind[0], at)
-            at += size + 1
+            at += size
         return b"".join([text for text, _ in texts]), joined((len(text), stderr) for text, stderr in texts)
 
     def _end(self, record: bytes, stderr: bool) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from agent.logs.k8s_file import seek, segments
-from agent.logs.k8s_file.records import RecordLines, joined, kind_of, time_text
+from agent.logs.k8s_file.records import RecordLines, joined, kind_of, separated, time_text
 from agent.logs.k8s_file.seek import SegmentView
 from agent.logs.k8s_file.segments import Mark, Segment
 from agent.logs.model import Batch, Position, Window
@@ -95,8 +95,8 @@ class Scan:
         """Read the parts of a line before the start of the reading. Raises ValueError."""
         if end - start > GATHERED:
             raise ValueError("not a place of a reading")
-        records = view.pread(end - start, start).split(b"\n")
-        parts = [record for record in records if (kind_of(record) or (not stderr, True)) == (stderr, False)]
+        records = separated(view.pread(end - start, start))
+        parts = [record for record, _ in records if (kind_of(record) or (not stderr, True)) == (stderr, False)]
         if parts:
             self._bases.append((self._fed, mark))
             self._lines.feed(b"\n".join([*parts, b""]), self._fed)
@@ -139,13 +139,13 @@ class Scan:
         begin = self.place()
         self._skip = 0
         pieces = [self._flush(False), self._flush(True)]
-        if at_end and (rest := self._rest()):
-            kind = kind_of(rest)
+        for record, _ in separated(self._rest()) if at_end else ():
+            kind = kind_of(record)
             if kind is not None:
                 whole = RecordLines(self._timed, self._until)
                 if self._lines.passed(kind[0]):
                     whole.resume(kind[0])
-                data, _ = whole.feed(rest, 0)
+                data, _ = whole.feed(record, 0)
                 text = data.removesuffix(b"\n") or whole.flush(kind[0])
                 pieces.append((text, [(len(text), kind[0])]))
         data, runs = _concatenated(pieces)
@@ -200,7 +200,7 @@ class Scan:
         """Return the next whole records; none if there are none for now."""
         while True:
             block = self._parts[0].pread(BLOCK, self._offset)
-            end = block.rfind(b"\n") + 1 or (len(block) if len(block) == BLOCK else 0)
+            end = _end_of_records(block)
             if end:
                 self._advance(end)
                 return block if end == len(block) else block[:end]
@@ -218,7 +218,7 @@ class Scan:
                 ending = b"\n"
                 break
             following = part.pread(BLOCK, part.begin)
-            end = following.rfind(b"\n") + 1
+            end = _end_of_records(following)
             pieces.append(following[:end] if end else following)
             if end:
                 break
@@ -295,6 +295,11 @@ class Scan:
     def _close_files(self) -> None:
         while self._parts:
             self._parts.pop().close()
+
+
+def _end_of_records(block: bytes) -> int:
+    """Return the end of the last whole record; if BLOCK bytes have none, they are NULs, or damaged."""
+    return block.rfind(b"\n") + 1 or (block.rfind(b"\0") + 1 or len(block) if len(block) >= BLOCK else 0)
 
 
 def _concatenated(pieces: list[tuple[bytes, _Runs]]) -> tuple[bytes, _Runs]:

@@ -1,6 +1,6 @@
 """Find the start of a reading in a k8s-file log: by time through bisection, by number of lines from the end."""
 
-from agent.logs.k8s_file.records import kind_of, repaired, time_of
+from agent.logs.k8s_file.records import HEADER, START, kind_of, repaired, separated, time_of
 from agent.logs.k8s_file.segments import Segment
 
 PROBE = 16 * 1024  # bytes read for one step; records are at most 8192 bytes and their header
@@ -60,13 +60,13 @@ def since(view: SegmentView, moment: bytes) -> int:
         else:
             high = answer = record_start[0]
     place = low
-    for record in view.pread(high - low + 50, low).split(b"\n"):
+    for record, size in separated(view.pread(high - low + HEADER, low)):
         if place >= high:
             break
         time = time_of(record)
         if time is not None and time >= moment:
             return place
-        place += len(record) + 1
+        place += size
     return answer
 
 
@@ -75,18 +75,12 @@ def _timed_record(view: SegmentView, start: int, end: int) -> tuple[int, bytes] 
     place = start - 1
     while place < end:
         block = view.pread(PROBE, place)
-        newline = block.find(b"\n")
-        if newline < 0:
-            place += max(len(block), 1)
-            continue
-        place += newline + 1
-        time = time_of(block[newline + 1 : newline + 50])
-        if time is not None and place < end:
-            return place, time
-        if newline + 50 > len(block):
-            time = time_of(view.pread(50, place))
-            if time is not None and place < end:
-                return place, time
+        if match := START.search(block):
+            time = time_of(block[match.end() : match.end() + HEADER])
+            return (place + match.end(), time) if time is not None and place + match.end() < end else None
+        if len(block) < PROBE:
+            return None
+        place += PROBE - HEADER
     return None
 
 
@@ -104,20 +98,20 @@ def tail(view: SegmentView, low: int, count: int, until: bytes | None) -> tuple[
     size = 64 * 1024
     while place > low:
         start, records = _records_before(view, low, place, size)
-        if not records:
+        if not records and start > low:
             size *= 2
             continue
         size = min(size * 2, LOOK_BACK)
         if len(records) <= missing and until is None:
-            missing -= len([record for record in records if _ends_line(record, until)])
+            missing -= len([record for record, _ in records if _ends_line(record, until)])
         else:
             offset = place
-            for record in reversed(records):
+            for record, length in reversed(records):
                 if _ends_line(record, until):
                     if missing <= 0:
                         return offset, unfinished(view, low, offset, until)
                     missing -= 1
-                offset -= len(record) + 1
+                offset -= length
         place = start
     return low, {}
 
@@ -128,8 +122,8 @@ def unfinished(view: SegmentView, low: int, place: int, until: bytes | None) -> 
     starts: dict[bool, int] = {}
     complete = set()
     offset = place
-    for record in reversed(records):
-        offset -= len(record) + 1
+    for record, length in reversed(records):
+        offset -= length
         stderr, ends = kind_of(record) or _repaired_kind(record)
         if stderr in complete or not _is_before(record, until):
             continue
@@ -168,13 +162,11 @@ def _end_of_records(view: SegmentView, low: int) -> int:
     return low
 
 
-def _records_before(view: SegmentView, low: int, place: int, size: int) -> tuple[int, list[bytes]]:
-    """Return the start of the first whole record in about `size` bytes before `place`, and all records from there."""
+def _records_before(view: SegmentView, low: int, place: int, size: int) -> tuple[int, list[tuple[bytes, int]]]:
+    """Return the start of the first whole line in about `size` bytes before `place`, and all records from there."""
     start = max(low, place - size)
     data = view.pread(place - start, start)
     if start > low:
         first = data.find(b"\n") + 1
         start, data = start + first, data[first:]
-    records = data.split(b"\n")
-    records.pop()
-    return start, records
+    return start, separated(data)
