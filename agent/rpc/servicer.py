@@ -158,6 +158,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                     error=result.error,
                     service=result.service,
                     spec=component_to_wire(result.spec) if result.spec else None,
+                    notes=result.notes,
                 )
                 for result in adopted
             ]

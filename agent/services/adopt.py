@@ -35,6 +35,7 @@ class Adopted:
     digest: str = ""
     running: bool = False
     deploy: int = 0  # number of the deploy that created it under an earlier registry
+    notes: tuple[str, ...] = ()
 
 
 class Adopter:
@@ -163,7 +164,8 @@ def judge(container: ContainerObject, service: str, component: str) -> Adopted:
         reasons.append(f"the container of {service}/{component} must be named {container_name(service, component)}")
     running = details.state in (ContainerState.RUNNING, ContainerState.PAUSED)
     return Adopted(
-        *(details.name, service, component, "; ".join(reasons), spec, details.digest), running, deploy=details.deploy
+        *(details.name, service, component, "; ".join(reasons), spec, details.digest, running, details.deploy),
+        notes=() if reasons else import_spec.notes(container),
     )
 
 

@@ -61,6 +61,8 @@ def _show(node: str, results: "list[pb.AdoptResult]", *, dry_run: bool) -> None:
     for result in results:
         if not result.success:
             output.error(f"{node}: {result.container}: {result.error}")
+        for note in result.notes:
+            output.note(f"{node}: {result.container}: {note}")
     if services and not dry_run:
         output.note(f"write their definitions with `mcp service export --node {node}`")
 
@@ -86,6 +88,7 @@ def _row(node: str, result: "pb.AdoptResult", dry_run: bool) -> dict[str, object
         "node": node,
         "adopted": result.success and not dry_run,
         "error": result.error,
+        "notes": list(result.notes),
     }
 
 

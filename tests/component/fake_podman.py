@@ -324,6 +324,7 @@ def do_inspect(options: Options, arguments: list[str]) -> None:
 
 
 def _inspected(container: dict[str, Any]) -> dict[str, Any]:
+    short = container["id"][:12]
     return {
         "Id": container["id"],
         "Name": container["name"],
@@ -339,7 +340,9 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
         "ImageName": container["image"],
         "Config": {
             "Cmd": container["cmd"] or [f"/bin/{container['program']}"],
-            "Env": [*IMAGE_ENV, "TERM=xterm", "container=podman", *container["env"], "HOSTNAME=0"],
+            "Env": [*IMAGE_ENV, "TERM=xterm", "container=podman", *container["env"], f"HOSTNAME={short}"],
+            "Hostname": short,
+            "CreateCommand": container["create_command"],
             "User": container["user"],
             "Labels": container["labels"],
             **({"Healthcheck": container["health"]} if container["health"] else {}),
@@ -492,6 +495,7 @@ def do_run(options: Options, arguments: list[str]) -> None:
             "log_driver": options["--log-driver"][0],
             "log_size": int(options.get("--log-opt", ["max-size=0"])[0].removeprefix("max-size=")),
             "env": env,
+            "create_command": ["podman", *sys.argv[1:]],
             "state": "created",
             "started": None,
             "finished": None,

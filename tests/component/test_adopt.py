@@ -101,6 +101,27 @@ def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) ->
     assert (done.code, done.stdout, len(done.errors)) == (1, "", 2)
 
 
+def test_what_was_made_over_the_api_is_adopted_with_a_note(shop: Rig) -> None:
+    shop.fake.change(containers=[each | {"create_command": None} for each in shop.fake.containers().values()])
+    done = shop.agent.cli.run("adopt", "shop")
+    assert (done.code, done.stdout) == (0, "shop/web: adopted on rift\nshop/work: adopted on rift\n")
+    assert done.stderr.splitlines()[:2] == [
+        f"rift: {name}: not made by podman run or podman create: options that podman does not report are not adopted"
+        for name in ("shop-web", "shop-work")
+    ]
+
+
+def test_an_option_that_definitions_lack_is_named(shop: Rig) -> None:
+    containers = shop.fake.containers()
+    odd = containers["shop-web"]["create_command"]
+    containers["shop-web"]["create_command"] = [*odd[:2], "--hostname=db", "--network-alias", "db", *odd[2:]]
+    shop.fake.change(containers=list(containers.values()))
+    done = shop.agent.cli.run("adopt", "shop")
+    assert (done.code, done.stdout) == (1, "shop/work: adopted on rift\n")
+    for option in ("--hostname", "--network-alias"):
+        assert f"{option} cannot be expressed in a definition" in done.errors[0]
+
+
 def test_containers_of_mcp_come_back_to_an_empty_registry(rig: Rig) -> None:
     rig.agent.define("a-b", f'name = "a-b"\nnode = "rift"\n[[components]]\nname = "c-d"\nimage = "{WEB}"\n')
     assert rig.agent.cli.run("deploy", "-q", "a-b").code == 0

@@ -2,17 +2,17 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from agent.podman.import_spec import component
+from agent.podman.import_spec import DEFAULT_PATH, component
 from agent.podman.import_spec import problems as import_problems
 from agent.podman.inspect import ContainerObject, parse_objects
 from agent.podman.output import Container
 from agent.services.adopt import candidates, judge
 from agent.store.registry import ComponentRow
+from mcp.shared.fields import problems as field_problems
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec
 from mcp.shared.states import DesiredState
@@ -23,7 +23,7 @@ IMAGE: dict[str, Any] = {
     "Config": {"Env": ["PATH=/bin", "VERSION=1.0.0"], "Cmd": ["/bin/worker"], "Labels": {}},
 }
 PLAIN: dict[str, Any] = {
-    "Id": "f2aa",
+    "Id": "f2aa00677dd1",
     "Name": "shop-web",
     "State": {"Status": "running", "ExitCode": 0},
     "Image": "4ba8",
@@ -35,8 +35,9 @@ PLAIN: dict[str, Any] = {
         "User": "",
         "Tty": False,
         "OpenStdin": False,
-        "Env": ["PATH=/bin", "TERM=xterm", "container=podman", "VERSION=1.0.0", "HOME=/root", "HOSTNAME=f2aae00677dd"],
+        "Env": ["PATH=/bin", "TERM=xterm", "container=podman", "VERSION=1.0.0", "HOME=/root", "HOSTNAME=f2aa00677dd1"],
         "Cmd": ["/bin/worker"],
+        "Hostname": "f2aa00677dd1",
         "WorkingDir": "/",
         "Entrypoint": "",
         "CreateCommand": ["podman", "run", "-d", "--name", "shop-web", "localhost/mcp-worker:1.0.0"],
@@ -71,6 +72,8 @@ PLAIN: dict[str, Any] = {
         "Devices": [],
     },
 }
+API = copy.deepcopy(PLAIN)  # the same, made over the API
+API["Config"]["CreateCommand"] = None
 BARE = ComponentSpec(name="web", image="localhost/mcp-worker:1.0.0", restart="no")
 
 
@@ -96,13 +99,13 @@ def spec(container: dict[str, Any], image: dict[str, Any] = IMAGE) -> ComponentS
     return component("web", inspected(container, image))
 
 
-def problems(container: dict[str, Any], image: dict[str, Any]) -> Iterator[str]:
+def problems(container: dict[str, Any], image: dict[str, Any]) -> list[str]:
     return import_problems(inspected(container, image))
 
 
 def test_a_plain_container_says_nothing_that_podman_or_its_image_say_anyway() -> None:
     assert spec(PLAIN) == BARE
-    assert list(problems(PLAIN, IMAGE)) == []
+    assert problems(PLAIN, IMAGE) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_a_plain_container_says_nothing_that_podman_or_its_image_say_anyway() ->
 def test_what_was_told_is_read_back(path: str, value: object, field: str, expected: object) -> None:
     container = changed(path, value)
     assert getattr(spec(container), field) == expected
-    assert list(problems(container, IMAGE)) == []
+    assert problems(container, IMAGE) == []
 
 
 def test_a_named_network() -> None:
@@ -182,7 +185,7 @@ def test_what_the_image_says_is_left_out() -> None:
     for entrypoint in ("/bin/sh -c", ["/bin/sh", "-c"]):  # podman 4, podman 5
         same = changed("Config.Entrypoint", entrypoint, container)
         assert spec(same, image) == BARE
-        assert list(problems(same, image)) == []
+        assert problems(same, image) == []
 
 
 @pytest.mark.parametrize(
@@ -209,17 +212,98 @@ def test_what_the_image_says_is_left_out() -> None:
         ("HostConfig.LogConfig", {"Type": "journald", "Tag": "x"}, "--log-opt=tag"),
         ("Config.Secrets", [{"Name": "s"}], "--secret"),
         ("Pod", "abc", "--pod"),
+        ("Config.Hostname", "other", "--hostname"),
+        ("Config.Labels", {"team": "x"}, "--label=team"),
+        ("Config.Annotations", {"io.podman.annotations.init": "FALSE", "a": "b"}, "--annotation=a"),
+        ("Config.Passwd", False, "--passwd=false"),
+        ("Config.Env", ["PATH=/bin"], "--unsetenv=VERSION"),
+        ("Config.Healthcheck", {"Test": ["CMD", "true"]}, "--health-interval=disable"),
+        ("NetworkSettings.Networks", {"n": {"Aliases": ["f2aa00677dd1", "shop-web", "db"]}}, "--network-alias"),
+        ("HostConfig.PortBindings", {"85/sctp": [{"HostPort": "85"}]}, "--publish of 85/sctp"),
+        ("HostConfig.Ulimits", [{"Name": "RLIMIT_NOFILE"}, {"Name": "RLIMIT_CORE"}], "--ulimit"),
+        ("HostConfig.CapDrop", ["CAP_MKNOD"], "--cap-drop"),
+        ("HostConfig.PidsLimit", 100, "--pids-limit"),
+        ("HostConfig.ShmSize", 2**27, "--shm-size"),
     ],
 )
 def test_what_a_definition_cannot_say_is_found(path: str, value: object, word: str) -> None:
-    (problem,) = problems(changed(path, value), IMAGE)
+    (problem,) = problems(changed(path, value, API), IMAGE)
     assert word in problem
+
+
+def test_the_command_says_what_containers_conf_set() -> None:
+    for path, value in (("HostConfig.Init", True), ("HostConfig.CapDrop", ["CAP_MKNOD"]), ("HostConfig.PidsLimit", 9)):
+        assert problems(changed(path, value), IMAGE) == []
+        assert len(problems(changed(path, value, API), IMAGE)) == 1
+    assert problems(changed("HostConfig.Memory", 1024), IMAGE) != [], "of `podman update`"
+
+
+@pytest.mark.parametrize(
+    ("container", "image", "expected"),
+    [
+        *((15, None, ""), (2, None, "SIGINT"), (2, "SIGINT", ""), (15, "SIGINT", "SIGTERM"), ("SIGQUIT", "3", "")),
+        *((37, None, "SIGRTMIN+3"), ("SIGRTMIN+3", None, "SIGRTMIN+3"), (64, None, "SIGRTMAX"), (0, None, "")),
+    ],
+)
+def test_a_stop_signal_other_than_the_image_s_is_taken_over(container: object, image: object, expected: str) -> None:
+    base = {"Config": {**IMAGE["Config"], "StopSignal": image}}
+    found = spec(changed("Config.StopSignal", container), base)
+    assert found.stop_signal == expected
+    assert list(field_problems(found)) == []
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(None, ""), (10, ""), (0, "0s"), (15, "15s"), (3600, "3600s")])
+def test_a_stop_timeout_other_than_podman_s_is_taken_over(seconds: object, expected: str) -> None:
+    found = spec(changed("Config.StopTimeout", seconds))
+    assert found.stop_timeout == expected
+    assert list(field_problems(found)) == []
+
+
+def test_a_stop_timeout_without_end_is_refused() -> None:
+    refused = judge(inspected(changed("Config.StopTimeout", 2**32 - 1)), "shop", "web").error
+    assert "stop_timeout" in refused
+
+
+def test_variables_of_the_proxy_are_variables() -> None:
+    env = [*PLAIN["Config"]["Env"], "HTTPS_PROXY=http://p:1", "https_proxy=http://p:1"]
+    found = spec(changed("Config.Env", env))
+    assert (found.http_proxy, found.env) == (False, ("HTTPS_PROXY=http://p:1", "https_proxy=http://p:1"))
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "expected"),
+    [
+        (["--env-file=x"], "HOME=/data", ("HOME=/data",)),
+        (["--env-file=x"], "HOME=/root", ()),
+        (["--env-file=x"], "TERM=vt100", ("TERM=vt100",)),
+        (["--env-file=x"], "HOSTNAME=db", ("HOSTNAME=db",)),
+        (["-eTERM"], "TERM=xterm", ("TERM=xterm",)),
+        ([], "HOME=/home/app", ()),
+        (["-e", f"PATH={DEFAULT_PATH}"], f"PATH={DEFAULT_PATH}", (f"PATH={DEFAULT_PATH}",)),
+        (["--env-file=x"], f"PATH={DEFAULT_PATH}", (f"PATH={DEFAULT_PATH}",)),
+    ],
+)
+def test_podman_s_own_variables_are_told_from_others(words: list[str], env: str, expected: tuple[str, ...]) -> None:
+    made = changed("Config.CreateCommand", ["podman", "run", *words, "x"])
+    assert spec(changed("Config.Env", ["VERSION=1.0.0", env], made)).env == expected
+
+
+@pytest.mark.parametrize(("word", "expected"), [("8080:80", "8080:80"), ("0.0.0.0:8080:80", "0.0.0.0:8080:80")])
+def test_no_address_is_told_from_0_0_0_0(word: str, expected: str) -> None:
+    made = changed("Config.CreateCommand", ["podman", "run", "-p", word, "x"])
+    bound = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
+    assert spec(changed("HostConfig.PortBindings", bound, made)).ports == (expected,)
+
+
+def test_a_network_of_another_podman_s_default_is_taken_over() -> None:
+    made = changed("Config.CreateCommand", ["podman", "run", "--net", "slirp4netns", "x"])
+    assert spec(made).network == "slirp4netns"
 
 
 def test_a_container_is_adopted_whole_or_refused_with_every_reason() -> None:
     good = judge(inspected(PLAIN), "shop", "web")
     assert (good.error, good.spec, good.digest, good.running) == ("", BARE, "sha256:f41c", True)
-    bad = changed("ImageName", "localhost/x", changed("HostConfig.Privileged", True))
+    bad = changed("ImageName", "localhost/x", changed("HostConfig.Privileged", True, API))
     error = judge(inspected(bad), "shop", "web").error
     assert "--privileged" in error
     assert "has no tag" in error
