@@ -6,9 +6,13 @@
 
 All commands to a node share one connection (ControlMaster in ssh_config(5)). Its own session reads from our pipe, so
 that it ends with us, however we end, and leaves nothing in the background.
+
+The login shell may be any: it gets one command line that csh(1) and fish(1) read like sh(1), and marks on both streams
+separate the output of the command from that of the shell's start files.
 """
 
 import asyncio
+import base64
 import hashlib
 import os
 import re
@@ -17,6 +21,7 @@ import shlex
 import stat
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -49,6 +54,13 @@ _UID = re.compile(rb"mcp-uid:([0-9]{1,10})\s*\Z")
 # doas keeps the PATH of the login, which in Debian lacks the sbin folders; sudo sets its own.
 _WITH_SBIN = 'PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH; exec "$@"'
 _WHO = "printf mcp-uid:; id -u; exec cat"  # valid in every login shell
+_FRAMED = """\
+printf '%s\\n' {mark}; printf '%s\\n' {mark} >&2
+{command}
+status=$?
+printf '%s:%s' {mark} "$status"; printf '%s' {mark} >&2
+exit "$status"
+"""
 # The new file is complete and verified before it gets its name.
 _WRITE = """\
 umask 077
@@ -61,6 +73,42 @@ chmod "$2" "$part"
 sync "$part"
 mv -fT "$part" "$1"
 """
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A random mark that a command prints before and after its own output, on both streams."""
+
+    mark: str = field(default_factory=lambda: f"mcp-{secrets.token_hex(12)}")
+
+    def command(self, words: Sequence[str]) -> str:
+        """Return the command line for the login shell; base64 has no character that csh or fish would interpret."""
+        script = _FRAMED.format(mark=self.mark, command=shlex.join(words))
+        return f"sh -c 'eval \"$(echo {base64.b64encode(script.encode()).decode()} | base64 -d)\"'"
+
+    def has_begun(self, stdout: bytes) -> bool:
+        """Return True if the login shell has run the command."""
+        return self._begin in stdout
+
+    def has_ended(self, stdout: bytes) -> bool:
+        """Return True if the command came to its end, whatever its status."""
+        return self._end in stdout.partition(self._begin)[2]
+
+    def inner(self, output: bytes) -> bytes:
+        """Return the command's own part of a stream; all of it if the command was not run."""
+        _, begun, rest = output.partition(self._begin)
+        if not begun:
+            return output
+        own, ended, _ = rest.rpartition(self.mark.encode())
+        return own if ended else rest
+
+    @property
+    def _begin(self) -> bytes:
+        return self.mark.encode() + b"\n"
+
+    @property
+    def _end(self) -> bytes:
+        return self.mark.encode() + b":"
 
 
 class Ssh(AbstractAsyncContextManager["Ssh"]):
@@ -117,19 +165,24 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         """Run a command on the node to completion, whatever its exit status; arguments are passed verbatim.
 
         With `root` it runs as root, through the node's `sudo` setting unless we log in as root. Raises Unreachable if
-        ssh itself fails (exit status 255), Unavailable after `seconds`, NotReady if we cannot become root.
+        ssh itself fails (exit status 255), Unavailable after `seconds`, NotReady if we cannot become root, or if the
+        login shell does not run the command.
         """
-        words = [*(self.become_root() if root else ()), *argv]
-        command = self._argv(["-oControlMaster=no"], shlex.join(words))
+        frame = Frame()
+        line = frame.command([*(self.become_root() if root else ()), *argv])
+        command = self._argv(["-oControlMaster=no"], line)
         try:
             done = await proc.run(command, seconds=seconds, env=_environment(), stdin=stdin)
         except Unavailable:
             raise Unavailable(f"{_brief(argv)}: did not end within {seconds:g} s", node=self.node.name) from None
-        if done.returncode == _FAILED:
-            raise self._unreachable(done.stderr.decode(errors="replace"))
+        if done.returncode == _FAILED and not frame.has_ended(done.stdout):
+            raise self._unreachable(frame.inner(done.stderr).decode(errors="replace"))
+        if not frame.has_begun(done.stdout):
+            raise self._not_run(done)
+        done = Completed(tuple(argv), done.returncode, frame.inner(done.stdout), frame.inner(done.stderr))
         if root and done.returncode in (1, _NOT_FOUND) and self.uid != 0:
             self._check_root(done)
-        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+        return done
 
     async def check(
         self,
@@ -186,6 +239,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
     async def _logged_in(self, master: asyncio.subprocess.Process) -> None:
         """Wait for our UID from the login session; earlier output of the login shell is skipped."""
         assert master.stdout is not None
+        last = b""
         with suppress(TimeoutError, ValueError):  # ValueError: line too long
             async with asyncio.timeout(LOGIN_SECONDS):
                 while line := await master.stdout.readline():
@@ -193,15 +247,24 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
                         self.uid = int(uid[1])
                         await self._check_host_key(master)
                         return
-                await self._refused(master)
+                    last = line if line.strip() else last
+                await self._refused(master, last)
         what = f"ssh: login timed out after {LOGIN_SECONDS:g} s"
         raise Unreachable(what, self._by_hand(), node=self.node.name)
 
-    async def _refused(self, master: asyncio.subprocess.Process) -> None:
+    async def _refused(self, master: asyncio.subprocess.Process, last: bytes) -> None:
+        """Raise the error of ssh, or of a login shell that printed `last` and ran nothing."""
         assert master.stderr is not None
-        await master.wait()
+        status = await master.wait()
         said = await master.stderr.read(65536)  # not to the end: the ssh of a jump host may keep it open
-        raise self._unreachable(said.decode(errors="replace"))
+        if status == _FAILED:
+            raise self._unreachable(said.decode(errors="replace"))
+        raise self._not_run(Completed(("ssh",), status, b"", said if said.strip() else last))
+
+    def _not_run(self, done: Completed) -> NotReady:
+        what = f"the login shell of {self.destination} does not run commands: {done.last_words()}"
+        hint = f"try it by hand: ssh {self.destination} sh -c true; or give the account another shell: chsh -s /bin/sh"
+        return NotReady(what, hint, node=self.node.name)
 
     async def _check_host_key(self, master: asyncio.subprocess.Process) -> None:
         """Raise Unreachable if ssh only warned of a changed host key, as some StrictHostKeyChecking settings do.

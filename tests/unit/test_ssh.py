@@ -27,7 +27,13 @@ printf '%s\\n' "$2" >"$FAKE/destination"
 if test -e "$FAKE/refuse"; then cat "$FAKE/refuse" >&2; exit 255; fi
 if test -e "$FAKE/warn"; then cat "$FAKE/warn" >&2; fi
 if test -e "$FAKE/motd"; then cat "$FAKE/motd"; fi
-PATH="$FAKE/there:$PATH" exec sh -c "$3"
+if test -e "$FAKE/noise"; then cat "$FAKE/noise" >&2; fi
+if test -e "$FAKE/lost"; then case $3 in sh*) cat "$FAKE/lost" >&2; exit 255;; esac; fi
+if test -e "$FAKE/nologin"; then cat "$FAKE/nologin"; exit 1; fi
+PATH="$FAKE/there:$PATH" sh -c "$3"
+status=$?
+if test -e "$FAKE/logout"; then cat "$FAKE/logout"; cat "$FAKE/logout" >&2; fi
+exit $status
 """
 FAKE_ID = '#!/bin/sh\ntest "$1" = -u && cat "$FAKE/uid"\n'
 FAKE_SUDO = """\
@@ -239,9 +245,30 @@ def test_what_is_no_login_is_one_line(far: Path, said: str, monkeypatch: pytest.
         run("true")
 
 
-def test_255_is_ssh_s_own(far: Path) -> None:
-    with pytest.raises(Unreachable, match="lost; try it by hand"):
-        run("sh", "-c", "echo lost >&2; exit 255")
+def test_255_without_the_end_of_the_command_is_ssh_s_own(far: Path) -> None:
+    (far / "lost").write_text("Connection to rift closed by remote host.\n")
+    with pytest.raises(Unreachable, match=r"closed by remote host\.; try it by hand"):
+        run("true")
+    (far / "lost").unlink()
+    done = run("sh", "-c", "echo no >&2; exit 255")
+    assert (done.returncode, done.last_words()) == (255, "no")
+
+
+@pytest.mark.parametrize("after", ["", "Bye\n"])
+def test_what_the_login_shell_prints_is_not_the_command_s(far: Path, after: str) -> None:
+    for name, text in {"motd": "Welcome\nto rift, ", "noise": "stty: not a tty\n", "logout": after}.items():
+        (far / name).write_text(text)
+    done = run("sh", "-c", "cat; echo err >&2; exit 3", stdin=b"in\0\xff")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"in\0\xff", b"err\n")
+    assert (run("true").stdout, run("true").last_words()) == (b"", "exit status 0")
+    copy(b"content", far / "file")
+    assert (far / "file").read_bytes() == b"content"
+
+
+def test_a_login_shell_that_runs_nothing_is_one_line(far: Path) -> None:
+    (far / "nologin").write_text("This account is currently not available.\n")
+    with pytest.raises(NotReady, match=r"^rift: the login shell of rift does not run commands: This account is curr"):
+        run("true")
 
 
 def test_without_ssh_it_is_one_line(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:

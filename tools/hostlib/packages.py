@@ -21,7 +21,8 @@ def needed(purpose: str) -> list[str]:
     if purpose in ("demo", "test"):
         names += _podman()
     if purpose == "test":
-        names += ["debootstrap", "debian-archive-keyring", "openssl", "docker-registry", "zsh", "fish", _qemu()]
+        names += ["debootstrap", "debian-archive-keyring", "openssl", "docker-registry", "zsh", "fish", "tcsh"]
+        names.append(_qemu())
         names += ["systemd-container", "iproute2", "openssh-client"]  # for the nodes of tests/fleet
         names += ["shellcheck", "mandoc"]
         names += ["nix-bin"]  # evaluates deploy/nixos

@@ -19,6 +19,7 @@ COMMON = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "python3"),
     *("podman", "crun", "uidmap", "netavark", "aardvark-dns", "catatonit"),
     *("iproute2", "iptables", "sudo", "opendoas", "ca-certificates", "procps", "libstdc++6"),
+    *("tcsh", "fish"),  # login shells of operators
 )
 PACKAGES = {"12": (*COMMON, "slirp4netns"), "13": (*COMMON, "passt", "nftables")}
 # Root's podman, and timers that would fire during a test.
