@@ -9,7 +9,10 @@ from mcp.shared.cli import Parser, exit_status_text
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
 
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
-COMMANDS = (server.SERVER, server.DEV, tokens.COMMAND, server.SNAPSHOT, certs.COMMAND, manual.HELP, version.COMMAND)
+COMMANDS = (
+    *(server.SERVER, server.DEV, tokens.COMMAND, server.SNAPSHOT, server.RESTORE, certs.COMMAND),
+    *(manual.HELP, version.COMMAND),
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,10 +8,14 @@
 #   result ID SECONDS                   wait for the end of a switch, and print its result
 #   switch ID SHA256 VERSION DEADLINE   keep the old agent as .prev, install the new one, restart; roll back on failure
 #   resume                              finish a switch interrupted by a power cut
+#   stopped                             start the agent after a switch that was killed, which systemd runs then
 #
 # `switch` runs as a transient service: it survives the end of ssh and of the CLI, and its name excludes a second one.
 # During a switch, a temporary unit runs `resume` after a reboot. $script holds this text if it is not run from a file.
 # Errors are one line on stderr, with exit status 1.
+#
+# The registry belongs to its agent: a new agent may migrate the schema, which the old one then refuses. A copy of the
+# registry as the old agent left it is kept with that agent, as .prev.db, and put back with it if the schema has changed.
 #
 # States of a result: handed-over and switching (in progress), upgraded, failed (nothing was changed), rolled-back (the
 # old agent is running again), no-agent (no agent is running).
@@ -26,6 +30,7 @@ switch_unit=mcp-agent-switch
 resume_unit=mcp-agent-switch-resume.service
 resume_file=/etc/systemd/system/$resume_unit
 wants=/etc/systemd/system/multi-user.target.wants
+registry='' # restored: a copy of the registry was put back
 settle=2 # seconds that the new agent must keep running after it is ready
 
 fail() {
@@ -74,7 +79,7 @@ is_busy() {
 record() {
     {
         printf 'id=%s\nstate=%s\nsha256=%s\nto=%s\ndeadline=%s\n' "$id" "$1" "$sha" "$version" "$deadline"
-        printf 'time=%s\nwhy=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$2"
+        printf 'time=%s\nwhy=%s\nregistry=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$2" "$registry"
     } >"$state/result.tmp" && sync "$state/result.tmp" && mv -f "$state/result.tmp" "$state/result" && sync "$state"
 }
 
@@ -99,7 +104,7 @@ facts() {
 
 # Print yes if a switch was interrupted or has left files behind.
 unfinished() {
-    for file in "$agent".new* "$agent.prev.old" "$agent.prev.new"; do
+    for file in "$agent".new* "$agent.prev.old" "$agent.prev.old.db" "$agent.prev.new"; do
         [ ! -e "$file" ] || { echo yes && return; }
     done
     case $(recorded state) in
@@ -114,7 +119,7 @@ tidy() {
 
 # Includes files of a copy whose connection and node ended at the same time.
 remove_leftovers() {
-    rm -f "$agent".new* "$agent.prev.old" "$agent.prev.new"
+    rm -f "$agent".new* "$agent.prev.old" "$agent.prev.old.db" "$agent.prev.new" "$home"/.mcp-agent.prev.db.*
 }
 
 # Check the preconditions, and hold the folder's lock until the end of the process.
@@ -183,6 +188,7 @@ hand_over() {
     fi
     install_resume || : # if /etc is read-only, the next upgrade resumes after a power cut
     output=$(systemd-run --quiet --collect --unit="$switch_unit" --property=Type=exec --setenv="PATH=$PATH" \
+        --property="ExecStopPost=-/bin/sh $state/switch.sh stopped" \
         /bin/sh "$state/switch.sh" switch "$id" "$sha" "$version" "$deadline" 2>&1 9<&-) || {
         output=$(printf '%s\n' "$output" | tail -n 1)
         discard
@@ -206,30 +212,64 @@ switch() {
         finish failed "the staged file was replaced by another upgrade; try again"
         return
     fi
+    why="cannot write to $home or $state: is the disk full?"
     if ! record switching '' || ! keep_old; then
         restore_previous
         discard
-        finish failed "cannot write to $home or $state: is the disk full?"
+        systemctl start "$unit" >/dev/null 2>&1 9<&-
+        finish failed "$why"
         return
     fi
     mv -fT "$agent.new" "$agent"
     sync "$home"
+    start_with_registry
+}
+
+# Start the new agent; if it is the one kept until now, with the registry that it left if it cannot read today's.
+start_with_registry() {
+    [ "$(sum "$agent.prev.old")" != "$sha" ] || put_back "$agent" "$agent.prev.old.db" newer
     verify restart
 }
 
 keep_old() {
-    rm -f "$agent.prev.old" "$agent.prev.new"
-    [ ! -f "$agent.prev" ] || ln -T "$agent.prev" "$agent.prev.old" || return 1
+    rm -f "$agent.prev.old" "$agent.prev.old.db" "$agent.prev.new"
+    if [ -f "$agent.prev" ]; then
+        ln -T "$agent.prev" "$agent.prev.old" || return 1
+        # an empty file: there is none
+        ln -T "$agent.prev.db" "$agent.prev.old.db" 2>/dev/null || as_mcp touch "$agent.prev.old.db" || return 1
+    fi
+    systemctl stop "$unit" >/dev/null 2>&1 9<&- # its registry is complete from here on
+    copy_registry || return 1
     ln -T "$agent" "$agent.prev.new" && mv -fT "$agent.prev.new" "$agent.prev" && sync "$home"
 }
 
-# Restore the .prev file from before the switch.
+# Copy the registry by the new agent, since the old one may be broken; one from before there were copies needs none.
+copy_registry() {
+    output=$(run_agent "$agent.new" snapshot --if-exists --force "$agent.prev.db" 2>&1 9<&-)
+    case $? in
+    0) ;;
+    2) rm -f "$agent.prev.db" ;;
+    *) why="cannot copy the registry: $(printf '%s\n' "$output" | tail -n 1)" && return 1 ;;
+    esac
+}
+
+# put_back AGENT COPY CONDITION: have a stopped agent put a copy of the registry back. A failure shows when it starts.
+put_back() {
+    [ -s "$2" ] || return 0
+    case $(run_agent "$1" restore --if "$3" "$2" 2>/dev/null 9<&-) in
+    restored) registry=restored ;;
+    esac
+}
+
+# Restore the .prev file from before the switch, and its copy of the registry first: both can be done again.
 restore_previous() {
+    [ ! -e "$agent.prev.old.db" ] || mv -fT "$agent.prev.old.db" "$agent.prev.db"
     if [ -f "$agent.prev.old" ]; then
         mv -fT "$agent.prev.old" "$agent.prev"
     elif [ -f "$agent.prev" ] && [ "$(sum "$agent.prev")" = "$(sum "$agent")" ]; then
-        rm -f "$agent.prev"
+        rm -f "$agent.prev" "$agent.prev.db"
     fi
+    if [ ! -f "$agent.prev" ] || [ ! -s "$agent.prev.db" ]; then rm -f "$agent.prev.db"; fi
     rm -f "$agent.prev.old" "$agent.prev.new"
 }
 
@@ -241,7 +281,7 @@ uptime_seconds() {
 verify() {
     began=$(uptime_seconds)
     if why=$(is_serving "$1"); then
-        rm -f "$agent.prev.old"
+        rm -f "$agent.prev.old" "$agent.prev.old.db"
         finish upgraded ''
     else
         roll_back
@@ -289,6 +329,8 @@ last_log_line() {
 }
 
 roll_back() {
+    systemctl stop "$unit" >/dev/null 2>&1 9<&-
+    put_back "$agent.prev" "$agent.prev.db" changed
     mv -fT "$agent.prev" "$agent"
     restore_previous
     sync "$home"
@@ -333,11 +375,21 @@ resume() {
     *) finish "$(recorded state)" "$(recorded why)" && return ;; # only the cleanup was left
     esac
     if [ "$(sum "$agent")" = "$sha" ]; then
-        verify running
+        resume_new
     else
         restore_previous
         discard
+        systemctl start "$unit" >/dev/null 2>&1 9<&- # also if only the switch was killed
         finish rolled-back "the node was restarted before the new agent was installed"
+    fi
+}
+
+resume_new() {
+    if [ -s "$agent.prev.old.db" ] && [ "$(sum "$agent.prev.old")" = "$sha" ]; then
+        systemctl stop "$unit" >/dev/null 2>&1 9<&-
+        start_with_registry
+    else
+        verify running
     fi
 }
 
@@ -370,5 +422,6 @@ shift
 case $mode in
 facts | stage | rollback | tidy | result | switch) "$mode" "$@" ;;
 resume) lock && resume ;;
+stopped) systemctl start --no-block "$unit" ;; # only an unfinished switch has left this file
 *) fail "unknown mode $mode" ;;
 esac

@@ -55,7 +55,27 @@ def _snapshot(args: argparse.Namespace) -> int:
     from agent import config
     from agent.store.snapshot import snapshot
 
-    snapshot(config.load(args.config).database, args.file, force=args.force)
+    database = config.load(args.config).database
+    if args.if_exists and not database.exists():
+        return EXIT_DONE
+    snapshot(database, args.file, force=args.force)
+    return EXIT_DONE
+
+
+def _restore(args: argparse.Namespace) -> int:
+    import os
+
+    from agent import config
+    from agent.daemon.lock import hold_lock
+    from agent.store.snapshot import RestoreCondition, restore
+
+    database = config.load(args.config).database
+    lock = hold_lock(database)
+    try:
+        done = restore(database, args.file, RestoreCondition(args.condition))
+    finally:
+        os.close(lock)
+    sys.stdout.write("restored\n" if done else "unchanged\n")
     return EXIT_DONE
 
 
@@ -83,5 +103,23 @@ SNAPSHOT = Command(
         argument("file", type=Path, metavar="FILE", help="the copy; mode 0600, as it contains token hashes"),
         CONFIG,
         flag("--force", help="overwrite an existing file"),
+        flag("--if-exists", help="do nothing if there is no registry yet"),
+    ),
+)
+RESTORE = Command(
+    "restore",
+    "put a copy of the registry back, while the agent is stopped",
+    _restore,
+    description="Accounts stay as they are. At its next start the agent registers what was deployed since the copy.",
+    arguments=(
+        argument("file", type=Path, metavar="FILE", help="a copy that `mcp-agent snapshot` has written"),
+        CONFIG,
+        argument(
+            "--if",
+            dest="condition",
+            choices=("always", "newer", "changed"),
+            default="always",
+            help="newer: only if this agent is too old for the registry; changed: only if its schema is not the copy's",
+        ),
     ),
 )

@@ -26,6 +26,7 @@ from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.recover import Recovery
+from agent.services.restored import RestoredRegistry
 from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
 from agent.store.registry import AsyncRegistry, DeployRow
@@ -68,6 +69,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._lifecycle = Lifecycle(executor)
         self._syncer = Syncer(executor, self.operations, self._deployer)
         self._adopter = Adopter(podman, registry, self.operations)
+        self._restored = RestoredRegistry(podman, registry, self.operations)
         self._purger = purge.Purger(podman, registry, self.operations)
         self.logs = Logs(podman, registry)
         self._probe = NodeProbe(registry.path.parent)
@@ -256,6 +258,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             agent_commit=COMMIT,
             agent_python=python,
             architecture=architecture,
+            restore_notes=await self._restored.notes(),
         )
         response.uptime_since.FromDatetime(facts.up_since)
         response.now.GetCurrentTime()
@@ -277,7 +280,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def boot(self) -> None:
         """Bring the node up once the agent serves."""
-        await boot(self._interrupted, self.recovery)
+        await boot(self._interrupted, self._restored, self.recovery)
 
     async def _deploy(self, request: pb.DeployRequest, report: Report) -> pb.DeployResponse:
         service = service_from_wire(request.service)

@@ -17,6 +17,7 @@ from agent.store.deploys import DeployRow, DeployTable
 from agent.store.events import EventTable
 from agent.store.operations import OperationRow, OperationTable, TransactionRow
 from agent.store.previous_logs import PreviousLogTable
+from agent.store.restores import RestoreTable
 from agent.store.tokens import TokenRow, TokenTable
 
 __all__ = [
@@ -47,6 +48,7 @@ class Registry:
         self.tokens = TokenTable(self._database)
         self.events = EventTable(self._database)
         self.previous_logs = PreviousLogTable(self._database)
+        self.restores = RestoreTable(self._database)
 
     def close(self) -> None:
         """Close the file."""
@@ -65,6 +67,7 @@ class AsyncRegistry:
         self.tokens = registry.tokens
         self.events = registry.events
         self.previous_logs = registry.previous_logs
+        self.restores = registry.restores
         self._registry = registry
         self._thread = ThreadPoolExecutor(1, "registry")
 

@@ -108,4 +108,21 @@ ADDITIONS: tuple[str, ...] = (
         PRIMARY KEY (service, component)
     ) STRICT
     """,
+    """
+    -- The last time that a copy of the registry was put back; an agent that finds it unfinished registers what was
+    -- deployed since the copy was made.
+    CREATE TABLE IF NOT EXISTS restores (
+        id     INTEGER PRIMARY KEY CHECK (id = 1),
+        copied TEXT NOT NULL,                        -- RFC 3339, UTC: when the copy was made
+        notes  TEXT                                  -- JSON list of what was done; NULL: not yet
+    ) STRICT
+    """,
+    """
+    -- Hashes that are never accepted as a new token again.
+    CREATE TABLE IF NOT EXISTS revoked_tokens (
+        sha256     TEXT PRIMARY KEY,
+        name       TEXT NOT NULL,
+        revoked_at TEXT NOT NULL                     -- RFC 3339, UTC
+    ) STRICT
+    """,
 )

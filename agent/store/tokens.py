@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.store.database import Table, time_of
+from agent.store.database import Table, now_text, time_of
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.states import AccountType
 
@@ -26,9 +26,10 @@ class TokenTable(Table):
     """Table of tokens."""
 
     def add(self, token: TokenRow) -> None:
-        """Add an account's token; raises NotReady if the name or the token exists."""
+        """Add an account's token; raises NotReady if the name or the token exists, or the token was revoked."""
         try:
             with self._database.transaction():
+                self._refuse_revoked(token)
                 self._database.db.execute(
                     "INSERT INTO tokens (name, sha256, account_type, roles, created_at, expires_at)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
@@ -66,9 +67,23 @@ class TokenTable(Table):
             for row in rows
         ]
 
+    def _refuse_revoked(self, token: TokenRow) -> None:
+        rows = self._database.rows("SELECT name, revoked_at FROM revoked_tokens WHERE sha256 = ?", token.sha256)
+        if rows:
+            name, at = rows[0]
+            raise NotReady(
+                f"this token, of {name}, was revoked on {time_of(str(at)):%Y-%m-%d}",
+                f"create a new one: mcp-agent token add {token.name}",
+            )
+
     def revoke(self, name: str) -> None:
-        """Remove a token; raises NotFound with the existing names as its hint."""
+        """Remove a token, which is never accepted again; raises NotFound with the existing names as its hint."""
         with self._database.transaction():
+            self._database.db.execute(
+                "INSERT OR REPLACE INTO revoked_tokens (sha256, name, revoked_at)"
+                " SELECT sha256, name, ? FROM tokens WHERE name = ?",
+                (now_text(), name),
+            )
             if self._database.db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount == 0:
                 names = [str(row[0]) for row in self._database.rows("SELECT name FROM tokens ORDER BY name")]
                 raise NotFound(f"no token named {name}", f"tokens: {', '.join(names)}" if names else "there are none")

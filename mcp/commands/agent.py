@@ -75,6 +75,8 @@ def _bring_through(
     for row in rows:
         if row.why:
             output.error(f"{row.node}: {row.why}")
+        for note in row.notes:
+            output.note(f"{row.node}: {note}")
     return _exit_code(rows)
 
 
@@ -94,6 +96,7 @@ def _row_json(row: "UpgradeRow") -> dict[str, object]:
         "result": str(row.result),
         "done": row.is_good,
         "error": row.why or None,
+        "notes": list(row.notes),
     }
 
 

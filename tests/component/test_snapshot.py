@@ -1,5 +1,6 @@
 """The registry outlives its agent: copies of it while it is in use, and an agent that is killed as it writes."""
 
+import json
 import sqlite3
 import threading
 import time
@@ -9,9 +10,10 @@ from pathlib import Path
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Agent, Home, Outcome, agent_env, run_program
 from tests.component.conftest import Rig, copy_home
-from tests.component.definitions import service
-from tests.component.fakes import WEB
+from tests.component.definitions import component, service
+from tests.component.fakes import WEB, WEB2
 from tests.component.wire import connected
+from tests.waiting import wait_for
 
 
 def snapshot(home: Home, *args: str) -> Outcome:
@@ -93,3 +95,44 @@ def _deploy_until_killed(agent: Agent, number: int, seconds: float) -> set[str]:
     for thread in threads:
         thread.join(30)
     return answered
+
+
+def test_what_was_deployed_after_a_copy_is_adopted_when_it_is_put_back(rig: Rig, tmp_path: Path) -> None:
+    cli, copy = rig.agent.cli, tmp_path / "copy.db"
+    for name in ("web", "same", "gone"):
+        rig.agent.define(name, service(name))
+        assert cli.run("deploy", "-q", name).code == 0
+    assert snapshot(rig.agent.home, str(copy)).code == 0
+    rig.agent.define("web", service("web", component("api", WEB2)))
+    rig.agent.define("later", service("later"))
+    for name in ("web", "later"):
+        assert cli.run("deploy", "-q", name).code == 0
+    assert cli.run("undeploy", "gone").code == 0
+    before = {container["name"]: container["id"] for container in rig.fake.state["containers"]}
+
+    argv = [*rig.agent.home.command, "restore", "--config", str(rig.agent.home.config), str(copy)]
+    env = agent_env(rig.agent.home.folder)
+    refused = run_program(argv, env=env, timeout=60)
+    assert (refused.code, len(refused.errors)) == (1, 1)
+    assert "is in use by another mcp-agent; stop it first" in refused.stderr
+    rig.agent.stop()
+    done = run_program(argv, env=env, timeout=60)
+    assert (done.code, done.stdout, done.stderr) == (0, "restored\n", "")
+
+    rig.restart()
+    with connected(rig.agent) as wire:
+        notes = wait_for(lambda: list(wire.call("NodeStatus", pb.NodeStatusRequest()).responses[0].restore_notes))
+    assert notes[0].startswith("the registry is that of ")
+    assert sorted(notes[1:]) == [
+        "gone/api has no container and is created again; undeploy it if it was undeployed since",
+        "later/api was deployed since and is adopted again",
+        "web/api was deployed since and is adopted again",
+    ]
+    wait_for(lambda: len(rig.fake.running()) == 4)
+    after = {container["name"]: container["id"] for container in rig.fake.state["containers"]}
+    assert {name: after[name] for name in before} == before
+    rows = json.loads(rig.agent.cli.run("list", "--json").stdout)
+    assert {row["service"]: row["image"] for row in rows} == {"web": WEB2, "same": WEB, "gone": WEB, "later": WEB}
+    with connected(rig.agent) as wire:
+        kept = wire.call("NodeStatus", pb.NodeStatusRequest()).responses[0].restore_notes
+    assert list(kept) == notes

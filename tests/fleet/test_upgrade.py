@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from mcp.shared.resources import ROOT
 from tests.fleet.upgrades import (
     AGENT,
     CRASHING,
+    MIGRATING,
+    MIGRATING_CRASHING,
     NEW,
     OLD,
     STATE,
@@ -33,7 +36,14 @@ from tools.nodelib import fleet
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
+SCHEMA = (
+    (ROOT / "agent/store/schema.py").read_text()
+    + """
+MIGRATIONS += ("CREATE TABLE novel (x INTEGER) STRICT",)
+"""
+)
 CRASH = "import sys\nsys.stderr.write('about to fall\\n')\nraise RuntimeError('no way to serve')\n"
+LATE_CRASH = "    raise RuntimeError('no way to serve')\n    try:\n        address"
 MB = 1_000_000
 
 
@@ -58,7 +68,11 @@ def site(own_nodes: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Upgrades
     """The old agent everywhere, and web servers on two nodes."""
     folder = tmp_path_factory.mktemp("operator")
     made = make(own_nodes, folder)
-    for version, modules in ((OLD, {}), (NEW, {}), (CRASHING, {"agent/daemon/server": CRASH})):
+    migrating = {"agent/store/schema": SCHEMA}
+    late_crash = (ROOT / "agent/daemon/server.py").read_text().replace("    try:\n        address", LATE_CRASH, 1)
+    crashing = {"agent/daemon/server": late_crash, **migrating}
+    agents = ((OLD, {}), (NEW, {}), (CRASHING, {"agent/daemon/server": CRASH}), (MIGRATING, migrating))
+    for version, modules in (*agents, (MIGRATING_CRASHING, crashing)):
         made.agents[version] = agent_file(folder / version, version, **modules)
     for name in ("ada", "bob"):
         (folder / f"services/web-{name}.toml").write_text(WEB.format(node=name))
@@ -137,6 +151,50 @@ def test_an_agent_that_crashes_is_rolled_back_by_the_node(old: Upgrades) -> None
     for name in ("ada", "bob"):
         assert left_behind(old.node(name)) == set()
         assert previous(old.node(name)) == ""
+
+
+def schema(node: Node) -> str:
+    code = "import sqlite3; print(*sqlite3.connect('/srv/mcp/mcp.db').execute('PRAGMA user_version').fetchone())"
+    return node.run(["python3", "-c", code], user="mcp").stdout.strip()
+
+
+def test_an_agent_that_migrates_and_crashes_is_rolled_back_with_the_registry(old: Upgrades) -> None:
+    ada, before = old.node("ada"), schema(old.node("ada"))
+    with old.watched("ada"):
+        done = old.upgrade(MIGRATING_CRASHING, "ada", "--json")
+    (row,) = json.loads(done.stdout)
+    assert (done.code, row["result"]) == (1, "failed: rolled back")
+    assert row["notes"][0].startswith("the registry is that of ")
+    assert (schema(ada), old.versions()["ada"], left_behind(ada), previous(ada)) == (before, OLD, set(), "")
+
+
+def test_a_rollback_from_a_newer_schema_adopts_what_was_deployed_since(old: Upgrades) -> None:
+    ada, before = old.node("ada"), schema(old.node("ada"))
+    assert old.upgrade(MIGRATING, "ada").code == 0
+    assert schema(ada) != before
+    (old.folder / "services/later.toml").write_text(
+        WEB.format(node="ada").replace("web-ada", "later").replace("8080:8080", "8081:8080")
+    )
+    assert old.mcp("deploy", "later").code == 0
+    with old.watched("ada"):
+        done = old.mcp("agent", "rollback", "ada", "--json")
+    (row,) = json.loads(done.stdout)
+    assert (done.code, row["to"], row["result"]) == (0, OLD, "rolled back")
+    assert "later/web was deployed since and is adopted again" in row["notes"]
+    assert schema(ada) == before
+    assert old.upgrade(NEW, "ada").code == 0  # the old version is too old for this CLI's commands
+    assert old.mcp("undeploy", "later").code == 0
+
+
+def test_a_killed_switch_leaves_an_agent_that_runs(old: Upgrades) -> None:
+    ada = old.node("ada")
+    process = old.cli.popen("agent", "upgrade", "--from", str(old.agents[NEW]), "ada")
+    wait_for(lambda: is_busy(ada))
+    ada.run(["systemctl", "kill", "--signal=KILL", "mcp-agent-switch.service"], check=False)
+    process.communicate(timeout=300)
+    wait_for(lambda: ada.run(["systemctl", "is-active", "mcp-agent"], check=False).stdout.strip() == "active")
+    assert old.upgrade(NEW, "ada").code == 0
+    assert (old.versions()["ada"], left_behind(ada)) == (NEW, set())
 
 
 def test_a_wave_with_a_failure_is_the_last(old: Upgrades) -> None:

@@ -17,7 +17,8 @@ from tests.zipapps import OWN_ARCH, PYTHON, built, forged
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
-OLD, NEW, CRASHING = "0.0.9", "0.2.0", "0.3.0"  # the first is below the minimum: it has to be upgraded
+OLD, NEW, CRASHING, MIGRATING = "0.0.9", "0.2.0", "0.3.0", "0.4.0"
+MIGRATING_CRASHING = "0.5.0"  # the first is below the minimum: it has to be upgraded
 AGENT = "/srv/mcp/mcp-agent"
 STATE = "/var/lib/mcp-agent-switch"
 WEB = """\
@@ -77,7 +78,7 @@ class Upgrades:
         for name in names:
             node = self.node(name)
             wait_for(lambda node=node: not is_busy(node))  # type: ignore[misc]
-            node.run(["sh", "-c", f"systemctl stop mcp-agent; rm -rf {AGENT}.prev {AGENT}.new {STATE}"])
+            node.run(["sh", "-c", f"systemctl stop mcp-agent; rm -rf {AGENT}.prev* {AGENT}.new {STATE}"])
             node.write(AGENT, old, owner="mcp", mode=0o755)
             node.run(["sh", "-c", "systemctl reset-failed mcp-agent; systemctl start mcp-agent"])
 
@@ -96,7 +97,7 @@ def left_behind(node: Node) -> set[str]:
     """What is there of upgrades but the kept agent and the last result."""
     script = f"ls -d {AGENT}* {STATE}/* /etc/systemd/system/mcp-agent-switch* /srv/mcp/.cache/mcp/mcp-agent/*.tmp; true"
     found = set(node.run(["sh", "-c", f"{{ {script}; }} 2>/dev/null"]).stdout.split())
-    return found - {AGENT, f"{AGENT}.toml", f"{AGENT}.prev", f"{STATE}/result"}
+    return found - {AGENT, f"{AGENT}.toml", f"{AGENT}.prev", f"{AGENT}.prev.db", f"{STATE}/result"}
 
 
 def make(fleet: Fleet, folder: Path) -> Upgrades:

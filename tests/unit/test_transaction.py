@@ -23,6 +23,7 @@ from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.plan import Action, Change, plan
 from agent.services.recover import Recovery
+from agent.services.restored import RestoredRegistry
 from agent.services.steps import Phase, Step, StepContext
 from agent.services.transaction import StepEvent, StepState, Transaction
 from agent.store.registry import AsyncRegistry, Registry
@@ -142,7 +143,8 @@ class Node:
     async def boot(self) -> None:
         """Do what an agent does when it starts."""
         recovery = Recovery(self.executor, self.operations, 0.0, ())
-        await boot(self.interrupted, recovery)
+        restored = RestoredRegistry(self.executor.podman, self.registry, self.operations)
+        await boot(self.interrupted, restored, recovery)
 
     async def plan(self, service: ServiceSpec) -> list[Change]:
         """Return what is to be done for a service."""

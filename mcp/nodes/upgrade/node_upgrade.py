@@ -7,6 +7,7 @@ works, we query the agent once the node must have decided.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -17,9 +18,10 @@ from mcp.nodes.ssh import Ssh
 from mcp.nodes.upgrade.switch import AgentFacts, Switch, SwitchPhase, SwitchState
 from mcp.shared.errors import InvalidInput, McpError, Unavailable, Unreachable
 
-UNDO_SECONDS = 130  # that the node may need, beyond the deadline, to restore the old agent
+UNDO_SECONDS = 170  # that the node may need, beyond the deadline, to restore the old agent
 AGAIN_SECONDS = 1.0  # between attempts to reach a node
 SETTLED_SECONDS = 10.0  # of responses of a new agent, after which the node does not roll back
+NOTES_SECONDS = 30.0  # until an agent whose registry was put back must have completed it
 ANSWER_SECONDS = 15.0  # until an agent that serves according to its node must respond here as well
 
 Say = Callable[[str], None]
@@ -48,6 +50,7 @@ class UpgradeRow:
     result: UpgradeResult
     why: str = ""
     unreachable: bool = False  # ssh failed to connect
+    notes: tuple[str, ...] = ()  # that a copy of the registry was put back, and what the agent has registered again
 
     @property
     def is_good(self) -> bool:
@@ -117,6 +120,9 @@ class NodeUpgrade:
     async def _end(self, node: Node, switch: Switch, row: UpgradeRow, version: str, say: Say) -> UpgradeRow:
         say("switching")
         verdict = await self._verdict(node, switch, _Watch(row.before, version), say)
+        if verdict.restored:
+            say("waiting for the registry")
+            row = replace(row, notes=await self._notes(node))
         version = verdict.version or version
         good = UpgradeResult.ROLLED_BACK if self.find is None else UpgradeResult.UPGRADED
         if verdict.phase is SwitchPhase.ANSWERING:
@@ -156,6 +162,20 @@ class NodeUpgrade:
                 return answer.without_node() if isinstance(answer, McpError) else f"answers as {answer}"
             await asyncio.sleep(AGAIN_SECONDS)
         return ""
+
+    async def _notes(self, node: Node) -> tuple[str, ...]:
+        """Wait for the agent to complete a registry that was put back; return what it did."""
+        end = time.monotonic() + NOTES_SECONDS
+        while time.monotonic() < end:
+            with suppress(McpError):
+                if notes := await asyncio.to_thread(self._ask_notes, node):
+                    return notes
+            await asyncio.sleep(AGAIN_SECONDS)
+        return ("the registry from before the upgrade was put back; the agent's log says what it has adopted since",)
+
+    def _ask_notes(self, node: Node) -> tuple[str, ...]:
+        with self.session.agent(node) as agent:
+            return tuple(agent.node_status().restore_notes)
 
     async def _answer(self, node: Node) -> "str | McpError":
         try:

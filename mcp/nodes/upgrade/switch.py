@@ -58,6 +58,7 @@ class SwitchState:
     version: str
     why: str
     busy: bool
+    restored: bool = False  # a copy of the registry was put back
 
     @property
     def is_final(self) -> bool:
@@ -102,7 +103,11 @@ class Switch:
         """Return the state of the switch, waiting up to ASK_SECONDS for its end."""
         fields = _fields(await self._ask("result", self.id, str(ASK_SECONDS)))
         return SwitchState(
-            phase_of(fields.get("state", "")), fields.get("to", ""), fields.get("why", ""), "busy" in fields
+            phase_of(fields.get("state", "")),
+            fields.get("to", ""),
+            fields.get("why", ""),
+            "busy" in fields,
+            fields.get("registry") == "restored",
         )
 
     async def _ask(self, *words: str, stdin: bytes = b"", seconds: float = 60.0) -> str:
