@@ -59,7 +59,10 @@ class Program:
 GRPC = ("grpcio", "protobuf", "typing_extensions")
 PROGRAMS = {
     # Without cryptography, which would add 3.4 MB: TLS is part of grpcio.
-    "mcp": Program("mcp", "mcp.main", ("mcp/", "proto/"), GRPC, ("deploy/switch-agent.sh", "deploy/mcp-agent.service")),
+    "mcp": Program(
+        *("mcp", "mcp.main", ("mcp/", "proto/"), GRPC),
+        ("deploy/switch-agent.sh", "deploy/mcp-agent.service", "deploy/mcp-agent-command.sh"),
+    ),
     "mcp-agent": Program(
         "mcp-agent",
         "agent.main",

@@ -6,7 +6,7 @@ from agent.admin import certs, manual, server, tokens, version
 from agent.admin.manual import DESCRIPTION, EXIT_STATUS
 from mcp.shared import streams
 from mcp.shared.cli import Parser, exit_status_text
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
+from mcp.shared.errors import EXIT_AUTH, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
 
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
 COMMANDS = (
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     except McpError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"mcp-agent: {line}\n")
-        return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_FAILED
+        return error.exit_code if error.exit_code in (EXIT_USAGE, EXIT_AUTH) else EXIT_FAILED
     except OSError as error:
         sys.stderr.write(f"mcp-agent: {error.filename or 'input or output'}: {error.strerror}\n")
         streams.give_up_stdout()  # if the disk is full, Python would report it again at exit

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from mcp.shared.command import Command, argument, flag
 
 DESCRIPTION = "The agent of MCP, the Metacircular Control Plane: runs services as rootless podman containers."
-EXIT_STATUS = {0: "done", 1: "failed", 2: "wrong command line or configuration", 130: "interrupted by Ctrl-C"}
+EXIT_STATUS = {
+    0: "done",
+    1: "failed",
+    2: "wrong command line or configuration",
+    3: "the token was revoked",
+    130: "interrupted by Ctrl-C",
+}
 ENVIRONMENT = {
     "NOTIFY_SOCKET, WATCHDOG_USEC": "Set by systemd, for readiness and watchdog notifications.",
     "XDG_STATE_HOME": "The parent of the state folder of mcp-agent dev; the default is ~/.local/state.",

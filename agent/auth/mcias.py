@@ -60,8 +60,14 @@ class MciasBackend:
 
     async def identify(self, token: str) -> Identity:
         """Return the account of a token; raises Unauthenticated, or Unavailable if MCIAS fails."""
-        digest = token_hash(token)
-        cached = self._cached(digest) or await self._asked(digest, token)
+        cached = self._cached(token_hash(token))
+        return self._identity(cached) if cached is not None else await self.verify(token)
+
+    async def verify(self, token: str) -> Identity:
+        """Ask MCIAS for the account of a token; raises Unauthenticated, or Unavailable if MCIAS fails."""
+        return self._identity(await self._asked(token_hash(token), token))
+
+    def _identity(self, cached: _CachedIdentity) -> Identity:
         if cached.identity is None:
             raise Unauthenticated("invalid token: rejected by MCIAS")
         end = cached.identity.expires_at

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from agent.auth.backends import Identity, TokenBackend, authorize, bearer_token
 from agent.log import fields, logger
+from agent.rpc.streams import OpenStream, TokenWatch
 from mcp.shared import errors
 from mcp.shared.version import OLDEST_AGENT_HEADER, OLDEST_CLI, VERSION, VERSION_HEADER, is_older
 
@@ -64,8 +65,12 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
     """Authenticates and logs calls and maps errors, for unary and streaming RPCs."""
 
     def __init__(self, backend: TokenBackend) -> None:
-        """Authenticate tokens with `backend`."""
+        """Authenticate tokens with `backend`, and those of open streams again and again."""
         self._backend = backend
+        self._watch = TokenWatch(self._verify)
+
+    async def _verify(self, token: str) -> None:
+        authorize(await self._backend.verify(token))
 
     async def intercept_service(
         self,
@@ -76,7 +81,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
         handler: Any = await continuation(details) or grpc.stream_stream_rpc_method_handler(_unknown)
         metadata = dict(details.invocation_metadata or ())
         headers = {key: value for key, value in metadata.items() if isinstance(value, str)}
-        call = _AuthorizedCall(self._backend, details.method, headers)
+        call = _AuthorizedCall(self._backend, self._watch, details.method, headers)
         # Requests stay bytes until the token has been checked: gRPC would parse them before the handler runs, and
         # answer invalid ones with UNKNOWN.
         call.deserializer = handler.request_deserializer
@@ -106,24 +111,28 @@ async def _unknown(_requests: Any, _context: Any) -> AsyncIterator[Any]:
 class _AuthorizedCall:
     """One call that passes through the interceptor."""
 
-    def __init__(self, backend: TokenBackend, method: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, backend: TokenBackend, watch: TokenWatch, method: str, headers: Mapping[str, str]) -> None:
         self._backend = backend
+        self._watch = watch
+        self._stream = OpenStream()
         self._headers = headers
         self.deserializer: Callable[[bytes], Any] | None = None
         self._fields: dict[str, object] = {"rid": secrets.token_hex(6), "method": method.rpartition("/")[2]}
 
     def unary(self, handler: Handler) -> Handler:
         async def behaviour(request: Any, context: Any) -> Any:
-            async with self._guarded(context):
+            async with self._guarded(context, is_stream=not isinstance(request, bytes)):
                 return await handler(self._parsed(request), context)
 
         return behaviour
 
     def streaming(self, handler: Handler) -> Handler:
         async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._guarded(context), aclosing(handler(self._parsed(request), context)) as responses:
-                async for response in responses:
-                    yield response
+            async with self._guarded(context, is_stream=True):
+                responses = self._stream.items(handler(self._parsed(request), context))
+                async with aclosing(responses):
+                    async for response in responses:
+                        yield response
 
         return behaviour
 
@@ -133,6 +142,8 @@ class _AuthorizedCall:
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for request in requests:
+            if self._stream.ended is not None:
+                raise self._stream.ended
             yield self._message(request)
 
     def _message(self, request: bytes) -> Any:
@@ -145,7 +156,7 @@ class _AuthorizedCall:
             ) from None
 
     @asynccontextmanager
-    async def _guarded(self, context: Any) -> AsyncIterator[None]:
+    async def _guarded(self, context: Any, *, is_stream: bool) -> AsyncIterator[None]:
         started = time.monotonic()
         self._fields["peer"] = context.peer()
         trailing = ((REQUEST_ID, str(self._fields["rid"])), (VERSION_HEADER, VERSION))
@@ -155,6 +166,8 @@ class _AuthorizedCall:
             try:
                 await self._authenticate()
                 self._check_versions()
+                if is_stream:
+                    self._watch.add(self._stream)
                 yield
             except errors.McpError as error:
                 code, message = status_code(error), _cut(str(error), MESSAGE_LIMIT)
@@ -170,10 +183,12 @@ class _AuthorizedCall:
                 logger.exception("bug in a handler", extra=fields(**self._fields))
                 await self._abort_internal(context)
         finally:
+            self._watch.remove(self._stream)
             self._log(code, message, time.monotonic() - started)
 
     async def _authenticate(self) -> None:
-        identity = await self._backend.identify(bearer_token(self._headers.get("authorization")))
+        self._stream.token = bearer_token(self._headers.get("authorization"))
+        identity = await self._backend.identify(self._stream.token)
         self._fields.update(user=identity.user, account=identity.account_type)
         authorize(identity)
         _caller.set(identity)

@@ -1,61 +1,126 @@
-"""End open-ended streams when the agent stops."""
+"""End streams early: when the agent stops, and when their token is no longer valid."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from agent.tasks import create_guarded_task
-from mcp.shared.errors import Unavailable
+from agent.tasks import create_guarded_task, not_cancelled
+from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unavailable
 
 T = TypeVar("T")
 
+TOKEN_SECONDS = 15.0  # between two checks of the tokens of open streams
+
 
 @dataclass(eq=False)
-class _Follower:
-    task: "asyncio.Task[object]"
-    waiting: bool = False
+class OpenStream:
+    """A stream whose items pass through `items`. It has no task of its own, since there may be a thousand."""
 
+    token: str = ""
+    ended: McpError | None = None
+    _waiting: "asyncio.Task[object] | None" = None  # the task that waits for the next item
 
-class Followers:
-    """The active streams. They have no tasks of their own, since there may be a thousand."""
+    def end(self, error: McpError) -> None:
+        """End the stream with an error: at once, or after a write to the client, which must not be interrupted."""
+        self.ended = self.ended or error
+        if self._waiting is not None:
+            self._waiting.cancel()
 
-    def __init__(self, stopping: asyncio.Event) -> None:
-        """End all streams when `stopping` is set."""
-        self._stopping = stopping
-        self._followers: set[_Follower] = set()
-        self._watch: asyncio.Task[None] | None = None
-
-    async def until_stopping(self, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
-        """Yield items to their end; raises Unavailable if the agent stops first."""
-        if self._watch is None:
-            self._watch = create_guarded_task(self._end_all(), "follower shutdown")
+    async def items(self, source: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """Yield the items of `source` to its end; raises the error that ended the stream first."""
         task = asyncio.current_task()
         assert task is not None
-        follower = _Follower(task)
-        self._followers.add(follower)
         try:
-            while not self._stopping.is_set():
-                follower.waiting = True
+            while self.ended is None:
+                self._waiting = task
                 try:
-                    item = await anext(items)
+                    item = await anext(source)
                 except StopAsyncIteration:
                     return
                 except asyncio.CancelledError:
-                    if not self._stopping.is_set():
+                    if self.ended is None:
                         raise
                     task.uncancel()
                     break
                 finally:
-                    follower.waiting = False
+                    self._waiting = None
                 yield item
-            raise Unavailable("the agent is stopping", "run the command again when it is back")
+            raise self.ended
         finally:
-            self._followers.discard(follower)
-            await items.aclose()
+            await source.aclose()
+
+
+class Followers:
+    """Open-ended streams, which end when the agent stops."""
+
+    def __init__(self, stopping: asyncio.Event) -> None:
+        """End all streams when `stopping` is set."""
+        self._stopping = stopping
+        self._streams: set[OpenStream] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def until_stopping(self, source: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """Yield items to their end; raises Unavailable if the agent stops first."""
+        if self._watch is None:
+            self._watch = create_guarded_task(self._end_all(), "follower shutdown")
+        stream = OpenStream()
+        if self._stopping.is_set():
+            stream.end(_stopping())
+        self._streams.add(stream)
+        try:
+            async for item in stream.items(source):
+                yield item
+        finally:
+            self._streams.discard(stream)
 
     async def _end_all(self) -> None:
         await self._stopping.wait()
-        for follower in self._followers:
-            if follower.waiting:  # others notice it after their write, which must not be interrupted
-                follower.task.cancel()
+        for stream in list(self._streams):
+            stream.end(_stopping())
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the agent is stopping", "run the command again when it is back")
+
+
+class TokenWatch:
+    """Streams in progress, which end when their token is revoked or expires."""
+
+    def __init__(self, verify: Callable[[str], Awaitable[None]], seconds: float = TOKEN_SECONDS) -> None:
+        """Call `verify` every `seconds` with each token in use; it raises Unauthenticated or Forbidden."""
+        self._verify = verify
+        self._seconds = seconds
+        self._streams: set[OpenStream] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    def add(self, stream: OpenStream) -> None:
+        """Watch a stream until it is removed."""
+        self._streams.add(stream)
+        if self._watch is None:
+            self._watch = create_guarded_task(self._check_all(), "token watch")
+
+    def remove(self, stream: OpenStream) -> None:
+        """Watch a stream no longer; the check ends with the last one."""
+        self._streams.discard(stream)
+        if not self._streams and self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    async def _check_all(self) -> None:
+        while not_cancelled():
+            await asyncio.sleep(self._seconds)
+            by_token: defaultdict[str, list[OpenStream]] = defaultdict(list)
+            for stream in self._streams:
+                by_token[stream.token].append(stream)
+            await asyncio.gather(*(self._check(token, streams) for token, streams in by_token.items()))
+
+    async def _check(self, token: str, streams: list[OpenStream]) -> None:
+        try:
+            await self._verify(token)
+        except (Unauthenticated, Forbidden) as error:
+            for stream in streams:
+                stream.end(error)
+        except McpError:
+            return  # the token cannot be verified now

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.store.database import Table, now_text, time_of
-from mcp.shared.errors import NotFound, NotReady
+from mcp.shared.errors import NotFound, NotReady, Unauthenticated
 from mcp.shared.states import AccountType
 
 
@@ -26,7 +26,7 @@ class TokenTable(Table):
     """Table of tokens."""
 
     def add(self, token: TokenRow) -> None:
-        """Add an account's token; raises NotReady if the name or the token exists, or the token was revoked."""
+        """Add an account's token; raises NotReady if one of the two exists, Unauthenticated if it was revoked."""
         try:
             with self._database.transaction():
                 self._refuse_revoked(token)
@@ -71,10 +71,7 @@ class TokenTable(Table):
         rows = self._database.rows("SELECT name, revoked_at FROM revoked_tokens WHERE sha256 = ?", token.sha256)
         if rows:
             name, at = rows[0]
-            raise NotReady(
-                f"this token, of {name}, was revoked on {time_of(str(at)):%Y-%m-%d}",
-                f"create a new one: mcp-agent token add {token.name}",
-            )
+            raise Unauthenticated(f"this token, of {name}, was revoked on {time_of(str(at)):%Y-%m-%d}")
 
     def revoke(self, name: str) -> None:
         """Remove a token, which is never accepted again; raises NotFound with the existing names as its hint."""

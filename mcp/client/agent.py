@@ -4,7 +4,7 @@ Every method raises McpError: Unreachable if the agent does not respond, Unauthe
 token, and the agent's own errors.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,10 +47,12 @@ _NO_RESPONSE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.Sta
 class AgentClient(AbstractContextManager["AgentClient"]):
     """A connection to the agent of one node."""
 
-    def __init__(self, node: Node, ca: bytes, token: str, login_hint: str = "get a valid token") -> None:
+    def __init__(
+        self, node: Node, ca: bytes, token: str, login_hint: Callable[[], str] = lambda: "get a valid token"
+    ) -> None:
         """Prepare a connection, which the first call makes; `ca` (PEM) verifies the agent's certificate.
 
-        `login_hint` is the hint for errors about `token`.
+        `login_hint` returns the hint for an error about `token`.
         """
         self.node = node
         self._login_hint = login_hint
@@ -257,7 +259,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             what = f"the agent on {name} ({version}) is too old for mcp {VERSION}"
             return errors.NotReady(what, f"upgrade it with `mcp agent upgrade {name}`")
         if code is grpc.StatusCode.UNAUTHENTICATED:
-            return errors.Unauthenticated(what, self._login_hint, node=name)
+            return errors.Unauthenticated(what, self._login_hint(), node=name)
         if code in _NO_RESPONSE and not version:
             return self._no_response(code, what, hint)
         agents_hint = trailing.get(errors.HINT_HEADER, b"").decode(errors="replace")

@@ -5,12 +5,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from mcp.commands.shared import Group, arguments
-from mcp.shared.command import Command, argument
-from mcp.shared.errors import InvalidFile, InvalidInput
+from mcp.shared.command import Command, argument, flag
+from mcp.shared.errors import InvalidFile, InvalidInput, NotReady
 from mcp.terminal import output
 
 if TYPE_CHECKING:
     from mcp.client.session import Session
+    from mcp.config.configuration import Node
     from mcp.shared.url import MciasConfig
 
 SECRET_LIMIT = 16384  # bytes read from stdin
@@ -20,8 +21,9 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     """Obtain a token and store it once it is accepted."""
     if args.token_stdin:
         return _take_token(session, args)
-    if args.node is not None:
-        raise InvalidInput("--node: only valid with --token-stdin", "omit it: MCIAS checks passwords")
+    for option, given in (("--node", args.node is not None), ("--force", args.force)):
+        if given:
+            raise InvalidInput(f"{option}: only valid with --token-stdin", "omit it: MCIAS checks passwords")
     if session.config.mcias is None:
         raise InvalidInput(
             f"{session.config.source} has no MCIAS to log in to ([mcias] server_url)",
@@ -86,11 +88,27 @@ def _take_token(session: "Session", args: argparse.Namespace) -> int:
     token = check_token(_from_stdin("--token-stdin").strip())
     with session.agent(node, token) as agent:
         account = agent.who_am_i()
+    if not args.force:
+        _refuse_unknown(session, node, account.user, token)
     session.store_token(token)
     until = f" until {account.expires.ToDatetime():%Y-%m-%d %H:%M} UTC" if account.HasField("expires") else ""
     output.line(f"logged in on {node.name} as {account.user}{until}; token stored in {session.config.token_path}")
     _warn(session)
     return 0
+
+
+def _refuse_unknown(session: "Session", node: "Node", user: str, token: str) -> None:
+    """Raise NotReady if other nodes do not know the token: storing it would lock us out of them."""
+    from mcp.client import token_check
+
+    others = [other for other in session.config.nodes if other != node]
+    if rejected := token_check.ask(session, others, token).rejected:
+        names = ", ".join(sorted(other.name for other in rejected))
+        raise NotReady(
+            f"{node.name} accepts the token, but {names} does not know it: token not stored",
+            f"register it there first: `mcp-agent token add {user} --token-stdin`; or store it with --force, "
+            "then run `mcp node provision` for each",
+        )
 
 
 def _from_stdin(option: str) -> str:
@@ -127,5 +145,6 @@ COMMAND = Command(
             "--token-stdin", action="store_true", exclusive=True, help="read a token from stdin and check it on a node"
         ),
         arguments.node("with --token-stdin: the node that checks the token (default: the first)"),
+        flag("--force", help="with --token-stdin: store the token even if other nodes do not know it"),
     ),
 )

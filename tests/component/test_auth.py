@@ -1,7 +1,9 @@
 """Who may call: no RPC is reachable without a valid token, and every call is in the log, its token never."""
 
 import re
+import signal
 import time
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -10,6 +12,7 @@ import pytest
 from mcp.shared.version import VERSION
 from tests.component import h2
 from tests.component.conftest import Rig
+from tests.component.definitions import service
 from tests.component.wire import IMPLEMENTED, METHODS, Metadata, Wire, bearer, connected
 from tests.waiting import wait_for
 
@@ -207,3 +210,21 @@ def test_no_token_is_in_the_log(shared: Rig) -> None:
 def _call_all(wire: Wire, metadata: Metadata | None = None) -> None:
     for method in METHODS:
         wire.call(method, metadata=metadata)
+
+
+def test_a_revoked_token_ends_its_open_streams(rig: Rig) -> None:
+    rig.agent.define("web", service("web"))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    cli = replace(rig.agent.cli, env={**rig.agent.cli.env, "MCP_TOKEN": rig.agent.home.new_token("anna")})
+    ended, kept = cli.popen("logs", "web", "--follow"), rig.agent.cli.popen("logs", "web", "--follow")
+    for follower in (ended, kept):
+        assert follower.stdout is not None
+        assert "web: starting" in follower.stdout.readline()
+    assert rig.agent.home.token("revoke", "anna").code == 0
+    began = time.monotonic()
+    _, said = ended.communicate(timeout=60)
+    assert time.monotonic() - began < 30 + 10  # on a busy machine
+    assert (ended.returncode, said.splitlines()[-1].startswith("mcp: rift: invalid token; ")) == (3, True), said
+    assert kept.poll() is None
+    kept.send_signal(signal.SIGINT)
+    kept.communicate(timeout=60)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import AGENT, Agent, Home, Outcome, agent_env, run_program
+from tests.agents import AGENT, Agent, Home, Outcome, agent_env, run_program, write_cli_config
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import service
 from tests.component.fakes import FakePodman
@@ -177,3 +177,44 @@ def test_dev_says_what_is_in_the_way(tmp_path: Path) -> None:
         assert agent.cli.run("ps").code == 0  # the second start has not changed the first one's configuration
     for port in ("x", "-1", "65536", "1e3", "\N{ARABIC-INDIC DIGIT ONE}"):
         check(run_program([*AGENT, "dev", f"--port={port}"], env=env), 2, "is not a port from 0 to 65535")
+
+
+def test_a_token_that_one_node_of_two_rejects(rig: Rig, tmp_path: Path, template: Home) -> None:
+    other = copy_home(template, tmp_path / "other")
+    old = rig.agent.token
+    with Agent.start(other, env=agent_env(other.folder)) as second:
+        write_cli_config(rig.agent.home, rig.agent.address, second.address)
+        cli = rig.agent.cli
+        assert cli.run("whoami").code == 0
+        assert other.token("revoke", "kyle").code == 0
+        for arguments in (("whoami",), ("history", "web", "--node", "rift2"), ("logs", "web", "--node", "rift2")):
+            done = cli.run(*arguments)
+            assert done.code != 0, done
+            words = "rift2: invalid token; other nodes accept it: register it there with `mcp node provision rift2`"
+            assert words in done.stderr, done
+            assert "mcp login" not in done.stderr
+        refused = other_add(other, "kyle", old)
+        assert (refused.code, len(refused.errors)) == (3, 1)
+        assert "mcp-agent: this token, of kyle, was revoked on 20" in refused.stderr
+
+        new = other.new_token("kyle2")
+        done = cli.run("login", "--token-stdin", "--node", "rift2", stdin=new)
+        assert (done.code, len(done.errors)) == (1, 1)
+        assert "rift2 accepts the token, but rift does not know it: token not stored; register it" in done.stderr
+        assert rig.agent.token == old
+        assert cli.run("login", "--token-stdin", "--node", "rift2", "--force", stdin=new).code == 0
+        assert rig.agent.token == new
+        assert other_add(rig.agent.home, "kyle2", new).code == 0
+        assert cli.run("login", "--token-stdin", stdin=new).code == 0
+
+        for home in (rig.agent.home, other):
+            assert home.token("revoke", "kyle2").code == 0
+        done = cli.run("whoami")
+        assert (done.code, len(done.errors)) == (3, 1)
+        assert "invalid token; create a token with `mcp-agent token add` on the node" in done.stderr
+
+
+def other_add(home: Home, name: str, token: str) -> Outcome:
+    """Register a token of another node."""
+    argv = [*home.command, "token", "--config", str(home.config), "add", name, "--token-stdin"]
+    return run_program(argv, env=agent_env(home.folder), cwd=home.cwd, stdin=token)

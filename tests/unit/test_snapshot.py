@@ -13,7 +13,7 @@ import pytest
 from agent.store.registry import Registry, RegistryError, TokenRow
 from agent.store.schema import MIGRATIONS
 from agent.store.snapshot import RestoreCondition, restore, snapshot
-from mcp.shared.errors import McpError, NotFound, NotReady
+from mcp.shared.errors import McpError, NotFound, NotReady, Unauthenticated
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import AccountType, DesiredState
 
@@ -135,7 +135,7 @@ def test_a_copy_is_put_back_with_the_accounts_of_today(database: Path, copied: P
     assert database.stat().st_mode & 0o777 == 0o600
     registry = Registry(database)
     assert [row.name for row in registry.tokens.select()] == ["added"]
-    with pytest.raises(NotReady, match="was revoked on"):
+    with pytest.raises(Unauthenticated, match="was revoked on"):
         registry.tokens.add(token("revoked"))
     last = registry.restores.last()
     assert last is not None

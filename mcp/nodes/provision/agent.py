@@ -23,6 +23,7 @@ CERTS = f"{HOME}/certs"
 MCIAS_CA = f"{CERTS}/mcias-ca.pem"
 SERVICE = "mcp-agent.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
+COMMAND, COMMAND_FILE = "/usr/local/bin/mcp-agent", "mcp-agent-command.sh"
 START_SECONDS = 120.0
 
 # Prints the files that are newer than the running agent: an earlier run may have been interrupted before its restart.
@@ -156,6 +157,17 @@ async def file(steps: Steps, agent: AgentFile, uid: int) -> str:
         await steps.ssh.run(["rm", "-f", new], root=True)
         raise
     return agent.version
+
+
+async def command(steps: Steps) -> None:
+    """Ensure the command mcp-agent for root and mcp; one that is not ours is not changed."""
+    text, wanted = await steps.text(COMMAND), resources.deploy_file(COMMAND_FILE)
+    if text == wanted:
+        steps.ok(f"command {COMMAND}")
+    elif text is not None and wanted.splitlines()[1].partition(":")[0] not in text:
+        steps.ok(f"command {COMMAND} exists, not managed by provisioning")
+    else:
+        await steps.change(f"command {COMMAND}", RemoteFile(COMMAND, wanted.encode(), "root", 0o755))
 
 
 async def configuration(steps: Steps, address: str, mcias: MciasConfig | None) -> AgentSettings:

@@ -13,7 +13,7 @@ from mcp.config.configuration import read_ca
 from mcp.config.node_entries import locked
 from mcp.nodes.provision.agent import as_mcp
 from mcp.nodes.provision.steps import RemoteCommand, Steps
-from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
+from mcp.shared.errors import EXIT_AUTH, Forbidden, McpError, Unauthenticated, Unreachable
 from mcp.shared.files import private_folder
 
 T = TypeVar("T")
@@ -36,12 +36,16 @@ async def known(steps: Steps, session: Session, ca: Path, account: str, uid: int
     elif await asyncio.to_thread(_is_known, steps, session, ca, token):
         steps.ok("token: registered on the node")
         return token
-    add = RemoteCommand(as_mcp(uid, "token", "add", account, "--token-stdin"), stdin=token.encode())
-    try:
-        await steps.change(f"token: registered on the node for {account}", add)
-    except McpError as error:
-        hint = "choose another account with --account NAME"
-        raise McpError(error.what, hint, node=error.node) from None
+    add = RemoteCommand(
+        as_mcp(uid, "token", "add", account, "--token-stdin"),
+        stdin=token.encode(),
+        name="token",
+        hint="choose another account with --account NAME",
+        hints={
+            EXIT_AUTH: "get a new one: `mcp-agent token add NAME` on a node, `mcp login --token-stdin --force` here"
+        },
+    )
+    await steps.change(f"token: registered on the node for {account}", add)
     return token
 
 
@@ -103,7 +107,7 @@ def _ask(steps: Steps, session: Session, ca: Path, token: str, question: Callabl
     deadline = time.monotonic() + (0 if steps.dry_run else ANSWER_SECONDS)
     while True:
         try:
-            with AgentClient(steps.ssh.node, pem, token, session.login_hint) as agent:
+            with AgentClient(steps.ssh.node, pem, token, lambda: session.login_hint) as agent:
                 return question(agent)
         except Unreachable:
             if time.monotonic() > deadline:

@@ -47,6 +47,7 @@ async def _provision(session: Session, node: Node, options: Options, report: Rep
         await system.account(steps, uid)
         await agent.folders(steps)
         version = await agent.file(steps, zipapp, uid)
+        await agent.command(steps)
         settings = await agent.configuration(steps, address, session.config.mcias)
         await certificate.have(steps, authority, settings, options.own, uid)
         await agent.unit(steps, uid)

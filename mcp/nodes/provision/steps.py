@@ -1,7 +1,7 @@
 """Actions on a node, and steps that report changes, for provisioning."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -32,7 +32,8 @@ class Action(Protocol):
 class RemoteCommand:
     """A command on a node.
 
-    `stdin` is never shown, `seconds` is its timeout, `name` replaces a script in errors, and `hint` is their hint.
+    `stdin` is never shown, `seconds` is its timeout, `name` replaces a script in errors, and `hint` is their hint, or
+    that of `hints` for an exit status.
     """
 
     argv: Sequence[str]
@@ -40,6 +41,7 @@ class RemoteCommand:
     seconds: float = 120.0
     name: str = ""
     hint: str = ""
+    hints: Mapping[int, str] = field(default_factory=dict)
 
     def shown(self) -> list[str]:
         """Return the command quoted for a shell."""
@@ -50,7 +52,8 @@ class RemoteCommand:
         done = await ssh.run(self.argv, stdin=self.stdin, root=True, seconds=self.seconds)
         if done.returncode != 0:
             name = self.name or shlex.join(self.argv[:3])
-            raise McpError(f"{name}: {done.last_words()}", self.hint, node=ssh.node.name)
+            hint = self.hints.get(done.returncode, self.hint)
+            raise McpError(f"{name}: {done.last_words()}", hint, node=ssh.node.name)
 
 
 @dataclass(frozen=True)
