@@ -32,6 +32,7 @@ from mcp.shared.url import MciasConfig
 from mcp.shared.version import VERSION
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 
+AUTH_FILE = "auth.json"  # registry logins, beside the configuration
 STOP_GRACE = 10.0  # seconds
 MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a request
 
@@ -49,7 +50,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     backend: TokenBackend = mcias or LocalBackend(registry)
     stopping = asyncio.Event()
     tasks = DaemonTasks(stopping)
-    podman = Podman(config.container_runtime, config.runtime_timeout)
+    podman = Podman(config.container_runtime, config.runtime_timeout, config.source.parent / AUTH_FILE)
     servicer = Servicer(
         config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config)
     )

@@ -57,9 +57,10 @@ class _StopStart:
 class Podman:
     """Podman on this node."""
 
-    def __init__(self, runtime: str, timeout: float) -> None:
-        """Set podman's name or path and the timeout of a query in seconds."""
+    def __init__(self, runtime: str, timeout: float, auth_file: Path | None = None) -> None:
+        """Set podman's name or path, the timeout of a query in seconds, and the file of registry logins."""
         self.runtime = runtime
+        self.auth_file = auth_file
         self.timeout = timeout
         self.on_start: Callable[[str], None] | None = None  # called with the name of each started container
         self._networks = asyncio.Lock()
@@ -133,12 +134,28 @@ class Podman:
         if local.returncode == 0:
             return parse_image(local.stdout)
         try:
-            await self._check(["pull", "--quiet", image], PULL_TIMEOUT)
+            await self._check(["pull", "--quiet", *self._login(), image], PULL_TIMEOUT)
         except proc.CommandFailed as error:
             raise NotReady(
                 f"the image {image} is not on this node and cannot be pulled: {error.completed.last_words()}"
             ) from None
         return parse_image(await self._check(["image", "inspect", image]))
+
+    def _login(self) -> list[str]:
+        """Return the option for registry logins, if there are any; raises NotReady if others could read them.
+
+        By default podman keeps logins below /run/user, where they do not survive a reboot.
+        """
+        path = self.auth_file
+        if path is None or not path.exists():
+            return []
+        if path.stat().st_mode & 0o077:
+            raise NotReady(f"{path} is accessible to other users", f"chmod 600 {path}, and log in with new passwords")
+        return [f"--authfile={path}"]
+
+    async def volume_names(self) -> set[str]:
+        """Return the names of all volumes."""
+        return set((await self._check(["volume", "ls", "--quiet"])).decode().split())
 
     async def image_ids(self) -> dict[str, str]:
         """Return the ids of the node's images by name."""

@@ -195,6 +195,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                     success=not result.error,
                     error=result.error,
                     action=result.action,
+                    notes=result.notes,
                 )
                 for result in results
             ]

@@ -5,7 +5,7 @@ running containers stay untouched.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
@@ -15,9 +15,10 @@ from agent.log import fields, logger
 from agent.podman.output import Container
 from agent.services.executor import Executor
 from agent.services.operations import Operations
-from agent.services.plan import BUSY, Change, NodeState, recover
+from agent.services.plan import BUSY, Action, Change, NodeState, recover
 from agent.store.registry import ComponentRow
 from mcp.shared.errors import McpError
+from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
 
 AT_ONCE = 4  # services brought up concurrently
@@ -35,6 +36,7 @@ class Recovered:
     component: str
     action: str
     error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def stages(rows: Sequence[ComponentRow], boot_order: Sequence[Sequence[str]]) -> list[list[list[ComponentRow]]]:
@@ -65,9 +67,14 @@ class Recovery:
         state = await self._executor.examine()
         booted = boot_time()
         ordered = [row for stage in stages(state.rows, self._boot_order) for service in stage for row in service]
-        return [
-            _planned(row, recover(row, state, booted)) for row in ordered if row.desired_state is DesiredState.RUNNING
-        ]
+        return await self._noted(
+            ordered,
+            [
+                _planned(row, recover(row, state, booted))
+                for row in ordered
+                if row.desired_state is DesiredState.RUNNING
+            ],
+        )
 
     async def run(self, user: str, *, boot: bool = False) -> list[Recovered]:
         """Bring up all components that should be running, by stage; a failure does not stop the others.
@@ -120,11 +127,28 @@ class Recovery:
         state, booted = await self._executor.examine(), boot_time()
         rows = [row for row in state.rows if row.service == service]
         changes = {row.name: change for row in rows if (change := recover(row, state, booted)) is not None}
+        planned = await self._noted(rows, [_planned(row, changes.get(row.name)) for row in rows])
         errors = {result.name: result.error for result in await self._executor.apply(list(changes.values()))}
-        results = [replace(_planned(row, changes.get(row.name)), error=errors.get(row.name, "")) for row in rows]
+        results = [replace(result, error=errors.get(result.component, "")) for result in planned]
         for result in results:
             _log(result)
         return [result for result, row in zip(results, rows, strict=True) if row.desired_state is DesiredState.RUNNING]
+
+    async def _noted(self, rows: Sequence[ComponentRow], planned: list[Recovered]) -> list[Recovered]:
+        """Add notes on named volumes that are gone with the containers: podman creates them again, empty."""
+        specs = {(row.service, row.name): row.spec for row in rows}
+        wanted = {
+            (result.service, result.component): list(named_volumes(specs[result.service, result.component]))
+            for result in planned
+            if result.action == Action.CREATE
+        }
+        if not any(wanted.values()):
+            return planned
+        existing = await self._executor.podman.volume_names()
+        return [
+            replace(result, notes=_volume_notes(wanted.get((result.service, result.component), ()), existing))
+            for result in planned
+        ]
 
     async def _settled(self, results: list[Recovered]) -> list[Recovered]:
         """Wait for the settle time, and add errors of containers that exited within it."""
@@ -152,7 +176,23 @@ def _planned(row: ComponentRow, change: Change | None) -> Recovered:
     return Recovered(row.service, row.name, NONE if change is None else str(change.action))
 
 
+def named_volumes(spec: ComponentSpec) -> Iterator[str]:
+    """Yield the names of a component's volumes, without the folders of the node."""
+    for volume in spec.volumes:
+        source = volume.partition(":")[0]
+        if not source.startswith("/"):
+            yield source
+
+
+def _volume_notes(names: Iterable[str], existing: Set[str]) -> tuple[str, ...]:
+    return tuple(
+        f"volume {name} did not exist and is empty: restore its data" for name in names if name not in existing
+    )
+
+
 def _log(result: Recovered) -> None:
+    for note in result.notes:
+        logger.warning(note, extra=fields(service=result.service, component=result.component))
     about = fields(service=result.service, component=result.component, action=result.action, error=result.error)
     if result.error:
         logger.warning("cannot bring up", extra=about)

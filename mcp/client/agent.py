@@ -47,12 +47,12 @@ _NO_RESPONSE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.Sta
 class AgentClient(AbstractContextManager["AgentClient"]):
     """A connection to the agent of one node."""
 
-    def __init__(
-        self, node: Node, ca: bytes, token: str, login_hint: Callable[[], str] = lambda: "get a valid token"
-    ) -> None:
+    advice: Callable[[], str] | None = None  # returns the hint for an error about the token, instead of `login_hint`
+
+    def __init__(self, node: Node, ca: bytes, token: str, login_hint: str = "get a valid token") -> None:
         """Prepare a connection, which the first call makes; `ca` (PEM) verifies the agent's certificate.
 
-        `login_hint` returns the hint for an error about `token`.
+        `login_hint` is the hint for errors about `token`.
         """
         self.node = node
         self._login_hint = login_hint
@@ -259,7 +259,8 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             what = f"the agent on {name} ({version}) is too old for mcp {VERSION}"
             return errors.NotReady(what, f"upgrade it with `mcp agent upgrade {name}`")
         if code is grpc.StatusCode.UNAUTHENTICATED:
-            return errors.Unauthenticated(what, self._login_hint(), node=name)
+            hint = self.advice() if self.advice is not None else self._login_hint
+            return errors.Unauthenticated(what, hint, node=name)
         if code in _NO_RESPONSE and not version:
             return self._no_response(code, what, hint)
         agents_hint = trailing.get(errors.HINT_HEADER, b"").decode(errors="replace")

@@ -84,13 +84,14 @@ class Session:
         """The CA certificates that verify agents, in PEM."""
         return configuration.read_ca(self.config)
 
-    def agent(self, node: Node, token: str | None = None, hint: str | None = None) -> "AgentClient":
-        """Return a client of a node's agent, a context manager; `token` and its `hint` replace the stored token's."""
+    def agent(self, node: Node, token: str | None = None) -> "AgentClient":
+        """Return a client of a node's agent, a context manager; `token` replaces the stored token."""
         from mcp.client.agent import AgentClient  # gRPC is slow to import
 
-        if token is not None:
-            return AgentClient(node, self.ca, token, lambda: self.login_hint if hint is None else hint)
-        return AgentClient(node, self.ca, self.token, lambda: self._rejected_hint(node))
+        client = AgentClient(node, self.ca, self.token if token is None else token, self.login_hint)
+        if token is None:
+            client.advice = lambda: self._rejected_hint(node)
+        return client
 
     def _rejected_hint(self, node: Node) -> str:
         """Return the hint for our token, rejected by a node: if others accept it, a new one would only do harm."""
@@ -102,7 +103,7 @@ class Session:
     def _is_accepted(self) -> bool:
         from mcp.client import token_check
 
-        return bool(token_check.ask(self, self.config.nodes, self.token, first=True).accepted)
+        return bool(token_check.ask(lambda node: self.agent(node, self.token), self.config.nodes, first=True).accepted)
 
     def target(self, target: tuple[str, str], node: str | None) -> Target:
         """Locate a (service, component): on the given node, or the one of its definition."""

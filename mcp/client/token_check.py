@@ -1,7 +1,7 @@
 """Ask nodes if they know a token, for advice about one that a node rejects."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +11,6 @@ from mcp.shared.errors import McpError, Unauthenticated
 
 if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
-    from mcp.client.session import Session
 
 AT_ONCE = 50
 SECONDS = 3.0  # for all answers together: the check is only for advice
@@ -25,14 +24,17 @@ class TokenVerdicts:
     rejected: list[Node] = field(default_factory=list)
 
 
-def ask(session: "Session", nodes: Sequence[Node], token: str, *, first: bool = False) -> TokenVerdicts:
-    """Ask nodes concurrently; those that do not answer in time are in neither list. With `first`, one is enough."""
+def ask(connect: "Callable[[Node], AgentClient]", nodes: Sequence[Node], *, first: bool = False) -> TokenVerdicts:
+    """Ask nodes concurrently, with the token of the clients that `connect` returns.
+
+    Nodes that do not answer in time are in neither list. With `first`, one that accepts it is enough.
+    """
     verdicts, opened = TokenVerdicts(), list["AgentClient"]()
     if not nodes:
         return verdicts
 
     def one(node: Node) -> bool:
-        with session.agent(node, token, "") as agent:
+        with connect(node) as agent:
             opened.append(agent)
             agent.who_am_i()
         return True

@@ -154,6 +154,9 @@ def _recover(session: "Session", args: argparse.Namespace) -> int:
     if not args.json:
         for result in failed:
             output.error(f"{result.service}/{result.component}: {result.error}")
+        for result in results:
+            for note in result.notes:
+                output.note(f"{result.service}/{result.component}: {note}")
     return EXIT_FAILED if failed else EXIT_DONE
 
 
@@ -164,6 +167,7 @@ def _row(result: "pb.RecoverResult", *, dry_run: bool) -> dict[str, object]:
         "action": result.action,
         "done": result.success and not dry_run,
         "error": result.error,
+        "notes": list(result.notes),
     }
 
 

@@ -102,7 +102,7 @@ def _refuse_unknown(session: "Session", node: "Node", user: str, token: str) -> 
     from mcp.client import token_check
 
     others = [other for other in session.config.nodes if other != node]
-    if rejected := token_check.ask(session, others, token).rejected:
+    if rejected := token_check.ask(lambda other: session.agent(other, token), others).rejected:
         names = ", ".join(sorted(other.name for other in rejected))
         raise NotReady(
             f"{node.name} accepts the token, but {names} does not know it: token not stored",

@@ -39,7 +39,8 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "image inspect": (set(), set(), set(), -1),
     "images": ({"--format=json"}, set(), set(), 0),
     "healthcheck run": (set(), set(), set(), 1),
-    "pull": ({"--quiet"}, set(), set(), 1),
+    "pull": ({"--quiet"}, set(), {"--authfile"}, 1),
+    "volume ls": ({"--quiet"}, set(), set(), 0),
     "network inspect": (set(), set(), set(), 1),
     "network create": (set(), set(), set(), 1),
     "run": (
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
-    words = 2 if argv[:1] in (["image"], ["network"], ["healthcheck"]) else 1
+    words = 2 if argv[:1] in (["image"], ["network"], ["healthcheck"], ["volume"]) else 1
     command, rest = " ".join(argv[:words]), argv[words:]
     if command not in FORMS:
         refuse(argv, f"unrecognized command `podman {command}`")
@@ -437,6 +438,9 @@ def do_healthcheck_run(options: Options, arguments: list[str]) -> int:
 
 
 def do_pull(options: Options, arguments: list[str]) -> None:
+    for path in options.get("--authfile", []):
+        if not os.path.exists(path):
+            fail(f"stat {path}: no such file or directory")
     with world() as state:
         if arguments[0] not in state["registry"]:
             fail(f"initializing source docker://{arguments[0]}: pinging container registry: connection refused")
@@ -461,6 +465,11 @@ def do_network_create(options: Options, arguments: list[str]) -> None:
     print(arguments[0])
 
 
+def do_volume_ls(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        print("\n".join(sorted(state.get("volumes", []))))
+
+
 def do_run(options: Options, arguments: list[str]) -> None:
     env = sys.stdin.read().splitlines() if "--env-file" in options else []
     image, cmd = arguments[0], arguments[1:]
@@ -479,6 +488,8 @@ def do_run(options: Options, arguments: list[str]) -> None:
             source = volume.partition(":")[0]
             if source.startswith("/") and not os.path.exists(source):
                 fail(f"statfs {source}: no such file or directory")
+            if not source.startswith("/") and source not in state.setdefault("volumes", []):
+                state["volumes"].append(source)
         container = {
             "id": os.urandom(32).hex(),
             "name": name,

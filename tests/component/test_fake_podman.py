@@ -73,6 +73,11 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     ([*RM, "h"], ""),
     (["healthcheck", "run", "h"], "no such container"),
     (["pull", "--quiet", MISSING], "initializing source docker://localhost/mcp-missing:1.0.0"),
+    (["pull", "--quiet", "--authfile=/nonexistent/auth.json", MISSING], "stat /nonexistent/auth.json: no such file or directory"),
+    (["volume", "ls", "--quiet"], ""),
+    (new("v", WEB, volumes=("testvolume:/data",)), ""),
+    (["volume", "ls", "--quiet"], ""),
+    ([*RM, "v"], ""),
     (["network", "inspect", "testnet"], "network not found"),
     (["network", "inspect", "podman"], ""),
     (["network", "create", "testnet"], ""),
@@ -153,6 +158,8 @@ def _read(command: str, out: str) -> object:
         return sorted({name for row in json.loads(out) for name in row["Names"]} & {WEB, FAIL, BRIEF})
     if command == "version":
         return isinstance(json.loads(out)["Client"]["Version"], str)
+    if command == "volume":  # anonymous ones have names of their own
+        return [name for name in out.split() if not re.fullmatch("[0-9a-f]{64}", name)]
     if command == "logs":  # only that there is something: the programs' words are their own
         return len(out.splitlines())
     return re.sub(r"^[0-9a-f]{64}$", "ID", out, flags=re.MULTILINE)

@@ -244,3 +244,31 @@ def test_one_component_that_cannot_restart_does_not_stop_the_others(rig: Rig) ->
     rig.fake.behave()
     assert rig.agent.cli.run("restart", "web/api").code == 0
     assert set(rig.fake.running()) == {"web-api", "web-work"}
+
+
+def test_named_volumes_that_come_back_empty_are_said(rig: Rig) -> None:
+    more = f'volumes = ["data:/data", "cache:/cache:ro", "{rig.agent.home.srv}:/srv"]'
+    deploy(rig, "web", component("api", more=more), component("work"))
+    rig.fake.change(containers=[], volumes=["cache"])
+    notes = ["volume data did not exist and is empty: restore its data"]
+    for option in ("--dry-run", ""):
+        done = rig.agent.cli.run("agent", "recover", "rift", "--json", *([option] if option else []))
+        rows = {row["component"]: row["notes"] for row in json.loads(done.stdout)}
+        assert (done.code, rows) == (0, {"api": notes, "work": []})
+    assert rig.fake.state["volumes"] == ["cache", "data"]
+    rig.fake.change(containers=[], volumes=["cache"])
+    done = rig.agent.cli.run("agent", "recover", "rift")
+    assert (done.code, done.stderr) == (0, f"web/api: {notes[0]}\n")
+    rig.fake.change(containers=[])
+    assert rig.agent.cli.run("agent", "recover", "rift").stderr == ""
+
+
+def test_doctor_says_that_podman_has_lost_its_containers(rig: Rig) -> None:
+    deploy(rig, "web", component("api"), component("work"))
+    rig.fake.change(containers=[])
+    done = rig.agent.cli.run("doctor", "rift")
+    assert done.code == 1
+    words = "podman has none of the 2 containers that should run (web/api, web/work): was it reset?; `mcp agent recover"
+    assert words in done.stdout
+    assert rig.agent.cli.run("agent", "recover", "rift").code == 0
+    assert "that should run" not in rig.agent.cli.run("doctor", "rift").stdout

@@ -50,6 +50,7 @@ GOOD = {
     "inodes": "Filesystem Inodes IUsed IFree IUse% Mounted on\n/dev/sda1 1000000 1 999999 1% /\n",
     "storage-owner": "850\n",
     "staged": "",
+    "auth": "600:mcp\n",
     "podman": json.dumps(INFO),
     "podman-status": "0\n",
 }
@@ -117,10 +118,12 @@ def test_a_good_node() -> None:
         ({"unit": unit_with(NeedDaemonReload="yes")}, "warning", "unit-file", "daemon-reload"),
         ({"unit": unit_with(Environment="")}, "error", "unit-runtime-dir", "XDG_RUNTIME_DIR=(not set)"),
         ({"unit_file": "[Unit]\n"}, "warning", "unit-file", "differs from the one of this mcp"),
+        ({"auth": "640:mcp\n"}, "error", "logins", "/srv/mcp/auth.json has mode 640"),
+        ({"auth": "600:root\n"}, "error", "logins", "belongs to root"),
         ({"staged": "/srv/mcp/mcp-agent.new\n"}, "warning", "upgrade", "/srv/mcp/mcp-agent.new"),
-        ({"switch": "state=switching\nto=v2\n"}, "error", "upgrade", "an upgrade to v2 was interrupted"),
+        ({"switch": "state=switching\nto=v2\n"}, "warning", "upgrade", "an upgrade to v2 was interrupted"),
         ({"switch": "state=switching\n", "switching": "active\n"}, "warning", "upgrade", "is in progress"),
-        ({"switch": "state=no-agent\nwhy=no python3\n"}, "error", "upgrade", "no python3"),
+        ({"switch": "state=no-agent\nto=v2\nwhy=no python3\n"}, "warning", "upgrade", "to v2, failed: no python3"),
         ({"switch": "state=rolled-back\nto=v2\nwhy=it=bad\n"}, "warning", "upgrade", "to v2, was rolled back: it=bad"),
     ],
 )
@@ -144,6 +147,23 @@ def test_a_unit_that_provisioning_did_not_write_is_left_alone() -> None:
 
 def test_a_finished_upgrade_is_no_trouble() -> None:
     assert bad(switch="state=upgraded\nto=v2\nwhy=\n") == []
+
+
+@pytest.mark.parametrize("state", ["no-agent", "switching"])
+def test_an_upgrade_that_left_no_agent_is_an_error_until_one_runs(state: str) -> None:
+    switch = f"state={state}\nto=v2\nwhy=no python3\n"
+    found = bad(switch=switch, unit=unit_with(ActiveState="failed"))
+    assert ("error", "upgrade") in [each[:2] for each in found]
+    assert "error" not in [each[0] for each in bad(switch=switch)]
+
+
+@pytest.mark.parametrize("state", ["no-agent", "rolled-back", "failed"])
+def test_a_failed_upgrade_is_forgotten_once_its_version_runs(state: str) -> None:
+    switch = f"state={state}\nto=v2\nwhy=no python3\n"
+    assert bad(switch=switch, unit=unit_with(StatusText="serving v2")) == []
+    assert [each[:2] for each in bad(switch=switch, unit=unit_with(StatusText="serving v1"))] == [
+        ("warning", "upgrade")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +220,12 @@ class FakeAgent:
 
     def __init__(self, **answers: object) -> None:
         self.node = NODE
-        self.answers = {"who_am_i": account_until(None), "node_status": {}, "live_check": None, **answers}
+        self.answers = {
+            "who_am_i": account_until(None),
+            "node_status": {},
+            "live_check": pb.LiveCheckResponse(),
+            **answers,
+        }
 
     def __getattr__(self, name: str) -> Callable[[], object]:
         def answer() -> object:
@@ -210,6 +235,15 @@ class FakeAgent:
             return node_status(**said) if isinstance(said, dict) else said  # it has the time of the answer
 
         return answer
+
+
+def services(states: dict[str, str]) -> pb.LiveCheckResponse:
+    """Components of the service shop that should run, or are stopped."""
+    components = [
+        pb.ComponentInfo(name=name, desired_state="stopped" if state == "stopped" else "running", observed_state=state)
+        for name, state in states.items()
+    ]
+    return pb.LiveCheckResponse(services=[pb.ServiceInfo(name="shop", components=components)])
 
 
 def account_until(end: datetime | None) -> pb.WhoAmIResponse:
@@ -250,6 +284,18 @@ def test_a_good_agent() -> None:
         ({"node_status": {"ahead": -10}}, "warning", "clock", "behind this machine's"),
         ({"node_status": {"disk_free_bytes": 1000}}, "error", "disk", "the disk is full"),
         ({"node_status": {"agent_version": "0.0.1"}}, "warning", "version", "`mcp agent upgrade rift`"),
+        (
+            {"live_check": services({"web": "removed", "work": "running"})},
+            "error",
+            "containers",
+            "podman has no container of shop/web, which should run; `mcp agent recover rift` creates them",
+        ),
+        (
+            {"live_check": services({"web": "removed", "work": "removed", "old": "stopped"})},
+            "error",
+            "containers",
+            "podman has none of the 2 containers that should run (shop/web, shop/work): was it reset?",
+        ),
         (
             {"live_check": NotReady("podman is broken", node="rift")},
             "error",

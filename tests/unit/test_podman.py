@@ -1,5 +1,6 @@
 """Commands compared whole; parsers fed with what podman 4.3.1 and 5.4.2 really printed, and with garbage."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from agent.podman.argv import NewContainer, logs_argv, run_argv
 from agent.podman.client import Podman, labelled
 from agent.podman.inspect import parse_details
 from agent.podman.output import Container
-from mcp.shared.errors import Unavailable
+from mcp.shared.errors import NotReady, Unavailable
 from mcp.shared.states import DesiredState
 
 DATA = Path(__file__).parent / "data"  # files podman-VERSION-COMMAND.json
@@ -236,3 +237,28 @@ def test_output_that_was_cut_is_unavailable(version: str, command: str, data: st
     for parse in PARSERS:
         with pytest.raises(Unavailable):
             parse(cut)
+
+
+def test_logins_are_passed_on_by_their_file_only_if_nobody_else_can_read_it(tmp_path: Path) -> None:
+    program, auth = tmp_path / "podman", tmp_path / "auth.json"
+    program.write_text(f"""#!/bin/sh
+echo "$*" >>{tmp_path}/argv
+case $1 in image) test -e {tmp_path}/pulled || exit 1; echo '[{{"Id": "1"}}]' ;; pull) touch {tmp_path}/pulled ;; esac
+""")
+    program.chmod(0o755)
+
+    def pulled() -> list[str]:
+        for name in ("argv", "pulled"):
+            (tmp_path / name).unlink(missing_ok=True)
+        asyncio.run(Podman(str(program), 10, auth).ensure_image("registry.example.net/x:1"))
+        return [line for line in (tmp_path / "argv").read_text().splitlines() if line.startswith("pull")]
+
+    assert pulled() == ["pull --quiet registry.example.net/x:1"]
+    auth.write_text('{"auths": {"registry.example.net": {"auth": "c2VjcmV0"}}}')
+    auth.chmod(0o600)
+    assert pulled() == [f"pull --quiet --authfile={auth} registry.example.net/x:1"]
+    auth.chmod(0o640)
+    with pytest.raises(NotReady, match=f"{auth} is accessible to other users; chmod 600 {auth}") as caught:
+        pulled()
+    assert "secret" not in str(caught.value)
+    assert "c2VjcmV0" not in str(caught.value)

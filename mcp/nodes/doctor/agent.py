@@ -1,7 +1,7 @@
 """Checks through the agent: reachability, account, version, certificate, clock."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from mcp.config.configuration import Node
 from mcp.nodes.doctor.model import Finding, error, ok, warning
 from mcp.nodes.doctor.system import clock, room, skew
 from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
+from mcp.shared.states import DesiredState, ObservedState
 from mcp.shared.version import VERSION, VersionSkew
 from mcp.shared.version import skew as version_skew
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 TOKEN_WARNING = timedelta(days=1)
 CERTIFICATE_WARNING, CERTIFICATE_ERROR = timedelta(days=30), timedelta(days=3)
+SHOWN = 5  # names in a finding
 CLOCK_REMEDY = "compare `timedatectl` there and here, and enable time synchronisation: `timedatectl set-ntp true`"
 
 
@@ -79,7 +81,7 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
     yield clock(skew(before, node_status.now.ToNanoseconds() / 1e9, after), CLOCK_REMEDY)
     if node_status.disk_total_bytes:
         yield room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
-    yield _podman(agent, node_status.runtime_version)
+    yield from _podman(agent, node_status.runtime_version)
 
 
 def version(node: Node, theirs: str) -> Finding:
@@ -96,10 +98,30 @@ def version(node: Node, theirs: str) -> Finding:
     return ok("version", f"the agent is {theirs}, like this mcp")
 
 
-def _podman(agent: "AgentClient", version: str) -> Finding:
+def _podman(agent: "AgentClient", version: str) -> Iterator[Finding]:
     see = "run `podman ps` there as the user mcp"
     try:
-        agent.live_check()
+        services = agent.live_check().services
     except McpError as failed:
-        return error("agent-podman", failed.what, failed.hint or see)
-    return ok("agent-podman", f"podman {version} responds to the agent")
+        yield error("agent-podman", failed.what, failed.hint or see)
+        return
+    yield ok("agent-podman", f"podman {version} responds to the agent")
+    yield _containers(agent.node, services)
+
+
+def _containers(node: Node, services: "Iterable[pb.ServiceInfo]") -> Finding:
+    """Compare what should run with podman's containers, which may have been reset behind the agent's back."""
+    running = [
+        (f"{service.name}/{component.name}", component.observed_state)
+        for service in services
+        for component in service.components
+        if component.desired_state == DesiredState.RUNNING
+    ]
+    missing = [name for name, state in running if state == ObservedState.REMOVED]
+    if not missing:
+        return ok("containers", f"podman has a container of each of the {len(running)} components that should run")
+    shown = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
+    what = f"podman has no container of {shown}, which should run"
+    if len(missing) == len(running) > 1:
+        what = f"podman has none of the {len(running)} containers that should run ({shown}): was it reset?"
+    return error("containers", what, f"`mcp agent recover {node.name}` creates them")

@@ -8,6 +8,7 @@ from mcp.nodes.doctor.model import Finding, Inspection, error, ok, warning
 from mcp.nodes.doctor.script import PODMAN_SECONDS
 from mcp.nodes.layout import USER
 
+AUTH_FILE = "auth.json"  # registry logins, in the home folder
 OLDEST = (4, 3)  # of Debian 12
 DRIVERS = ("overlay", "vfs", "btrfs")
 ENDED_BY_TIMEOUT = ("124", "137")  # exit statuses of timeout(1)
@@ -22,6 +23,7 @@ def check(inspection: Inspection) -> Iterator[Finding]:
         return
     if inspection.uid is None:
         return  # no account to run podman as
+    yield from _logins(inspection)
     status, output = inspection.text("podman-status"), inspection.text("podman")
     if "podman" not in inspection.said:
         yield warning("podman", f"podman was not checked: that needs root or {USER}", _become_root(inspection))
@@ -42,6 +44,18 @@ def check(inspection: Inspection) -> Iterator[Finding]:
         yield error("podman", f"`podman info` as {USER} fails: {last[:300]}", "run it there by hand")
     else:
         yield from _answered(inspection, output)
+
+
+def _logins(inspection: Inspection) -> Iterator[Finding]:
+    """Check the file of registry logins, if there is one: the agent does not use one that others could read."""
+    mode, _, owner = inspection.text("auth").partition(":")
+    path = f"{inspection.home}/{AUTH_FILE}"
+    if mode and (mode != "600" or owner != USER):
+        what = f"{path} has mode {mode} and belongs to {owner}, so that the agent cannot pull with its logins"
+        do = inspection.command("sh", "-c", f"chown {USER}: {path} && chmod 600 {path}")
+        yield error("logins", what, do)
+    elif mode:
+        yield ok("logins", f"{path} is private")
 
 
 def _become_root(inspection: Inspection) -> str:

@@ -29,7 +29,7 @@ section ports; cat /proc/sys/net/ipv4/ip_local_port_range
 section listening; cat /proc/net/tcp /proc/net/tcp6
 section unit
 systemctl show --property=LoadState --property=ActiveState --property=Result --property=UnitFileState \\
-    --property=FragmentPath --property=NeedDaemonReload --property=Environment mcp-agent.service
+    --property=FragmentPath --property=NeedDaemonReload --property=Environment --property=StatusText mcp-agent.service
 section unit-file
 file=$(systemctl show --property=FragmentPath --value mcp-agent.service)
 test -z "$file" || cat "$file"
@@ -43,7 +43,8 @@ test "$me" = 0 || test "$me" = "$uid" || exit 0
 test -n "$uid" || exit 0
 section bus; test ! -S "$runtime/bus" || echo yes
 section storage-owner; stat -c %u "$storage"
-section staged; ls -d "$home"/mcp-agent.new* "$home"/mcp-agent.prev.old "$home"/mcp-agent.prev.new
+section staged; ls -d "$home"/mcp-agent.new* "$home"/mcp-agent.prev.old* "$home"/mcp-agent.prev.new
+section auth; stat -c %a:%U "$home"/auth.json
 section podman
 if ! test -d "$storage" || ! test -e "$runtime/libpod/tmp/pause.pid"; then echo 'not since boot'; exit 0; fi
 set -- env -i "HOME=$home" "PATH=$PATH" "XDG_RUNTIME_DIR=$runtime" "DBUS_SESSION_BUS_ADDRESS=unix:path=$runtime/bus" \\

@@ -58,20 +58,23 @@ def _text(inspection: Inspection, unit: dict[str, str]) -> Iterator[Finding]:
 
 
 def _upgrade(inspection: Inspection) -> Iterator[Finding]:
-    result = inspection.values("switch")
+    """Report the last upgrade as far as it still matters: an agent that was repaired since has no problem."""
+    result, unit = inspection.values("switch"), inspection.values("unit")
     state, why, version = (result.get(name, "") for name in ("state", "why", "to"))
     busy = any(line.startswith(("active", "activating")) for line in inspection.lines("switching"))
+    runs, has_version = unit.get("ActiveState") == "active", unit.get("StatusText") == f"serving {version}"
     staged = inspection.lines("staged")
     again = f"`mcp agent upgrade {inspection.node.name}`"
     if busy:
         yield warning("upgrade", "an upgrade is in progress", "wait until it ends")
     elif state in (SwitchPhase.HANDED_OVER, SwitchPhase.SWITCHING):
-        yield error("upgrade", f"an upgrade to {version} was interrupted", f"complete it with {again}")
-    elif state == SwitchPhase.NO_AGENT:
+        finding = warning if runs else error
+        yield finding("upgrade", f"an upgrade to {version} was interrupted", f"complete it with {again}")
+    elif state == SwitchPhase.NO_AGENT and not runs:
         yield error("upgrade", f"the last upgrade left no running agent: {why}", again)
     elif staged:
         yield warning("upgrade", f"left by an interrupted upgrade: {' '.join(staged)}", f"clean up with {again}")
-    elif state in (SwitchPhase.ROLLED_BACK, SwitchPhase.FAILED):
+    elif state in (SwitchPhase.ROLLED_BACK, SwitchPhase.FAILED, SwitchPhase.NO_AGENT) and not (runs and has_version):
         outcome = "was rolled back" if state == SwitchPhase.ROLLED_BACK else "failed"
         yield warning("upgrade", f"the last upgrade, to {version}, {outcome}: {why}", f"fix that, then run {again}")
     else:

@@ -107,7 +107,7 @@ def _ask(steps: Steps, session: Session, ca: Path, token: str, question: Callabl
     deadline = time.monotonic() + (0 if steps.dry_run else ANSWER_SECONDS)
     while True:
         try:
-            with AgentClient(steps.ssh.node, pem, token, lambda: session.login_hint) as agent:
+            with AgentClient(steps.ssh.node, pem, token, session.login_hint) as agent:
                 return question(agent)
         except Unreachable:
             if time.monotonic() > deadline:
