@@ -50,7 +50,7 @@ def _upgrade(session: "Session", args: argparse.Namespace) -> int:
     from mcp.nodes.upgrade.waves import AgentFiles
 
     files = AgentFiles(args.folder)
-    course = NodeUpgrade(session, files.find, args.deadline, args.force)
+    course = NodeUpgrade(session, files.find, args.deadline, args.force, args.allow_downgrade)
     return _bring_through(session, course, nodes.select(session, *args.nodes), args)
 
 
@@ -207,6 +207,7 @@ _UPGRADE = Command(
         ),
         argument("--wave", type=_wave, default=0, metavar="N", help="upgrade N nodes at a time; stop after a failure"),
         flag("--force", help="upgrade also nodes that already have this file"),
+        flag("--allow-downgrade", help="install the agent also where a newer one runs"),
         _DEADLINE,
         arguments.JSON,
     ),

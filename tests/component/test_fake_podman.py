@@ -73,7 +73,10 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     ([*RM, "h"], ""),
     (["healthcheck", "run", "h"], "no such container"),
     (["pull", "--quiet", MISSING], "initializing source docker://localhost/mcp-missing:1.0.0"),
-    (["pull", "--quiet", "--authfile=/nonexistent/auth.json", MISSING], "stat /nonexistent/auth.json: no such file or directory"),
+    (
+        ["pull", "--quiet", "--authfile=/nonexistent/auth.json", MISSING],
+        "stat /nonexistent/auth.json: no such file or directory",
+    ),
     (["volume", "ls", "--quiet"], ""),
     (new("v", WEB, volumes=("testvolume:/data",)), ""),
     (["volume", "ls", "--quiet"], ""),

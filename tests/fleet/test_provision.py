@@ -126,6 +126,17 @@ def test_a_uid_that_is_taken_is_refused(bare: Fleet, operator: Operator) -> None
     assert snapshot(bare["twelve"]) == before
 
 
+def test_a_group_of_that_name_with_another_gid_is_refused(bare: Fleet, operator: Operator) -> None:
+    bare["twelve"].run(["groupadd", "--system", "--gid", "701", "mcp"])
+    before = snapshot(bare["twelve"])
+    said = refused(provision(operator, "twelve"), 1)
+    assert said.startswith(
+        f"mcp: twelve: a group mcp with the GID 701 exists, but mcp is to have the UID and GID {UID}"
+    )
+    assert snapshot(bare["twelve"]) == before
+    bare["twelve"].run(["groupdel", "mcp"])
+
+
 def test_the_wrong_architecture_is_refused(bare: Fleet, operator: Operator) -> None:
     operator.write_config(*tables(bare, arch="arm64"))
     bare["thirteen"].write("/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
@@ -187,6 +198,13 @@ def test_a_bare_debian_12_becomes_a_node(bare: Fleet, operator: Operator) -> Non
     for secret in ("ca.key", "token"):
         assert (operator.config.parent / secret).stat().st_mode & 0o777 == 0o600
     assert not node.run(["find", "/srv/mcp", "-name", "*.key"]).stdout  # the CA's key stays with the operator
+    for user in ("root", "mcp"):
+        listed = node.run(["sh", "-c", "cd / && mcp-agent token list"], user=user).stdout
+        assert len(listed.splitlines()) == 2
+    owners = node.run(["sh", "-c", "stat -c %U /srv/mcp/mcp.db* /srv/mcp/.cache/mcp; ls -d /root/.cache/mcp || true"])
+    assert set(owners.stdout.split()) == {"mcp"}
+    refused_by = node.run(["mcp-agent", "version"], user="nobody", check=False)
+    assert (refused_by.returncode, refused_by.stderr) == (1, "mcp-agent: only root and mcp can run it\n")
 
 
 def test_again_it_changes_nothing_and_says_so(bare: Fleet, operator: Operator) -> None:
@@ -399,3 +417,15 @@ def test_an_agent_that_does_not_run_there_is_not_installed(bare: Fleet, operator
     assert "mcp-agent" not in node.run(["ls", "/srv/mcp"]).stdout.split("\n")
     assert "mcp-agent.new" not in node.run(["ls", "/srv/mcp"]).stdout.split("\n")
     node.run(["rm", "/usr/local/bin/uname"])
+
+
+def test_a_token_that_was_revoked_on_the_node_is_not_registered_again(bare: Fleet, operator: Operator) -> None:
+    node = bare["twelve"]
+    names = [line.split()[0] for line in node.run(["mcp-agent", "token", "list"]).stdout.splitlines()[1:]]
+    for name in names:
+        node.run(["mcp-agent", "token", "revoke", name])
+    said = refused(provision(operator, "twelve"), 1)
+    assert "token: mcp-agent: this token, of " in said
+    assert "was revoked on 20" in said
+    assert "get a new one: `mcp-agent token add NAME` on a node" in said
+    assert node.run(["mcp-agent", "token", "list"]).stdout.splitlines()[1:] == []

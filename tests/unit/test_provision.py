@@ -1,7 +1,7 @@
 """The parts of provisioning that need no node: addresses, the configuration it writes, and what it will not touch."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from mcp.nodes.provision.agent import config_text, listen_address, settings_of, 
 from mcp.nodes.provision.steps import Steps
 from mcp.nodes.ssh import Ssh
 from mcp.shared.errors import InvalidInput, McpError, NotReady
+from mcp.shared.proc import Completed
 from mcp.shared.url import Endpoint, MciasConfig
 
 RIFT = Node("rift", "10.0.0.5:9444")
@@ -99,6 +100,40 @@ def test_an_account_that_is_none_is_one_line(line: str) -> None:
 def test_an_account_is_taken_as_it_is() -> None:
     for line in ("mcp:x:850:850:MCP agent:/srv/mcp:/bin/bash", ""):
         assert system._account(RIFT, {"account": line}) == line
+
+
+class Accounts:
+    """A connection to a node of which only getent(1) is asked."""
+
+    node = RIFT
+
+    def __init__(self, **entries: str) -> None:
+        self.entries = entries
+
+    async def run(self, argv: Sequence[str]) -> Completed:
+        """Look the entry up by database and key."""
+        line = self.entries.get(f"{argv[1]}_{argv[2]}", "")
+        return Completed(tuple(argv), 0 if line else 2, line.encode(), b"")
+
+
+def choose(account: str = "", uid: int | None = None, **entries: str) -> int:
+    facts = system.SystemFacts("12", "amd64", (), account)
+    return asyncio.run(system.choose_uid(cast("Ssh", Accounts(**entries)), facts, uid))
+
+
+def test_user_and_group_have_one_number() -> None:
+    user, group = "mcp:x:850:850:MCP agent:/srv/mcp:/bin/bash", "mcp:x:850:\n"
+    assert choose() == 850
+    assert choose(group_mcp=group, group_850=group) == 850
+    assert choose(uid=9000, group_mcp="mcp:x:9000:\n", group_9000="mcp:x:9000:\n") == 9000
+    assert choose(user, group_mcp=group) == 850
+    what = "a group mcp with the GID 9000 exists, but mcp is to have the UID and GID 850; rename or remove that group"
+    with pytest.raises(NotReady, match=rf"^rift: {what}, or give --uid 9000$"):
+        choose(group_mcp="mcp:x:9000:\n")
+    with pytest.raises(NotReady, match=r"^rift: user mcp has the primary GID 850, group mcp has 9000; make mcp"):
+        choose(user, group_mcp="mcp:x:9000:\n")
+    with pytest.raises(NotReady, match="group mcp has none"):
+        choose(user)
 
 
 def test_tokens_made_here_are_those_of_agents() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from mcp.nodes.agent_file import AgentFile
 from mcp.nodes.upgrade import node_upgrade, waves
 from mcp.nodes.upgrade.node_upgrade import NodeUpgrade, Say, UpgradeResult, UpgradeRow
 from mcp.nodes.upgrade.switch import SCRIPT, AgentFacts, SwitchPhase, SwitchState, phase_of
-from mcp.shared.errors import InvalidInput, McpError, NotFound, Unreachable
+from mcp.shared.errors import InvalidInput, McpError, NotFound, NotReady, Unreachable
 from mcp.shared.resources import ROOT
 from mcp.terminal.output import LiveLines
 
@@ -218,6 +219,31 @@ def test_another_architecture_than_that_of_the_configuration_is_refused() -> Non
         node_upgrade._architecture(Node("ada", "x:1", arch="amd64"), facts)
     with pytest.raises(InvalidInput, match="no agent for riscv64"):
         node_upgrade._architecture(NODES[0], AgentFacts("riscv64", "", "", "", ""))
+
+
+@pytest.mark.parametrize(
+    ("before", "version", "allowed", "result"),
+    [
+        ("0.1.0", "0.2.0", False, "upgraded"),
+        ("", "0.2.0", False, "upgraded"),  # no agent runs
+        ("0.1.0+3.gabc", "0.1.0+3.gdef", False, "upgraded"),  # in unknown order
+        ("0.2.0", "0.1.0", True, "downgraded"),
+        ("0.2.0", "0.1.0", False, ""),
+        ("0.1.0+3.gabc", "0.1.0", False, ""),
+    ],
+)
+def test_an_older_version_is_installed_only_if_that_is_allowed(
+    before: str, version: str, allowed: bool, result: str
+) -> None:
+    course = NodeUpgrade(cast("Session", None), waves.AgentFiles(None).find, 10, allow_downgrade=allowed)
+    facts, file = AgentFacts("x86_64", before, "", "active", ""), AgentFile(Path("x"), version, "amd64", "0" * 64)
+    if result:
+        course._refuse_downgrade(facts, file)
+        assert course._good(before, version) == result
+        assert UpgradeRow("ada", before, version, course._good(before, version)).is_good
+    else:
+        with pytest.raises(NotReady, match=f"its agent is {re.escape(before)}, and 0.1.0 is older; --allow-downgrade"):
+            course._refuse_downgrade(facts, file)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("5s", 5), ("1m30s", 90), ("10m", 600)])

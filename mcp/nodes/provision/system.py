@@ -89,6 +89,7 @@ def check_architecture(node: Node, arch: str) -> None:
 async def choose_uid(ssh: Ssh, facts: SystemFacts, wanted: int | None) -> int:
     """Return the UID of mcp: its current one, else `wanted`, which must be free; raises NotReady."""
     name, current = ssh.node.name, facts.account_uid
+    gid = await _group_id(ssh)
     if current is not None:
         if facts.account.split(":")[5] != HOME:
             what = f"another user {USER} exists, whose home is not {HOME}"
@@ -96,13 +97,25 @@ async def choose_uid(ssh: Ssh, facts: SystemFacts, wanted: int | None) -> int:
         if wanted not in (None, current):
             what = f"{USER} has the UID {current}, which cannot change"
             raise NotReady(what, "omit --uid", node=name)
+        if (primary := int(facts.account.split(":")[3])) != gid:
+            what = f"user {USER} has the primary GID {primary}, group {USER} has {gid or 'none'}"
+            raise NotReady(what, f"make {USER} the primary group of {USER}", node=name)
         return current
     uid = UID if wanted is None else wanted
+    if gid not in (None, uid):
+        what = f"a group {USER} with the GID {gid} exists, but {USER} is to have the UID and GID {uid}"
+        raise NotReady(what, f"rename or remove that group, or give --uid {gid}", node=name)
     for database, what in (("passwd", "UID"), ("group", "GID")):
         holder = (await ssh.run(["getent", database, str(uid)])).stdout.decode(errors="replace").partition(":")[0]
         if holder and (what, holder) != ("GID", USER):
             raise NotReady(f"{what} {uid} is {holder}'s", "choose a free one with --uid N", node=name)
     return uid
+
+
+async def _group_id(ssh: Ssh) -> int | None:
+    """Return the GID of the group mcp, or None."""
+    fields = (await ssh.run(["getent", "group", USER])).stdout.decode(errors="replace").strip().split(":")
+    return int(fields[2]) if len(fields) > 2 and fields[2].isdigit() else None
 
 
 async def packages(steps: Steps, release: str) -> None:

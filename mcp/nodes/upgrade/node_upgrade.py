@@ -16,7 +16,8 @@ from mcp.config.configuration import Node
 from mcp.nodes.agent_file import AgentFile, architecture
 from mcp.nodes.ssh import Ssh
 from mcp.nodes.upgrade.switch import AgentFacts, Switch, SwitchPhase, SwitchState
-from mcp.shared.errors import InvalidInput, McpError, Unavailable, Unreachable
+from mcp.shared.errors import InvalidInput, McpError, NotReady, Unavailable, Unreachable
+from mcp.shared.version import VersionSkew, skew
 
 UNDO_SECONDS = 170  # that the node may need, beyond the deadline, to restore the old agent
 AGAIN_SECONDS = 1.0  # between attempts to reach a node
@@ -31,6 +32,7 @@ class UpgradeResult(StrEnum):
     """Result of an upgrade or rollback of a node."""
 
     UPGRADED = "upgraded"
+    DOWNGRADED = "downgraded"
     ROLLED_BACK = "rolled back"
     CURRENT = "current"  # nothing was to be done
     FAILED = "failed"  # nothing was changed
@@ -38,6 +40,9 @@ class UpgradeResult(StrEnum):
     NO_AGENT = "failed: no agent running"
     UNKNOWN = "unknown"  # the node could not be asked
     SKIPPED = "skipped"  # an earlier wave failed
+
+
+_GOOD = (UpgradeResult.UPGRADED, UpgradeResult.DOWNGRADED, UpgradeResult.ROLLED_BACK, UpgradeResult.CURRENT)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class UpgradeRow:
     @property
     def is_good(self) -> bool:
         """True if the node has the intended agent."""
-        return self.result in (UpgradeResult.UPGRADED, UpgradeResult.ROLLED_BACK, UpgradeResult.CURRENT)
+        return self.result in _GOOD
 
     @property
     def has_failed(self) -> bool:
@@ -71,6 +76,7 @@ class NodeUpgrade:
     find: Callable[[str], Awaitable[AgentFile]] | None
     deadline: int  # seconds
     force: bool = False
+    allow_downgrade: bool = False
 
     async def run(self, node: Node, say: Say) -> UpgradeRow:
         """Upgrade a node, reporting each step to `say`; expected failures become rows."""
@@ -101,6 +107,7 @@ class NodeUpgrade:
         file = await self.find(_architecture(switch.ssh.node, facts))
         if await self._is_current(switch, facts, file, say):
             return None
+        self._refuse_downgrade(facts, file)
         content = await asyncio.to_thread(lambda: file.content)
         say(f"copying {file.version}")
         try:
@@ -108,6 +115,13 @@ class NodeUpgrade:
         except (Unreachable, Unavailable) as error:
             raise _Lost(switch, file.version) from error
         return switch, file.version
+
+    def _refuse_downgrade(self, facts: AgentFacts, file: AgentFile) -> None:
+        if not self.allow_downgrade and skew(file.version, facts.version) is VersionSkew.OLDER:
+            raise NotReady(
+                f"its agent is {facts.version}, and {file.version} is older",
+                "--allow-downgrade installs it; `mcp agent rollback` returns to the previous agent and its registry",
+            )
 
     async def _is_current(self, switch: Switch, facts: AgentFacts, file: AgentFile, say: Say) -> bool:
         """Return True if there is nothing to do, after cleaning up an interrupted upgrade."""
@@ -124,7 +138,7 @@ class NodeUpgrade:
             say("waiting for the registry")
             row = replace(row, notes=await self._notes(node))
         version = verdict.version or version
-        good = UpgradeResult.ROLLED_BACK if self.find is None else UpgradeResult.UPGRADED
+        good = self._good(row.before, version)
         if verdict.phase is SwitchPhase.ANSWERING:
             return replace(row, after=version, result=good, why=verdict.why)
         if verdict.phase is not SwitchPhase.UPGRADED:
@@ -162,6 +176,12 @@ class NodeUpgrade:
                 return answer.without_node() if isinstance(answer, McpError) else f"answers as {answer}"
             await asyncio.sleep(AGAIN_SECONDS)
         return ""
+
+    def _good(self, before: str, version: str) -> UpgradeResult:
+        if self.find is None:
+            return UpgradeResult.ROLLED_BACK
+        older = skew(version, before) is VersionSkew.OLDER
+        return UpgradeResult.DOWNGRADED if older else UpgradeResult.UPGRADED
 
     async def _notes(self, node: Node) -> tuple[str, ...]:
         """Wait for the agent to complete a registry that was put back; return what it did."""
