@@ -9,7 +9,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import grpc
@@ -21,6 +21,8 @@ from agent.daemon.lock import hold_lock
 from agent.daemon.systemd import Notifier
 from agent.files.files import ServiceFiles
 from agent.log import fields, logger
+from agent.monitor.alerts import Alerter
+from agent.monitor.certificate import CertificateWatch, certificate_end
 from agent.monitor.loop import Monitor
 from agent.podman.client import Podman
 from agent.rpc.interceptor import RequestInterceptor
@@ -54,6 +56,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     servicer = Servicer(
         config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config)
     )
+    servicer.certificate_end = certificate_end(_read("server.tls_cert", config.tls_cert))
     server = grpc.aio.server(interceptors=[RequestInterceptor(backend)], options=_options())
     pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
     try:
@@ -63,9 +66,8 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         await server.start()
         _on_signals(stopping)
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
-        tasks.start(_report_podman(podman), "podman check")  # in the background, as podman may hang
-        tasks.start(_monitor(config, podman, registry, servicer).run(boot), "monitor")
-        tasks.start(servicer.logs.retain_rotated(), "log retention")
+        for name, work in _background(config, podman, registry, servicer, boot).items():
+            tasks.start(work, name)
         _tame_collector()
         ready(address)
         manager.ready()
@@ -97,6 +99,24 @@ def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servi
     return Monitor(
         config.node_name, config.monitor, podman, registry, servicer.operations.services_since, servicer.events
     )
+
+
+def _background(
+    config: AgentConfig, podman: Podman, registry: AsyncRegistry, servicer: Servicer, boot: "asyncio.Task[None]"
+) -> dict[str, Coroutine[None, None, None]]:
+    """Return the agent's own tasks by name."""
+    return {
+        "podman check": _report_podman(podman),  # in the background, as podman may hang
+        "monitor": _monitor(config, podman, registry, servicer).run(boot),
+        "certificate watch": _watch_certificate(config, registry, servicer),
+        "log retention": servicer.logs.retain_rotated(),
+    }
+
+
+async def _watch_certificate(config: AgentConfig, registry: AsyncRegistry, servicer: Servicer) -> None:
+    if servicer.certificate_end is not None:
+        alerter = Alerter(config.node_name, config.monitor.alert_command)
+        await CertificateWatch(config.node_name, servicer.certificate_end, alerter, registry).run()
 
 
 def service_files(config: AgentConfig) -> ServiceFiles:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, TypeVar
 
 from agent.files import transfer
@@ -75,6 +76,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._probe = NodeProbe(registry.path.parent)
         self._followers = Followers(stopping)
         self._files = files
+        self.certificate_end: datetime | None = None  # of the certificate that the agent serves with
 
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
         return await self._deploy(request, report_nothing)
@@ -263,6 +265,8 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         )
         response.uptime_since.FromDatetime(facts.up_since)
         response.now.GetCurrentTime()
+        if self.certificate_end is not None:
+            response.certificate_not_after.FromDatetime(self.certificate_end)
         return response
 
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:

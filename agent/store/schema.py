@@ -118,6 +118,13 @@ ADDITIONS: tuple[str, ...] = (
     ) STRICT
     """,
     """
+    -- The last alert for the agent's certificate, until it is resolved.
+    CREATE TABLE IF NOT EXISTS certificate_alerts (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        at TEXT NOT NULL                             -- RFC 3339, UTC
+    ) STRICT
+    """,
+    """
     -- Hashes that are never accepted as a new token again.
     CREATE TABLE IF NOT EXISTS revoked_tokens (
         sha256     TEXT PRIMARY KEY,

@@ -106,16 +106,27 @@ def _row_json(row: "UpgradeRow") -> dict[str, object]:
 def _status(session: "Session", args: argparse.Namespace) -> int:
     answers = nodes.ask(session, nodes.select(session, *args.nodes), lambda agent: agent.node_status())
     rows = [_status_row(answer) for answer in answers]
-    columns = ("node", "version", "build", "arch", "python", "reachable", "skew")
+    columns = ("node", "version", "build", "arch", "python", "certificate", "reachable", "skew")
     computed = {
         "build": lambda row: (row["build"] or "")[:12],
         "arch": lambda row: row["architecture"],
+        "certificate": lambda row: _time_left(row["certificate_not_after"]),
         "reachable": lambda row: "yes" if row["reachable"] else "no",
     }
     nodes.show(rows, columns, args.json, computed)
     if not args.json and any(row["skew"] == VersionSkew.OLDER for row in rows):
         output.note(f"this is mcp {VERSION}; upgrade older agents with `mcp agent upgrade`")
     return nodes.finish(answers)
+
+
+def _time_left(end: str | None) -> str:
+    """Return the days until the end of a certificate, as in 825d; empty if unknown."""
+    from datetime import UTC, datetime
+
+    if end is None:
+        return ""
+    days = (datetime.fromisoformat(end) - datetime.now(UTC)).days
+    return f"{days}d" if days >= 0 else "expired"
 
 
 def _status_row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> dict[str, object]:
@@ -127,10 +138,21 @@ def _status_row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> dict[str, object
         "build": status.agent_commit if status else None,
         "architecture": status.architecture if status else answer.node.arch or None,
         "python": status.agent_python if status else None,
+        "certificate_not_after": _certificate_end(status) if status else None,
         "reachable": answer.is_reachable,
         "error": str(answer.error) if answer.error is not None else None,
         "skew": skew(status.agent_version) if status else None,
     }
+
+
+def _certificate_end(status: "pb.NodeStatusResponse") -> str | None:
+    from datetime import UTC
+
+    from mcp.shared.times import rfc3339
+
+    if not status.HasField("certificate_not_after"):
+        return None
+    return rfc3339(status.certificate_not_after.ToDatetime(UTC))
 
 
 # --- recover ---

@@ -1,5 +1,6 @@
 """TLS 1.3 and nothing older, on both sides; and what the CLI says of servers that are something else."""
 
+import json
 import socket
 import ssl
 import subprocess
@@ -7,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from agent.admin.pki import KeyPair, make_ca
+from agent.admin.pki import KeyPair, make_ca, make_server_certificate
 from tests.agents import Cli, Outcome, make_home, write_cli_config
 from tests.component.conftest import Rig
 from tests.waiting import wait_for
@@ -229,3 +231,20 @@ def test_one_node_of_two_is_away(shared: Rig, tmp_path: Path, ca: KeyPair) -> No
     assert line.startswith("mcp: rift: 127.0.0.1:1 refuses the connection")
     rows = [row.split() for row in done.stdout.splitlines()[1:]]
     assert [(row[0], row[3]) for row in rows] == [("rift", "unreachable"), ("rift2", "ready")]
+
+
+def test_the_end_of_the_certificate_is_shown_and_alerted_until_it_is_renewed(rig: Rig, ca: KeyPair) -> None:
+    for days, shown, alert in ((3, "2d", "kind=certificate"), (826, "825d", "kind=resolved")):
+        rig.agent.stop()
+        pair = make_server_certificate(ca, ["localhost", "127.0.0.1"], days=days)
+        (rig.agent.home.folder / "cert.pem").write_bytes(pair.certificate)
+        (rig.agent.home.folder / "key.pem").write_bytes(pair.key)
+        rig.restart()
+        header, row = rig.agent.cli.run("agent", "status").stdout.splitlines()
+        assert dict(zip(header.split(), row.split(), strict=False))["NODE"] == "rift"
+        assert row[header.index("CERTIFICATE") :].split()[0] == shown
+        (status,) = json.loads(rig.agent.cli.run("agent", "status", "--json").stdout)
+        end = datetime.fromisoformat(status["certificate_not_after"])
+        assert abs(end - datetime.now(UTC) - timedelta(days=days)) < timedelta(hours=2)
+        wait_for(lambda alert=alert: alert in rig.agent.log())  # type: ignore[misc]  # mypy cannot infer the lambda
+    assert "renew it with `mcp node provision rift`" in rig.agent.log()

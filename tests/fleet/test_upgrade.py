@@ -68,11 +68,15 @@ def site(own_nodes: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Upgrades
     """The old agent everywhere, and web servers on two nodes."""
     folder = tmp_path_factory.mktemp("operator")
     made = make(own_nodes, folder)
-    migrating = {"agent/store/schema": SCHEMA}
     late_crash = (ROOT / "agent/daemon/server.py").read_text().replace("    try:\n        address", LATE_CRASH, 1)
-    crashing = {"agent/daemon/server": late_crash, **migrating}
-    agents = ((OLD, {}), (NEW, {}), (CRASHING, {"agent/daemon/server": CRASH}), (MIGRATING, migrating))
-    for version, modules in (*agents, (MIGRATING_CRASHING, crashing)):
+    changes: dict[str, dict[str, str]] = {
+        OLD: {},
+        NEW: {},
+        CRASHING: {"agent/daemon/server": CRASH},
+        MIGRATING: {"agent/store/schema": SCHEMA},
+        MIGRATING_CRASHING: {"agent/store/schema": SCHEMA, "agent/daemon/server": late_crash},
+    }
+    for version, modules in changes.items():
         made.agents[version] = agent_file(folder / version, version, **modules)
     for name in ("ada", "bob"):
         (folder / f"services/web-{name}.toml").write_text(WEB.format(node=name))
