@@ -17,6 +17,7 @@ from pathlib import Path
 from agent.config import MonitorConfig
 from agent.monitor.event_log import EventLog
 from agent.monitor.loop import Monitor
+from agent.monitor.node import boot_time
 from agent.monitor.state import observe
 from agent.podman.client import Podman
 from agent.podman.output import Container, parse_containers
@@ -116,7 +117,7 @@ async def list_containers(podman: Podman) -> bytes:
 async def live_check(podman: Podman, registry: AsyncRegistry) -> object:
     """Run the agent's part of `mcp ps`."""
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
-    return services_info(observe(rows, containers), {})
+    return services_info(observe(rows, containers, boot_time()), {})
 
 
 async def seconds(step: Callable[[], Awaitable[object]]) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.config import MonitorConfig
-from agent.monitor.state import Observed
+from agent.monitor.state import Observed, is_drift
 from agent.podman.output import Container
 from agent.store.events import Event
 from mcp.shared.states import DesiredState, ObservedState
@@ -140,9 +140,7 @@ class ChangeDetector:
         if past.flapping != was:
             change = detail if past.flapping else "stable again"
             events.append(Event(component.service, component.component, state, state, now.wall, change))
-        drifts = (
-            component.desired != DesiredState.IGNORE and component.desired != state
-        )  # unlike component.drifts, with the doubtful state
+        drifts = is_drift(component.desired, state)  # unlike component.drifts, with the doubtful state
         past.drift_since = (past.drift_since or now.wall) if drifts else None
         wanted = component.desired != DesiredState.IGNORE and (past.flapping or drifts)
         if busy or not wanted or not self._may_alert(past, now):

@@ -10,6 +10,7 @@ from agent.log import fields, logger
 from agent.monitor.alerts import Alerter
 from agent.monitor.changes import ChangeDetector, Moment
 from agent.monitor.event_log import EventLog
+from agent.monitor.node import boot_time
 from agent.monitor.state import observe
 from agent.podman.client import Podman
 from agent.store.events import Event
@@ -76,7 +77,7 @@ class Monitor:
         # an empty list after a failure is unreliable: podman may have lost its database, or use another one
         self._in_doubt = self._in_doubt and not containers
         result = detector.round(
-            observe(rows, containers),
+            observe(rows, containers, boot_time()),
             Moment(datetime.now(UTC), began),
             worked_on=self._services_since(self._last_round),
             busy=self._services_since(began),

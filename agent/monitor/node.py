@@ -31,14 +31,13 @@ class NodeProbe:
         """Return the current facts; may block for a moment."""
         disk = shutil.disk_usage(self._data)
         memory = parse_meminfo(Path("/proc/meminfo").read_text())
-        seconds = float(Path("/proc/uptime").read_text().split()[0])
         return NodeFacts(
             disk_total=disk.total,
             disk_free=disk.free,
             memory_total=memory.get("MemTotal", 0),
             memory_free=memory.get("MemAvailable", 0),
             cpu_percent=self._cpu_percent(Path("/proc/stat").read_text()),
-            up_since=datetime.fromtimestamp(time.time() - seconds, UTC),
+            up_since=boot_time(),
         )
 
     def _cpu_percent(self, stat: str) -> float:
@@ -46,6 +45,12 @@ class NodeProbe:
         busy_since, total_since = busy - self._busy, total - self._total
         self._busy, self._total = busy, total
         return 100.0 * busy_since / total_since if total_since > 0 else 0.0
+
+
+def boot_time() -> datetime:
+    """Return the boot time of this machine."""
+    seconds = float(Path("/proc/uptime").read_text().split()[0])
+    return datetime.fromtimestamp(time.time() - seconds, UTC)
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

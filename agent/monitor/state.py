@@ -11,6 +11,8 @@ from mcp.shared.image import image_version
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE
 from mcp.shared.states import DesiredState, ObservedState
 
+ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container exits permanently
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -32,7 +34,7 @@ class Observed:
     @property
     def drifts(self) -> bool:
         """True if it is not in its desired state; ignored containers never drift."""
-        return self.desired != DesiredState.IGNORE and self.desired.value != self.state.value
+        return is_drift(self.desired, self.state)
 
     @property
     def version(self) -> str:
@@ -40,8 +42,30 @@ class Observed:
         return image_version(self.image)
 
 
-def observed_state(container: Container | None, desired: DesiredState) -> ObservedState:
-    """Map a container's state to an ObservedState."""
+def is_drift(desired: str, state: str) -> bool:
+    """Return True if a state differs from the desired one; a completed job is as it should be."""
+    if desired == DesiredState.IGNORE or (desired == DesiredState.RUNNING and state == ObservedState.COMPLETED):
+        return False
+    return desired != state
+
+
+def is_completed(restart: str, container: Container, booted: datetime) -> bool:
+    """Return True for a job that has done its work: its policy `restart` lets it end, and it ended with exit code 0.
+
+    A container that was started before the machine `booted` may have been ended by the shutdown.
+    """
+    return (
+        restart not in ALWAYS_UP
+        and container.state in ENDED
+        and container.exited
+        and container.exit_code == 0
+        and container.started is not None
+        and container.started > booted
+    )
+
+
+def observed_state(container: Container | None, desired: DesiredState, *, completed: bool = False) -> ObservedState:
+    """Map a container's state to an ObservedState; `completed` for a job that has done its work."""
     if container is None:
         return ObservedState.REMOVED
     match container.state:
@@ -49,7 +73,9 @@ def observed_state(container: Container | None, desired: DesiredState) -> Observ
             return ObservedState.DEGRADED if container.health == Health.UNHEALTHY else ObservedState.RUNNING
         case state if state in ENDED:
             # podman does not distinguish stopped containers from those that exited by themselves.
-            return ObservedState.STOPPED if desired is DesiredState.STOPPED else ObservedState.EXITED
+            if desired is DesiredState.STOPPED:
+                return ObservedState.STOPPED
+            return ObservedState.COMPLETED if completed else ObservedState.EXITED
         case ContainerState.RESTARTING:
             return ObservedState.RESTARTING
         case ContainerState.PAUSED | ContainerState.STOPPING | ContainerState.REMOVING:
@@ -58,13 +84,14 @@ def observed_state(container: Container | None, desired: DesiredState) -> Observ
             return ObservedState.UNKNOWN
 
 
-def observe(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> list[Observed]:
-    """Return the registered components, then unregistered containers created by MCP (as `ignore`)."""
+def observe(rows: Sequence[ComponentRow], containers: Sequence[Container], booted: datetime) -> list[Observed]:
+    """Return the registered components, then unregistered containers created by MCP (as `ignore`).
+
+    `booted` is the time at which this machine started.
+    """
     by_name = {container.name: container for container in containers}
     known = {row.container for row in rows}
-    seen = [
-        _observed(row.service, row.name, row.spec.image, row.desired_state, by_name.get(row.container)) for row in rows
-    ]
+    seen = [_registered(row, by_name.get(row.container), booted) for row in rows]
     strays = [
         container
         for container in containers
@@ -82,14 +109,27 @@ def observe(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> li
     ]
 
 
-def _observed(service: str, component: str, image: str, desired: DesiredState, container: Container | None) -> Observed:
+def _registered(row: ComponentRow, container: Container | None, booted: datetime) -> Observed:
+    completed = container is not None and is_completed(row.spec.restart, container, booted)
+    return _observed(row.service, row.name, row.spec.image, row.desired_state, container, completed=completed)
+
+
+def _observed(
+    service: str,
+    component: str,
+    image: str,
+    desired: DesiredState,
+    container: Container | None,
+    *,
+    completed: bool = False,
+) -> Observed:
     running = container is not None and container.running
     return Observed(
         service=service,
         component=component,
         image=image,
         desired=desired,
-        state=observed_state(container, desired),
+        state=observed_state(container, desired, completed=completed),
         started=container.started if running and container else None,
         container=container,
     )

@@ -29,6 +29,7 @@ class Container:
     image_id: str = ""
     restarts: int = 0  # by its restart policy; podman 4.3 lists none
     health: str = ""  # healthy, unhealthy or starting; empty without a health check
+    exited: bool = False  # podman has seen its last run end, and knows the exit code
 
     @property
     def deploy(self) -> int:
@@ -78,6 +79,7 @@ def _container(row: dict[str, Any]) -> Container:
         image_id=str(row.get("ImageID", "")),
         restarts=int(str(row.get("Restarts") or 0)),
         health=_health(str(row.get("Status", ""))),
+        exited=row.get("Exited") is True,
     )
 
 

@@ -12,7 +12,7 @@ from agent.files.files import ServiceFiles
 from agent.logs.logs import Logs
 from agent.logs.wire import log_line, query_of, responses
 from agent.monitor.event_log import EventLog
-from agent.monitor.node import NodeProbe
+from agent.monitor.node import NodeProbe, boot_time
 from agent.monitor.state import observe
 from agent.podman.client import Podman
 from agent.rpc import status
@@ -226,7 +226,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         containers, rows = await asyncio.gather(
             self._podman.containers(), self._registry.call(self._registry.components.select)
         )
-        return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers), {}))
+        return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers, boot_time()), {}))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
         return await transfer.receive_whole(self._files, request)
@@ -340,6 +340,7 @@ def _results(results: Iterable[ComponentResult]) -> list[pb.ComponentResult]:
             error=result.error,
             unchanged=result.unchanged,
             last_lines=[log_line(line) for line in result.last_lines],
+            notes=result.notes,
         )
         for result in results
     ]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from agent.monitor.event_log import EventLog
+from agent.monitor.node import boot_time
 from agent.monitor.state import Observed, observe
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails
@@ -54,7 +55,7 @@ async def service_status(
     Raises NotFound if the service is neither in the registry nor in podman.
     """
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
-    everything = observe(rows, containers)
+    everything = observe(rows, containers, boot_time())
     chosen = [component for component in everything if service in ("", component.service)]
     if service and not chosen:
         raise not_deployed(service, {component.service for component in everything})

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent.logs.tail import TailLine
+from agent.monitor.node import boot_time
 from agent.podman.client import Podman
 from agent.podman.output import Container
 from agent.services.plan import Action, Change, NodeState
@@ -22,6 +23,7 @@ class ComponentResult:
     unchanged: bool = False
     last_lines: list[TailLine] = field(default_factory=list)
     digest: str = ""  # of the container's image, if it was looked up
+    notes: Sequence[str] = ()  # for the user, on success too
 
 
 class Executor:
@@ -38,12 +40,12 @@ class Executor:
         rows, (containers, image_ids) = await asyncio.gather(
             self.registry.call(self.registry.components.select), self._ask_podman()
         )
-        return NodeState(rows, containers, image_ids)
+        return NodeState(rows, containers, image_ids, boot_time())
 
     async def examine_deployed(self) -> NodeState:
         """Return the same state without calling podman if nothing is deployed."""
         rows = await self.registry.call(self.registry.components.select)
-        return NodeState(rows, *(await self._ask_podman() if rows else ((), {})))
+        return NodeState(rows, *(await self._ask_podman() if rows else ((), {})), boot_time())
 
     async def _ask_podman(self) -> tuple[Sequence[Container], dict[str, str]]:
         return await asyncio.gather(self.podman.containers(), self.podman.image_ids())
@@ -78,4 +80,5 @@ def _result(change: Change, transaction: Transaction | None) -> ComponentResult:
     if transaction is None:
         return ComponentResult(change.component, "; ".join(change.reasons))
     error = str(transaction.error or "")
-    return ComponentResult(change.component, error, last_lines=transaction.last_lines, digest=transaction.digest)
+    lines, digest = transaction.last_lines, transaction.digest
+    return ComponentResult(change.component, error, last_lines=lines, digest=digest, notes=transaction.notes)

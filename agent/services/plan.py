@@ -6,9 +6,10 @@ The single source of decisions: `mcp plan` prints them; deploy, sync, rollback, 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from agent.monitor.state import ALWAYS_UP, is_completed
 from agent.podman.client import BUILT_IN_NETWORKS
 from agent.podman.output import Container
 from agent.podman.states import ContainerState
@@ -37,7 +38,7 @@ from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import DesiredState
 
-ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container exits permanently
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # States that recovery leaves alone. Not stopping: a container stays in it if its `podman stop` was killed.
 BUSY = (ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED, ContainerState.REMOVING)
 
@@ -76,11 +77,12 @@ class Change:
 
 @dataclass(frozen=True)
 class NodeState:
-    """The registry's rows, podman's containers, and the ids of the local images by name."""
+    """The registry's rows, podman's containers, the ids of the local images by name, and when the machine started."""
 
     rows: Sequence[ComponentRow]
     containers: Sequence[Container]
     image_ids: Mapping[str, str]
+    booted: datetime = LONG_AGO
 
     def container(self, name: str) -> Container | None:
         """Return the container with that name, or None."""
@@ -153,6 +155,7 @@ class _Comparison:
 
     def __init__(self, service: str, position: int, component: ComponentSpec, state: NodeState) -> None:
         self._service, self._position, self._component = service, position, component
+        self._booted = state.booted
         self._name = container_name(service, component.name)
         self._row = state.row(service, component.name)
         self._owner = state.owner(self._name)
@@ -203,18 +206,20 @@ class _Comparison:
 
     def _up(self, row: ComponentRow, container: Container) -> Change | None:
         """Return the change for a container that is up to date, or None."""
-        if not container.running:
-            reason = "was stopped" if row.desired_state is DesiredState.STOPPED else f"is {container.state}"
+        stopped = row.desired_state is DesiredState.STOPPED
+        completed = not stopped and is_completed(self._component.restart, container, self._booted)
+        if not container.running and not completed:
+            reason = "was stopped" if stopped else _ended(container)
             steps = [
                 StartContainer(self._name),
                 SetDesired(DesiredState.RUNNING),
-                AwaitStable(self._name, is_new=False),
+                self._await_stable(is_new=False),
             ]
             return self._change(Action.START, [reason], steps)
         if row.desired_state is not DesiredState.RUNNING:
             return self._change(
                 Action.REGISTER,
-                [f"is running, but registered as {row.desired_state}"],
+                [f"is {'completed' if completed else 'running'}, but registered as {row.desired_state}"],
                 [SetDesired(DesiredState.RUNNING)],
             )
         return self._change(Action.CLEAN_UP, [self._left.reason]) if self._left.steps else None
@@ -225,10 +230,13 @@ class _Comparison:
         if old is not None:
             restart = old.running or self._was_interrupted()
             steps += [*self._left.steps, StopContainer(self._name, restart), SetAside(self._name)]
-        steps += [RunContainer(component), AwaitStable(self._name), RecordComponent(component, self._position)]
+        steps += [RunContainer(component), self._await_stable(), RecordComponent(component, self._position)]
         if old is not None:
             steps.append(RemoveReplaced(aside_name(self._name), old.identifier))
         return Change(self._service, component.name, action, tuple(reasons), in_phases(steps), undone_on_failure=True)
+
+    def _await_stable(self, *, is_new: bool = True) -> AwaitStable:
+        return AwaitStable(self._name, is_new, may_complete=self._component.restart not in ALWAYS_UP)
 
     def _was_interrupted(self) -> bool:
         """Return True for a container that should be up: if it is down, an interrupted deploy stopped it."""
@@ -238,6 +246,10 @@ class _Comparison:
     def _change(self, action: Action, reasons: Sequence[str], steps: Sequence[Step] = ()) -> Change:
         steps = () if action is Action.BLOCKED else [*self._left.steps, *steps]
         return Change(self._service, self._component.name, action, tuple(reasons), in_phases(steps))
+
+
+def _ended(container: Container) -> str:
+    return f"is {container.state}" + (f" with exit code {container.exit_code}" if container.exit_code else "")
 
 
 # --- interrupted deploys ---
@@ -312,30 +324,30 @@ def remove_stray(service: str, component: str, container: Container) -> Change:
     return Change(service, component, Action.REMOVE, (), (RemoveContainer(container.name),))
 
 
-def recover(row: ComponentRow, state: NodeState, booted: datetime) -> Change | None:
+def recover(row: ComponentRow, state: NodeState, *, automatic: bool = False) -> Change | None:
     """Return the change that starts a component which should be running, or None; keeps desired states.
 
-    A container whose restart policy lets it exit permanently (a job) is started after a reboot, but not if it has
-    exited since: its work is done.
+    A job, whose restart policy lets it exit permanently, is started after a reboot, but not once it has completed. One
+    that has failed since the reboot is started on request, but not if the recovery is `automatic`.
     """
     left = _left(row, state)
-    if needs_start(row, left.container, booted):
+    if needs_start(row, left.container, state.booted, automatic=automatic):
         steps = in_phases([*left.steps, *bring_up(row, left.container, state)])
         action = Action.START if left.container is not None else Action.CREATE
         return Change(row.service, row.name, action, (), steps, deploy=row.deploy)
     return Change(row.service, row.name, Action.CLEAN_UP, (left.reason,), in_phases(left.steps)) if left.steps else None
 
 
-def needs_start(row: ComponentRow, container: Container | None, booted: datetime) -> bool:
-    """Return True for a component that should be running and has not exited permanently."""
+def needs_start(row: ComponentRow, container: Container | None, booted: datetime, *, automatic: bool) -> bool:
+    """Return True for a component that should be running and has not completed."""
     if row.desired_state is not DesiredState.RUNNING:
         return False
     if container is None:
         return True
-    if container.state in BUSY:
+    if container.state in BUSY or is_completed(row.spec.restart, container, booted):
         return False
     may_have_ended = row.spec.restart not in ALWAYS_UP and container.state == ContainerState.EXITED
-    return not may_have_ended or container.started is None or container.started <= booted
+    return not (automatic and may_have_ended and container.started is not None and container.started > booted)
 
 
 def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -> list[Step]:

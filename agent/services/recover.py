@@ -7,9 +7,8 @@ running containers stay untouched.
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain, repeat
-from pathlib import Path
 
 from agent.log import fields, logger
 from agent.podman.output import Container
@@ -65,16 +64,9 @@ class Recovery:
     async def plan(self) -> list[Recovered]:
         """Return the actions of `run` in order, without carrying them out."""
         state = await self._executor.examine()
-        booted = boot_time()
         ordered = [row for stage in stages(state.rows, self._boot_order) for service in stage for row in service]
-        return await self._noted(
-            ordered,
-            [
-                _planned(row, recover(row, state, booted))
-                for row in ordered
-                if row.desired_state is DesiredState.RUNNING
-            ],
-        )
+        running = [row for row in ordered if row.desired_state is DesiredState.RUNNING]
+        return await self._noted(running, [_planned(row, recover(row, state)) for row in running])
 
     async def run(self, user: str, *, boot: bool = False) -> list[Recovered]:
         """Bring up all components that should be running, by stage; a failure does not stop the others.
@@ -99,10 +91,9 @@ class Recovery:
 
     async def _stage(self, stage: list[list[ComponentRow]], state: NodeState, user: str, boot: bool) -> list[Recovered]:
         limit = asyncio.Semaphore(AT_ONCE)
-        booted = boot_time()
 
         async def bring_up(rows: list[ComponentRow]) -> list[Recovered]:
-            if all(recover(row, state, booted) is None for row in rows):
+            if all(recover(row, state, automatic=boot) is None for row in rows):
                 return [_planned(row, None) for row in rows if row.desired_state is DesiredState.RUNNING]
             async with limit:
                 return await self._locked(rows, user, boot)
@@ -113,7 +104,8 @@ class Recovery:
     async def _locked(self, rows: list[ComponentRow], user: str, boot: bool) -> list[Recovered]:
         service, operation = rows[0].service, "boot" if boot else "recover"
         try:
-            return await self._operations.run(service, user, operation, lambda: self._service(service), awaited=boot)
+            work = partial(self._service, service, boot)
+            return await self._operations.run(service, user, operation, work, awaited=boot)
         except McpError as error:
             logger.warning("cannot bring up", extra=fields(service=service, error=error))
             return [
@@ -122,11 +114,11 @@ class Recovery:
                 if row.desired_state is DesiredState.RUNNING
             ]
 
-    async def _service(self, service: str) -> list[Recovered]:
+    async def _service(self, service: str, boot: bool) -> list[Recovered]:
         """Bring up one locked service, from a new examination of the node."""
-        state, booted = await self._executor.examine(), boot_time()
+        state = await self._executor.examine()
         rows = [row for row in state.rows if row.service == service]
-        changes = {row.name: change for row in rows if (change := recover(row, state, booted)) is not None}
+        changes = {row.name: change for row in rows if (change := recover(row, state, automatic=boot)) is not None}
         planned = await self._noted(rows, [_planned(row, changes.get(row.name)) for row in rows])
         errors = {result.name: result.error for result in await self._executor.apply(list(changes.values()))}
         results = [replace(result, error=errors.get(result.component, "")) for result in planned]
@@ -198,9 +190,3 @@ def _log(result: Recovered) -> None:
         logger.warning("cannot bring up", extra=about)
     elif result.action != NONE:
         logger.info("brought up", extra=about)
-
-
-def boot_time() -> datetime:
-    """Return the boot time of this machine."""
-    seconds = float(Path("/proc/uptime").read_text().split()[0])
-    return datetime.now(UTC) - timedelta(seconds=seconds)

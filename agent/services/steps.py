@@ -8,7 +8,7 @@ import asyncio
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from agent.logs import previous, tail
 from agent.logs.tail import TailLine
 from agent.podman.client import Podman
 from agent.podman.output import Container, Image
-from agent.podman.states import ContainerState
+from agent.podman.states import ENDED, ContainerState
 from agent.services import ports
 from agent.services.container import new_container
 from agent.store.previous_logs import PreviousReason
@@ -54,7 +54,8 @@ class Phase(IntEnum):
 class StepContext:
     """The context of the steps of one component.
 
-    New containers are labelled with `deploy` and must stay up for `settle` seconds. ProvideImage sets `digest`.
+    New containers are labelled with `deploy` and must stay up for `settle` seconds. ProvideImage sets `digest`; any
+    step may add `notes` for the user.
     """
 
     podman: Podman
@@ -64,6 +65,7 @@ class StepContext:
     deploy: int
     settle: float
     digest: str = ""
+    notes: list[str] = field(default_factory=list)
 
     async def find(self, name: str) -> Container | None:
         """Return the container with that name, or None."""
@@ -116,7 +118,7 @@ class Step(ABC):
 
     def as_data(self) -> dict[str, object]:
         """Return the step as JSON data for `from_data`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {own.name: getattr(self, own.name) for own in fields(self)}
         if isinstance(spec := values.get("spec"), ComponentSpec):
             values["spec"] = component_to_json(spec)
         return {"kind": type(self).__name__, **values}
@@ -267,7 +269,7 @@ class RunContainer(Step):
 
     async def is_done(self, context: StepContext) -> bool:
         new = await context.find(container_name(context.service, self.spec.name))
-        return new is not None and new.running and new.deploy == context.deploy
+        return new is not None and (new.running or new.exited) and new.deploy == context.deploy
 
 
 @dataclass(frozen=True)
@@ -284,10 +286,14 @@ class StartContainer(Step):
 
 @dataclass(frozen=True)
 class AwaitStable(Step):
-    """Wait until a container is healthy, or without health check, has stayed up for the settle time."""
+    """Wait until a container is healthy, or without health check, has stayed up for the settle time.
+
+    One that `may_complete`, a job, may also end with exit code 0.
+    """
 
     container: str
     is_new: bool = True
+    may_complete: bool = False
 
     phase = Phase.SETTLE
 
@@ -307,6 +313,9 @@ class AwaitStable(Step):
         """Return the seconds until the next check, or None for a stable container."""
         health = await context.podman.details(self.container)
         patience = max(health.patience, context.settle)
+        if self.may_complete and health.state in ENDED and health.known_exit_code == 0:
+            context.notes.append("ended with exit code 0")
+            return None
         if health.state != ContainerState.RUNNING:
             raise await self._failed(context, f"ended with exit code {health.exit_code} soon after its start")
         if health.restarts:  # running again, so podman no longer has its exit code

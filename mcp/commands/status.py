@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mcp.client.session import Session
     from proto.mcp.v1 import mcp_pb2 as pb
 
+ENDED = (ObservedState.EXITED, ObservedState.STOPPED, ObservedState.COMPLETED)
 COLUMNS = ("service", "component", "node", "desired", "observed", "version", "restarts", "for", "")
 KEYS = (  # of each --json row
     *("service", "component", "node", "desired", "observed", "drift", "version", "image"),
@@ -70,9 +71,7 @@ def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.Event
         "ports": list(component.ports),
         "restarts": component.restarts,
         "health": component.health or None,
-        "exit_code": component.exit_code
-        if component.observed_state in (ObservedState.EXITED, ObservedState.STOPPED)
-        else None,
+        "exit_code": component.exit_code if component.observed_state in ENDED else None,
         "started": started.isoformat() if started else None,
         "since": since.isoformat() if since else None,
     }
@@ -94,8 +93,10 @@ def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> I
         return
     drifting = sum(1 for row in rows if row["drift"])
     running = sum(1 for row in rows if row["observed"] == ObservedState.RUNNING)
+    completed = sum(1 for row in rows if row["observed"] == ObservedState.COMPLETED)
     where = ", ".join(sorted({str(row["node"]) for row in rows}))
-    verdict = f"drift in {drifting} of {len(rows)}" if drifting else "no drift"
+    verdict = f"{completed} completed, " if completed else ""
+    verdict += f"drift in {drifting} of {len(rows)}" if drifting else "no drift"
     yield f"{service} on {where}: {running} of {len(rows)} running, {verdict}"
     several = len({row["node"] for row in rows}) > 1
     for row in rows:

@@ -17,6 +17,7 @@ class ObservedState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"  # as desired
     EXITED = "exited"
+    COMPLETED = "completed"  # a job that ended with exit code 0
     RESTARTING = "restarting"
     DEGRADED = "degraded"  # unhealthy, paused, or stopping
     REMOVED = "removed"  # no container

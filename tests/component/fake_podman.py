@@ -213,7 +213,7 @@ def pass_time(container: dict[str, Any]) -> None:
     """What a container did since the last look: it logged, ended, was restarted."""
     now = time.time()
     while container["state"] == "running" and container["lifetime"] is not None:
-        end = container["started"] + container["lifetime"]
+        end = container["started"] + max(container["lifetime"], 0.001)  # no run ends in the moment that it begins
         if end > now:
             break
         container.update(state="exited", exit_code=container["code"], finished=end)

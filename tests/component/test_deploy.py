@@ -309,7 +309,7 @@ def test_a_container_that_ended_by_itself(rig: Rig) -> None:
     containers = rig.fake.state["containers"]
     containers[0]["started"] -= 10
     rig.fake.change(containers=containers)
-    assert states(rig) == {"web/api": "exited"}
+    assert states(rig) == {"web/api": "completed"}
 
 
 def test_logs_of_all_components(rig: Rig) -> None:

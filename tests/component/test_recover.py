@@ -156,7 +156,7 @@ def test_a_job_that_ended_by_itself_is_not_run_again(rig: Rig) -> None:
     containers = rig.fake.state["containers"]
     containers[0]["lifetime"] = 0.0  # it has done its work
     rig.fake.change(containers=containers)
-    wait_for(lambda: '"exited"' in rig.agent.cli.run("ps", "--json").stdout)
+    wait_for(lambda: '"completed"' in rig.agent.cli.run("ps", "--json").stdout)
     assert recover(rig) == [("job/api", "none", "")]
     containers = rig.fake.state["containers"]
     containers[0]["started"] = 1000.0  # before this machine started

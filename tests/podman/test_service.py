@@ -134,6 +134,11 @@ def run_of(podman: Private, name: str) -> tuple[str, str]:
     return state, restarts
 
 
+def started(podman: Private, name: str) -> str:
+    """When a container was started last."""
+    return podman.run(["podman", "inspect", "--format", "{{.State.StartedAt}}", name]).stdout
+
+
 def wait_for_another_run(podman: Private, name: str) -> None:
     began = run_of(podman, name)
     wait_for(lambda: run_of(podman, name)[1] != began[1], 60)
@@ -170,7 +175,7 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
             ["/no/such/folder", "runs again"],
         ),
         ('image = "localhost/mcp-worker:1.0.0"\nports = ["127.0.0.1:{taken}:80"]', ["in use", "runs again"]),
-        ('image = "localhost/mcp-brief:1.0.0"\nrestart = "no"', ["exit code 0", "brief: done", "runs again"]),
+        ('image = "localhost/mcp-brief:1.0.0"\nrestart = "always"', ["was restarted", "brief: done", "runs again"]),
         ('image = "localhost/mcp-arch:1.0.0"', ["is for s390x, this node is"]),
         (
             'image = "localhost/mcp-worker:1.0.0"\nhealth = {cmd = ["false"], interval = "1s", retries = 3}',
@@ -228,6 +233,22 @@ def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Privat
     assert "    stderr | fail: cannot read the configuration" in done.errors
     assert containers(rootless) == set()
     assert ps(agent) == {}
+
+
+@pytest.mark.parametrize("restart", ["no", "on-failure:2"])
+def test_a_job_that_ended_with_exit_code_0_is_done(agent: Agent, rootless: Private, restart: str) -> None:
+    agent.define("solo", one("job", f'restart = "{restart}"', image="localhost/mcp-brief:1.0.0"))
+    done = agent.cli.run("deploy", "-q", "solo")
+    assert (done.code, done.stderr) == (0, "solo/job: ended with exit code 0\n")
+    assert ps(agent) == {"solo/job": "completed"}
+    assert agent.cli.run("plan").stdout == "nothing to do: nodes match the definitions\n"
+    before = started(rootless, "solo-job")
+    assert agent.cli.run("sync").code == 0
+    assert started(rootless, "solo-job") == before
+    assert agent.cli.run("start", "solo").code == 0
+    assert started(rootless, "solo-job") != before
+    assert ps(agent) == {"solo/job": "running"}
+    wait_for(lambda: ps(agent) == {"solo/job": "completed"})
 
 
 def test_one_bad_component_does_not_stop_the_others(agent: Agent) -> None:

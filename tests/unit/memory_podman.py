@@ -25,7 +25,8 @@ class World:
     local: set[str] = field(default_factory=set)  # images on the node
     remote: set[str] = field(default_factory=set)  # images that can be pulled
     networks: set[str] = field(default_factory=set)
-    fails: set[str] = field(default_factory=set)  # images whose containers end at once
+    fails: set[str] = field(default_factory=set)  # images whose containers end at once with exit code 3
+    jobs: set[str] = field(default_factory=set)  # images whose containers end at once with exit code 0
     made: int = 0
 
 
@@ -69,14 +70,20 @@ class MemoryPodman(Podman):
         world.made += 1
         labels = {LABEL_SERVICE: new.service, LABEL_COMPONENT: new.component, LABEL_DEPLOY: str(new.deploy)}
         world.containers[new.name] = Container(
-            f"{world.made:064x}", new.name, new.image, "running", 0, NOW, labels, f"id-of-{new.image}"
+            f"{world.made:064x}", new.name, new.image, "created", 0, None, labels, f"id-of-{new.image}"
         )
+        self._begin(new.name)
+
+    def _begin(self, name: str) -> None:
+        ends = self._need(name).image in self._world.jobs
+        self._set(name, state="exited" if ends else "running", started=datetime.now(UTC), exit_code=0, exited=ends)
 
     async def start(self, name: str) -> None:
-        self._set(name, state="running", started=NOW)
+        self._begin(name)
 
     async def stop(self, name: str) -> None:
-        self._set(name, state="exited", exit_code=0)
+        if self._need(name).running:
+            self._set(name, state="exited", exit_code=0, exited=True)
 
     async def rename(self, name: str, new_name: str) -> None:
         if new_name in self._world.containers:
@@ -95,4 +102,8 @@ class MemoryPodman(Podman):
 
     def _details(self, container: Container) -> ContainerDetails:
         state, code = ("exited", 3) if container.image in self._world.fails else (container.state, 0)
-        return ContainerDetails(container.identifier, container.name, state, code, log_driver="none")
+        started = container.started.timestamp() if container.started else 0.0
+        ended = started + 1 if container.exited else 0.0
+        return ContainerDetails(
+            container.identifier, container.name, state, code, started=started, ended=ended, log_driver="none"
+        )

@@ -27,7 +27,7 @@ def component(state: str = "running", desired: str = "running", name: str = "api
         state=state,
         **values,  # type: ignore[arg-type]
     )
-    return observe([row], [] if state == "removed" else [container])[0]
+    return observe([row], [] if state == "removed" else [container], START)[0]
 
 
 class Rounds:

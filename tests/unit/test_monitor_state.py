@@ -1,6 +1,7 @@
 """What is, beside what should be."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -49,6 +50,37 @@ def test_states(state: str, desired: str, observed: str) -> None:
     assert observed_state(container("web", state), DesiredState(desired)) == observed
 
 
+JOB = Container("id", "web-job", "x:1", "exited", 0, NOW, exited=True)
+EARLIER = NOW - timedelta(days=1)
+
+
+@pytest.mark.parametrize("restart", ["no", "on-failure", "on-failure:3"])
+def test_a_job_that_ended_with_exit_code_0_is_completed_and_no_drift(restart: str) -> None:
+    registered = replace(row("web", "job"), spec=ComponentSpec("job", "x:1", restart=restart))
+    (seen,) = observe([registered], [JOB], EARLIER)
+    assert (seen.state, seen.drifts) == (ObservedState.COMPLETED, False)
+    (stopped,) = observe([replace(registered, desired_state=DesiredState.STOPPED)], [JOB], EARLIER)
+    assert (stopped.state, stopped.drifts) == (ObservedState.STOPPED, False)
+
+
+@pytest.mark.parametrize(
+    ("restart", "container"),
+    [
+        ("no", replace(JOB, exit_code=3)),
+        ("on-failure:3", replace(JOB, exit_code=137)),
+        ("no", replace(JOB, exited=False)),  # after a power cut: podman does not know how it ended
+        ("no", replace(JOB, started=EARLIER - timedelta(seconds=1))),  # perhaps ended by the shutdown
+        ("no", replace(JOB, started=None)),
+        ("always", JOB),
+        ("unless-stopped", JOB),
+    ],
+)
+def test_what_ended_in_another_way_drifts(restart: str, container: Container) -> None:
+    registered = replace(row("web", "job"), spec=ComponentSpec("job", "x:1", restart=restart))
+    (seen,) = observe([registered], [container], EARLIER)
+    assert (seen.state, seen.drifts) == (ObservedState.EXITED, True)
+
+
 def test_a_container_that_is_gone_is_removed() -> None:
     assert observed_state(None, DesiredState.RUNNING) == "removed"
     assert observed_state(None, DesiredState.STOPPED) == "removed"
@@ -57,12 +89,12 @@ def test_a_container_that_is_gone_is_removed() -> None:
 def test_the_registry_is_joined_with_podman() -> None:
     rows = [row("web", "web"), row("web", "api", "stopped"), row("web", "db", tag="2")]
     containers = [container("web"), container("web-api", "exited"), container("unrelated")]
-    assert observe(rows, containers) == [
+    assert observe(rows, containers, NOW) == [
         Observed("web", "web", "localhost/web:1", DesiredState.RUNNING, ObservedState.RUNNING, NOW),
         Observed("web", "api", "localhost/web:1", DesiredState.STOPPED, ObservedState.STOPPED, None),
         Observed("web", "db", "localhost/web:2", DesiredState.RUNNING, ObservedState.REMOVED, None),
     ]
-    assert observe(rows, containers)[2].version == "2"
+    assert observe(rows, containers, NOW)[2].version == "2"
 
 
 def test_what_mcp_made_and_the_registry_does_not_know_is_shown_as_ignore() -> None:
@@ -73,7 +105,7 @@ def test_what_mcp_made_and_the_registry_does_not_know_is_shown_as_ignore() -> No
         container("gone.old", "exited", service="gone", component="gone"),
         container("somebody-else-s"),
     ]
-    seen = observe([row("web", "web")], containers)
+    seen = observe([row("web", "web")], containers, NOW)
     assert [(one.service, one.component, one.desired, one.state, one.version) for one in seen] == [
         ("web", "web", "running", "removed", "1"),
         ("old", "api", "ignore", "running", "7"),
@@ -83,4 +115,4 @@ def test_what_mcp_made_and_the_registry_does_not_know_is_shown_as_ignore() -> No
 
 
 def test_nothing() -> None:
-    assert observe([], []) == []
+    assert observe([], [], NOW) == []

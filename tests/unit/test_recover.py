@@ -1,5 +1,6 @@
 """What is brought up, in which order: the pure decisions."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -20,8 +21,11 @@ def row(service: str = "web", name: str = "api", desired: str = "running", resta
     return ComponentRow(service, name, f"{service}-{name}", spec, DesiredState(desired), BEFORE, deploy=7)
 
 
-def container(state: str, started: datetime | None = BEFORE, name: str = "web-api", deploy: int = 7) -> Container:
-    return Container("id", name, "localhost/x:1", state, 0, started, {"mcp.deploy": str(deploy)})
+def container(
+    state: str, started: datetime | None = BEFORE, name: str = "web-api", deploy: int = 7, code: int = 0
+) -> Container:
+    labels, exited = {"mcp.deploy": str(deploy)}, state == "exited"
+    return Container("id", name, "localhost/x:1", state, code, started, labels, exited=exited)
 
 
 def names(rows: list[ComponentRow], order: list[list[str]]) -> list[list[list[str]]]:
@@ -61,9 +65,22 @@ def test_what_brings_a_container_up(restart: str, state: str, started: datetime 
         assert action(row(restart=restart, desired=desired), container(state, started)) == "none"
 
 
-def action(row: ComponentRow, *containers: Container) -> str:
+@pytest.mark.parametrize("restart", ["no", "on-failure", "on-failure:3"])
+def test_a_job_that_failed_is_started_on_request_only(restart: str) -> None:
+    failed = container("exited", SINCE, code=3)
+    assert action(row(restart=restart), failed) == "start"
+    assert action(row(restart=restart), failed, automatic=True) == "none"
+    assert action(row(restart=restart), container("exited", BEFORE, code=3), automatic=True) == "start"
+    assert action(row(), failed, automatic=True) == "start"
+
+
+def test_an_exit_that_podman_has_not_seen_is_no_completed_job() -> None:
+    assert action(row(restart="no"), replace(container("exited", SINCE), exited=False)) == "start"
+
+
+def action(row: ComponentRow, *containers: Container, automatic: bool = False) -> str:
     """What recovery would do for a component."""
-    change = recover(row, NodeState([row], containers, {}), BOOTED)
+    change = recover(row, NodeState([row], containers, {}, BOOTED), automatic=automatic)
     return "none" if change is None else str(change.action)
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -36,7 +37,7 @@ from tests.unit.memory_podman import NOW, MemoryPodman, World
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OLD, NEW, BROKEN = "localhost/web:1", "localhost/web:2", "localhost/fail:1"
+OLD, NEW, BROKEN, JOB = "localhost/web:1", "localhost/web:2", "localhost/fail:1", "localhost/job:1"
 API = ComponentSpec("api", OLD, routes=(RouteSpec("rest", 8443),))
 WORK = ComponentSpec("work", OLD)
 BEFORE = ServiceSpec("web", components=(API, WORK))
@@ -153,7 +154,7 @@ class Node:
 
 def world() -> World:
     """A node with no container, whose images can be pulled."""
-    return World(local={OLD}, remote={OLD, NEW, BROKEN}, fails={BROKEN})
+    return World(local={OLD}, remote={OLD, NEW, BROKEN, JOB}, fails={BROKEN}, jobs={JOB})
 
 
 Work = Callable[[Node], Coroutine[Any, Any, object]]
@@ -230,11 +231,10 @@ async def check_whole(node: Node, verb: str, end: int) -> None:
 
 # --- the plan and what is done ---
 
-images = st.sampled_from([OLD, NEW])
+images = st.sampled_from([OLD, NEW, JOB])
 components = st.builds(
-    ComponentSpec,
-    name=st.just("api"),
-    image=images,
+    lambda program, **others: ComponentSpec("api", program[0], restart=program[1], **others),
+    st.sampled_from([(OLD, "unless-stopped"), (NEW, "on-failure"), (JOB, "no"), (JOB, "on-failure:2")]),
     network=st.sampled_from(["", "mcpnet"]),
     routes=st.sampled_from([(), (RouteSpec(port=8443),)]),
     env=st.sampled_from([(), ("A=1",)]),
@@ -253,7 +253,9 @@ def containers(draw: st.DrawFn, name: str, component: str) -> Container | None:
     image = draw(images)
     state = draw(st.sampled_from(["running", "exited", "created"]))
     labels = draw(st.sampled_from([labels, labels, {}]))
-    return Container(f"id-{name}", name, image, state, 0, NOW, labels, f"id-of-{image}")
+    started, exited = draw(st.sampled_from([NOW, datetime.now(UTC)])), state == "exited" and draw(st.booleans())
+    code = draw(st.sampled_from([0, 3])) if exited else 0
+    return Container(f"id-{name}", name, image, state, code, started, labels, f"id-of-{image}", exited=exited)
 
 
 @st.composite
@@ -302,6 +304,27 @@ def test_a_plan_lists_the_steps_that_deploy_takes_and_is_empty_afterwards(
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(live(made, Path(folder), Life(), check))
+
+
+# --- jobs ---
+
+
+def test_a_job_that_ended_with_exit_code_0_is_done(tmp_path: Path) -> None:
+    job = ServiceSpec("web", components=(replace(API, image=JOB, restart="no"),))
+
+    async def check(node: Node) -> None:
+        deployer = Deployer(node.executor)
+        (result,) = await deployer.deploy(job, (), "kyle")
+        assert (result.error, list(result.notes)) == ("", ["ended with exit code 0"])
+        assert await node.plan(job) == []
+        before = node.world.containers["web-api"].started
+        await node.boot()
+        assert node.world.containers["web-api"].started == before
+        await node.lifecycle("start", "web")
+        assert node.world.containers["web-api"].started != before, "it runs again when asked to"
+        assert await node.plan(job) == []
+
+    asyncio.run(live(world(), tmp_path, Life(), check))
 
 
 # --- failures ---
