@@ -104,6 +104,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             partial=request.partial,
             only={component} if component else (),
             force=request.force,
+            prune=request.prune,
         )
         return pb.PlanResponse(
             changes=[
@@ -119,11 +120,16 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         )
 
     async def SyncDesiredState(self, request: pb.SyncDesiredStateRequest, context: Any) -> pb.SyncDesiredStateResponse:
-        results = await self._syncer.sync(_definitions(request.services), caller().user, partial=request.partial)
+        services, user = _definitions(request.services), caller().user
+        results = await self._syncer.sync(services, user, partial=request.partial, prune=request.prune)
         return pb.SyncDesiredStateResponse(
             results=[
                 pb.ServiceSyncResult(
-                    name=result.name, changed=result.changed, summary=result.summary, error=result.error
+                    name=result.name,
+                    changed=result.changed,
+                    summary=result.summary,
+                    error=result.error,
+                    kept=result.kept,
                 )
                 for result in results
             ]
@@ -137,9 +143,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
 
     async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:
-        name = check_name("name", request.name)
-        results = await self.operations.run(name, caller().user, "undeploy", lambda: self._lifecycle.undeploy(name))
-        return pb.UndeployServiceResponse(results=_results(results))
+        return pb.UndeployServiceResponse(results=await self._change(request, "undeploy", self._lifecycle.undeploy))
 
     async def StopService(self, request: pb.StopServiceRequest, context: Any) -> pb.StopServiceResponse:
         return pb.StopServiceResponse(results=await self._change(request, "stop", self._lifecycle.stop))
@@ -296,14 +300,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             service.name,
             user,
             "deploy",
-            lambda: self._deployer.deploy(service, only, user, force=request.force, report=report),
+            lambda: self._deployer.deploy(service, only, user, force=request.force, prune=request.prune, report=report),
             component=component,
         )
         return pb.DeployResponse(results=_results(results))
 
     async def _change(
         self,
-        request: pb.StopServiceRequest | pb.StartServiceRequest | pb.RestartServiceRequest,
+        request: pb.StopServiceRequest | pb.StartServiceRequest | pb.RestartServiceRequest | pb.UndeployServiceRequest,
         operation: str,
         work: Callable[[str, str], Awaitable[list[ComponentResult]]],
     ) -> list[pb.ComponentResult]:
@@ -341,6 +345,7 @@ def _results(results: Iterable[ComponentResult]) -> list[pb.ComponentResult]:
             unchanged=result.unchanged,
             last_lines=[log_line(line) for line in result.last_lines],
             notes=result.notes,
+            dropped=result.dropped,
         )
         for result in results
     ]

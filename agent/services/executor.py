@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from agent.logs.tail import TailLine
 from agent.monitor.node import boot_time
@@ -12,6 +13,14 @@ from agent.services.plan import Action, Change, NodeState
 from agent.services.steps import StepContext
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
 from agent.store.registry import AsyncRegistry
+
+
+class Dropped(StrEnum):
+    """The outcome for a component that the definition no longer has."""
+
+    NO = ""  # the definition has it
+    REMOVED = "removed"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class ComponentResult:
     last_lines: list[TailLine] = field(default_factory=list)
     digest: str = ""  # of the container's image, if it was looked up
     notes: Sequence[str] = ()  # for the user, on success too
+    dropped: Dropped = Dropped.NO
 
 
 class Executor:

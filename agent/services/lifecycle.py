@@ -30,16 +30,15 @@ class Lifecycle:
         """Stop and start containers one after the other, including stopped and missing ones."""
         return await self._change(service, component, plan.restart)
 
-    async def undeploy(self, service: str) -> list[ComponentResult]:
-        """Stop and remove a service's containers and their registry entries; its data is kept.
+    async def undeploy(self, service: str, component: str = "") -> list[ComponentResult]:
+        """Stop and remove containers of a service and their registry entries; its data is kept.
 
-        Also removes containers labelled with the service that are not in the registry.
+        Also removes containers labelled with the service, or its component, that are not in the registry.
         """
         state = await self._executor.examine()
-        made = list(labelled(state.containers, service))
-        rows = [row for row in state.rows if row.service == service] if made else select_deployed(state.rows, service)
-        known = {row.container for row in rows}
-        strays = [container for container in made if container.name.removesuffix(ASIDE_SUFFIX) not in known]
+        strays = _strays(state, service, component)
+        rows = [row for row in state.rows if row.service == service and component in ("", row.name)]
+        rows = rows if strays else select_deployed(state.rows, service, component)
         changes = [plan.undeploy(row) for row in reversed(rows)]
         changes += [plan.remove_stray(service, name, stray) for name, stray in _by_unique_name(strays, rows).items()]
         results = await self._executor.apply(changes)
@@ -56,6 +55,16 @@ class Lifecycle:
         state = await self._executor.examine()
         rows = select_deployed(state.rows, service, component)
         return await self._executor.apply([change(row, state) for row in (reversed(rows) if reverse else rows)])
+
+
+def _strays(state: NodeState, service: str, component: str) -> list[Container]:
+    """Return the containers that are labelled with a service, or its component, and that the registry does not have."""
+    made = [
+        container
+        for container in labelled(state.containers, service)
+        if component in ("", container.labels.get(LABEL_COMPONENT, container.name))
+    ]
+    return [container for container in made if state.owner(container.name.removesuffix(ASIDE_SUFFIX)) is None]
 
 
 def _by_unique_name(strays: Sequence[Container], rows: Sequence[ComponentRow]) -> dict[str, Container]:

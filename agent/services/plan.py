@@ -1,7 +1,8 @@
 """Compute the changes and steps that bring this node to its desired state. Pure.
 
 The single source of decisions: `mcp plan` prints them; deploy, sync, rollback, recover and agent start carry them out
-(see transaction.py). Containers and registry rows without a definition are never removed.
+(see transaction.py). Services without a definition are never removed, and a component that its service's definition no
+longer has only with `prune`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import DesiredState
 
+DROPPED = "removed from the definition"
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # States that recovery leaves alone. Not stopping: a container stays in it if its `podman stop` was killed.
 BUSY = (ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED, ContainerState.REMOVING)
@@ -54,6 +56,7 @@ class Action(StrEnum):
     REMOVE = "remove"
     REGISTER = "register"  # the container is up to date, its registry entry is not
     CLEAN_UP = "clean up"  # remove containers left by an interrupted deploy
+    KEEP = "keep"  # removed from the definition of its service, and left as it is
     IGNORE = "ignore"
     BLOCKED = "blocked"  # impossible; see the reason
 
@@ -104,8 +107,11 @@ def plan(
     partial: bool,
     only: Collection[str] = (),
     force: bool = False,
+    prune: bool = False,
 ) -> list[Change]:
     """Return the changes that bring the node to the state in the definitions, in definition order.
+
+    Those of components that were removed from a definition follow the others of their service.
 
     Args:
         services: The definitions.
@@ -113,11 +119,15 @@ def plan(
         partial: Treat `services` as a subset of the node's definitions; ignore components outside of it.
         only: The components to consider; all if empty.
         force: Replace containers that are up to date as well.
+        prune: Remove components that are no longer in the definition of their service, unless `only` is given.
     """
-    changes = [change for service in services for change in _service(service, state, only, force)]
+    changes: list[Change] = []
+    for service in services:
+        changes += _service(service, state, only, force)
+        changes += [] if only else _dropped(service, state, prune)
     if not partial:
-        defined = {(service.name, name) for service in services for name in service.component_names()}
-        changes += [_ignore(row) for row in state.rows if (row.service, row.name) not in defined and is_managed(row)]
+        defined = {service.name for service in services}
+        changes += [_ignore(row) for row in state.rows if row.service not in defined and is_managed(row)]
     return changes
 
 
@@ -145,8 +155,16 @@ def _deactivate(service: str, component: str, state: NodeState) -> Change | None
     return stop(row, state, reasons=("the service is not active",))
 
 
+def _dropped(service: ServiceSpec, state: NodeState, prune: bool) -> Iterator[Change]:
+    """Yield a change for each registered component that the definition no longer has."""
+    for row in state.rows:
+        if row.service == service.name and row.name not in service.component_names():
+            steps = undeploy(row).steps if prune else ()
+            yield Change(row.service, row.name, Action.REMOVE if prune else Action.KEEP, (DROPPED,), steps)
+
+
 def _ignore(row: ComponentRow) -> Change:
-    reasons = ("has no definition; left unchanged",)
+    reasons = ("the service has no definition; left unchanged",)
     return Change(row.service, row.name, Action.IGNORE, reasons, (SetDesired(DesiredState.IGNORE),))
 
 

@@ -16,6 +16,7 @@ DONE = {
     Action.REPLACE: "replaced",
     Action.START: "started",
     Action.STOP: "stopped",
+    Action.REMOVE: "removed",
     Action.REGISTER: "set to running",
     Action.CLEAN_UP: "cleaned up",
     Action.IGNORE: "ignored",
@@ -25,12 +26,16 @@ MAKES_CONTAINERS = (Action.CREATE, Action.REPLACE)
 
 @dataclass(frozen=True)
 class Synced:
-    """The result for a service; `summary` lists changes by component, `error` is empty on success."""
+    """The result for a service; `summary` lists changes by component, `error` is empty on success.
+
+    `kept` are the components that its definition no longer has, and that were left as they are.
+    """
 
     name: str
     changed: bool
     summary: str
     error: str = ""
+    kept: tuple[str, ...] = ()
 
 
 class Syncer:
@@ -43,22 +48,31 @@ class Syncer:
         self._deployer = deployer
 
     async def plan(
-        self, services: Sequence[ServiceSpec], *, partial: bool, only: Collection[str] = (), force: bool = False
+        self,
+        services: Sequence[ServiceSpec],
+        *,
+        partial: bool,
+        only: Collection[str] = (),
+        force: bool = False,
+        prune: bool = False,
     ) -> list[Change]:
         """Return the changes (see plan.plan); calls podman twice, independent of the number of services."""
-        return plan(services, await self._executor.examine(), partial=partial, only=only, force=force)
+        state = await self._executor.examine()
+        return plan(services, state, partial=partial, only=only, force=force, prune=prune)
 
-    async def sync(self, services: Sequence[ServiceSpec], user: str, *, partial: bool) -> list[Synced]:
+    async def sync(self, services: Sequence[ServiceSpec], user: str, *, partial: bool, prune: bool) -> list[Synced]:
         """Apply the plan by service; a failed service does not stop the others."""
         by_service: dict[str, list[Change]] = {}
-        for change in await self.plan(services, partial=partial):
+        for change in await self.plan(services, partial=partial, prune=prune):
             by_service.setdefault(change.service, []).append(change)
         results = []
         for service in services:
-            if service.name not in by_service:
-                results.append(Synced(service.name, False, "up to date"))
+            changes = by_service.get(service.name, [])
+            if all(change.action is Action.KEEP for change in changes):
+                results.append(_synced(service.name, changes, []))
             else:
-                results.append(await self._alone(service.name, user, partial_(self._service, service, user)))
+                work = partial_(self._service, service, user, prune)
+                results.append(await self._alone(service.name, user, work))
         for name, changes in by_service.items():
             if ignored := [change for change in changes if change.action is Action.IGNORE]:
                 results.append(await self._alone(name, user, partial_(self._ignore, name, ignored)))
@@ -70,14 +84,12 @@ class Syncer:
         except McpError as error:
             return Synced(service, False, "", str(error))
 
-    async def _service(self, service: ServiceSpec, user: str) -> Synced:
-        changes = await self.plan([service], partial=True)  # again, now that the service is locked
-        if not changes:
-            return Synced(service.name, False, "up to date")
+    async def _service(self, service: ServiceSpec, user: str, prune: bool) -> Synced:
+        changes = await self.plan([service], partial=True, prune=prune)  # again, now that the service is locked
         made = {change.component for change in changes if change.action in MAKES_CONTAINERS}
         if made:
             return _synced(service.name, changes, await self._deployer.record(service, made, user, changes))
-        return _synced(service.name, changes, await self._executor.apply(changes))
+        return _synced(service.name, changes, await self._deployer.apply(changes))
 
     async def _ignore(self, service: str, changes: Sequence[Change]) -> Synced:
         """Mark components without a definition as ignored; their containers are left unchanged."""
@@ -85,7 +97,9 @@ class Syncer:
 
 
 def _synced(service: str, changes: Sequence[Change], results: Sequence[ComponentResult]) -> Synced:
+    kept = tuple(change.component for change in changes if change.action is Action.KEEP)
+    made = [change for change in changes if change.action is not Action.KEEP]
     errors = [f"{result.name}: {result.error}" for result in results if result.error]
-    done = [change for change, result in zip(changes, results, strict=True) if not result.error]
+    done = [change for change, result in zip(made, results, strict=True) if not result.error]
     summary = "; ".join(f"{change.component}: {DONE[change.action]} ({', '.join(change.reasons)})" for change in done)
-    return Synced(service, bool(done), summary, "; ".join(errors))
+    return Synced(service, bool(done), summary if made else "up to date", "; ".join(errors), kept)

@@ -74,9 +74,31 @@ def test_nothing_is_ever_removed_and_every_change_has_a_reason(
     assert Action.REMOVE not in {change.action for change in changes}
     assert all(change.reasons for change in changes)
     known = {(service.name, name) for service in after for name in service.component_names()}
-    ignored = {(change.service, change.component) for change in changes if change.action == "ignore"}
-    assert not ignored & known
+    ignored = {change.service for change in changes if change.action == "ignore"}
+    assert not ignored & {service.name for service in after}
     assert not [change for change in plan(after, deployed(before), partial=True) if change.action == "ignore"]
+    kept = {(change.service, change.component) for change in changes if change.action == "keep"}
+    there = {(service.name, name) for service in before for name in service.component_names()}
+    assert kept == {each for each in there - known if each[0] in {service.name for service in after}}
+    pruned = plan(after, deployed(before), partial=False, prune=True)
+    assert {(change.service, change.component) for change in pruned if change.action == "remove"} == kept
+
+
+@pytest.mark.parametrize("desired", DesiredState)
+def test_a_component_that_was_removed_from_the_definition(desired: DesiredState) -> None:
+    state = deployed([replace(WEB, components=(API, replace(API, name="work")))])
+    state = replace(state, rows=[state.rows[0], replace(state.rows[1], desired_state=desired)])
+    (kept,) = plan([WEB], state, partial=True)
+    assert (kept.component, kept.action, kept.steps) == ("work", "keep", ())
+    assert kept.reasons == ("removed from the definition",)
+    (removed,) = plan([WEB], state, partial=True, prune=True)
+    assert (removed.component, removed.action, removed.reasons) == ("work", "remove", kept.reasons)
+    assert [step.title for step in removed.steps] == [
+        "remove web-work.old",
+        "remove web-work",
+        "remove it from the registry",
+    ]
+    assert plan([WEB], state, partial=True, prune=True, only={"api"}) == []
 
 
 def test_an_inactive_service_that_was_never_deployed_needs_nothing() -> None:

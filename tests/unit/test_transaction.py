@@ -41,6 +41,7 @@ OLD, NEW, BROKEN, JOB = "localhost/web:1", "localhost/web:2", "localhost/fail:1"
 API = ComponentSpec("api", OLD, routes=(RouteSpec("rest", 8443),))
 WORK = ComponentSpec("work", OLD)
 BEFORE = ServiceSpec("web", components=(API, WORK))
+FEWER = ServiceSpec("web", components=(replace(API, image=NEW),))
 AFTER = ServiceSpec("web", components=(replace(API, image=NEW, network="mcpnet"), replace(WORK, env=("A=1",))))
 
 
@@ -126,20 +127,19 @@ class Node:
         return cls(world, registry, executor, operations, InterruptedOperations(executor, operations))
 
     async def deploy(
-        self, service: ServiceSpec, report: Callable[[StepEvent], None] = lambda _event: None
+        self, service: ServiceSpec, report: Callable[[StepEvent], None] = lambda _event: None, *, prune: bool = False
     ) -> list[str]:
         """Deploy a service as the RPC does; return its errors."""
         deployer = Deployer(self.executor)
         results = await self.operations.run(
-            service.name, "kyle", "deploy", lambda: deployer.deploy(service, (), "kyle", report=report)
+            service.name, "kyle", "deploy", lambda: deployer.deploy(service, (), "kyle", prune=prune, report=report)
         )
         return [result.error for result in results]
 
-    async def lifecycle(self, verb: str, service: str) -> None:
+    async def lifecycle(self, verb: str, service: str, component: str = "") -> None:
         """Stop, start, restart or undeploy a service as the RPC does."""
         method = getattr(Lifecycle(self.executor), verb)
-        arguments = (service,) if verb == "undeploy" else (service, "")
-        await self.operations.run(service, "kyle", verb, lambda: method(*arguments))
+        await self.operations.run(service, "kyle", verb, lambda: method(service, component))
 
     async def boot(self) -> None:
         """Do what an agent does when it starts."""
@@ -149,7 +149,8 @@ class Node:
 
     async def plan(self, service: ServiceSpec) -> list[Change]:
         """Return what is to be done for a service."""
-        return plan([service], await self.executor.examine(), partial=True)
+        changes = plan([service], await self.executor.examine(), partial=True)
+        return [change for change in changes if change.action is not Action.KEEP]
 
 
 def world() -> World:
@@ -179,6 +180,8 @@ VERBS: dict[str, Work] = {
     "stop": lambda node: node.lifecycle("stop", "web"),
     "restart": lambda node: node.lifecycle("restart", "web"),
     "undeploy": lambda node: node.lifecycle("undeploy", "web"),
+    "undeploy a component": lambda node: node.lifecycle("undeploy", "web", "work"),
+    "prune": lambda node: node.deploy(FEWER, prune=True),
 }
 
 
@@ -216,6 +219,14 @@ async def check_whole(node: Node, verb: str, end: int) -> None:
     if verb == "undeploy":
         assert (names, rows) in ((set(), []), ({"web-api", "web-work"}, rows)), end
         assert len(rows) == len(names)
+        return
+    if verb in ("undeploy a component", "prune"):
+        assert {row.container for row in rows} == names, end
+        assert names in ({"web-api"}, {"web-api", "web-work"}), end
+        assert states == {"running"}, end
+        assert await node.deploy(FEWER, prune=True) in ([""], ["", ""])
+        assert set(node.world.containers) == {"web-api"}
+        assert await node.plan(FEWER) == []
         return
     assert names == {"web-api", "web-work"}, end
     if verb == "stop":
@@ -394,6 +405,22 @@ def test_the_next_operation_on_a_service_first_finishes_what_is_left_of_another(
         assert last.result == "interrupted"
 
     asyncio.run(live(made, folders[1], Life(), check))
+
+
+def test_nothing_is_pruned_where_another_component_fails(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+
+    async def check(node: Node) -> None:
+        broken = ServiceSpec("web", components=(replace(API, image=BROKEN),))
+        _, kept = await node.deploy(broken, prune=True)
+        assert kept == "kept, although it was removed from the definition, because another component failed"
+        assert set(node.world.containers) == {"web-api", "web-work"}
+        events: list[StepEvent] = []
+        assert await node.deploy(FEWER, events.append, prune=True) == ["", ""]
+        titles = [event.title for event in events if event.state is StepState.DONE]
+        assert titles.index("record it in the registry") < titles.index("remove web-work")
+
+    asyncio.run(live(made, tmp_path, Life(), check))
 
 
 class BrokenUndo(Step):

@@ -94,20 +94,22 @@ class ServiceSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., active: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentSpec, _Mapping]]] = ...) -> None: ...
 
 class ComponentResult(_message.Message):
-    __slots__ = ("name", "success", "error", "unchanged", "last_lines", "notes")
+    __slots__ = ("name", "success", "error", "unchanged", "last_lines", "notes", "dropped")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     LAST_LINES_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
     name: str
     success: bool
     error: str
     unchanged: bool
     last_lines: _containers.RepeatedCompositeFieldContainer[LogLine]
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., unchanged: _Optional[bool] = ..., last_lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    dropped: str
+    def __init__(self, name: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[str] = ..., unchanged: _Optional[bool] = ..., last_lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., dropped: _Optional[str] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("stream", "text")
@@ -226,16 +228,18 @@ class SyncDesiredStateRequest(_message.Message):
     def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., prune: _Optional[bool] = ...) -> None: ...
 
 class ServiceSyncResult(_message.Message):
-    __slots__ = ("name", "changed", "summary", "error")
+    __slots__ = ("name", "changed", "summary", "error", "kept")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
     name: str
     changed: bool
     summary: str
     error: str
-    def __init__(self, name: _Optional[str] = ..., changed: _Optional[bool] = ..., summary: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    kept: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., changed: _Optional[bool] = ..., summary: _Optional[str] = ..., error: _Optional[str] = ..., kept: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PlannedChange(_message.Message):
     __slots__ = ("service", "component", "action", "reasons", "steps", "notes")
