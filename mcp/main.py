@@ -71,10 +71,10 @@ def _run_command(args: argparse.Namespace) -> int:
     try:
         return command.run(Session(args.config, may_be_new=command.configuration is Configuration.OPTIONAL), args)
     except McpError as error:
-        if not (command.differences and _is_read_only(args)):
+        if command.differences is None or not getattr(args, command.differences.dest):
             raise
         output.error(str(error))
-        return EXIT_FAILED  # 2 means that there are changes, so an error must not return it
+        return EXIT_FAILED  # 2 means that there are differences, so an error must not return it
 
 
 def _is_read_only(args: argparse.Namespace) -> bool:
@@ -84,11 +84,23 @@ def _is_read_only(args: argparse.Namespace) -> bool:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Parse the command line; `help COMMAND` becomes `COMMAND --help`."""
-    args = parser_for(argv).parse_args(argv)
+    try:
+        args = parser_for(argv).parse_args(argv)
+    except SystemExit as end:
+        if end.code == EXIT_USAGE and _reports_differences(argv):
+            sys.exit(EXIT_FAILED)
+        raise
     if args.command.name == "help" and not args.man:
         argv = [*args.topic, "--help"]
         parser_for(argv).parse_args(argv)
     return args
+
+
+def _reports_differences(argv: Sequence[str]) -> bool:
+    """Return True if exit status 2 means differences, even if the rest of the command line is wrong."""
+    name = _command_name(argv)
+    command = catalogue.load(name) if name in catalogue.names() else None
+    return command is not None and command.differences is not None and command.differences.option in argv
 
 
 def parser_for(argv: Sequence[str]) -> Parser:

@@ -23,7 +23,7 @@ from tools.hostlib.private import Private
 DIST = ROOT / "dist"
 PROGRAMS = ("mcp.pyz", "mcp-agent.pyz")
 FOLLOW_SECONDS = 5
-PLAN_HAS_CHANGES = 2  # exit status of `mcp plan`
+PLAN_HAS_CHANGES = 2  # exit status of `mcp plan --exit-code`
 
 DEFINITION = """\
 name = "hello"
@@ -98,7 +98,7 @@ class Demo:
     def dry_run(self, service: str) -> None:
         """Print the steps of a deploy, which must not be empty."""
         title("Print the steps of its deploy")
-        if self.mcp("deploy", service, "--dry-run") != PLAN_HAS_CHANGES:
+        if self.mcp("deploy", service, "--dry-run", "--exit-code") != PLAN_HAS_CHANGES:
             raise HostError(f"the dry run of {service} has no changes")
 
     def expect(self, *arguments: str) -> None:
@@ -180,7 +180,7 @@ def perform(demo: Demo, image: str) -> None:
     demo.expect("history", "hello")
 
     title("What the definition still asks for, and after it is mended")
-    if demo.mcp("plan") != PLAN_HAS_CHANGES:
+    if demo.mcp("plan", "--exit-code") != PLAN_HAS_CHANGES:
         raise HostError("plan did not say that there are changes")
     path.write_text(DEFINITION.format(image=image))
     show(["sed", "-i", "s/fail/worker/", "services/hello.toml"])

@@ -105,6 +105,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             only={component} if component else (),
             force=request.force,
             prune=request.prune,
+            leave=request.leave,
         )
         return pb.PlanResponse(
             changes=[
@@ -121,7 +122,9 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def SyncDesiredState(self, request: pb.SyncDesiredStateRequest, context: Any) -> pb.SyncDesiredStateResponse:
         services, user = _definitions(request.services), caller().user
-        results = await self._syncer.sync(services, user, partial=request.partial, prune=request.prune)
+        results = await self._syncer.sync(
+            services, user, partial=request.partial, prune=request.prune, leave=request.leave
+        )
         return pb.SyncDesiredStateResponse(
             results=[
                 pb.ServiceSyncResult(
@@ -185,7 +188,11 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.PurgeResponse(
             results=[
                 pb.PurgeResult(
-                    service=result.service, component=result.component, purged=result.purged, reason=result.reason
+                    service=result.service,
+                    component=result.component,
+                    purged=result.purged,
+                    reason=result.reason,
+                    undeploy=result.undeploy,
                 )
                 for result in purged
             ]

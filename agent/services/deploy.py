@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from agent.services.executor import ComponentResult, Dropped, Executor
-from agent.services.plan import Action, Change, NodeState, plan
+from agent.services.plan import Change, NodeState, plan
 from agent.services.transaction import Report, report_nothing
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.spec import ServiceSpec
-from mcp.shared.states import DeployResult
+from mcp.shared.states import Action, DeployResult
 
 DROPS = (Action.REMOVE, Action.KEEP)
 NOT_REMOVED = "kept, although it was removed from the definition, because another component failed"
@@ -42,7 +42,7 @@ class Deployer:
         changes = plan([service], state, partial=True, only=only, force=force, prune=prune)
         changed = {result.name: result for result in await self.record(service, only, user, changes, report)}
         names = [name for name in service.component_names() if not only or name in only]
-        results = [changed.pop(name, None) or _unchanged(service.name, name, state) for name in names]
+        results = [changed.pop(name) if name in changed else _unchanged(service.name, name, state) for name in names]
         kept = [change.component for change in changes if change.action is Action.KEEP]
         return [*results, *changed.values(), *(ComponentResult(name, dropped=Dropped.KEPT) for name in kept)]
 

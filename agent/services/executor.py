@@ -9,10 +9,11 @@ from agent.logs.tail import TailLine
 from agent.monitor.node import boot_time
 from agent.podman.client import Podman
 from agent.podman.output import Container
-from agent.services.plan import Action, Change, NodeState
+from agent.services.plan import Change, NodeState
 from agent.services.steps import StepContext
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
 from agent.store.registry import AsyncRegistry
+from mcp.shared.states import Action
 
 
 class Dropped(StrEnum):

@@ -8,7 +8,6 @@ longer has only with `prune`.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from agent.monitor.state import ALWAYS_UP, is_completed
 from agent.podman.client import BUILT_IN_NETWORKS
@@ -37,28 +36,12 @@ from agent.store.registry import ComponentRow
 from mcp.shared.fields import differences
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
-from mcp.shared.states import DesiredState
+from mcp.shared.states import Action, DesiredState
 
 DROPPED = "removed from the definition"
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # States that recovery leaves alone. Not stopping: a container stays in it if its `podman stop` was killed.
 BUSY = (ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED, ContainerState.REMOVING)
-
-
-class Action(StrEnum):
-    """The kind of a change."""
-
-    CREATE = "create"
-    REPLACE = "replace"
-    START = "start"
-    STOP = "stop"
-    RESTART = "restart"
-    REMOVE = "remove"
-    REGISTER = "register"  # the container is up to date, its registry entry is not
-    CLEAN_UP = "clean up"  # remove containers left by an interrupted deploy
-    KEEP = "keep"  # removed from the definition of its service, and left as it is
-    IGNORE = "ignore"
-    BLOCKED = "blocked"  # impossible; see the reason
 
 
 @dataclass(frozen=True)
@@ -108,6 +91,7 @@ def plan(
     only: Collection[str] = (),
     force: bool = False,
     prune: bool = False,
+    leave: Collection[str] = (),
 ) -> list[Change]:
     """Return the changes that bring the node to the state in the definitions, in definition order.
 
@@ -119,6 +103,7 @@ def plan(
         partial: Treat `services` as a subset of the node's definitions; ignore components outside of it.
         only: The components to consider; all if empty.
         force: Replace containers that are up to date as well.
+        leave: Services that have no definition here and are left as they are.
         prune: Remove components that are no longer in the definition of their service, unless `only` is given.
     """
     changes: list[Change] = []
@@ -126,7 +111,7 @@ def plan(
         changes += _service(service, state, only, force)
         changes += [] if only else _dropped(service, state, prune)
     if not partial:
-        defined = {service.name for service in services}
+        defined = {*leave, *(service.name for service in services)}
         changes += [_ignore(row) for row in state.rows if row.service not in defined and is_managed(row)]
     return changes
 

@@ -17,12 +17,16 @@ from mcp.shared.states import DesiredState
 
 @dataclass(frozen=True)
 class Purged:
-    """The result for one component (expected result for a dry run), and the reason for it."""
+    """The result for one component (expected result for a dry run), and the reason for it.
+
+    `undeploy` is True for one that has no definition, but has to be undeployed instead.
+    """
 
     service: str
     component: str
     purged: bool
     reason: str
+    undeploy: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,10 @@ def verdict(row: ComponentRow, containers: Collection[Container], defined: froze
     if container is not None:
         if container.state in ENDED:
             return True, f"no definition; the container {row.container} is stopped, and is kept"
-        return False, f"the container {row.container} is {container.state}; stop or undeploy it first"
+        return False, f"the container {row.container} is {container.state}"
     if not containers and row.desired_state is DesiredState.RUNNING:
         # podman may have lost its database; then only the registry has the components
-        return False, "it should be running, but podman lists no containers: recover the node, or undeploy it"
+        return False, "it should be running, but podman lists no containers: recover the node"
     return True, f"no definition; the container {row.container} is gone"
 
 
@@ -89,5 +93,6 @@ class Purger:
             may_go, reason = verdict(row, containers, request.defined)
             if may_go and not request.dry_run:
                 await self._registry.call(self._registry.components.remove, row.service, row.name)
-            results.append(Purged(row.service, row.name, may_go, reason))
+            undeploy = not may_go and f"{row.service}/{row.name}" not in request.defined
+            results.append(Purged(row.service, row.name, may_go, reason, undeploy))
         return results

@@ -7,9 +7,10 @@ from functools import partial as partial_
 from agent.services.deploy import Deployer
 from agent.services.executor import ComponentResult, Executor
 from agent.services.operations import Operations
-from agent.services.plan import Action, Change, plan
+from agent.services.plan import Change, plan
 from mcp.shared.errors import McpError
 from mcp.shared.spec import ServiceSpec
+from mcp.shared.states import Action
 
 DONE = {
     Action.CREATE: "created",
@@ -55,15 +56,24 @@ class Syncer:
         only: Collection[str] = (),
         force: bool = False,
         prune: bool = False,
+        leave: Collection[str] = (),
     ) -> list[Change]:
         """Return the changes (see plan.plan); calls podman twice, independent of the number of services."""
         state = await self._executor.examine()
-        return plan(services, state, partial=partial, only=only, force=force, prune=prune)
+        return plan(services, state, partial=partial, only=only, force=force, prune=prune, leave=leave)
 
-    async def sync(self, services: Sequence[ServiceSpec], user: str, *, partial: bool, prune: bool) -> list[Synced]:
+    async def sync(
+        self,
+        services: Sequence[ServiceSpec],
+        user: str,
+        *,
+        partial: bool,
+        prune: bool = False,
+        leave: Collection[str] = (),
+    ) -> list[Synced]:
         """Apply the plan by service; a failed service does not stop the others."""
         by_service: dict[str, list[Change]] = {}
-        for change in await self.plan(services, partial=partial, prune=prune):
+        for change in await self.plan(services, partial=partial, prune=prune, leave=leave):
             by_service.setdefault(change.service, []).append(change)
         results = []
         for service in services:

@@ -85,19 +85,28 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Close the connection; calls in progress in other threads fail."""
         self._channel.close()
 
-    def deploy(self, service: ServiceSpec, component: str, *, force: bool) -> pb.DeployResponse:
+    def deploy(self, service: ServiceSpec, component: str, *, force: bool, prune: bool = False) -> pb.DeployResponse:
         """Deploy a service, or one component of it."""
-        request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
+        request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force, prune=prune)
         return self._call(pb.DeployResponse, self._stub.Deploy, request, CHANGE_DEADLINE)
 
-    def deploy_stream(self, service: ServiceSpec, component: str, *, force: bool) -> Iterator[pb.DeployEvent]:
+    def deploy_stream(
+        self, service: ServiceSpec, component: str, *, force: bool, prune: bool = False
+    ) -> Iterator[pb.DeployEvent]:
         """Deploy like `deploy`; yield each step as it begins and ends, and finally the response."""
-        request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force)
+        request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force, prune=prune)
         call = self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE)
         return self._stream(call, MAY_BE_APPLIED)
 
     def plan(
-        self, services: Iterable[ServiceSpec], *, partial: bool, component: str = "", force: bool = False
+        self,
+        services: Iterable[ServiceSpec],
+        *,
+        partial: bool,
+        component: str = "",
+        force: bool = False,
+        prune: bool = False,
+        leave: Iterable[str] = (),
     ) -> pb.PlanResponse:
         """Return the changes that `sync` would make, or `deploy` with the same `component` and `force`."""
         request = pb.PlanRequest(
@@ -105,14 +114,17 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             partial=partial,
             component=component,
             force=force,
+            prune=prune,
+            leave=leave,
         )
         return self._call(pb.PlanResponse, self._stub.Plan, request, QUERY_DEADLINE)
 
-    def sync(self, services: Iterable[ServiceSpec], *, partial: bool) -> pb.SyncDesiredStateResponse:
+    def sync(
+        self, services: Iterable[ServiceSpec], *, partial: bool, prune: bool = False, leave: Iterable[str] = ()
+    ) -> pb.SyncDesiredStateResponse:
         """Reconcile the node with definitions; `partial`: other definitions of the node exist."""
-        request = pb.SyncDesiredStateRequest(
-            services=[service_to_wire(service) for service in services], partial=partial
-        )
+        wanted = [service_to_wire(service) for service in services]
+        request = pb.SyncDesiredStateRequest(services=wanted, partial=partial, prune=prune, leave=leave)
         return self._call(pb.SyncDesiredStateResponse, self._stub.SyncDesiredState, request, CHANGE_DEADLINE)
 
     def history(self, service: str, limit: int) -> pb.HistoryResponse:
@@ -120,14 +132,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         request = pb.HistoryRequest(service=service, limit=limit)
         return self._call(pb.HistoryResponse, self._stub.History, request, QUERY_DEADLINE)
 
-    def undeploy(self, service: str) -> pb.UndeployServiceResponse:
-        """Stop and remove a service."""
-        return self._call(
-            pb.UndeployServiceResponse,
-            self._stub.UndeployService,
-            pb.UndeployServiceRequest(name=service),
-            CHANGE_DEADLINE,
-        )
+    def undeploy(self, service: str, component: str = "") -> pb.UndeployServiceResponse:
+        """Stop and remove a service or one component."""
+        request = pb.UndeployServiceRequest(name=service, component=component)
+        return self._call(pb.UndeployServiceResponse, self._stub.UndeployService, request, CHANGE_DEADLINE)
 
     def stop(self, service: str, component: str) -> pb.StopServiceResponse:
         """Stop a service or one component."""
@@ -170,9 +178,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Return the account of the token."""
         return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), QUERY_DEADLINE)
 
-    def list_services(self) -> pb.ListServicesResponse:
-        """Return the services registered on the node, without a call to podman."""
-        return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), QUERY_DEADLINE)
+    def list_services(self, seconds: float = QUERY_DEADLINE) -> pb.ListServicesResponse:
+        """Return the services registered on the node, without a call to podman; wait for at most `seconds`."""
+        return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), seconds)
 
     def status(self, service: str) -> pb.GetServiceStatusResponse:
         """Return the current state of a service (empty: all) in podman, its drift and last events."""

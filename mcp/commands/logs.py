@@ -102,7 +102,7 @@ def _targets(session: "Session", args: argparse.Namespace) -> "list[Target]":
     """Return the named targets, once each: a whole service includes its components."""
     whole = {service for service, component in args.targets if not component}
     unique = dict.fromkeys(each for each in args.targets if not each[1] or each[0] not in whole)
-    return [session.target(each, args.node) for each in unique]
+    return [nodes.deployed(session, each, args.node) for each in unique]
 
 
 def _all_nodes(session: "Session", node: str | None) -> "Sequence[Node]":

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp.commands.shared import Group, arguments, nodes
+from mcp.commands.shared import Group, arguments, nodes, undeploy_command
 from mcp.shared.command import Command, Kind, argument, flag
 from mcp.shared.errors import NotFound, NotReady
 
@@ -58,7 +58,7 @@ def _show(results: "list[tuple[str, pb.PurgeResult]]", args: argparse.Namespace)
             "node": node,
             "purged": result.purged and not args.dry_run,
             "eligible": result.purged,
-            "reason": result.reason,
+            "reason": _reason(node, result),
         }
         for node, result in results
     ]
@@ -66,6 +66,12 @@ def _show(results: "list[tuple[str, pb.PurgeResult]]", args: argparse.Namespace)
     columns = ("service", "component", "node", "result", "reason")
     if rows or args.json:
         nodes.show(rows, columns, args.json, {"result": lambda row: done if row["eligible"] else "kept"})
+
+
+def _reason(node: str, result: "pb.PurgeResult") -> str:
+    if not result.undeploy:
+        return result.reason
+    return f"{result.reason}; remove it with {undeploy_command(node, result.service, result.component)}"
 
 
 COMMAND = Command(

@@ -1,9 +1,9 @@
-"""mcp undeploy SERVICE"""
+"""mcp undeploy SERVICE[/COMPONENT]"""
 
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp.commands.shared import NODE_CONTINUES, Group, arguments, results
+from mcp.commands.shared import NODE_CONTINUES, Group, arguments, nodes, results
 from mcp.shared.command import Command
 
 if TYPE_CHECKING:
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Stop and remove the containers of a service; its data in /srv is kept."""
-    target = session.target((args.target, ""), args.node)
+    """Stop and remove the containers of a service or of one component; its data in /srv is kept."""
+    target = nodes.deployed(session, args.target, args.node)
     with session.agent(target.node) as agent:
-        response = agent.undeploy(target.service)
+        response = agent.undeploy(target.service, target.component)
     return results.show(target.service, target.node.name, "undeployed", response.results, args.json)
 
 
 COMMAND = Command(
     "undeploy",
-    "stop and remove the containers of a service; keep its data in /srv",
+    "stop and remove the containers of a service or component; keep its data in /srv",
     run,
     group=Group.SERVICES,
     changes=True,
     interrupted=NODE_CONTINUES,
-    arguments=(arguments.one_service("the service"), arguments.NODE, arguments.JSON),
+    arguments=(arguments.TARGET, arguments.NODE, arguments.JSON),
 )

@@ -65,6 +65,22 @@ def flag(*names: str, help: str) -> Argument:  # noqa: A002 - as argparse calls 
     return Argument(names, {"action": "store_true", "help": help})
 
 
+class Differences(NamedTuple):
+    """The option that makes exit status 2 report differences, and the meanings of 0 and 2 with it.
+
+    No error has the status 2 then.
+    """
+
+    option: str
+    none: str
+    some: str
+
+    @property
+    def dest(self) -> str:
+        """The name of the parsed option."""
+        return self.option.lstrip("-").replace("-", "_")
+
+
 class Command(NamedTuple):
     """A command or subcommand.
 
@@ -81,7 +97,7 @@ class Command(NamedTuple):
     group: str = ""
     changes: bool = False
     interrupted: str = ""  # a note for Ctrl-C; empty where nothing continues
-    differences: bool = False  # exit status 2 means that there are changes, when the command itself makes none
+    differences: Differences | None = None
     configuration: Configuration = Configuration.REQUIRED
     description: str = ""
     epilog: str = ""
@@ -93,11 +109,11 @@ class Command(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """The effect of Ctrl-C, and the exit status if it reports changes."""
+        """The effect of Ctrl-C, and the exit status if it reports differences."""
         notes = []
         if self.interrupted:
             notes.append(f"If interrupted by Ctrl-C: {self.interrupted}.")
         if self.differences:
-            dry_run = " with --dry-run" if self.changes else ""
-            notes.append(f"Exit status{dry_run}: 0 no changes, 1 failed, 2 there are changes.")
+            option, none, some = self.differences
+            notes.append(f"Exit status with {option}: 0 {none}, 1 failed, 2 {some}.")
         return notes

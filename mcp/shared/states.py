@@ -24,6 +24,22 @@ class ObservedState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Action(StrEnum):
+    """The kind of a change, in plans."""
+
+    CREATE = "create"
+    REPLACE = "replace"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    REMOVE = "remove"
+    REGISTER = "register"  # the container is up to date, its registry entry is not
+    CLEAN_UP = "clean up"  # remove containers left by an interrupted deploy
+    KEEP = "keep"  # removed from the definition of its service, and left as it is
+    IGNORE = "ignore"
+    BLOCKED = "blocked"  # impossible; see the reason
+
+
 class DeployResult(StrEnum):
     """Outcome of a deploy in the history."""
 

@@ -131,9 +131,14 @@ def test_a_node_that_is_not_there(shared: Rig) -> None:
 
 
 def test_a_component_that_is_not_there_fails_as_every_name_that_is_not_there(shared: Rig) -> None:
-    shared.agent.define("web", service())
-    for command in ("deploy", "stop", "logs"):
-        check(shared.agent.cli.run(command, "web/nope"), FAILED, "web has no component nope; its definition has: ")
+    shared.agent.define("named", service("named"))
+    check(shared.agent.cli.run("deploy", "named/nope"), FAILED, "named has no component nope; its definition has: ")
+    assert shared.agent.cli.run("deploy", "-q", "named").code == DONE
+    for command in ("stop", "start", "restart", "undeploy", "logs"):
+        check(shared.agent.cli.run(command, "named/nope"), FAILED, "named has no component nope; it has: api")
+    assert shared.agent.cli.run("undeploy", "named").code == DONE
+    (shared.agent.services / "named.toml").unlink()
+    shared.fake.forget_calls()
 
 
 def test_rows_of_a_node_that_does_not_answer_have_the_keys_of_the_others(rig: Rig) -> None:
@@ -180,7 +185,7 @@ COMMAND_LINES: dict[tuple[str, ...], str] = {
     ("logs", "web", "--fol"): 'unknown option "--fol"; did you mean --follow?',
     ("node", "list", "--config", "x"): "--config belongs before the command: mcp --config … node list",
     ("deploy", "web", "\x1b[31m"): "unexpected argument: \\x1b[31m",
-    ("undeploy", "web/api"): "expected a service without /COMPONENT",
+    ("history", "web/api"): "expected a service without /COMPONENT",
     ("logs", "web", "-n", "x"): '"x" is not a whole number from 0 to 999999999',
     ("logs", "web", "-n", "-1"): "see mcp logs --help",
     ("logs", "web", "--since", "-2h"): "see mcp logs --help",

@@ -90,8 +90,8 @@ LINES = [
     ("mcp logs -n 5 --grep x web --node o", {"orion"}),
     ("mcp logs web --since ", {"boot", "deploy"}),
     ("mcp dance ", set()),
-    ("./mcp.pyz undeploy we", {"web"}),
-    ("~/mcp.pyz undeploy we", {"web"}),
+    ("./mcp.pyz rollback we", {"web"}),
+    ("~/mcp.pyz rollback we", {"web"}),
     ("mcp --config m", {"mcp.toml", "mcp.pyz"}),
     ("mcp service export --output s", {"services"}),
 ]
@@ -104,8 +104,8 @@ def test_bash(place: Path, line: str, expected: set[str]) -> None:
 
 def test_bash_itself_finds_the_function(place: Path) -> None:
     """Readline completes the line: what it leaves unique is completed, and runs."""
-    said = typed(place, ["bash", "--norc", "-i"], "source script.bash", "./mcp.pyz undeploy we\t--he\t\n")
-    assert "usage: mcp undeploy" in said
+    said = typed(place, ["bash", "--norc", "-i"], "source script.bash", "./mcp.pyz rollback we\t--he\t\n")
+    assert "usage: mcp rollback" in said
 
 
 @pytest.mark.parametrize(("line", "expected"), [*LINES, ("mcp ps --node=o", {"--node=orion"})])

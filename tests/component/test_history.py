@@ -43,12 +43,84 @@ def test_history_holds_no_values_of_variables(rig: Rig) -> None:
     assert "hunter2" not in rig.agent.log()
 
 
+def test_one_deploy_is_shown_whole(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api", more='env = ["KEY=hunter2"]'), component("work", FAIL)))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 1
+    (listed,) = json.loads(ok(rig.agent.cli.run("history", "web", "--json")))
+    assert len(listed["error"]) > 60
+    lines = ok(rig.agent.cli.run("history", "web", "show", "1")).splitlines()
+    assert lines[0] == "deploy:    1 of web on rift"
+    assert "result:    failed" in lines
+    assert f"error:     {listed['error']}" in lines
+    assert 'env = ["KEY=***"]' in lines
+    assert f'image = "{FAIL}"' in lines
+    shown = json.loads(ok(rig.agent.cli.run("history", "web", "show", "1", "--json")))
+    assert {**shown, "definition": None} == listed
+    assert shown["definition"].splitlines() == lines[lines.index('name = "web"') :]
+    done = rig.agent.cli.run("history", "web", "show", "7")
+    assert (done.code, done.errors) == (1, ["mcp: web has no deploy 7; see mcp history web"])
+    done = rig.agent.cli.run("history", "web", "show")
+    assert (done.code, done.errors) == (
+        2,
+        ["mcp: show needs the number of a deploy; as in mcp history web show 3"],
+    )
+
+
+def test_rollback_after_an_undeploy_goes_to_what_was_undeployed(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    ok(deploy(rig, WEB2))
+    assert deploy(rig, FAIL).code == 1
+    ok(rig.agent.cli.run("undeploy", "web"))
+    assert rig.agent.cli.run("rollback", "-q", "web").stdout == "web/api: rolled back to deploy 2 on rift\n"
+    assert rig.fake.running() == {"web-api": WEB2}
+    assert rig.agent.cli.run("rollback", "-q", "web").stdout == "web/api: rolled back to deploy 1 on rift\n"
+    assert rig.fake.running() == {"web-api": WEB}
+
+
+def test_rollback_counts_what_deploys_of_one_component_left_running(rig: Rig) -> None:
+    both = [service("web", component("api", image), component("work", image)) for image in (WEB, WEB2)]
+    rig.agent.define("web", both[0])
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    rig.agent.define("web", both[1])
+    ok(rig.agent.cli.run("deploy", "-q", "web/api"))
+    running = {"web-api": WEB2, "web-work": WEB}
+    assert rig.fake.running() == running
+    for undeployed in ("web/work", "web"):
+        ok(rig.agent.cli.run("undeploy", undeployed))
+        assert rig.agent.cli.run("rollback", "-q", "web").code == 0
+        assert rig.fake.running() == running
+    assert rig.agent.cli.run("rollback", "-q", "web").code == 0
+    assert rig.fake.running() == {"web-api": WEB, "web-work": WEB}
+
+
+def test_rollback_mends_what_a_deploy_that_failed_in_part_has_changed(rig: Rig) -> None:
+    for images in ((WEB, WEB), (WEB2, WEB2), (WEB, FAIL)):
+        rig.agent.define("web", service("web", component("api", images[0]), component("work", images[1])))
+        rig.agent.cli.run("deploy", "-q", "web")
+    assert rig.fake.running() == {"web-api": WEB, "web-work": WEB2}
+    done = rig.agent.cli.run("rollback", "-q", "web")
+    assert done.stdout == "web/api: rolled back to deploy 2 on rift\nweb/work: up to date on rift\n"
+    assert rig.fake.running() == {"web-api": WEB2, "web-work": WEB2}
+
+
+def test_rollback_can_prune(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api")))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    rig.agent.define("web", service("web", component("api"), component("work")))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    kept = rig.agent.cli.run("rollback", "-q", "web", "--to", "1").stdout.splitlines()[-1]
+    assert kept.startswith("web/work: kept on rift, although it was removed from the definition; remove it with")
+    assert rig.agent.cli.run("rollback", "-q", "web", "--to", "1", "--prune").stdout.splitlines()[-1] == (
+        "web/work: removed on rift"
+    )
+
+
 def test_rollback_goes_to_the_last_one_that_worked_and_differs(rig: Rig) -> None:
     ok(deploy(rig, WEB))
     ok(deploy(rig, WEB2))
     assert deploy(rig, FAIL).code == 1
     dry = rig.agent.cli.run("rollback", "-q", "web", "--dry-run")
-    assert (dry.code, dry.stdout) == (2, f"replace  web/api on rift (image: {WEB2} -> {WEB})\n")
+    assert (dry.code, dry.stdout) == (0, f"replace  web/api on rift (image: {WEB2} -> {WEB})\n")
     assert rig.fake.running() == {"web-api": WEB2}
 
     done = rig.agent.cli.run("rollback", "-q", "web")

@@ -64,6 +64,7 @@ OUTPUTS = [
     ("deploy", "web"),
     ("deploy", "bad"),  # does not stay up: has last lines
     ("history", "web"),
+    ("history", "web", "show", "1"),
     ("ps",),
     ("list",),
     ("status",),

@@ -167,7 +167,6 @@ MISTAKES = {
     ("logs", "web", "--exclude", "(?P<ü>a"): "argument --exclude: ",
     ("logs", "web", "-n", "5", "x y"): 'argument SERVICE[/COMPONENT]: service: "x y" is not a valid name',
     ("logs", "web", "-n", "5", "--nope", "x"): 'unknown option "--nope"',
-    ("logs", "web/nope"): "web has no component nope; its definition has: api, worker",
     ("logs", "--all", "--node", "nope"): "nope",
 }
 

@@ -7,6 +7,8 @@ from tests.component.conftest import Rig
 from tests.component.definitions import component, service
 from tests.waiting import wait_for
 
+REMEDY = "remove it with `mcp undeploy --node rift"
+
 
 def deploy(rig: Rig, name: str, *components: str) -> None:
     """Define and deploy a service; it must succeed."""
@@ -38,10 +40,10 @@ def test_the_table_of_cases(rig: Rig) -> None:
     forget(rig, "web-gone")
     assert rig.agent.cli.run("stop", "web/stopped", "--node", "rift").code == 0
     expected = {
-        "old/api": (False, "the container old-api is running; stop or undeploy it first"),
+        "old/api": (False, f"the container old-api is running; {REMEDY} old/api`"),
         "web/api": (False, "it has a definition"),
         "web/gone": (True, "no definition; the container web-gone is gone"),
-        "web/running": (False, "the container web-running is running; stop or undeploy it first"),
+        "web/running": (False, f"the container web-running is running; {REMEDY} web/running`"),
         "web/stopped": (True, "no definition; the container web-stopped is stopped, and is kept"),
     }
     before = registered(rig)
@@ -58,6 +60,9 @@ def test_the_table_of_cases(rig: Rig) -> None:
     again = rig.agent.cli.run("purge")
     assert again.code == 0
     assert [line.split()[3] for line in again.stdout.splitlines()[1:]] == ["kept"] * 3
+    for target in ("old/api", "web/running"):
+        assert rig.agent.cli.run("undeploy", "--node", "rift", target).code == 0
+    assert registered(rig) == ["web/api"]
 
 
 def test_a_component_that_is_named(rig: Rig) -> None:
@@ -87,7 +92,7 @@ def test_an_empty_podman_is_no_reason_to_forget_what_should_run(rig: Rig) -> Non
     assert found["off/api"][0]
     assert found["old/api"] == (
         False,
-        "it should be running, but podman lists no containers: recover the node, or undeploy it",
+        f"it should be running, but podman lists no containers: recover the node; {REMEDY} old/api`",
     )
     assert rig.agent.cli.run("agent", "recover", "rift").code == 0
     assert list(rig.fake.running()) == ["old-api"]

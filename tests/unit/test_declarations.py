@@ -60,7 +60,11 @@ def test_what_changes_services_says_what_ctrl_c_means() -> None:
 
 
 def test_exit_status_2_is_an_answer_of_comparisons() -> None:
-    assert {name for name, command in ALL.items() if command.differences} == {"deploy", "plan", "sync", "rollback"}
+    options = {name: command.differences.option for name, command in ALL.items() if command.differences}
+    comparing = dict.fromkeys(["deploy", "plan", "sync", "rollback"], "--exit-code")
+    assert options == {**comparing, "status": "--check"}
+    for name, option in options.items():
+        assert option in [word for argument in ALL[name].arguments for word in argument.names]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.podman.output import Container
-from agent.services.plan import Action, NodeState, plan, resolve_replacement
+from agent.services.plan import NodeState, plan, resolve_replacement
 from agent.store.registry import ComponentRow
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
-from mcp.shared.states import DesiredState
+from mcp.shared.states import Action, DesiredState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ from agent.services.executor import Executor
 from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
-from agent.services.plan import Action, Change, plan
+from agent.services.plan import Change, plan
 from agent.services.recover import Recovery
 from agent.services.restored import RestoredRegistry
 from agent.services.steps import Phase, Step, StepContext
@@ -31,7 +31,7 @@ from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import NotReady
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
-from mcp.shared.states import DesiredState
+from mcp.shared.states import Action, DesiredState
 from tests.unit.memory_podman import NOW, MemoryPodman, World
 
 P = ParamSpec("P")

@@ -84,7 +84,7 @@ CONFIG = argument(
 )
 VERSION = argument("--version", action="version", version=f"mcp {version.VERSION}", help="print the version and exit")
 TARGET = argument("target", type=target, metavar=Kind.TARGET, help="a service, or one of its components")
-NODE = node("the node of the service (default: the one of its definition)")
+NODE = node("the node of the service (default: the one of its definition, else where it is deployed)")
 NODES = argument("nodes", nargs="*", metavar=Kind.NODE, help="a node of mcp.toml (default: all)")
 JSON = flag("--json", help="print JSON instead of a table")
 JSON_LINES = flag("--json", help="print one JSON object per line")

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, NotFound
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, NotFound
 from mcp.terminal import output
 
 if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
     from mcp.client.fleet import NodeAnswer
-    from mcp.client.session import Session
+    from mcp.client.session import Session, Target
     from mcp.config.configuration import Node
 
 T = TypeVar("T")
@@ -30,6 +30,43 @@ def select_for(session: "Session", service: str, node: str | None) -> "list[Node
     if node is None and service and definitions.definition_path(session.config, service).exists():
         return [session.target((service, ""), None).node]
     return select(session, node)
+
+
+def deployed(session: "Session", target: tuple[str, str], node: str | None) -> "Target":
+    """Locate a service or component that is deployed, but may have no definition.
+
+    It is on the given node, else on that of its definition, else on the only one where the service is registered.
+    """
+    from mcp.definitions import definitions
+
+    service, component = target
+    if node is None and definitions.definition_path(session.config, service).exists():
+        from dataclasses import replace
+
+        return replace(session.target((service, ""), None), component=component)
+    return session.target(target, node or _only_node(session, service))
+
+
+def _only_node(session: "Session", service: str) -> str:
+    """Return the node on which a service without a definition is registered."""
+    if len(session.config.nodes) == 1:
+        return session.config.nodes[0].name
+    answers = ask(session, session.config.nodes, lambda agent: agent.list_services())
+    names = [
+        answer.node.name
+        for answer in answers
+        if answer.value is not None and service in (info.name for info in answer.value.services)
+    ]
+    if len(names) > 1:
+        raise InvalidInput(
+            f"{service} has no definition, and is deployed on {' and '.join(names)}", "choose with --node"
+        )
+    if names:
+        return names[0]
+    for answer in answers:
+        if answer.error is not None:
+            raise answer.error
+    raise NotFound(f"{service} has no definition, and is not deployed on any node", "name its node with --node")
 
 
 def ask(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mcp.commands.shared import undeploy_command
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED
 from mcp.shared.states import LogStream
 from mcp.terminal import output
@@ -30,6 +31,7 @@ def _row(service: str, node: str, result: "pb.ComponentResult") -> dict[str, obj
         "success": result.success,
         "unchanged": result.unchanged,
         "error": result.error,
+        "dropped": result.dropped or None,
         "notes": list(result.notes),
         "last_lines": [{"stream": _stream(line), "message": line.text} for line in result.last_lines],
     }
@@ -37,7 +39,7 @@ def _row(service: str, node: str, result: "pb.ComponentResult") -> dict[str, obj
 
 def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> None:
     if result.success:
-        output.line(f"{service}/{result.name}: {'up to date' if result.unchanged else done} on {node}")
+        output.line(f"{service}/{result.name}: {_outcome(service, node, done, result)}")
     for note in result.notes:
         output.note(f"{service}/{result.name}: {note}")
     if result.success:
@@ -47,6 +49,13 @@ def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> 
         output.error(f"{service}/{result.name}: last log lines:")
         for line in result.last_lines:
             output.note(f"    {_stream(line)} | {line.text}")
+
+
+def _outcome(service: str, node: str, done: str, result: "pb.ComponentResult") -> str:
+    if result.dropped == "kept":
+        remedy = undeploy_command(node, service, result.name)
+        return f"kept on {node}, although it was removed from the definition; remove it with {remedy}"
+    return f"{result.dropped or ('up to date' if result.unchanged else done)} on {node}"
 
 
 def _stream(line: "pb.LogLine") -> str:

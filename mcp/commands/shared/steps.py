@@ -16,13 +16,19 @@ QUIET = flag("-q", "--quiet", help="do not show the steps in progress")
 
 
 def deploy(
-    agent: "AgentClient", service: "ServiceSpec", component: str = "", *, force: bool = False, quiet: bool
+    agent: "AgentClient",
+    service: "ServiceSpec",
+    component: str = "",
+    *,
+    force: bool = False,
+    prune: bool = False,
+    quiet: bool,
 ) -> "Iterable[pb.ComponentResult]":
     """Deploy a service or one component, with each step on stderr unless `quiet`; raises McpError."""
     if quiet:
-        return agent.deploy(service, component, force=force).results
+        return agent.deploy(service, component, force=force, prune=prune).results
     with live_lines() as lines:
-        for event in agent.deploy_stream(service, component, force=force):
+        for event in agent.deploy_stream(service, component, force=force, prune=prune):
             if event.HasField("response"):
                 return event.response.results
             _show(lines, service.name, event.step)

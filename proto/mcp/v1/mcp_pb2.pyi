@@ -218,14 +218,16 @@ class RestartServiceResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ComponentResult, _Mapping]]] = ...) -> None: ...
 
 class SyncDesiredStateRequest(_message.Message):
-    __slots__ = ("services", "partial", "prune")
+    __slots__ = ("services", "partial", "prune", "leave")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     PRUNE_FIELD_NUMBER: _ClassVar[int]
+    LEAVE_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceSpec]
     partial: bool
     prune: bool
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., prune: _Optional[bool] = ...) -> None: ...
+    leave: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., prune: _Optional[bool] = ..., leave: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServiceSyncResult(_message.Message):
     __slots__ = ("name", "changed", "summary", "error", "kept")
@@ -258,18 +260,20 @@ class PlannedChange(_message.Message):
     def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., action: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., steps: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("services", "partial", "component", "force", "prune")
+    __slots__ = ("services", "partial", "component", "force", "prune", "leave")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
     PRUNE_FIELD_NUMBER: _ClassVar[int]
+    LEAVE_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceSpec]
     partial: bool
     component: str
     force: bool
     prune: bool
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ..., prune: _Optional[bool] = ...) -> None: ...
+    leave: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceSpec, _Mapping]]] = ..., partial: _Optional[bool] = ..., component: _Optional[str] = ..., force: _Optional[bool] = ..., prune: _Optional[bool] = ..., leave: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
     __slots__ = ("changes",)
@@ -487,16 +491,18 @@ class PurgeRequest(_message.Message):
     def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., dry_run: _Optional[bool] = ..., defined: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PurgeResult(_message.Message):
-    __slots__ = ("service", "component", "purged", "reason")
+    __slots__ = ("service", "component", "purged", "reason", "undeploy")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     PURGED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    UNDEPLOY_FIELD_NUMBER: _ClassVar[int]
     service: str
     component: str
     purged: bool
     reason: str
-    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., purged: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    undeploy: bool
+    def __init__(self, service: _Optional[str] = ..., component: _Optional[str] = ..., purged: _Optional[bool] = ..., reason: _Optional[str] = ..., undeploy: _Optional[bool] = ...) -> None: ...
 
 class PurgeResponse(_message.Message):
     __slots__ = ("results",)
