@@ -1,13 +1,16 @@
 """Answer queries for registered components and their current state."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from agent.monitor.event_log import EventLog
 from agent.monitor.node import boot_time
 from agent.monitor.state import Observed, observe
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails
+from agent.store.components import RequestedRow
 from agent.store.events import Event
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import NotFound
@@ -18,6 +21,7 @@ from mcp.shared.wire import service_to_wire
 from proto.mcp.v1 import mcp_pb2 as pb
 
 RECENT = 20  # events in a status
+YOUNG = 60.0  # seconds that a restarted container must run for not to be in a crash loop
 
 
 async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
@@ -52,15 +56,21 @@ async def service_status(
 ) -> pb.GetServiceStatusResponse:
     """Return the current state of a service, or of all if empty; calls podman twice.
 
-    Raises NotFound if the service is neither in the registry nor in podman.
+    Includes components of failed deploys that never came up. Raises NotFound if the service is neither in the registry
+    nor in podman.
     """
-    containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
-    everything = observe(rows, containers, boot_time())
+    containers, rows, requested = await asyncio.gather(
+        podman.containers(),
+        registry.call(registry.components.select),
+        registry.call(registry.components.requested),
+    )
+    everything = [*observe(rows, containers, boot_time()), *map(_missing, requested)]
     chosen = [component for component in everything if service in ("", component.service)]
     if service and not chosen:
         raise not_deployed(service, {component.service for component in everything})
     names = [component.container.name for component in chosen if component.container is not None]
     details, recent = await asyncio.gather(podman.inspect(*names), events.last(service, RECENT))
+    chosen = [_with_crash_loop(component, details) for component in chosen]
     return pb.GetServiceStatusResponse(
         services=services_info(chosen, details),
         drift=[
@@ -75,6 +85,21 @@ async def service_status(
         ],
         recent_events=[event_info(event) for event in recent],
     )
+
+
+def _missing(requested: RequestedRow) -> Observed:
+    """Return the state of a component that never came up."""
+    desired, state = DesiredState.RUNNING, ObservedState.REMOVED
+    return Observed(requested.service, requested.name, requested.image, desired, state, None)
+
+
+def _with_crash_loop(component: Observed, details: Mapping[str, ContainerDetails]) -> Observed:
+    """Return a running component as restarting if it was restarted a moment ago: podman lists it as running."""
+    known = details.get(component.container.name) if component.container else None
+    if component.state is not ObservedState.RUNNING or known is None or not known.restarts:
+        return component
+    is_young = time.time() - known.started < YOUNG
+    return replace(component, state=ObservedState.RESTARTING) if is_young else component
 
 
 async def check_known(registry: AsyncRegistry, service: str) -> None:

@@ -33,13 +33,17 @@ class Lifecycle:
     async def undeploy(self, service: str, component: str = "") -> list[ComponentResult]:
         """Stop and remove containers of a service and their registry entries; its data is kept.
 
-        Also removes containers labelled with the service, or its component, that are not in the registry.
+        Also removes containers labelled with the service, or its component, that are not in the registry, and forgets
+        what never came up.
         """
-        state = await self._executor.examine()
+        state, registry = await self._executor.examine(), self._executor.registry
         strays = _strays(state, service, component)
+        missing = await registry.call(registry.components.requested, service, component)
         rows = [row for row in state.rows if row.service == service and component in ("", row.name)]
-        rows = rows if strays else select_deployed(state.rows, service, component)
+        rows = rows if strays or missing else select_deployed(state.rows, service, component)
         changes = [plan.undeploy(row) for row in reversed(rows)]
+        named = {stray.labels.get(LABEL_COMPONENT) for stray in strays}
+        changes += [plan.forget(service, each.name) for each in missing if each.name not in named]
         changes += [plan.remove_stray(service, name, stray) for name, stray in _by_unique_name(strays, rows).items()]
         results = await self._executor.apply(changes)
         return results[: len(rows)][::-1] + results[len(rows) :]

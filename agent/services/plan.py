@@ -322,6 +322,11 @@ def undeploy(row: ComponentRow) -> Change:
     return Change(row.service, row.name, Action.REMOVE, (), steps)
 
 
+def forget(service: str, component: str) -> Change:
+    """Return the change that forgets a component which a deploy was to create, and which never came up."""
+    return Change(service, component, Action.REMOVE, (), (ForgetComponent(),))
+
+
 def remove_stray(service: str, component: str, container: Container) -> Change:
     """Return the change that removes a container created by MCP but not registered."""
     return Change(service, component, Action.REMOVE, (), (RemoveContainer(container.name),))

@@ -27,6 +27,15 @@ class ComponentRow:
     deploy: int = 0  # the number of the deploy that created its container; 0: none did
 
 
+@dataclass(frozen=True)
+class RequestedRow:
+    """A component that a deploy was to create, and that never came up."""
+
+    service: str
+    name: str
+    image: str
+
+
 def select_deployed(rows: Sequence[ComponentRow], service: str, component: str = "") -> list[ComponentRow]:
     """Select the rows of a service or of one component; raises NotFound with the deployed names as its hint."""
     selected = [row for row in rows if row.service == service]
@@ -87,6 +96,20 @@ class ComponentTable(Table):
                 ),
             )
             self._drop_ports(service, spec.name, keep={route.name for route in spec.routes})
+            self._drop_request(service, spec.name)
+
+    def requested(self, service: str = "", component: str = "") -> list[RequestedRow]:
+        """Return the components of a service (of all if empty) that deploys were to create, and that never came up."""
+        rows = self._database.rows(
+            "SELECT service, component, image FROM requested WHERE ?1 IN ('', service) AND ?2 IN ('', component)"
+            " ORDER BY service, position",
+            service,
+            component,
+        )
+        return [RequestedRow(*map(str, row)) for row in rows]
+
+    def _drop_request(self, service: str, component: str) -> None:
+        self._database.db.execute("DELETE FROM requested WHERE service = ? AND component = ?", (service, component))
 
     def check_container(self, service: str, component: str) -> None:
         """Raise NotReady if another component owns a container of this component's name."""
@@ -117,6 +140,7 @@ class ComponentTable(Table):
             self._database.db.execute("DELETE FROM components WHERE service = ? AND name = ?", (service, component))
             self._database.db.execute("DELETE FROM ports WHERE service = ? AND component = ?", (service, component))
             self._database.db.execute("DELETE FROM kept_logs WHERE service = ? AND component = ?", (service, component))
+            self._drop_request(service, component)
 
     # --- ports ---
 

@@ -37,14 +37,29 @@ class DeployTable(Table):
                 self._database.db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('deploys', ?)", (number,))
 
     def begin(self, definition: ServiceSpec, component: str, user: str) -> int:
-        """Record the start of a deploy and return its number."""
+        """Record the start of a deploy, and the components that it is to create; return its number."""
         with self._database.transaction():
+            self._request(definition, component)
             cursor = self._database.db.execute(
                 "INSERT INTO deploys (service, component, at, user, definition, digests, result, error)"
                 " VALUES (?, ?, ?, ?, ?, '{}', ?, '')",
                 (definition.name, component, now_text(), user, service_to_json(definition), DeployResult.RUNNING),
             )
             return cursor.lastrowid or 0
+
+    def _request(self, definition: ServiceSpec, component: str) -> None:
+        """Record the components to create; a successful deploy, or an undeploy, removes them again."""
+        db = self._database.db
+        db.execute("DELETE FROM requested WHERE service = ?1 AND ?2 IN ('', component)", (definition.name, component))
+        db.executemany(
+            "INSERT INTO requested (service, component, position, image) SELECT ?1, ?2, ?3, ?4"
+            " WHERE NOT EXISTS (SELECT 1 FROM components WHERE service = ?1 AND name = ?2)",
+            [
+                (definition.name, spec.name, position, spec.image)
+                for position, spec in enumerate(definition.components)
+                if component in ("", spec.name)
+            ],
+        )
 
     def end(self, number: int, result: DeployResult, error: str, digests: dict[str, str]) -> None:
         """Record the result of a deploy."""

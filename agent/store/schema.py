@@ -132,4 +132,14 @@ ADDITIONS: tuple[str, ...] = (
         revoked_at TEXT NOT NULL                     -- RFC 3339, UTC
     ) STRICT
     """,
+    """
+    -- Components that a deploy was to create, and that never came up.
+    CREATE TABLE IF NOT EXISTS requested (
+        service   TEXT NOT NULL,
+        component TEXT NOT NULL,
+        position  INTEGER NOT NULL,                  -- in the definition
+        image     TEXT NOT NULL,
+        PRIMARY KEY (service, component)
+    ) STRICT
+    """,
 )

@@ -2,11 +2,14 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mcp.commands.shared import Group, arguments, nodes
+from mcp.commands.shared import Group, arguments, copies, nodes
+from mcp.commands.shared.copies import Copy
 from mcp.commands.shared.nodes import Row
-from mcp.shared.command import Command
+from mcp.shared.command import Command, Differences, flag
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE, McpError
 from mcp.shared.states import DesiredState, ObservedState
 from mcp.terminal import output
 
@@ -17,34 +20,78 @@ if TYPE_CHECKING:
     from mcp.client.session import Session
     from proto.mcp.v1 import mcp_pb2 as pb
 
+CHECK_FAILED = 2
 ENDED = (ObservedState.EXITED, ObservedState.STOPPED, ObservedState.COMPLETED)
 COLUMNS = ("service", "component", "node", "desired", "observed", "version", "restarts", "for", "")
 KEYS = (  # of each --json row
     *("service", "component", "node", "desired", "observed", "drift", "version", "image"),
-    *("digest", "ports", "restarts", "health", "exit_code", "started", "since"),
+    *("digest", "ports", "restarts", "health", "exit_code", "started", "since", "defined_for"),
 )
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
-    """Show desired and observed state and events; an unreachable node is a row with its state."""
+    """Show desired and observed state and events; an unreachable node is a row with its state.
+
+    With --check, return CHECK_FAILED if anything is not as it should be.
+    """
     from mcp.client.events import NodeEvent, merged
 
     service = args.service or ""
     selected = nodes.select_for(session, service, args.node)
+    homes = _homes(session)
     answers = nodes.ask(session, selected, lambda agent: agent.status(service), known_only=True)
     events = merged(
         NodeEvent(answer.node.name, event) for answer in answers if answer.value for event in answer.value.recent_events
     )
-    rows = nodes.rows(answers, KEYS, "observed", _rows)
+    rows = [{**row, "defined_for": homes.get(row["service"])} for row in nodes.rows(answers, KEYS, "observed", _rows)]
     if args.json:
         output.print_json({"components": rows, "events": [event.as_json() for event in events]})
     elif service:
-        for text in _page(service, [row for row in rows if row["service"]], events):
-            output.line(text)
+        for text, marked in _page(service, [row for row in rows if row["service"]], events):
+            output.line(text, marked=marked)
     else:
-        computed = {"for": lambda row: _ago(row["since"]), "": lambda row: "drift" if row["drift"] else " "}
-        nodes.show(rows, COLUMNS, args.json, computed)
-    return nodes.finish(answers)
+        computed = {"for": lambda row: _ago(row["since"]), "": _remark}
+        nodes.show(rows, COLUMNS, args.json, computed, marked=lambda row: bool(row["drift"]) or _is_misplaced(row))
+    status = nodes.finish(answers)
+    elsewhere = _elsewhere(session, service, homes.get(service)) if args.node is None else []
+    return _checked(rows, elsewhere, status) if args.check else status
+
+
+def _homes(session: "Session") -> dict[str, str]:
+    """Return the node of each service that has a valid definition."""
+    from mcp.definitions import definitions
+
+    homes = {}
+    for name in definitions.service_names(session.config):
+        with suppress(McpError):
+            homes[name] = definitions.load(session.config, name).node
+    return homes
+
+
+def _elsewhere(session: "Session", service: str, home: str | None) -> list[Copy]:
+    """Report copies of a service on other nodes than that of its definition; without a service, the rows show them."""
+    found = copies.of_other_nodes(session, service, home) if service and home else []
+    for copy in found:
+        output.error(f"{service} {copy.text}, but is defined for {home}; {copy.remedy}")
+    return found
+
+
+def _checked(rows: Sequence[Row], elsewhere: Sequence[Copy], status: int) -> int:
+    """Return the exit status of --check."""
+    if elsewhere or any(row["drift"] or _is_misplaced(row) for row in rows) or status == EXIT_UNREACHABLE:
+        return CHECK_FAILED
+    return EXIT_FAILED if status else EXIT_DONE
+
+
+def _is_misplaced(row: Row) -> bool:
+    return row["defined_for"] not in (None, row["node"]) and row["observed"] != ObservedState.STOPPED
+
+
+def _remark(row: Row) -> str:
+    remarks = ["drift"] if row["drift"] else []
+    if _is_misplaced(row):
+        remarks.append(f"still runs on {row['node']}, defined for {row['defined_for']}")
+    return ", ".join(remarks) or " "
 
 
 def _rows(response: "pb.GetServiceStatusResponse") -> Iterator[Row]:
@@ -60,6 +107,7 @@ def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.Event
 
     started = component.started.ToDatetime(UTC) if component.HasField("started") else None
     since = started or _last_change(service, component, events)
+    ended = component.observed_state in ENDED
     return {
         "service": service,
         "component": component.name,
@@ -71,7 +119,7 @@ def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.Event
         "ports": list(component.ports),
         "restarts": component.restarts,
         "health": component.health or None,
-        "exit_code": component.exit_code if component.observed_state in ENDED else None,
+        "exit_code": component.exit_code if ended or component.exit_code else None,
         "started": started.isoformat() if started else None,
         "since": since.isoformat() if since else None,
     }
@@ -88,7 +136,8 @@ def _last_change(service: str, component: "pb.ComponentInfo", events: "Sequence[
     return None
 
 
-def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> Iterator[str]:
+def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> Iterator[tuple[str, bool]]:
+    """Yield the lines of the page, each with True if it reports drift."""
     if not rows:
         return
     drifting = sum(1 for row in rows if row["drift"])
@@ -97,15 +146,17 @@ def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> I
     where = ", ".join(sorted({str(row["node"]) for row in rows}))
     verdict = f"{completed} completed, " if completed else ""
     verdict += f"drift in {drifting} of {len(rows)}" if drifting else "no drift"
-    yield f"{service} on {where}: {running} of {len(rows)} running, {verdict}"
+    yield f"{service} on {where}: {running} of {len(rows)} running, {verdict}", bool(drifting)
     several = len({row["node"] for row in rows}) > 1
     for row in rows:
-        yield ""
-        yield from _component(row, with_node=several)
-    yield ""
-    yield "  events:" if events else "  no events yet"
+        yield "", False
+        head, *facts = _component(row, with_node=several)
+        yield head, bool(row["drift"])
+        yield from ((fact, False) for fact in facts)
+    yield "", False
+    yield "  events:" if events else "  no events yet", False
     for event in events:
-        yield f"    {event.as_text(with_node=several)}"
+        yield f"    {event.as_text(with_node=several)}", False
 
 
 def _component(row: Row, *, with_node: bool) -> Iterator[str]:
@@ -146,9 +197,11 @@ COMMAND = Command(
     "show desired and observed state, drift and recent events",
     run,
     group=Group.STATE,
+    differences=Differences("--check", "all is as it should be", "there is drift, or a node does not answer"),
     arguments=(
         arguments.one_service("show this service in detail (default: a table of all)", "service", optional=True),
         arguments.node("only this node (default: the node of SERVICE, else all)"),
+        flag("--check", help="exit with 2 if anything is not as it should be, or a node does not answer"),
         arguments.JSON,
     ),
 )

@@ -3,19 +3,21 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
+from typing import TextIO
 
 from mcp.shared.errors import one_line
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns, empty values as -, with control characters escaped."""
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], marked: Collection[int] = ()) -> None:
+    """Print aligned columns, empty values as -, with control characters escaped; rows numbered in `marked` in red."""
     cells = [list(headers), *([one_line(value) or "-" for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
-    for row in cells:
-        print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+    for number, row in enumerate(cells, -1):
+        text = "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
+        print(_red(text) if number in marked else text)
 
 
 def print_json(value: object) -> None:
@@ -25,9 +27,17 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def line(text: str) -> None:
-    """Print one line of a result."""
-    print(one_line(text), flush=True)
+def line(text: str, *, marked: bool = False) -> None:
+    """Print one line of a result, in red if it is `marked`."""
+    print(_red(one_line(text)) if marked else one_line(text), flush=True)
+
+
+def _red(text: str) -> str:
+    return f"\x1b[31m{text}\x1b[0m" if _has_colours(sys.stdout) else text
+
+
+def _has_colours(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def note(text: str) -> None:
@@ -87,9 +97,8 @@ def is_one_terminal() -> bool:
 
 def marker(text: str) -> None:
     """Print `--- TEXT ---` on stderr between log lines, dim on a terminal."""
-    dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     words = f"--- {one_line(text)} ---"
-    print(f"\x1b[2m{words}\x1b[0m" if dim else words, file=sys.stderr, flush=True)
+    print(f"\x1b[2m{words}\x1b[0m" if _has_colours(sys.stderr) else words, file=sys.stderr, flush=True)
 
 
 def write_bytes(data: bytes, *, to_stderr: bool) -> None:

@@ -23,6 +23,24 @@ def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_rows_that_are_marked_are_red_on_a_terminal_only(
+    no_color: str, coloured: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def show() -> list[str]:
+        output.table(("NAME", "STATE"), [["web", "exited"], ["db", "running"]], {0})
+        output.line("drift", marked=True)
+        return capsys.readouterr().out.splitlines()
+
+    plain = ["NAME  STATE", "web   exited", "db    running", "drift"]
+    assert show() == plain
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    red = [f"\x1b[31m{text}\x1b[0m" for text in plain]
+    assert show() == ([plain[0], red[1], plain[2], red[3]] if coloured else plain)
+
+
 def test_an_empty_table_has_its_headers(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(("NAME", "STATE"), [])
     assert capsys.readouterr().out == "NAME  STATE\n"
@@ -108,7 +126,7 @@ def test_the_last_lines_of_a_failure_are_marked_by_stream(capsys: pytest.Capture
 def test_results_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert results.show("web", "rift", "deployed", RESULTS, True) == 1
     shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
-    where = {"service": "web", "node": "rift", "unchanged": False, "last_lines": []}
+    where = {"service": "web", "node": "rift", "unchanged": False, "dropped": None, "notes": [], "last_lines": []}
     assert shown == [
         {**where, "component": "api", "success": True, "error": ""},
         {**where, "component": "web", "success": False, "error": "image\nis gone"},

@@ -93,14 +93,19 @@ def rows(
 
 
 def show(
-    rows: Sequence[Row], columns: Sequence[str], as_json: bool, computed: Mapping[str, Callable[[Row], object]] = {}
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    as_json: bool,
+    computed: Mapping[str, Callable[[Row], object]] = {},
+    marked: Callable[[Row], bool] = lambda _row: False,
 ) -> None:
-    """Print rows as JSON, or as a table of the given keys and computed columns."""
+    """Print rows as JSON, or as a table of the given keys and computed columns, with `marked` rows in red."""
     if as_json:
         output.print_json(rows)
         return
     cells = [[computed[name](row) if name in computed else row[name] for name in columns] for row in rows]
-    output.table([name.upper() for name in columns], [[_text(cell) for cell in line] for line in cells])
+    red = [number for number, row in enumerate(rows) if marked(row)]
+    output.table([name.upper() for name in columns], [[_text(cell) for cell in line] for line in cells], red)
 
 
 def _text(cell: object) -> str:
