@@ -14,11 +14,11 @@ from agent.log import fields, logger
 from agent.podman.output import Container
 from agent.services.executor import Executor
 from agent.services.operations import Operations
-from agent.services.plan import BUSY, Action, Change, NodeState, recover
+from agent.services.plan import BUSY, Change, NodeState, recover
 from agent.store.registry import ComponentRow
 from mcp.shared.errors import McpError
 from mcp.shared.spec import ComponentSpec
-from mcp.shared.states import DesiredState
+from mcp.shared.states import Action, DesiredState
 
 AT_ONCE = 4  # services brought up concurrently
 BOOT_USER = "mcp-agent"

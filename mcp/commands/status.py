@@ -2,14 +2,13 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mcp.commands.shared import Group, arguments, copies, nodes
 from mcp.commands.shared.copies import Copy
 from mcp.commands.shared.nodes import Row
 from mcp.shared.command import Command, Differences, flag
-from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE, McpError
+from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
 from mcp.shared.states import DesiredState, ObservedState
 from mcp.terminal import output
 
@@ -35,10 +34,11 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     With --check, return CHECK_FAILED if anything is not as it should be.
     """
     from mcp.client.events import NodeEvent, merged
+    from mcp.definitions import definitions
 
     service = args.service or ""
     selected = nodes.select_for(session, service, args.node)
-    homes = _homes(session)
+    homes = definitions.homes(session.config)
     answers = nodes.ask(session, selected, lambda agent: agent.status(service), known_only=True)
     events = merged(
         NodeEvent(answer.node.name, event) for answer in answers if answer.value for event in answer.value.recent_events
@@ -55,17 +55,6 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     status = nodes.finish(answers)
     elsewhere = _elsewhere(session, service, homes.get(service)) if args.node is None else []
     return _checked(rows, elsewhere, status) if args.check else status
-
-
-def _homes(session: "Session") -> dict[str, str]:
-    """Return the node of each service that has a valid definition."""
-    from mcp.definitions import definitions
-
-    homes = {}
-    for name in definitions.service_names(session.config):
-        with suppress(McpError):
-            homes[name] = definitions.load(session.config, name).node
-    return homes
 
 
 def _elsewhere(session: "Session", service: str, home: str | None) -> list[Copy]:

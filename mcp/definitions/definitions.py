@@ -1,5 +1,6 @@
 """Strict parser of service definitions, SERVICE.toml."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +82,16 @@ def services_of(config: Config, node: str) -> list[str]:
     """List the services whose definition names a node, even if invalid; raises InvalidFile if one is not TOML."""
     paths = {name: definition_path(config, name) for name in service_names(config)}
     return [name for name, path in paths.items() if parse_toml(read_text(path), str(path)).get("node") == node]
+
+
+def homes(config: Config) -> dict[str, str]:
+    """Return the node of each service, without those whose definition is invalid or cannot be read."""
+    found: dict[str, str] = {}
+    with suppress(McpError):
+        for name in service_names(config):
+            with suppress(McpError):
+                found[name] = load(config, name).node
+    return found
 
 
 def check_build(definition: Definition, file: str) -> None:

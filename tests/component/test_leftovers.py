@@ -18,7 +18,7 @@ def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_
     assert done.code == 0, done.stderr
     assert rig.fake.running() == {"web-api": WEB2}
     left = rig.agent.cli.run("plan")
-    assert (left.code, left.stdout) == (2, "clean up web/api on rift (an interrupted deploy left web-api.old)\n")
+    assert (left.code, left.stdout) == (0, "clean up web/api on rift (an interrupted deploy left web-api.old)\n")
     assert "device or resource busy" in rig.agent.log()
 
     ok(rig.agent.cli.run("stop", "web"))  # it cannot be removed yet

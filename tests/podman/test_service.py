@@ -149,6 +149,10 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
     image, loop = 'image = "localhost/mcp-worker:1.0.0"', f"cmd = {json.dumps(['sh', '-c', script])}"
     agent.define("loop", f'name = "loop"\nnode = "dev"\n[[components]]\nname = "web"\n{image}\n{loop}\n')
     assert agent.cli.run("deploy", "-q", "loop").code == 0
+    wait_for_another_run(rootless, "loop-web")
+    loops = '"restarting", "drift": true'
+    wait_for(lambda: loops in " ".join(agent.cli.run("status", "loop", "--json").stdout.split()))
+    assert agent.cli.run("status", "--check").code == 2
     for _ in range(5):  # at any moment of the loop; podman alone fails in two of three cases
         wait_for_another_run(rootless, "loop-web")
         assert agent.cli.run("stop", "loop").code == 0

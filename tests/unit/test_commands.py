@@ -43,7 +43,7 @@ def usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["logs", "--folow", "web"], 'unknown option "--folow"; did you mean --follow?; see mcp logs --help'),
         (["ps", "--config=x"], "--config belongs before the command: mcp --config … ps; see mcp ps --help"),
         (["stop", "-web"], "the following arguments are required: SERVICE[/COMPONENT]"),
-        (["undeploy", "web/api"], "argument SERVICE: expected a service without /COMPONENT"),
+        (["history", "web/api"], "argument SERVICE: expected a service without /COMPONENT"),
         (["logs", "web", "--since", "yesterday"], 'argument --since: "yesterday": expected a duration'),
         (["logs", "web", "--since", "99999999999d"], 'argument --since: "99999999999d": the duration is too long'),
         (["logs", "web", "--since", "0001-01-01T00:00:00+23:00"], "argument --since: "),

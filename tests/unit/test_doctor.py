@@ -224,6 +224,7 @@ class FakeAgent:
             "who_am_i": account_until(None),
             "node_status": {},
             "live_check": pb.LiveCheckResponse(),
+            "list_services": listed("web", "undefined"),
             **answers,
         }
 
@@ -244,6 +245,12 @@ def services(states: dict[str, str]) -> pb.LiveCheckResponse:
         for name, state in states.items()
     ]
     return pb.LiveCheckResponse(services=[pb.ServiceInfo(name="shop", components=components)])
+
+
+def listed(*names: str, desired: str = "running") -> pb.ListServicesResponse:
+    """Registered services of one component."""
+    components = [pb.ComponentInfo(name="api", desired_state=desired)]
+    return pb.ListServicesResponse(services=[pb.ServiceInfo(name=name, components=components) for name in names])
 
 
 def account_until(end: datetime | None) -> pb.WhoAmIResponse:
@@ -268,7 +275,7 @@ def certificate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(**answers: object) -> tuple[bool, list[tuple[str, str, str]]]:
-    reached, found = agent.check(FakeAgent(**answers), b"")  # type: ignore[arg-type]
+    reached, found = agent.check(FakeAgent(**answers), b"", {"moved": "orion", "web": "rift"})  # type: ignore[arg-type]
     return reached, [(str(each.level), each.check, f"{each.what}; {each.do}") for each in found if each.level != "ok"]
 
 
@@ -295,6 +302,18 @@ def test_a_good_agent() -> None:
             "error",
             "containers",
             "podman has none of the 2 containers that should run (shop/web, shop/work): was it reset?",
+        ),
+        (
+            {"list_services": listed("moved", "web")},
+            "warning",
+            "services",
+            "moved still runs on rift, but is defined for orion; `mcp undeploy --node rift moved`, or `mcp deploy --mo",
+        ),
+        (
+            {"list_services": listed("moved", desired="stopped")},
+            "warning",
+            "services",
+            "still deployed on rift, stopped",
         ),
         (
             {"live_check": NotReady("podman is broken", node="rift")},

@@ -21,7 +21,7 @@ from agent.store.previous_logs import PreviousReason
 from agent.store.registry import AsyncRegistry, Registry, RegistryError, TokenRow
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.resources import ROOT
-from mcp.shared.spec import ComponentSpec, RouteSpec
+from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
 from mcp.shared.states import AccountType, DeployResult, DesiredState
 
 WEB = ComponentSpec(name="web", image="localhost/web:1", env=("A=b c",), routes=(RouteSpec(port=80),))
@@ -374,3 +374,29 @@ def test_additions_leave_the_schema_number_as_it_is(path: Path) -> None:
 def test_the_schema_allows_the_words_of_the_code(words: type[StrEnum], column: str) -> None:
     (allowed,) = re.findall(rf"CHECK \({column} IN \((.*?)\)\)", "".join(schema.MIGRATIONS + schema.ADDITIONS))
     assert allowed == ", ".join(f"'{word}'" for word in words)
+
+
+# --- what never came up ---
+
+
+def test_what_a_deploy_was_to_create_is_known_until_it_is_there_or_forgotten(db: Registry) -> None:
+    web, api = WEB, replace(WEB, name="api")
+    service = ServiceSpec("web", components=(web, api))
+
+    def missing() -> list[str]:
+        return [row.name for row in db.components.requested("web")]
+
+    db.components.put("web", 0, web, DesiredState.RUNNING)
+    db.deploys.begin(service, "", "ann")
+    assert missing() == ["api"]
+    db.deploys.begin(replace(service, components=(web, replace(web, name="db"), api)), "db", "ann")
+    assert sorted(missing()) == ["api", "db"]
+    assert [row.name for row in db.components.requested("web", "db")] == ["db"]
+    assert db.components.requested("other") == []
+    db.components.put("web", 1, api, DesiredState.RUNNING)
+    assert missing() == ["db"]
+    db.deploys.begin(service, "", "ann")
+    assert missing() == [], "no definition has it any more"
+    db.deploys.begin(replace(service, components=(replace(web, name="db"),)), "db", "ann")
+    db.components.remove("web", "db")
+    assert missing() == []

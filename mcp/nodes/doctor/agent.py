@@ -1,7 +1,7 @@
 """Checks through the agent: reachability, account, version, certificate, clock."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,8 @@ SHOWN = 5  # names in a finding
 CLOCK_REMEDY = "compare `timedatectl` there and here, and enable time synchronisation: `timedatectl set-ntp true`"
 
 
-def check(agent: "AgentClient", ca: bytes) -> tuple[bool, list[Finding]]:
-    """Return True if the agent responds, and the findings."""
+def check(agent: "AgentClient", ca: bytes, homes: Mapping[str, str]) -> tuple[bool, list[Finding]]:
+    """Return True if the agent responds, and the findings; `homes` are the nodes of defined services."""
     try:
         account = agent.who_am_i()
     except (Unauthenticated, Forbidden) as refused:
@@ -35,6 +35,7 @@ def check(agent: "AgentClient", ca: bytes) -> tuple[bool, list[Finding]]:
     findings = [ok("agent", f"responds on {agent.node.address}"), token(account), *certificate(agent.node, ca)]
     try:
         findings += status(agent)
+        findings += services(agent.node.name, agent.list_services().services, homes)
     except McpError as failed:
         findings.append(failure("agent", failed))
     return True, findings
@@ -82,6 +83,21 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
     if node_status.disk_total_bytes:
         yield room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
     yield from _podman(agent, node_status.runtime_version)
+
+
+def services(node: str, registered: "Iterable[pb.ServiceInfo]", homes: Mapping[str, str]) -> Iterator[Finding]:
+    """Look for services that are defined for another node, as after a change of `node`."""
+    moved = [service for service in registered if homes.get(service.name, node) != node]
+    for service in moved:
+        stopped = all(component.desired_state == DesiredState.STOPPED for component in service.components)
+        text = f"is still deployed on {node}, stopped" if stopped else f"still runs on {node}"
+        yield warning(
+            "services",
+            f"{service.name} {text}, but is defined for {homes[service.name]}",
+            f"`mcp undeploy --node {node} {service.name}`, or `mcp deploy --move {service.name}`",
+        )
+    if not moved:
+        yield ok("services", "no service is defined for another node")
 
 
 def version(node: Node, theirs: str) -> Finding:

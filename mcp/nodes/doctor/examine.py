@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mcp.client import fleet
 from mcp.client.session import Session
 from mcp.config.configuration import Node
+from mcp.definitions import definitions
 from mcp.nodes.doctor import account, agent, podman, script, system, unit
 from mcp.nodes.doctor.model import Finding, Inspection, Level, ok, warning
 from mcp.nodes.doctor.system import Skew
@@ -59,9 +60,11 @@ async def _examine(session: Session, nodes: Sequence[Node]) -> list[Report]:
 def _ask_agents(
     session: Session, nodes: Sequence[Node], opened: "list[AgentClient]"
 ) -> list[tuple[bool, list[Finding]]]:
+    homes = definitions.homes(session.config)
+
     def ask(client: "AgentClient") -> tuple[bool, list[Finding]]:
         opened.append(client)
-        return agent.check(client, session.ca)
+        return agent.check(client, session.ca, homes)
 
     try:
         answers = fleet.ask_all(session, nodes, ask)
