@@ -1,5 +1,6 @@
 """Parse the output of `podman inspect --type=container`. All pure."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,9 @@ from typing import Any
 from agent.podman.output import deploy_number, expecting, load_rows
 from agent.podman.states import ContainerState
 from mcp.shared.image import image_version
+
+STOP_SECONDS = 10  # podman's default
+STOP_SECONDS_MOST = 3600  # longest wait for a container; podman knows endless ones
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class ContainerDetails:
     patience: float = 0.0  # seconds in which its health check must succeed for the first time; 0 without one
     ports: tuple[str, ...] = ()  # published ones, as in 127.0.0.1:8443->8443/tcp
     conmon: int = 0  # process id of its monitor; 0: not running
+    stop_seconds: int = STOP_SECONDS  # between the stop signal and SIGKILL
+    stop_signal: str = "SIGTERM"
     log_driver: str = ""
     log_path: Path | None = None  # of the k8s-file driver
 
@@ -95,6 +101,8 @@ def _details(row: dict[str, Any]) -> ContainerDetails:
         patience=_patience(config.get("Healthcheck") or {}),
         ports=tuple(_ports((row.get("NetworkSettings") or {}).get("Ports") or host.get("PortBindings") or {})),
         conmon=int(state.get("ConmonPid") or 0),
+        stop_seconds=_stop_seconds(config),
+        stop_signal=_signal_name(config.get("StopSignal") or signal.SIGTERM),
         log_driver=str(log.get("Type") or ""),
         log_path=Path(log["Path"]) if log.get("Path") else None,
     )
@@ -111,6 +119,19 @@ def _patience(check: dict[str, Any]) -> float:
         return 0.0
     nanoseconds = (check.get("StartPeriod") or 0) + (check.get("Interval") or 30e9) * (check.get("Retries") or 3)
     return float(nanoseconds / 1e9)
+
+
+def _stop_seconds(config: dict[str, Any]) -> int:
+    seconds = config.get("StopTimeout")
+    return STOP_SECONDS if seconds is None else min(int(seconds), STOP_SECONDS_MOST)
+
+
+def _signal_name(value: int | str) -> str:
+    """Return a signal's name; podman 4 prints the number, podman 5 the name."""
+    if isinstance(value, str):
+        return value
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(value) or f"SIGRTMIN+{value - signal.SIGRTMIN}"
 
 
 def _ports(bindings: dict[str, list[dict[str, str]] | None]) -> Iterator[str]:

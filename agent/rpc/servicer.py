@@ -332,6 +332,7 @@ def _results(results: Iterable[ComponentResult]) -> list[pb.ComponentResult]:
             error=result.error,
             unchanged=result.unchanged,
             last_lines=[log_line(line) for line in result.last_lines],
+            notes=result.notes,
         )
         for result in results
     ]

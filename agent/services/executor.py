@@ -22,6 +22,7 @@ class ComponentResult:
     unchanged: bool = False
     last_lines: list[TailLine] = field(default_factory=list)
     digest: str = ""  # of the container's image, if it was looked up
+    notes: list[str] = field(default_factory=list)  # for the user, on success too
 
 
 class Executor:
@@ -78,4 +79,10 @@ def _result(change: Change, transaction: Transaction | None) -> ComponentResult:
     if transaction is None:
         return ComponentResult(change.component, "; ".join(change.reasons))
     error = str(transaction.error or "")
-    return ComponentResult(change.component, error, last_lines=transaction.last_lines, digest=transaction.digest)
+    return ComponentResult(
+        change.component,
+        error,
+        last_lines=transaction.last_lines,
+        digest=transaction.digest,
+        notes=transaction.notes,
+    )

@@ -8,7 +8,7 @@ import asyncio
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -54,7 +54,8 @@ class Phase(IntEnum):
 class StepContext:
     """The context of the steps of one component.
 
-    New containers are labelled with `deploy` and must stay up for `settle` seconds. ProvideImage sets `digest`.
+    New containers are labelled with `deploy` and must stay up for `settle` seconds. ProvideImage sets `digest`, steps
+    add `notes` for the user.
     """
 
     podman: Podman
@@ -64,10 +65,26 @@ class StepContext:
     deploy: int
     settle: float
     digest: str = ""
+    notes: list[str] = field(default_factory=list)
 
     async def find(self, name: str) -> Container | None:
         """Return the container with that name, or None."""
         return (await self.podman.find(name)).get(name)
+
+    async def stop(self, name: str) -> None:
+        """Stop a container, and note if it had to be killed."""
+        if note := await self.podman.stop(name):
+            self.notes.append(note)
+            logger.warning("container killed", extra=log_fields(container=name, detail=note))
+
+    async def stop_to_remove(self, container: Container) -> None:
+        """Stop a container that is about to be removed; a failure is only logged, as removal ends it by force."""
+        if container.state not in (ContainerState.RUNNING, ContainerState.STOPPING):
+            return
+        try:
+            await self.stop(container.name)
+        except McpError as error:
+            logger.warning("cannot stop the container", extra=log_fields(container=container.name, error=error))
 
     async def keep_log(self, identifier: str, reason: PreviousReason) -> None:
         """Save a container's log tail before its removal."""
@@ -206,7 +223,7 @@ class StopContainer(Step):
     template = "stop {container}"
 
     async def do(self, context: StepContext) -> None:
-        await context.podman.stop(self.container)  # even if not running: it may be between two runs of a crash loop
+        await context.stop(self.container)  # even if not running: it may be between two runs of a crash loop
 
     async def is_done(self, context: StepContext) -> bool:
         return await context.find(self.container) is None
@@ -417,7 +434,10 @@ class RemoveContainer(Step):
     template = "remove {container}"
 
     async def do(self, context: StepContext) -> None:
-        await context.podman.remove(self.container)
+        container = await context.find(self.container)
+        if container is not None:
+            await context.stop_to_remove(container)
+            await context.podman.remove_by_id(container.identifier)
 
 
 @dataclass(frozen=True)
@@ -439,11 +459,7 @@ async def restore(context: StepContext, name: str) -> None:
 
 async def discard(context: StepContext, container: Container) -> None:
     """Save the log tail of a failed new container, and remove it."""
-    if container.running:
-        try:
-            await context.podman.stop(container.name)
-        except McpError as error:  # removed by force below
-            logger.warning("cannot stop the new container", extra=log_fields(container=container.name, error=error))
+    await context.stop_to_remove(container)
     await context.keep_log(container.identifier, PreviousReason.FAILED)
     for pause in REMOVE_AGAIN:
         try:

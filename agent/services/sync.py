@@ -87,5 +87,6 @@ class Syncer:
 def _synced(service: str, changes: Sequence[Change], results: Sequence[ComponentResult]) -> Synced:
     errors = [f"{result.name}: {result.error}" for result in results if result.error]
     done = [change for change, result in zip(changes, results, strict=True) if not result.error]
-    summary = "; ".join(f"{change.component}: {DONE[change.action]} ({', '.join(change.reasons)})" for change in done)
-    return Synced(service, bool(done), summary, "; ".join(errors))
+    summary = [f"{change.component}: {DONE[change.action]} ({', '.join(change.reasons)})" for change in done]
+    summary += [f"{result.name}: {note}" for result in results for note in result.notes]
+    return Synced(service, bool(done), "; ".join(summary), "; ".join(errors))

@@ -65,6 +65,11 @@ class Transaction:
         return self._context.digest
 
     @property
+    def notes(self) -> list[str]:
+        """The steps' notes for the user."""
+        return self._context.notes
+
+    @property
     def row(self) -> TransactionRow:
         """The registry row of the transaction."""
         context = self._context

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 QUERY_DEADLINE = 20.0  # seconds for queries; the agent's timeout for podman is 15
-CHANGE_DEADLINE = 1800.0  # seconds for calls that may pull images and restart containers
+# Seconds for calls that pull images and stop containers, up to an hour each. The agent limits every step, and a
+# connection that is lost is noticed by keepalive: this is only for a bug.
+CHANGE_DEADLINE = 86400.0
 CONNECT_DEADLINE_MS = 5000
 MAY_BE_APPLIED = "the change may have been applied: see mcp status"
 

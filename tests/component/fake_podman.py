@@ -29,7 +29,8 @@ STATE = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "state")
 NEVER = -62135596800  # the year 1, as podman says it
 BUILT_IN_NETWORKS = ("podman", "bridge", "host", "none")
 IMAGE_ENV = ["PATH=/bin", "VERSION=1.0.0"]
-PROGRAMS = ("web", "worker", "fail", "brief")  # what the test images (tools/images.py) hold, by what `behaviour` says
+# what the test images (tools/images.py) hold, by what `behaviour` says
+PROGRAMS = ("web", "worker", "fail", "brief", "stubborn")
 
 # command: (options that must be there, options that may be there, options with values, number of arguments)
 FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
@@ -51,7 +52,7 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
         -1,
     ),
     "start": (set(), set(), set(), 1),
-    "stop": ({"--time=10"}, set(), set(), 1),
+    "stop": (set(), set(), set(), 1),
     "rename": (set(), set(), set(), 2),
     "rm": ({"--force", "--ignore", "--volumes", "--time=10"}, set(), set(), 1),
     "logs": ({"--timestamps"}, set(), {"--since"}, 1),
@@ -344,6 +345,8 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "Hostname": short,
             "CreateCommand": container["create_command"],
             "User": container["user"],
+            "StopTimeout": container["stop_timeout"],
+            "StopSignal": 15,
             "Labels": container["labels"],
             **({"Healthcheck": container["health"]} if container["health"] else {}),
         },
@@ -488,6 +491,7 @@ def do_run(options: Options, arguments: list[str]) -> None:
             "cmd": cmd,
             "labels": dict(label.split("=", 1) for label in options.get("--label", [])),
             "restart": options.get("--restart", ["no"])[0],
+            "stop_timeout": int(options.get("--stop-timeout", ["10"])[0]),
             "ports": options.get("--publish", []),
             "user": options.get("--user", [""])[0],
             "volumes": options.get("--volume", []),
@@ -537,10 +541,25 @@ def do_start(options: Options, arguments: list[str]) -> None:
 def do_stop(options: Options, arguments: list[str]) -> None:
     with world() as state:
         container = need(state, arguments[0])
-        if container["state"] in ("running", "stopping"):
+        runs = container["state"] in ("running", "stopping")
+        stubborn = runs and container["program"] == "stubborn"
+        if runs and not stubborn:
             say(container, time.time(), 1, f"{container['program']}: stopping")
             container.update(state="exited", exit_code=0, finished=time.time())
+        elif stubborn:
+            container.update(state="stopping")
+    if stubborn:
+        kill_after(container)
     print(arguments[0])
+
+
+def kill_after(container: dict[str, Any]) -> None:
+    """Kill a container that ignores SIGTERM, at the end of its stop timeout."""
+    time.sleep(container["stop_timeout"])
+    with world() as state:
+        need(state, container["id"]).update(state="exited", exit_code=137, finished=time.time())
+    seconds = container["stop_timeout"]
+    sys.stderr.write(f"StopSignal SIGTERM failed to stop container {container['name']} in {seconds} seconds, killed\n")
 
 
 def do_rename(options: Options, arguments: list[str]) -> None:

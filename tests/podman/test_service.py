@@ -388,3 +388,39 @@ def test_a_network_whose_name_begins_anothers_id_is_refused(agent: Agent, rootle
     agent.define("solo", one("job", f'network = "{first["id"][:8]}"'))
     failed(agent.cli.run("deploy", "-q", "solo"), "for the prefix of another network's id; choose another name")
     assert containers(rootless) == set()
+
+
+SLOW = """trap 'sleep 4; echo saved; exit 0' TERM; echo up; while :; do sleep 100 & wait $!; done"""
+
+
+def slow(stop_timeout: str) -> str:
+    """A service whose container takes 4 s to end after SIGTERM."""
+    return f'''
+name = "slow"
+node = "rift"
+[[components]]
+name = "slow"
+image = "{WORKER}"
+cmd = ["sh", "-c", """{SLOW}"""]
+stop_timeout = "{stop_timeout}"
+'''
+
+
+def test_a_container_has_its_own_time_to_end(agent: Agent, rootless: Private) -> None:
+    """It gets it in each way of being stopped, and it is said where it was too short."""
+    show = ["podman", "inspect", "--format", "{{.State.ExitCode}}", "slow"]
+    agent.define("slow", slow("10s"))
+    assert agent.cli.run("deploy", "-q", "slow").code == 0
+    done = agent.cli.run("stop", "slow")
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", "")
+    assert rootless.run(show).stdout == "0\n"
+    assert agent.cli.run("start", "slow").code == 0
+    agent.define("slow", slow("1s"))
+    assert agent.cli.run("deploy", "-q", "slow").stderr == "", "the old one had its 10 s"
+    done = agent.cli.run("stop", "slow")
+    note = "slow/slow: had to be killed: still running 1 s after SIGTERM; raise stop_timeout in its definition\n"
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", note)
+    assert rootless.run(show).stdout == "137\n"
+    assert agent.cli.run("start", "slow").code == 0
+    done = agent.cli.run("undeploy", "slow")
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: undeployed on rift\n", note)

@@ -75,8 +75,9 @@ class MemoryPodman(Podman):
     async def start(self, name: str) -> None:
         self._set(name, state="running", started=NOW)
 
-    async def stop(self, name: str) -> None:
+    async def stop(self, name: str) -> str:
         self._set(name, state="exited", exit_code=0)
+        return ""
 
     async def rename(self, name: str, new_name: str) -> None:
         if new_name in self._world.containers:

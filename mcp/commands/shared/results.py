@@ -30,6 +30,7 @@ def _row(service: str, node: str, result: "pb.ComponentResult") -> dict[str, obj
         "success": result.success,
         "unchanged": result.unchanged,
         "error": result.error,
+        "notes": list(result.notes),
         "last_lines": [{"stream": _stream(line), "message": line.text} for line in result.last_lines],
     }
 
@@ -37,8 +38,10 @@ def _row(service: str, node: str, result: "pb.ComponentResult") -> dict[str, obj
 def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> None:
     if result.success:
         output.line(f"{service}/{result.name}: {'up to date' if result.unchanged else done} on {node}")
-        return
-    output.error(f"{service}/{result.name}: {result.error}")
+    else:
+        output.error(f"{service}/{result.name}: {result.error}")
+    for text in result.notes:
+        output.note(f"{service}/{result.name}: {text}")
     if result.last_lines:
         output.error(f"{service}/{result.name}: last log lines:")
         for line in result.last_lines:
