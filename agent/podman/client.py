@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.podman.argv import NewContainer, run_argv
-from agent.podman.inspect import ContainerDetails, ContainerObject, parse_details, parse_objects
+from agent.podman.checks import end_overdue
+from agent.podman.inspect import ContainerDetails, ContainerObject, HealthCheck, parse_details, parse_objects
 from agent.podman.output import (
     Container,
     Image,
@@ -18,9 +19,10 @@ from agent.podman.output import (
     parse_network_name,
     parse_version,
 )
-from agent.podman.states import ContainerState
+from agent.podman.states import CheckResult, ContainerState
+from agent.tasks import create_guarded_task
 from mcp.shared import proc
-from mcp.shared.errors import NotReady
+from mcp.shared.errors import NotReady, Unavailable
 from mcp.shared.names import LABEL_SERVICE
 
 REMOVE_GRACE = 10  # seconds before SIGKILL for what runs still when it is removed; all others were stopped before
@@ -33,6 +35,7 @@ CLOCK_TOLERANCE = 1.0  # seconds between wall and monotonic clock above which th
 EXIT_KILLED = 137  # exit code of a process that SIGKILL has ended
 STEADY = 10.0  # seconds; a container that ran longer is not in a crash loop
 RETRY_PAUSE = 0.05  # seconds between two attempts
+OVERDUE_POLL = 0.25  # seconds between two looks for health checks that exceed their timeout
 PROCESS_ENDED = "no such process"
 PULL_TIMEOUT = 900.0  # seconds
 IMAGES_REMEMBERED = 256
@@ -154,9 +157,19 @@ class Podman:
         """Return the ids of the node's images by name."""
         return parse_image_ids(await self._check(["images", "--format=json"]))
 
-    async def is_healthy(self, name: str) -> bool:
-        """Run a container's health check now; podman's own timer needs systemd."""
-        return (await proc.run(self.argv(["healthcheck", "run", name]), seconds=self.timeout * 2)).returncode == 0
+    async def check_health(self, identifier: str, check: HealthCheck) -> CheckResult:
+        """Run the health check of the container with this id now, for its timeout; podman's own timer needs systemd."""
+        began, argv = time.monotonic(), self.argv(["healthcheck", "run", identifier])
+        overdue = create_guarded_task(_end_overdue(identifier, check), "overdue health checks")
+        try:
+            completed = await proc.run(argv, seconds=check.timeout + self.timeout)
+        except Unavailable:  # the check could not be ended, or podman itself hangs
+            return CheckResult.TIMED_OUT
+        finally:
+            overdue.cancel()
+        if completed.returncode == 0:
+            return CheckResult.HEALTHY
+        return CheckResult.TIMED_OUT if time.monotonic() - began >= check.timeout else CheckResult.UNHEALTHY
 
     async def ensure_network(self, name: str) -> None:
         """Create a network unless it exists."""
@@ -284,6 +297,14 @@ def killed_note(stopped: ContainerDetails, took: float) -> str:
         return ""
     grace, signal = stopped.stop_seconds, stopped.stop_signal
     return f"had to be killed: still running {grace} s after {signal}; raise stop_timeout in its definition"
+
+
+async def _end_overdue(identifier: str, check: HealthCheck) -> None:
+    """End a container's health checks at the end of their timeout, until cancelled."""
+    await asyncio.sleep(check.timeout)
+    while True:
+        await asyncio.to_thread(end_overdue, identifier, check.command, check.timeout)
+        await asyncio.sleep(OVERDUE_POLL)
 
 
 def restarters(identifier: str) -> dict[int, bool]:

@@ -17,8 +17,9 @@ from agent.log import logger
 from agent.logs import previous, tail
 from agent.logs.tail import TailLine
 from agent.podman.client import Podman
+from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container, Image
-from agent.podman.states import ContainerState
+from agent.podman.states import CheckResult, ContainerState
 from agent.services import ports
 from agent.services.container import new_container
 from agent.store.previous_logs import PreviousReason
@@ -31,6 +32,7 @@ from mcp.shared.wire import component_from_json, component_to_json
 
 LAST_LINES = 20
 POLL = 0.25  # seconds between two checks of a settling container
+CHECK_OUTPUT_LIMIT = 300  # characters of what a health check printed, in an error
 HEALTH_POLL = 0.5  # the same for containers with a health check, which each check runs
 REMOVE_AGAIN = (0.5, 2.0)  # seconds between attempts to remove a container
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2) machine to image architecture
@@ -312,29 +314,33 @@ class AwaitStable(Step):
 
     async def do(self, context: StepContext) -> None:
         """Raise DidNotStayUpError when the container exits, or at the end of its health check's time."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        clock = asyncio.get_running_loop().time
+        began, hung = clock(), 0
         while True:
-            pause = await self._pause(context, loop.time() - began)
-            if pause is None:
+            details = await self._running(context)
+            if (check := details.check) is None:
+                if clock() - began >= context.settle:
+                    return
+                await asyncio.sleep(POLL)
+                continue
+            result = await context.podman.check_health(details.identifier, check)
+            if result is CheckResult.HEALTHY:
                 return
-            await asyncio.sleep(pause)
+            hung += int(result is CheckResult.TIMED_OUT)
+            # An attempt that hangs costs its timeout, and is only one of the check's retries.
+            patience = max(check.patience, context.settle) + min(hung, check.retries) * check.timeout
+            if clock() - began >= patience:
+                raise await self._failed(context, unhealthy(await self._running(context), patience, result))
+            await asyncio.sleep(HEALTH_POLL)
 
-    async def _pause(self, context: StepContext, waited: float) -> float | None:
-        """Return the seconds until the next check, or None for a stable container."""
-        health = await context.podman.details(self.container)
-        patience = max(health.patience, context.settle)
-        if health.state != ContainerState.RUNNING:
-            raise await self._failed(context, f"ended with exit code {health.exit_code} soon after its start")
-        if health.restarts:  # running again, so podman no longer has its exit code
+    async def _running(self, context: StepContext) -> ContainerDetails:
+        """Return the details of the container; raises DidNotStayUpError if it has ended."""
+        details = await context.podman.details(self.container)
+        if details.state != ContainerState.RUNNING:
+            raise await self._failed(context, f"ended with exit code {details.exit_code} soon after its start")
+        if details.restarts:  # running again, so podman no longer has its exit code
             raise await self._failed(context, "ended soon after its start, and was restarted")
-        if health.patience and await context.podman.is_healthy(self.container):
-            return None
-        if waited < patience:
-            return HEALTH_POLL if health.patience else POLL
-        if health.patience:
-            raise await self._failed(context, f"did not become healthy within {patience:g} s")
-        return None
+        return details
 
     async def _failed(self, context: StepContext, how: str) -> DidNotStayUpError:
         lines: list[TailLine] = []
@@ -448,6 +454,15 @@ class ForgetComponent(Step):
 
     async def do(self, context: StepContext) -> None:
         await context.registry.call(context.registry.components.remove, context.service, context.component)
+
+
+def unhealthy(details: ContainerDetails, patience: float, result: CheckResult) -> str:
+    """Say why a container has failed its health check for `patience` seconds: how the last one ended, what it said."""
+    said = " | ".join(line.strip() for line in details.check_output.splitlines() if line.strip()) or "nothing"
+    how = f"did not become healthy within {patience:g} s: its check"
+    if result is CheckResult.TIMED_OUT and details.check is not None:
+        how += f" did not end within {details.check.timeout:g} s and"
+    return f"{how} printed {said[:CHECK_OUTPUT_LIMIT]}"
 
 
 async def restore(context: StepContext, name: str) -> None:

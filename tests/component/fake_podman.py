@@ -312,6 +312,7 @@ def _listed(container: dict[str, Any]) -> dict[str, Any]:
         "Names": [container["name"]],
         "StartedAt": int(container["started"]) if container["started"] else NEVER,
         "State": container["state"],
+        "Status": f"Up 1 second ago ({container['health_status']})" if container["state"] == "running" else "Exited",
     }
 
 
@@ -334,6 +335,7 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "ExitCode": container["exit_code"],
             "StartedAt": iso_time(container["started"] or NEVER),
             "FinishedAt": iso_time(container["finished"] or NEVER),
+            **({"Health": _health_state(container)} if container["health"] else {}),
         },
         "RestartCount": container["restarts"],
         "Image": container["image_id"],
@@ -362,6 +364,11 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "Ports": bindings(container) if container["state"] == "running" else {},
         },
     }
+
+
+def _health_state(container: dict[str, Any]) -> dict[str, Any]:
+    log = container["check_log"]
+    return {"Status": container["health_status"], "FailingStreak": len(log), "Log": log or None}
 
 
 def iso_time(seconds: float) -> str:
@@ -433,10 +440,18 @@ def do_healthcheck_run(options: Options, arguments: list[str]) -> int:
             fail(f"has no defined healthcheck: container {container['id']}")
         if container["state"] != "running":
             fail(f"container {container['id']} is not running")
-        healthy = state["images"].get(container["image"], {}).get("healthy", True)
+        image = state["images"].get(container["image"], {})
+        healthy = image.get("healthy", True)
+        note_check(container, healthy, image.get("check_output", ""))
     if not healthy:
         print("unhealthy")
     return 0 if healthy else 1
+
+
+def note_check(container: dict[str, Any], healthy: bool, output: str) -> None:
+    log = [] if healthy else [*container["check_log"], {"ExitCode": 1, "Output": output}]
+    status = "unhealthy" if len(log) >= container["health"].get("Retries", 3) else container["health_status"]
+    container.update(check_log=log[-5:], health_status="healthy" if healthy else status)
 
 
 def do_pull(options: Options, arguments: list[str]) -> None:
@@ -488,6 +503,8 @@ def do_run(options: Options, arguments: list[str]) -> None:
             "image": image,
             "image_id": image_id(state, image),
             "health": health(options, state["images"][image]),
+            "health_status": "starting",
+            "check_log": [],
             "cmd": cmd,
             "labels": dict(label.split("=", 1) for label in options.get("--label", [])),
             "restart": options.get("--restart", ["no"])[0],
@@ -520,8 +537,10 @@ def health(options: Options, image: dict[str, Any]) -> dict[str, Any] | None:
     if "--health-cmd" not in options:
         return {"Test": ["CMD", "true"], "Interval": 1_000_000_000} if "healthy" in image else None
     interval = float(options.get("--health-interval", ["30s"])[0].removesuffix("s"))
+    timeout = float(options.get("--health-timeout", ["30s"])[0].removesuffix("s"))
     retries = int(options.get("--health-retries", ["3"])[0])
-    return {"Test": ["CMD", "true"], "Interval": int(interval * 1e9), "Retries": retries}
+    times = {"Interval": int(interval * 1e9), "Timeout": int(timeout * 1e9), "Retries": retries}
+    return {"Test": ["CMD", "true"], **times}
 
 
 def do_start(options: Options, arguments: list[str]) -> None:

@@ -67,7 +67,7 @@ class FakePodman:
     ) -> None:
         """Add an image whose container ends after `lifetime` seconds; a `remote` one has to be pulled first.
 
-        `more`: healthy (it has a health check, with that result), architecture.
+        `more`: healthy (it has a health check, with that result), check_output (of that), architecture.
         """
         where = "registry" if remote else "images"
         image = {"program": "web", "lifetime": lifetime, "code": code, **more}

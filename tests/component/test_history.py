@@ -89,13 +89,16 @@ def test_an_image_for_another_processor_is_refused_before_anything_stops(rig: Ri
 
 def test_a_health_check_decides_where_there_is_one(rig: Rig) -> None:
     rig.fake.add_image("example.net/well:v1", healthy=True)
-    rig.fake.add_image("example.net/ill:v1", healthy=False)
+    rig.fake.add_image("example.net/ill:v1", healthy=False, check_output="no such table\n")
     ok(deploy(rig, "example.net/well:v1"))
     health = '[components.health]\ncmd = ["check"]\ninterval = "100ms"\nretries = 2\n'
     rig.agent.define("web", service("web", component("api", "example.net/ill:v1", health)))
     done = rig.agent.cli.run("deploy", "-q", "web")
     assert done.code == 1
-    assert "the new container did not become healthy within 0.2 s; the old container runs again" in done.errors[0]
+    assert (
+        "the new container did not become healthy within 0.2 s: its check printed no such table; "
+        "the old container runs again" in done.errors[0]
+    )
     assert rig.fake.running() == {"web-api": "example.net/well:v1"}
 
 

@@ -174,7 +174,7 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
         ('image = "localhost/mcp-arch:1.0.0"', ["is for s390x, this node is"]),
         (
             'image = "localhost/mcp-worker:1.0.0"\nhealth = {cmd = ["false"], interval = "1s", retries = 3}',
-            ["did not become healthy within 3 s", "runs again"],
+            ["did not become healthy within 3 s: its check printed nothing", "runs again"],
         ),
         ('image = "localhost/mcp-worker:1.0.0"\ncmd = ["/no/such/program"]', ["no such file", "runs again"]),
     ],
@@ -363,7 +363,8 @@ def test_an_image_with_a_health_check_is_kept_once_it_is_healthy(agent: Agent, r
     agent.define("solo", one("job", 'cmd = ["stubborn"]', image="localhost/mcp-health:1.0.0"))
     done = agent.cli.run("deploy", "-q", "solo")  # the program that makes itself healthy is not started
     assert done.code == 1
-    assert "did not become healthy within 3 s; the old container runs again" in done.errors[0]
+    said = "did not become healthy within 3 s: its check printed nothing; the old container runs again"
+    assert said in done.errors[0]
     assert containers(rootless) == {"solo-job"}
 
 
@@ -424,3 +425,50 @@ def test_a_container_has_its_own_time_to_end(agent: Agent, rootless: Private) ->
     assert agent.cli.run("start", "slow").code == 0
     done = agent.cli.run("undeploy", "slow")
     assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: undeployed on rift\n", note)
+
+
+def checked(script: str, more: str) -> str:
+    """A service with a health check that is a shell's command line."""
+    return f'''
+name = "checked"
+node = "rift"
+[[components]]
+name = "checked"
+image = "localhost/mcp-worker:1.0.0"
+restart = "no"
+[components.health]
+cmd = ["sh", "-c", """{script}"""]
+{more}
+'''
+
+
+def processes(podman: Private) -> list[str]:
+    """The commands that run in the container."""
+    return podman.run(["podman", "top", "checked", "args"]).stdout.splitlines()[1:]
+
+
+HANGS_ONCE = "test ! -e /tmp/again || exit 0; touch /tmp/again; echo hanging; sleep 1000; true"
+
+
+def test_a_check_that_hangs_once_is_ended_at_its_timeout_and_tried_again(agent: Agent, rootless: Private) -> None:
+    agent.define("checked", checked(HANGS_ONCE, 'timeout = "2s"\ninterval = "1s"\nretries = 2'))
+    assert agent.cli.run("deploy", "-q", "checked").code == 0
+    assert not [each for each in processes(rootless) if "1000" in each], "what the check left is ended as well"
+
+
+def test_a_check_may_take_its_whole_timeout(agent: Agent) -> None:
+    """Longer than all its intervals."""
+    agent.define("checked", checked("sleep 5", 'timeout = "60s"\ninterval = "1s"\nretries = 1'))
+    assert agent.cli.run("deploy", "-q", "checked").code == 0
+
+
+def test_the_error_of_a_check_that_fails_says_what_it_printed(agent: Agent, rootless: Private) -> None:
+    agent.define("checked", checked("echo no such table; echo really >&2; exit 7", 'interval = "1s"\nretries = 2'))
+    done = agent.cli.run("deploy", "-q", "checked")
+    assert done.code == 1
+    assert "did not become healthy within 2 s: its check printed no such table | really" in done.errors[0]
+    agent.define("checked", checked("echo hanging; sleep 1000; true", 'timeout = "1s"\ninterval = "1s"\nretries = 1'))
+    done = agent.cli.run("deploy", "-q", "checked")
+    assert done.code == 1
+    assert "within 2 s: its check did not end within 1 s and printed hanging" in done.errors[0]
+    assert containers(rootless) == set()

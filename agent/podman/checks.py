@@ -1,0 +1,88 @@
+"""End the processes of health checks that run for longer than their timeout.
+
+podman (4.3 to 5.4) waits for a check however long it takes, and only calls it failed afterwards. A check is an exec
+session of its container: a conmon whose child is the check. Once that has ended, podman records the failure with all
+that it printed.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+BOOT_CLOCK = time.CLOCK_BOOTTIME
+TICKS = os.sysconf("SC_CLK_TCK")
+START_TIME = 19  # field of /proc/PID/stat, counted from the state
+
+
+@dataclass(frozen=True)
+class ExecSession:
+    """An exec session in a container: its monitor's pid, the seconds since its start, and the files podman made."""
+
+    conmon: int
+    age: float
+    pid_file: Path
+    process_file: Path
+
+
+def end_overdue(identifier: str, command: Sequence[str], timeout: float) -> int:
+    """End a container's checks that run for `timeout` seconds or longer; return their number.
+
+    Args:
+        identifier: The container's full id.
+        command: The check as `inspect` has it: CMD and an argv, or CMD-SHELL and a command line.
+        timeout: The seconds that a check may take.
+    """
+    overdue = [session for session in exec_sessions(identifier) if session.age >= timeout]
+    checks = [session for session in overdue if is_check(_argv(session.process_file), command)]
+    for check in checks:
+        _end(check)
+    return len(checks)
+
+
+def is_check(argv: Sequence[str], command: Sequence[str]) -> bool:
+    """Tell if a process with these arguments is a health check with this command; a shell runs one of CMD-SHELL."""
+    kind, *words = command
+    return list(argv[1:]) == ["-c", " ".join(words)] if kind == "CMD-SHELL" else list(argv) == words
+
+
+def exec_sessions(identifier: str) -> Iterator[ExecSession]:
+    """Yield the exec sessions of a container, also those that are not checks."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):  # ended in the meantime, or without these arguments
+                argv = (process / "cmdline").read_text().split("\0")
+                if argv[0].endswith("conmon") and "-e" in argv and argv[argv.index("-c") + 1] == identifier:
+                    files = (Path(argv[argv.index(option) + 1]) for option in ("-p", "--exec-process-spec"))
+                    yield ExecSession(int(process.name), _age(process), *files)
+
+
+def _age(process: Path) -> float:
+    started = (process / "stat").read_text().rpartition(") ")[2].split()[START_TIME]
+    return time.clock_gettime(BOOT_CLOCK) - int(started) / TICKS
+
+
+def _argv(process_file: Path) -> list[str]:
+    with suppress(OSError, ValueError, KeyError):
+        return [str(word) for word in json.loads(process_file.read_bytes())["args"]]
+    return []
+
+
+def _end(session: ExecSession) -> None:
+    """Kill a check with its children, which share its process group.
+
+    Those of another user of the container are out of reach: their conmon, which is ours, ends the check itself.
+    """
+    try:
+        pid = int(session.pid_file.read_text())
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+            return
+    except (OSError, ValueError):  # out of reach, or ended
+        pass
+    with suppress(ProcessLookupError):
+        os.kill(session.conmon, signal.SIGTERM)
