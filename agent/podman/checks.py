@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+LEAST_TIMEOUT = 1.0  # seconds; podman allows no shorter one
 BOOT_CLOCK = time.CLOCK_BOOTTIME
 TICKS = os.sysconf("SC_CLK_TCK")
 START_TIME = 19  # field of /proc/PID/stat, counted from the state
@@ -23,6 +24,7 @@ START_TIME = 19  # field of /proc/PID/stat, counted from the state
 class ExecSession:
     """An exec session in a container: its monitor's pid, the seconds since its start, and the files podman made."""
 
+    container: str
     conmon: int
     age: float
     pid_file: Path
@@ -37,11 +39,19 @@ def end_overdue(identifier: str, command: Sequence[str], timeout: float) -> int:
         command: The check as `inspect` has it: CMD and an argv, or CMD-SHELL and a command line.
         timeout: The seconds that a check may take.
     """
-    overdue = [session for session in exec_sessions(identifier) if session.age >= timeout]
+    overdue = [each for each in exec_sessions() if each.container == identifier and each.age >= timeout]
     checks = [session for session in overdue if is_check(_argv(session.process_file), command)]
     for check in checks:
         _end(check)
     return len(checks)
+
+
+def check_ages() -> dict[str, float]:
+    """Return the age of the oldest exec session of each container, by the container's id; it may be a check."""
+    ages: dict[str, float] = {}
+    for session in exec_sessions():
+        ages[session.container] = max(session.age, ages.get(session.container, 0.0))
+    return ages
 
 
 def is_check(argv: Sequence[str], command: Sequence[str]) -> bool:
@@ -50,15 +60,15 @@ def is_check(argv: Sequence[str], command: Sequence[str]) -> bool:
     return list(argv[1:]) == ["-c", " ".join(words)] if kind == "CMD-SHELL" else list(argv) == words
 
 
-def exec_sessions(identifier: str) -> Iterator[ExecSession]:
-    """Yield the exec sessions of a container, also those that are not checks."""
+def exec_sessions() -> Iterator[ExecSession]:
+    """Yield the exec sessions of all containers, also those that are not checks."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with suppress(OSError, ValueError, IndexError):  # ended in the meantime, or without these arguments
                 argv = (process / "cmdline").read_text().split("\0")
-                if argv[0].endswith("conmon") and "-e" in argv and argv[argv.index("-c") + 1] == identifier:
-                    files = (Path(argv[argv.index(option) + 1]) for option in ("-p", "--exec-process-spec"))
-                    yield ExecSession(int(process.name), _age(process), *files)
+                if argv[0].endswith("conmon") and "-e" in argv:
+                    container, *files = (argv[argv.index(name) + 1] for name in ("-c", "-p", "--exec-process-spec"))
+                    yield ExecSession(container, int(process.name), _age(process), *map(Path, files))
 
 
 def _age(process: Path) -> float:

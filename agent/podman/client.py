@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.podman.argv import NewContainer, run_argv
-from agent.podman.checks import end_overdue
+from agent.podman.checks import LEAST_TIMEOUT, check_ages, end_overdue
 from agent.podman.inspect import ContainerDetails, ContainerObject, HealthCheck, parse_details, parse_objects
 from agent.podman.output import (
     Container,
@@ -170,6 +170,15 @@ class Podman:
         if completed.returncode == 0:
             return CheckResult.HEALTHY
         return CheckResult.TIMED_OUT if time.monotonic() - began >= check.timeout else CheckResult.UNHEALTHY
+
+    async def end_overdue_checks(self) -> None:
+        """End health checks that exceed their timeout, which podman's own timers would wait for."""
+        ages = await asyncio.to_thread(check_ages)
+        old = [identifier for identifier, age in ages.items() if age >= LEAST_TIMEOUT]
+        for details in (await self.inspect(*old)).values():
+            if details.check is not None:
+                check = details.check
+                await asyncio.to_thread(end_overdue, details.identifier, check.command, check.timeout)
 
     async def ensure_network(self, name: str) -> None:
         """Create a network unless it exists."""

@@ -29,6 +29,7 @@ class Container:
     image_id: str = ""
     restarts: int = 0  # by its restart policy; podman 4.3 lists none
     health: str = ""  # healthy, unhealthy or starting; empty without a health check
+    pid: int = field(default=0, compare=False)  # of its main process; 0: not running, or not known
 
     @property
     def deploy(self) -> int:
@@ -78,6 +79,7 @@ def _container(row: dict[str, Any]) -> Container:
         image_id=str(row.get("ImageID", "")),
         restarts=int(str(row.get("Restarts") or 0)),
         health=_health(str(row.get("Status", ""))),
+        pid=int(str(row.get("Pid") or 0)),
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from agent.files.files import ServiceFiles
 from agent.logs.logs import Logs
 from agent.logs.wire import log_line, query_of, responses
 from agent.monitor.event_log import EventLog
+from agent.monitor.healing import Key
 from agent.monitor.node import NodeProbe
 from agent.monitor.state import observe
 from agent.podman.client import Podman
@@ -26,6 +27,7 @@ from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.recover import Recovery
+from agent.services.supervisor import Supervisor
 from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
 from agent.store.registry import AsyncRegistry, DeployRow
@@ -72,6 +74,8 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self.logs = Logs(podman, registry)
         self._probe = NodeProbe(registry.path.parent)
         self._followers = Followers(stopping)
+        self.supervisor = Supervisor(executor, self.operations)
+        self.repairs: Callable[[], Mapping[Key, int]] = dict  # the monitor's counts, by component
         self._files = files
 
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
@@ -203,7 +207,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def GetServiceStatus(self, request: pb.GetServiceStatusRequest, context: Any) -> pb.GetServiceStatusResponse:
         name = _optional_name("name", request.name)
-        return await status.service_status(self._podman, self._registry, self.events, name)
+        return await status.service_status(self._podman, self._registry, self.events, name, self.repairs())
 
     async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.EventInfo]:
         service = _optional_name("service", request.service)
@@ -221,7 +225,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         containers, rows = await asyncio.gather(
             self._podman.containers(), self._registry.call(self._registry.components.select)
         )
-        return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers), {}))
+        return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers), {}, self.repairs()))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
         return await transfer.receive_whole(self._files, request)

@@ -552,7 +552,7 @@ def do_start(options: Options, arguments: list[str]) -> None:
             fail(f"container {container['id']} must be in Created or Stopped state to be started")
         check_program(state, container, 125)
         check_ports(state, container)
-        container["restarts"] = 0
+        container.update(restarts=0, health_status="starting", check_log=[])
         begin(container, time.time())
     print(arguments[0])
 
