@@ -13,9 +13,11 @@ from agent.podman.inspect import ContainerDetails, ContainerObject, HealthCheck,
 from agent.podman.output import (
     Container,
     Image,
+    LocalImage,
     parse_containers,
     parse_image,
     parse_image_ids,
+    parse_local_images,
     parse_network_name,
     parse_version,
 )
@@ -156,6 +158,10 @@ class Podman:
     async def image_ids(self) -> dict[str, str]:
         """Return the ids of the node's images by name."""
         return parse_image_ids(await self._check(["images", "--format=json"]))
+
+    async def local_images(self) -> list[LocalImage]:
+        """Return the node's images."""
+        return parse_local_images(await self._check(["images", "--format=json"]))
 
     async def check_health(self, identifier: str, check: HealthCheck) -> CheckResult:
         """Run the health check of the container with this id now, for its timeout; podman's own timer needs systemd."""

@@ -51,6 +51,15 @@ class Image:
     architecture: str  # as in GOARCH
 
 
+@dataclass(frozen=True)
+class LocalImage:
+    """An image as `podman images` lists it; `size` in bytes, with layers that it shares."""
+
+    identifier: str
+    names: tuple[str, ...]
+    size: int
+
+
 def deploy_number(labels: Mapping[str, object]) -> int:
     """Return the number of the deploy that created the container with these labels, or 0."""
     number = str(labels.get(LABEL_DEPLOY, ""))
@@ -100,6 +109,15 @@ def parse_image_ids(output: bytes) -> dict[str, str]:
     """Parse `podman images --format json` to image ids by name. Raises Unavailable."""
     with expecting("podman images", "a list of images"):
         return {str(name): str(row["Id"]) for row in load_rows(output) for name in row.get("Names") or ()}
+
+
+def parse_local_images(output: bytes) -> list[LocalImage]:
+    """Parse `podman images --format json`. Raises Unavailable."""
+    with expecting("podman images", "a list of images"):
+        return [
+            LocalImage(str(row["Id"]), tuple(str(name) for name in row.get("Names") or ()), int(row.get("Size") or 0))
+            for row in load_rows(output)
+        ]
 
 
 def parse_network_name(output: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from agent.files import transfer
 from agent.files.files import ServiceFiles
+from agent.log import fields, logger
 from agent.logs.logs import Logs
 from agent.logs.wire import log_line, query_of, responses
 from agent.monitor.event_log import EventLog
@@ -23,6 +24,7 @@ from agent.services.adopt import Adopter
 from agent.services.boot import boot
 from agent.services.deploy import Deployer, check_deployable
 from agent.services.executor import ComponentResult, Executor
+from agent.services.images import unused_images
 from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
@@ -260,6 +262,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             agent_commit=COMMIT,
             agent_python=python,
             architecture=architecture,
+            unused_images=await self._unused_images() if request.images else (),
         )
         response.uptime_since.FromDatetime(facts.up_since)
         response.now.GetCurrentTime()
@@ -309,6 +312,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             name, caller().user, operation, lambda: work(name, component), component=component
         )
         return _results(results)
+
+    async def _unused_images(self) -> list[pb.UnusedImage]:
+        try:
+            images = await unused_images(self._podman, self._registry)
+        except McpError as error:
+            logger.warning("cannot list unused images", extra=fields(error=error))
+            return []
+        return [pb.UnusedImage(identifier=each.identifier, names=each.names, bytes=each.size) for each in images]
 
     async def _runtime_version(self) -> str:
         try:

@@ -162,9 +162,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Return every component of the node with its current state in podman."""
         return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), QUERY_DEADLINE)
 
-    def node_status(self) -> pb.NodeStatusResponse:
-        """Return versions, resources and certificate of the node."""
-        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, pb.NodeStatusRequest(), QUERY_DEADLINE)
+    def node_status(self, *, images: bool = False) -> pb.NodeStatusResponse:
+        """Return versions, resources and certificate of the node, and with `images` those that nothing refers to."""
+        request = pb.NodeStatusRequest(images=images)
+        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, QUERY_DEADLINE)
 
     def who_am_i(self) -> pb.WhoAmIResponse:
         """Return the account of the token."""
