@@ -17,7 +17,7 @@ from pathlib import Path
 LEAST_TIMEOUT = 1.0  # seconds; podman allows no shorter one
 BOOT_CLOCK = time.CLOCK_BOOTTIME
 TICKS = os.sysconf("SC_CLK_TCK")
-START_TIME = 19  # field of /proc/PID/stat, counted from the state
+PARENT, START_TIME = 1, 19  # fields of /proc/PID/stat, counted from the state
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def exec_sessions() -> Iterator[ExecSession]:
 
 
 def _age(process: Path) -> float:
-    started = (process / "stat").read_text().rpartition(") ")[2].split()[START_TIME]
-    return time.clock_gettime(BOOT_CLOCK) - int(started) / TICKS
+    return time.clock_gettime(BOOT_CLOCK) - int(_stat(process)[START_TIME]) / TICKS
 
 
 def _argv(process_file: Path) -> list[str]:
@@ -83,16 +82,31 @@ def _argv(process_file: Path) -> list[str]:
 
 
 def _end(session: ExecSession) -> None:
-    """Kill a check with its children, which share its process group.
+    """Kill a check, and then its children, which not every runtime puts into a process group of their own.
 
     Those of another user of the container are out of reach: their conmon, which is ours, ends the check itself.
     """
     try:
-        pid = int(session.pid_file.read_text())
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signal.SIGKILL)
-            return
+        for pid in family(int(session.pid_file.read_text())):
+            os.kill(pid, signal.SIGKILL)
     except (OSError, ValueError):  # out of reach, or ended
-        pass
-    with suppress(ProcessLookupError):
-        os.kill(session.conmon, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(session.conmon, signal.SIGTERM)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all its descendants, parents first."""
+    children: dict[int, list[int]] = {}
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                children.setdefault(int(_stat(process)[PARENT]), []).append(int(process.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def _stat(process: Path) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on."""
+    return (process / "stat").read_text().rpartition(") ")[2].split()

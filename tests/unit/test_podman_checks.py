@@ -1,7 +1,6 @@
 """Health checks that hang are ended at their timeout, those of others and other sessions are not."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -57,11 +56,11 @@ def test_a_check_that_exceeds_its_timeout_is_ended(tmp_path: Path) -> None:
 
 
 def test_one_of_another_user_is_ended_by_its_conmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_pid: int, _signal: int) -> None:
+    def refuse(_pid: int) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "killpg", refuse)
     with session(tmp_path / "check", "id1", ["true"]) as (conmon, check):
+        monkeypatch.setattr(checks, "family", refuse)
         assert checks.end_overdue("id1", ["CMD", "true"], 0) == 1
         wait_for(lambda: not runs(conmon))  # the real one passes SIGTERM on
         assert runs(check)
@@ -86,3 +85,17 @@ def test_a_session_that_ends_meanwhile_is_no_error(tmp_path: Path) -> None:
         (tmp_path / "check" / "process").unlink()
         assert checks.end_overdue("id1", ["CMD", "true"], 0) == 0
         assert runs(check)
+
+
+def test_the_children_of_a_check_are_ended_with_it(tmp_path: Path) -> None:
+    """Also those in another process group, as under some runtimes."""
+    program = f"import subprocess, sys; subprocess.run({HANGS!r}, stdin=sys.stdin, start_new_session=True)"
+    with subprocess.Popen([sys.executable, "-Ic", program], stdin=subprocess.PIPE) as parent:
+        wait_for(lambda: len(checks.family(parent.pid)) == 2)
+        pids = checks.family(parent.pid)
+        assert pids[0] == parent.pid
+        with session(tmp_path / "check", "id1", ["true"]):
+            (tmp_path / "check" / "pid").write_text(str(parent.pid))
+            assert checks.end_overdue("id1", ["CMD", "true"], 0) == 1
+        wait_for(lambda: not runs(pids[0]))
+        wait_for(lambda: not Path(f"/proc/{pids[1]}").exists() or not runs(pids[1]))
