@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent.config import MonitorConfig
 from agent.monitor.event_log import EventLog
+from agent.monitor.healing import Repair
 from agent.monitor.loop import Monitor
 from agent.monitor.node import boot_time
 from agent.monitor.state import observe
@@ -77,8 +78,8 @@ async def measure(size: int, command: str, registry: AsyncRegistry) -> None:
     podman = Podman(command, 60)
     log = EventLog(registry)
     idle = Operations().services_since
-    monitor = Monitor("bench", MonitorConfig(), podman, registry, idle, log)
-    alone = Monitor("bench", MonitorConfig(), Answered(await list_containers(podman)), registry, idle, log)
+    monitor = Monitor("bench", MonitorConfig(), podman, registry, idle, log, repair)
+    alone = Monitor("bench", MonitorConfig(), Answered(await list_containers(podman)), registry, idle, log, repair)
     await monitor.round()  # the first round writes an event per service
     await alone.round()
     steps: dict[str, Callable[[], Awaitable[object]]] = {
@@ -86,7 +87,7 @@ async def measure(size: int, command: str, registry: AsyncRegistry) -> None:
         "mcp ps": lambda: live_check(podman, registry),
         "monitor's round": monitor.round,
         "monitor's round but for podman": alone.round,
-        "mcp status": lambda: service_status(podman, registry, log, ""),
+        "mcp status": lambda: service_status(podman, registry, log, "", {}),
     }
     rows = [{name: await seconds(step) for name, step in steps.items()} for _ in range(RUNS)]
     print(f"{size} services:")
@@ -109,6 +110,11 @@ class Answered(Podman):
         return parse_containers(self._listed)
 
 
+async def repair(_repair: Repair) -> bool:
+    """Repair nothing: all are stopped."""
+    return False
+
+
 async def list_containers(podman: Podman) -> bytes:
     """Return the output of podman, unparsed."""
     return await proc.check(podman.argv(LIST), seconds=60)
@@ -117,7 +123,7 @@ async def list_containers(podman: Podman) -> bytes:
 async def live_check(podman: Podman, registry: AsyncRegistry) -> object:
     """Run the agent's part of `mcp ps`."""
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
-    return services_info(observe(rows, containers, boot_time()), {})
+    return services_info(observe(rows, containers, boot_time()), {}, {})
 
 
 async def seconds(step: Callable[[], Awaitable[object]]) -> float:

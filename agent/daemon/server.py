@@ -96,9 +96,17 @@ def _tame_collector() -> None:
 
 
 def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servicer: Servicer) -> Monitor:
-    return Monitor(
-        config.node_name, config.monitor, podman, registry, servicer.operations.services_since, servicer.events
+    monitor = Monitor(
+        config.node_name,
+        config.monitor,
+        podman,
+        registry,
+        servicer.operations.services_since,
+        servicer.events,
+        servicer.supervisor.repair,
     )
+    servicer.repairs = lambda: monitor.healing.repairs
+    return monitor
 
 
 def _background(

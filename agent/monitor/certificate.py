@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from agent.log import fields, logger
 from agent.monitor.alerts import Alerter
-from agent.monitor.changes import Alert
+from agent.monitor.changes import Alert, AlertKind
 from agent.store.registry import AsyncRegistry
 from agent.tasks import not_cancelled
 from mcp.shared.errors import McpError
@@ -85,15 +85,15 @@ class CertificateWatch:
         last = await self._registry.call(table.last)
         if self._end - now > WARNING:
             if last is not None:
-                self._alerter.send(self._alert("resolved", now, last))
+                self._alerter.send(self._alert(AlertKind.RESOLVED, now, last))
                 await self._registry.call(table.clear)
         elif last is None or not timedelta(0) <= now - last < AGAIN:
-            self._alerter.send(self._alert("certificate", now, self._end - WARNING))
+            self._alerter.send(self._alert(AlertKind.CERTIFICATE, now, self._end - WARNING))
             await self._registry.call(table.put, now)
 
-    def _alert(self, kind: str, now: datetime, since: datetime) -> Alert:
+    def _alert(self, kind: AlertKind, now: datetime, since: datetime) -> Alert:
         days = (self._end - now).days
-        if kind == "resolved":
+        if kind is AlertKind.RESOLVED:
             state, detail = "valid", f"the agent's certificate is valid until {self._end:%Y-%m-%d}"
         else:
             state = "expired" if now >= self._end else "ending"

@@ -5,27 +5,36 @@ alerts.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
 from agent.config import MonitorConfig
+from agent.monitor.healing import Key
 from agent.monitor.state import Observed, is_drift
 from agent.podman.output import Container
 from agent.store.events import Event
 from mcp.shared.states import DesiredState, ObservedState
 from mcp.shared.times import ago
 
-Key = tuple[str, str]  # service, component
+
+class AlertKind(StrEnum):
+    """Kind of an alert."""
+
+    DRIFT = "drift"
+    FLAPPING = "flapping"
+    CERTIFICATE = "certificate"  # of the agent itself
+    RESOLVED = "resolved"  # a condition that was alerted is over
 
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert; `kind` is drift or flapping, `since` its start."""
+    """An alert; `since` is the start of its condition."""
 
     service: str
     component: str
-    kind: str
+    kind: AlertKind
     desired: str
     observed: str
     detail: str
@@ -48,6 +57,22 @@ class Moment:
     clock: float
 
 
+@dataclass(frozen=True)
+class Repairs:
+    """What the agent does about failures: repairs since the last round, with the detail of their event.
+
+    A component is judged again once its repair is done.
+    """
+
+    done: Mapping[Key, str] = field(default_factory=dict)
+    in_progress: Set[Key] = frozenset()
+    pending: Set[Key] = frozenset()  # which cause no alerts for drift
+    given_up: Mapping[Key, str] = field(default_factory=dict)  # with the reason
+
+
+NO_REPAIRS = Repairs()
+
+
 @dataclass
 class _Past:
     """The recorded past of a component."""
@@ -59,7 +84,11 @@ class _Past:
     changes: deque[tuple[Moment, int]] = field(default_factory=deque)  # time and number of changes
     drift_since: datetime | None = None
     flapping: bool = False
+    flapping_since: datetime | None = None
+    detail: str = ""  # of flapping
+    given_up: str = ""
     alerted: float | None = None  # by the monotonic clock
+    alert: Alert | None = None  # the last one, until its condition is over
 
     def see(self, state: str, container: Container | None) -> None:
         """Record the latest observation."""
@@ -85,6 +114,7 @@ class ChangeDetector:
         worked_on: Set[str] = frozenset(),
         busy: Set[str] = frozenset(),
         doubtful: bool = False,
+        repairs: Repairs = NO_REPAIRS,
     ) -> Observations:
         """Compare the observed components with the previous round.
 
@@ -94,6 +124,7 @@ class ChangeDetector:
             worked_on: Services with operations since the last round, whose changes do not count as flapping.
             busy: Services with an operation in progress, which cause no alerts.
             doubtful: Report missing containers as unknown instead of removed.
+            repairs: The repairs of failed components by the agent.
         """
         events: list[Event] = []
         alerts: list[Alert] = []
@@ -103,23 +134,34 @@ class ChangeDetector:
             if key in seen:  # another container with the labels of the same component
                 continue
             seen.add(key)
+            if key in repairs.in_progress:
+                continue
             past = self._past.setdefault(key, _Past(""))
             state = self._believed(component, past, doubtful)
-            events += self._changed(component, state, past, now, component.service in worked_on)
-            alerts += self._judge(component, state, past, now, component.service in busy, events)
+            done = repairs.done.get(key, "")
+            events += self._changed(component, state, past, now, done, component.service in worked_on)
+            events += self._flapping(component, state, past, now, repairs.given_up.get(key, ""))
+            alerts += self._judge(component, state, past, now, component.service in busy, key in repairs.pending)
         if not doubtful:
-            events += self._gone(seen, now.wall)
+            gone = [(key, self._past.pop(key)) for key in list(self._past) if key not in seen]
+            events += _gone(gone, now.wall)
+            alerts += [_resolved(past.alert, ObservedState.REMOVED, now) for _, past in gone if past.alert is not None]
         return Observations(tuple(events), tuple(alerts))
 
     def _believed(self, component: Observed, past: _Past, doubtful: bool) -> str:
         gone = component.state is ObservedState.REMOVED and past.state != ObservedState.REMOVED
         return ObservedState.UNKNOWN if doubtful and gone else component.state
 
-    def _changed(self, component: Observed, state: str, past: _Past, now: Moment, worked_on: bool) -> list[Event]:
-        """Return the event of a change, if any, and update `past`."""
+    def _changed(
+        self, component: Observed, state: str, past: _Past, now: Moment, repair: str, worked_on: bool
+    ) -> list[Event]:
+        """Return the event of a change, if any, and update `past`; a `repair` is no change, but its reason was one."""
         replaced = "" not in (past.identifier, component.identifier) and past.identifier != component.identifier
         restarted = 0 if replaced else _restarts(component, past)
         count = max(restarted, int(past.state not in ("", state)))
+        repaired = repair and state != ObservedState.EXITED
+        if repaired and past.state in (ObservedState.EXITED, ObservedState.DEGRADED):
+            count = 0
         if count and not worked_on:
             past.changes.append((now, count))
         previous = past.state
@@ -127,32 +169,48 @@ class ChangeDetector:
         # flapping is reported once, not for every restart
         if state == previous and not replaced and (not restarted or past.flapping):
             return []
-        detail = _detail(component, state, restarted) or ("new container" if replaced else "")
+        detail = (repaired and repair) or _detail(component, state, restarted) or ("new container" if replaced else "")
         return [Event(component.service, component.component, previous, state, now.wall, detail)]
 
-    def _judge(
-        self, component: Observed, state: str, past: _Past, now: Moment, busy: bool, events: list[Event]
-    ) -> list[Alert]:
-        """Return the alerts for a component; adds start and end of flapping to `events`."""
-        flaps, began = self._flaps(past, now)
-        detail = f"flapping: {flaps} changes within {ago(self._rules.flap_window)}"
+    def _flapping(self, component: Observed, state: str, past: _Past, now: Moment, given_up: str) -> Iterator[Event]:
+        """Update `past`, and yield events for start and end of flapping, and for the agent's giving up."""
+        flaps, past.flapping_since = self._flaps(past, now)
         was, past.flapping = past.flapping, flaps >= self._rules.flap_threshold
+        past.detail = f"flapping: {flaps} changes within {ago(self._rules.flap_window)}"
         if past.flapping != was:
-            change = detail if past.flapping else "stable again"
-            events.append(Event(component.service, component.component, state, state, now.wall, change))
+            change = past.detail if past.flapping else "stable again"
+            yield Event(component.service, component.component, state, state, now.wall, change)
+        if given_up and not past.given_up:
+            past.alerted = None  # whatever was alerted before, this is worse
+            yield Event(component.service, component.component, state, state, now.wall, given_up)
+        past.given_up = given_up
+
+    def _judge(
+        self, component: Observed, state: str, past: _Past, now: Moment, busy: bool, pending: bool
+    ) -> Iterator[Alert]:
+        """Yield the alert for a component, or for the end of its condition; drift to be repaired is none yet."""
+        ignored = component.desired == DesiredState.IGNORE
         drifts = is_drift(component.desired, state)  # unlike component.drifts, with the doubtful state
         past.drift_since = (past.drift_since or now.wall) if drifts else None
-        wanted = component.desired != DesiredState.IGNORE and (past.flapping or drifts)
-        if busy or not wanted or not self._may_alert(past, now):
-            return []
-        past.alerted = now.clock
-        if past.flapping:
-            kind, since = "flapping", began
+        if busy:
+            return
+        if not drifts and (ignored or not past.flapping):
+            if past.alert is not None:
+                yield _resolved(past.alert, state, now)
+                past.alert = past.alerted = None
+        elif self._may_alert(past, now) and (past.flapping or past.given_up or not pending):
+            past.alerted, past.alert = now.clock, self._alert(component, state, past, now)
+            yield past.alert
+
+    def _alert(self, component: Observed, state: str, past: _Past, now: Moment) -> Alert:
+        """Return the alert for a component that drifts or flaps."""
+        if past.given_up:
+            kind, since, detail = AlertKind.FLAPPING, past.drift_since, past.given_up
+        elif past.flapping:
+            kind, since, detail = AlertKind.FLAPPING, past.flapping_since, past.detail
         else:
-            kind, since, detail = "drift", past.drift_since, _detail(component, state, 0)
-        return [
-            Alert(component.service, component.component, kind, component.desired, state, detail, since or now.wall)
-        ]
+            kind, since, detail = AlertKind.DRIFT, past.drift_since, _detail(component, state, 0)
+        return Alert(component.service, component.component, kind, component.desired, state, detail, since or now.wall)
 
     def _flaps(self, past: _Past, now: Moment) -> tuple[int, datetime | None]:
         """Return the number of changes within the window, and the time of the first."""
@@ -163,14 +221,19 @@ class ChangeDetector:
     def _may_alert(self, past: _Past, now: Moment) -> bool:
         return past.alerted is None or now.clock - past.alerted >= self._rules.cooldown
 
-    def _gone(self, seen: Set[Key], now: datetime) -> list[Event]:
-        """Return events for components that are in neither the registry nor podman any more."""
-        gone = [key for key in self._past if key not in seen]
-        return [
-            Event(*key, past.state, ObservedState.REMOVED, now, "no longer registered")
-            for key, past in ((key, self._past.pop(key)) for key in gone)
-            if past.state not in ("", ObservedState.REMOVED)
-        ]
+
+def _gone(gone: Iterable[tuple[Key, _Past]], now: datetime) -> Iterator[Event]:
+    """Yield events for components that are in neither the registry nor podman any more."""
+    for key, past in gone:
+        if past.state not in ("", ObservedState.REMOVED):
+            yield Event(*key, past.state, ObservedState.REMOVED, now, "no longer registered")
+
+
+def _resolved(alert: Alert, state: str, now: Moment) -> Alert:
+    """Return the alert that takes another one back."""
+    lasted = ago(max(0.0, (now.wall - alert.since).total_seconds()))
+    detail = f"{alert.kind} is over after {lasted}" + (f": {alert.detail}" if alert.detail else "")
+    return replace(alert, kind=AlertKind.RESOLVED, observed=state, detail=detail)
 
 
 def _restarts(component: Observed, past: _Past) -> int:

@@ -1,25 +1,29 @@
 """The monitor: compare podman's containers with the registry and the previous round, at an interval."""
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from agent.config import MonitorConfig
 from agent.log import fields, logger
 from agent.monitor.alerts import Alerter
-from agent.monitor.changes import ChangeDetector, Moment
+from agent.monitor.changes import ChangeDetector, Moment, Repairs
 from agent.monitor.event_log import EventLog
+from agent.monitor.healing import Healing, Key, Repair
 from agent.monitor.node import boot_time
 from agent.monitor.state import observe
 from agent.podman.client import Podman
+from agent.podman.output import Container
 from agent.store.events import Event
-from agent.store.registry import AsyncRegistry
-from agent.tasks import not_cancelled
+from agent.store.registry import AsyncRegistry, ComponentRow
+from agent.tasks import create_guarded_task, not_cancelled
 from mcp.shared.errors import McpError
 
 PRUNE_SECONDS = 3600.0
 BOOT_PATIENCE = 120.0  # seconds; a slow pull must not delay the monitor for a quarter of an hour
+LOOK_PAUSE = 1.0  # seconds between two looks for containers that have ended, and for repairs that are due
 UNWRITTEN_LIMIT = 10_000  # events kept in memory while the registry cannot be written
 
 
@@ -34,14 +38,23 @@ class Monitor:
         registry: AsyncRegistry,
         services_since: Callable[[float], set[str]],
         events: EventLog,
+        repair: Callable[[Repair], Awaitable[bool]],
     ) -> None:
-        """Write to `events`; `services_since` returns the services with operations since a monotonic time."""
+        """Write to `events`, and have failed components repaired.
+
+        `services_since` returns the services with operations since a monotonic time.
+        """
         self._rules = rules
         self._podman = podman
         self._registry = registry
         self._services_since = services_since
         self._events = events
+        self._repair = repair
         self._alerter = Alerter(node, rules.alert_command)
+        self.healing = Healing(rules)
+        self._repaired: dict[Key, str] = {}  # the details of events to come
+        self._repairs: set[asyncio.Task[None]] = set()
+        self._watched: set[int] = set()  # processes of the components that should run
         self._detector: ChangeDetector | None = None
         self._unwritten: list[Event] = []
         self._last_round = time.monotonic()
@@ -53,10 +66,22 @@ class Monitor:
         try:
             await asyncio.wait({boot}, timeout=BOOT_PATIENCE)
             while not_cancelled():
-                await asyncio.sleep(self._rules.interval)
+                await self._pause()
                 await self._safe_round()
         finally:
+            for task in self._repairs:  # their operations continue
+                task.cancel()
             await self._alerter.close()
+
+    async def _pause(self) -> None:
+        """Wait for the interval, or until a component ends, or is to be repaired, or was."""
+        end = time.monotonic() + self._rules.interval
+        while (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, LOOK_PAUSE))
+            ended = {pid for pid in self._watched if not _exists(pid)}
+            self._watched -= ended  # if podman fails now, the next round has to do
+            if ended or self._repaired or self.healing.is_due(time.monotonic()):
+                return
 
     async def _safe_round(self) -> None:
         try:
@@ -70,23 +95,61 @@ class Monitor:
     async def round(self) -> None:
         """Run one round; raises McpError if podman or the registry fails."""
         began = time.monotonic()
+        # of before the list: a repair that ends while podman lists its containers is for the next round
+        done, in_progress = dict(self._repaired), self.healing.in_progress
         detector = self._detector or await self._remember()
         containers, rows = await asyncio.gather(
             self._podman.containers(), self._registry.call(self._registry.components.select)
         )
         # an empty list after a failure is unreliable: podman may have lost its database, or use another one
         self._in_doubt = self._in_doubt and not containers
+        worked_on, busy = self._services_since(self._last_round), self._services_since(began)
+        if not self._in_doubt:
+            await self._heal(rows, {container.name: container for container in containers}, worked_on, busy)
+        in_progress |= self.healing.in_progress
         result = detector.round(
             observe(rows, containers, boot_time()),
             Moment(datetime.now(UTC), began),
-            worked_on=self._services_since(self._last_round),
-            busy=self._services_since(began),
+            worked_on=worked_on,
+            busy=busy,
             doubtful=self._in_doubt,
+            repairs=Repairs(done, in_progress, self.healing.pending, self.healing.given_up),
         )
+        self._repaired = {key: note for key, note in self._repaired.items() if key not in done}
         self._last_round = began
         for alert in result.alerts:
             self._alerter.send(alert)
         await self._write(result.events)
+
+    async def _heal(
+        self, rows: Sequence[ComponentRow], containers: Mapping[str, Container], worked_on: set[str], busy: set[str]
+    ) -> None:
+        """Begin the repairs that are due, and end health checks that podman's timers wait for."""
+        try:
+            await self._podman.end_overdue_checks()
+            details = await self._podman.inspect(*self.healing.suspects(rows, containers))
+        except McpError as error:  # the list is still worth its events
+            logger.warning("cannot examine failed components", extra=fields(error=error))
+            return
+        now = time.monotonic()
+        for repair in self.healing.round(rows, containers, details, now, worked_on=worked_on, held=busy):
+            task = create_guarded_task(self._carry_out(repair), "repair")
+            self._repairs.add(task)
+            task.add_done_callback(self._repairs.discard)
+        running = [containers[row.container] for row in rows if row.container in containers]
+        self._watched = {container.pid for container in running if container.running and container.pid}
+
+    async def _carry_out(self, repair: Repair) -> None:
+        was_needed = True
+        try:
+            was_needed = await self._repair(repair)
+            if was_needed:
+                self._repaired[repair.key] = repair.note
+        except McpError as error:
+            about = fields(component="/".join(repair.key), remedy=repair.remedy, error=error)
+            logger.warning("cannot repair a failed component", extra=about)
+        finally:
+            self.healing.finished(repair.key, was_needed=was_needed)
 
     async def _remember(self) -> ChangeDetector:
         """Continue from the latest events in the registry."""
@@ -105,3 +168,14 @@ class Monitor:
                 self._registry.events.prune, datetime.now(UTC) - timedelta(seconds=self._rules.retention)
             )
             self._pruned = time.monotonic()
+
+
+def _exists(pid: int) -> bool:
+    """Tell if a process exists, of whatever user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

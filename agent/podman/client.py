@@ -8,29 +8,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.podman.argv import NewContainer, run_argv
-from agent.podman.inspect import ContainerDetails, ContainerObject, parse_details, parse_objects
+from agent.podman.checks import LEAST_TIMEOUT, check_ages, end_overdue
+from agent.podman.inspect import ContainerDetails, ContainerObject, HealthCheck, parse_details, parse_objects
 from agent.podman.output import (
     Container,
     Image,
+    LocalImage,
     parse_containers,
     parse_image,
     parse_image_ids,
+    parse_local_images,
     parse_network_name,
     parse_version,
 )
-from agent.podman.states import ContainerState
+from agent.podman.states import CheckResult, ContainerState
+from agent.tasks import create_guarded_task
 from mcp.shared import proc
-from mcp.shared.errors import NotReady
+from mcp.shared.errors import NotReady, Unavailable
 from mcp.shared.names import LABEL_SERVICE
 
-STOP_GRACE = 10  # seconds between SIGTERM and SIGKILL; podman's own default
-STOP_TIMEOUT = 30.0  # seconds until a stop fails; in a crash loop one attempt in three succeeds
+REMOVE_GRACE = 10  # seconds before SIGKILL for what runs still when it is removed; all others were stopped before
+# Seconds, with the container's own, until a stop fails; in a crash loop one attempt in three succeeds.
+STOP_TIMEOUT = 30.0
 # Failed attempts until a stop fails. In a crash loop podman fails for many reasons: three in a row were seen on a busy
 # machine, where slirp4netns of the next run did not start.
 STOP_FAILURES = 10
 CLOCK_TOLERANCE = 1.0  # seconds between wall and monotonic clock above which the wall clock counts as set
+EXIT_KILLED = 137  # exit code of a process that SIGKILL has ended
 STEADY = 10.0  # seconds; a container that ran longer is not in a crash loop
 RETRY_PAUSE = 0.05  # seconds between two attempts
+OVERDUE_POLL = 0.25  # seconds between two looks for health checks that exceed their timeout
 PROCESS_ENDED = "no such process"
 PULL_TIMEOUT = 900.0  # seconds
 IMAGES_REMEMBERED = 256
@@ -40,14 +47,22 @@ BUILT_IN_NETWORKS = ("", "host", "none", "bridge", "private", "pasta", "slirp4ne
 
 @dataclass(frozen=True)
 class _StopStart:
-    """The start time of a stop: `wall` for comparison with podman's timestamps only, `clock` for durations."""
+    """The start time of a stop: `wall` for comparison with podman's timestamps only, `clock` for durations.
 
+    The stop fails after `patience` seconds.
+    """
+
+    patience: float
     wall: float = field(default_factory=lambda: time.time())
     clock: float = field(default_factory=lambda: time.monotonic())
 
     def elapsed(self) -> float:
         """Return the seconds since the start."""
         return time.monotonic() - self.clock
+
+    def is_over(self) -> bool:
+        """Tell if the patience has come to its end."""
+        return self.elapsed() > self.patience
 
     def clock_was_set(self) -> bool:
         """Tell if the wall clock was set since the start, which makes podman's timestamps unusable."""
@@ -161,9 +176,32 @@ class Podman:
         """Return the ids of the node's images by name."""
         return parse_image_ids(await self._check(["images", "--format=json"]))
 
-    async def is_healthy(self, name: str) -> bool:
-        """Run a container's health check now; podman's own timer needs systemd."""
-        return (await proc.run(self.argv(["healthcheck", "run", name]), seconds=self.timeout * 2)).returncode == 0
+    async def local_images(self) -> list[LocalImage]:
+        """Return the node's images."""
+        return parse_local_images(await self._check(["images", "--format=json"]))
+
+    async def check_health(self, identifier: str, check: HealthCheck) -> CheckResult:
+        """Run the health check of the container with this id now, for its timeout; podman's own timer needs systemd."""
+        began, argv = time.monotonic(), self.argv(["healthcheck", "run", identifier])
+        overdue = create_guarded_task(_end_overdue(identifier, check), "overdue health checks")
+        try:
+            completed = await proc.run(argv, seconds=check.timeout + self.timeout)
+        except Unavailable:  # the check could not be ended, or podman itself hangs
+            return CheckResult.TIMED_OUT
+        finally:
+            overdue.cancel()
+        if completed.returncode == 0:
+            return CheckResult.HEALTHY
+        return CheckResult.TIMED_OUT if time.monotonic() - began >= check.timeout else CheckResult.UNHEALTHY
+
+    async def end_overdue_checks(self) -> None:
+        """End health checks that exceed their timeout, which podman's own timers would wait for."""
+        ages = await asyncio.to_thread(check_ages)
+        old = [identifier for identifier, age in ages.items() if age >= LEAST_TIMEOUT]
+        for details in (await self.inspect(*old)).values():
+            if details.check is not None:
+                check = details.check
+                await asyncio.to_thread(end_overdue, details.identifier, check.command, check.timeout)
 
     async def ensure_network(self, name: str) -> None:
         """Create a network unless it exists."""
@@ -214,20 +252,25 @@ class Podman:
         if self.on_start is not None:
             self.on_start(name)
 
-    async def stop(self, name: str) -> None:
-        """Stop a container permanently; kill it if it ignores SIGTERM for STOP_GRACE seconds. Raises McpError.
+    async def stop(self, name: str) -> str:
+        """Stop a container permanently; podman kills it at the end of its stop timeout. Raises McpError.
+
+        Returns a note for the user if it had to be killed, else an empty string.
 
         A container in a crash loop may be between two runs: podman then takes it for stopped while its restart policy
         still restarts it, or podman fails. Therefore this verifies, and retries.
         """
-        start, failures = _StopStart(), 0
+        grace, failures = (await self.details(name)).stop_seconds, 0
+        start = _StopStart(grace + STOP_TIMEOUT)
         while True:
-            error = await self._stop(name)
+            began = time.monotonic()
+            error = await self._stop(name, grace)
+            took = time.monotonic() - began
             details = await self.details(name)
             if error is None and await self._stays_down(details, start):
-                return
+                return killed_note(details, took)
             failures += int(error is not None)
-            if failures == STOP_FAILURES or start.elapsed() > STOP_TIMEOUT:
+            if failures == STOP_FAILURES or start.is_over():
                 raise error or NotReady(f"{name} restarts each time podman stops it")
             await asyncio.sleep(RETRY_PAUSE)
 
@@ -244,15 +287,15 @@ class Podman:
             remaining = await asyncio.to_thread(restarters, stopped.identifier)
             if any(pid not in before for pid, is_conmon in remaining.items() if is_conmon):
                 return False
-            if start.elapsed() > STOP_TIMEOUT:
+            if start.is_over():
                 break
         after = await self.details(stopped.name)
         return after.state != ContainerState.RUNNING and after.restarts == stopped.restarts
 
-    async def _stop(self, name: str) -> proc.CommandFailed | None:
-        """Stop a container once; returns podman's error, if any."""
+    async def _stop(self, name: str, grace: int) -> proc.CommandFailed | None:
+        """Stop a container once, within its own stop timeout `grace`; returns podman's error, if any."""
         try:
-            await self._check(["stop", f"--time={STOP_GRACE}", name], STOP_GRACE + self.timeout * 2)
+            await self._check(["stop", name], grace + self.timeout * 2)
         except proc.CommandFailed as error:
             return error
         return None
@@ -261,19 +304,13 @@ class Podman:
         """Rename a container."""
         await self._check(["rename", name, new_name])
 
-    async def remove(self, name: str) -> None:
-        """Stop and remove a container and its anonymous volumes, if it exists.
+    async def remove_by_id(self, identifier: str) -> None:
+        """Remove the container with this id and its anonymous volumes, if it still exists; end what runs still.
 
         podman takes a name that no container has for the prefix of an id: `rm db` could remove another container.
         """
-        container = (await self.find(name)).get(name)
-        if container is not None:
-            await self.remove_by_id(container.identifier)
-
-    async def remove_by_id(self, identifier: str) -> None:
-        """Stop and remove the container with this id, whatever its name, if it still exists."""
-        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={STOP_GRACE}", identifier]
-        await self._check(argv, STOP_GRACE + self.timeout * 2)
+        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={REMOVE_GRACE}", identifier]
+        await self._check(argv, REMOVE_GRACE + self.timeout * 2)
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """Return a complete podman command line."""
@@ -281,6 +318,25 @@ class Podman:
 
     async def _check(self, arguments: Sequence[str], seconds: float | None = None, stdin: bytes | None = None) -> bytes:
         return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)
+
+
+def killed_note(stopped: ContainerDetails, took: float) -> str:
+    """Return a note for the user about a container that podman had to kill in a stop of `took` seconds, else nothing.
+
+    A stop timeout of 0 asks for the kill.
+    """
+    if stopped.exit_code != EXIT_KILLED or not 0 < stopped.stop_seconds <= took:
+        return ""
+    grace, signal = stopped.stop_seconds, stopped.stop_signal
+    return f"had to be killed: still running {grace} s after {signal}; raise stop_timeout in its definition"
+
+
+async def _end_overdue(identifier: str, check: HealthCheck) -> None:
+    """End a container's health checks at the end of their timeout, until cancelled."""
+    await asyncio.sleep(check.timeout)
+    while True:
+        await asyncio.to_thread(end_overdue, identifier, check.command, check.timeout)
+        await asyncio.sleep(OVERDUE_POLL)
 
 
 def restarters(identifier: str) -> dict[int, bool]:

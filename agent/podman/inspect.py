@@ -1,5 +1,6 @@
 """Parse the output of `podman inspect --type=container`. All pure."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,25 @@ from typing import Any
 from agent.podman.output import deploy_number, expecting, load_rows
 from agent.podman.states import ContainerState
 from mcp.shared.image import image_version
+
+STOP_SECONDS = 10  # podman's default
+STOP_SECONDS_MOST = 3600  # longest wait for a container; podman knows endless ones
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """A container's health check: `command` is CMD and an argv, or CMD-SHELL and a command line; times in seconds."""
+
+    command: tuple[str, ...]
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+
+    @property
+    def patience(self) -> float:
+        """Time in which it must succeed for the first time, without the time that its attempts take."""
+        return self.start_period + self.interval * self.retries
 
 
 @dataclass(frozen=True)
@@ -27,9 +47,12 @@ class ContainerDetails:
     ended: float = 0.0  # of the run before, if it has been restarted
     restarts: int = 0  # by its restart policy
     health: str = ""  # healthy, unhealthy or starting; empty without a health check
-    patience: float = 0.0  # seconds in which its health check must succeed for the first time; 0 without one
+    check: HealthCheck | None = None
+    check_output: str = ""  # of the last check
     ports: tuple[str, ...] = ()  # published ones, as in 127.0.0.1:8443->8443/tcp
     conmon: int = 0  # process id of its monitor; 0: not running
+    stop_seconds: int = STOP_SECONDS  # between the stop signal and SIGKILL
+    stop_signal: str = "SIGTERM"
     log_driver: str = ""
     log_path: Path | None = None  # of the k8s-file driver
 
@@ -92,9 +115,12 @@ def _details(row: dict[str, Any]) -> ContainerDetails:
         ended=_unix_time(state.get("FinishedAt")),
         restarts=int(row.get("RestartCount") or 0),
         health=str(health.get("Status") or ""),
-        patience=_patience(config.get("Healthcheck") or {}),
+        check=_check(config.get("Healthcheck") or {}),
+        check_output=str((health.get("Log") or [{}])[-1].get("Output") or ""),
         ports=tuple(_ports((row.get("NetworkSettings") or {}).get("Ports") or host.get("PortBindings") or {})),
         conmon=int(state.get("ConmonPid") or 0),
+        stop_seconds=_stop_seconds(config),
+        stop_signal=_signal_name(config.get("StopSignal") or signal.SIGTERM),
         log_driver=str(log.get("Type") or ""),
         log_path=Path(log["Path"]) if log.get("Path") else None,
     )
@@ -105,12 +131,30 @@ def _unix_time(text: str | None) -> float:
     return max(0.0, datetime.fromisoformat(text).timestamp()) if text else 0.0
 
 
-def _patience(check: dict[str, Any]) -> float:
-    """Return the start period plus all retries in seconds; podman's default is 3 retries, 30 s apart."""
+def _check(check: dict[str, Any]) -> HealthCheck | None:
+    """Return the health check, with podman's defaults for what is not set."""
     if check.get("Test") in (None, [], ["NONE"]):
-        return 0.0
-    nanoseconds = (check.get("StartPeriod") or 0) + (check.get("Interval") or 30e9) * (check.get("Retries") or 3)
-    return float(nanoseconds / 1e9)
+        return None
+    return HealthCheck(
+        command=tuple(str(word) for word in check["Test"]),
+        interval=(check.get("Interval") or 30e9) / 1e9,
+        timeout=(check.get("Timeout") or 30e9) / 1e9,
+        retries=check.get("Retries") or 3,
+        start_period=(check.get("StartPeriod") or 0) / 1e9,
+    )
+
+
+def _stop_seconds(config: dict[str, Any]) -> int:
+    seconds = config.get("StopTimeout")
+    return STOP_SECONDS if seconds is None else min(int(seconds), STOP_SECONDS_MOST)
+
+
+def _signal_name(value: int | str) -> str:
+    """Return a signal's name; podman 4 prints the number, podman 5 the name."""
+    if isinstance(value, str):
+        return value
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(value) or f"SIGRTMIN+{value - signal.SIGRTMIN}"
 
 
 def _ports(bindings: dict[str, list[dict[str, str]] | None]) -> Iterator[str]:

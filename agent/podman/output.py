@@ -30,6 +30,7 @@ class Container:
     restarts: int = 0  # by its restart policy; podman 4.3 lists none
     health: str = ""  # healthy, unhealthy or starting; empty without a health check
     exited: bool = False  # podman has seen its last run end, and knows the exit code
+    pid: int = field(default=0, compare=False)  # of its main process; 0: not running, or not known
 
     @property
     def deploy(self) -> int:
@@ -49,6 +50,15 @@ class Image:
     identifier: str
     digest: str  # of its manifest
     architecture: str  # as in GOARCH
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """An image as `podman images` lists it; `size` in bytes, with layers that it shares."""
+
+    identifier: str
+    names: tuple[str, ...]
+    size: int
 
 
 def deploy_number(labels: Mapping[str, object]) -> int:
@@ -80,6 +90,7 @@ def _container(row: dict[str, Any]) -> Container:
         restarts=int(str(row.get("Restarts") or 0)),
         health=_health(str(row.get("Status", ""))),
         exited=row.get("Exited") is True,
+        pid=int(str(row.get("Pid") or 0)),
     )
 
 
@@ -100,6 +111,15 @@ def parse_image_ids(output: bytes) -> dict[str, str]:
     """Parse `podman images --format json` to image ids by name. Raises Unavailable."""
     with expecting("podman images", "a list of images"):
         return {str(name): str(row["Id"]) for row in load_rows(output) for name in row.get("Names") or ()}
+
+
+def parse_local_images(output: bytes) -> list[LocalImage]:
+    """Parse `podman images --format json`. Raises Unavailable."""
+    with expecting("podman images", "a list of images"):
+        return [
+            LocalImage(str(row["Id"]), tuple(str(name) for name in row.get("Names") or ()), int(row.get("Size") or 0))
+            for row in load_rows(output)
+        ]
 
 
 def parse_network_name(output: bytes) -> str:

@@ -26,6 +26,14 @@ ENDED = (
 )
 
 
+class CheckResult(StrEnum):
+    """Result of one attempt of a health check."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    TIMED_OUT = "timed out"
+
+
 class Health(StrEnum):
     """Result of a container's health check."""
 

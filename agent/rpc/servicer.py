@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, TypeVar
 
 from agent.files import transfer
 from agent.files.files import ServiceFiles
+from agent.log import fields, logger
 from agent.logs.logs import Logs
 from agent.logs.wire import log_line, query_of, responses
 from agent.monitor.event_log import EventLog
+from agent.monitor.healing import Key
 from agent.monitor.node import NodeProbe, boot_time
 from agent.monitor.state import observe
 from agent.podman.client import Podman
@@ -23,11 +25,13 @@ from agent.services.adopt import Adopter
 from agent.services.boot import boot
 from agent.services.deploy import Deployer, check_deployable
 from agent.services.executor import ComponentResult, Executor
+from agent.services.images import unused_images
 from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
 from agent.services.recover import Recovery
 from agent.services.restored import RestoredRegistry
+from agent.services.supervisor import Supervisor
 from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
 from agent.store.registry import AsyncRegistry, DeployRow
@@ -75,6 +79,8 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self.logs = Logs(podman, registry)
         self._probe = NodeProbe(registry.path.parent)
         self._followers = Followers(stopping)
+        self.supervisor = Supervisor(executor, self.operations)
+        self.repairs: Callable[[], Mapping[Key, int]] = dict  # the monitor's counts, by component
         self._files = files
         self.certificate_end: datetime | None = None  # of the certificate that the agent serves with
 
@@ -219,7 +225,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def GetServiceStatus(self, request: pb.GetServiceStatusRequest, context: Any) -> pb.GetServiceStatusResponse:
         name = _optional_name("name", request.name)
-        return await status.service_status(self._podman, self._registry, self.events, name)
+        return await status.service_status(self._podman, self._registry, self.events, name, self.repairs())
 
     async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.EventInfo]:
         service = _optional_name("service", request.service)
@@ -237,7 +243,8 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         containers, rows = await asyncio.gather(
             self._podman.containers(), self._registry.call(self._registry.components.select)
         )
-        return pb.LiveCheckResponse(services=status.services_info(observe(rows, containers, boot_time()), {}))
+        observed = observe(rows, containers, boot_time())
+        return pb.LiveCheckResponse(services=status.services_info(observed, {}, self.repairs()))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
         return await transfer.receive_whole(self._files, request)
@@ -273,6 +280,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             agent_python=python,
             architecture=architecture,
             restore_notes=await self._restored.notes(),
+            unused_images=await self._unused_images() if request.images else (),
         )
         response.uptime_since.FromDatetime(facts.up_since)
         response.now.GetCurrentTime()
@@ -324,6 +332,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             name, caller().user, operation, lambda: work(name, component), component=component
         )
         return _results(results)
+
+    async def _unused_images(self) -> list[pb.UnusedImage]:
+        try:
+            images = await unused_images(self._podman, self._registry)
+        except McpError as error:
+            logger.warning("cannot list unused images", extra=fields(error=error))
+            return []
+        return [pb.UnusedImage(identifier=each.identifier, names=each.names, bytes=each.size) for each in images]
 
     async def _runtime_version(self) -> str:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from agent.monitor.event_log import EventLog
+from agent.monitor.healing import Key
 from agent.monitor.node import boot_time
 from agent.monitor.state import Observed, observe
 from agent.podman.client import Podman
@@ -52,7 +53,7 @@ def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, 
 
 
 async def service_status(
-    podman: Podman, registry: AsyncRegistry, events: EventLog, service: str
+    podman: Podman, registry: AsyncRegistry, events: EventLog, service: str, repairs: Mapping[Key, int]
 ) -> pb.GetServiceStatusResponse:
     """Return the current state of a service, or of all if empty; calls podman twice.
 
@@ -72,7 +73,7 @@ async def service_status(
     details, recent = await asyncio.gather(podman.inspect(*names), events.last(service, RECENT))
     chosen = [_with_crash_loop(component, details) for component in chosen]
     return pb.GetServiceStatusResponse(
-        services=services_info(chosen, details),
+        services=services_info(chosen, details, repairs),
         drift=[
             pb.DriftInfo(
                 service=component.service,
@@ -115,14 +116,24 @@ def not_deployed(service: str, services: set[str]) -> NotFound:
     return NotFound(f"{service} is not deployed on this node", hint)
 
 
-def services_info(components: Iterable[Observed], details: Mapping[str, ContainerDetails]) -> list[pb.ServiceInfo]:
-    """Group components by service; `details` are by container name, and may be incomplete."""
+def services_info(
+    components: Iterable[Observed], details: Mapping[str, ContainerDetails], repairs: Mapping[Key, int]
+) -> list[pb.ServiceInfo]:
+    """Group components by service.
+
+    Args:
+        components: The components.
+        details: Their containers' details by name; may be incomplete.
+        repairs: The agent's repairs by component, which are added to the restarts by podman.
+    """
     services: dict[str, pb.ServiceInfo] = {}
     for component in components:
         service = services.setdefault(component.service, pb.ServiceInfo(name=component.service))
         service.active = service.active or component.desired is DesiredState.RUNNING
         known = details.get(component.container.name) if component.container else None
-        service.components.append(_component_info(component, known))
+        info = _component_info(component, known)
+        info.restarts += repairs.get((component.service, component.component), 0)
+        service.components.append(info)
     return list(services.values())
 
 

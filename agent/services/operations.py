@@ -15,6 +15,8 @@ from mcp.shared.times import ago
 
 T = TypeVar("T")
 
+REPAIR = "repair"  # the operation of repairs by the agent
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -24,6 +26,11 @@ class Holder:
     operation: str
     since: float
     over: asyncio.Event | None = None  # set at the end of an operation that others wait for
+
+    @property
+    def is_repair(self) -> bool:
+        """Tell if the agent repairs what failed, which is nobody's doing."""
+        return self.operation == REPAIR
 
 
 class Operations:
@@ -90,7 +97,8 @@ class Operations:
             return await work()
         finally:
             holder = self._holders.pop(service)
-            self._ended_at[service] = time.monotonic()
+            if not holder.is_repair:
+                self._ended_at[service] = time.monotonic()
             if holder.over is not None:
                 holder.over.set()
 
@@ -110,10 +118,17 @@ class Operations:
         await registry.call(registry.operations.end, row.service)
         return result
 
+    def is_held(self, service: str) -> bool:
+        """Tell if an operation on a service is in progress."""
+        return service in self._holders
+
     def services_since(self, moment: float) -> set[str]:
-        """Return the services with operations at or after `moment` (monotonic), and drop older records."""
+        """Return the services with operations at or after `moment` (monotonic), without repairs by the agent.
+
+        Drops older records.
+        """
         self._ended_at = {service: ended for service, ended in self._ended_at.items() if ended >= moment}
-        return {*self._holders, *self._ended_at}
+        return {*(name for name, holder in self._holders.items() if not holder.is_repair), *self._ended_at}
 
     async def finish(self, seconds: float) -> None:
         """Wait for operations in progress, and cancel the rest after `seconds`."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from agent.monitor.healing import Remedy
 from agent.monitor.state import ALWAYS_UP, is_completed
 from agent.podman.client import BUILT_IN_NETWORKS
 from agent.podman.output import Container
@@ -314,6 +315,15 @@ def restart(row: ComponentRow, state: NodeState) -> Change:
     stopped = [StopContainer(row.container)] if left.container is not None else []
     steps = [*left.steps, *stopped, *bring_up(row, left.container, state), SetDesired(DesiredState.RUNNING)]
     return Change(row.service, row.name, Action.RESTART, (), in_phases(steps), deploy=row.deploy)
+
+
+def repair(row: ComponentRow, remedy: Remedy, reason: str) -> Change:
+    """Return the change by which the agent starts a component that failed, or restarts one that is unhealthy."""
+    start = StartContainer(row.container)
+    if remedy is Remedy.START:
+        return Change(row.service, row.name, Action.START, (reason,), (start,), deploy=row.deploy)
+    steps = (StopContainer(row.container), start)
+    return Change(row.service, row.name, Action.RESTART, (reason,), steps, deploy=row.deploy)
 
 
 def undeploy(row: ComponentRow) -> Change:

@@ -17,8 +17,9 @@ from agent.log import logger
 from agent.logs import previous, tail
 from agent.logs.tail import TailLine
 from agent.podman.client import Podman
+from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container, Image
-from agent.podman.states import ENDED, ContainerState
+from agent.podman.states import ENDED, CheckResult, ContainerState
 from agent.services import ports
 from agent.services.container import new_container
 from agent.store.previous_logs import PreviousReason
@@ -31,6 +32,7 @@ from mcp.shared.wire import component_from_json, component_to_json
 
 LAST_LINES = 20
 POLL = 0.25  # seconds between two checks of a settling container
+CHECK_OUTPUT_LIMIT = 300  # characters of what a health check printed, in an error
 HEALTH_POLL = 0.5  # the same for containers with a health check, which each check runs
 REMOVE_AGAIN = (0.5, 2.0)  # seconds between attempts to remove a container
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2) machine to image architecture
@@ -70,6 +72,21 @@ class StepContext:
     async def find(self, name: str) -> Container | None:
         """Return the container with that name, or None."""
         return (await self.podman.find(name)).get(name)
+
+    async def stop(self, name: str) -> None:
+        """Stop a container, and note if it had to be killed."""
+        if note := await self.podman.stop(name):
+            self.notes.append(note)
+            logger.warning("container killed", extra=log_fields(container=name, detail=note))
+
+    async def stop_to_remove(self, container: Container) -> None:
+        """Stop a container that is about to be removed; a failure is only logged, as removal ends it by force."""
+        if container.state not in (ContainerState.RUNNING, ContainerState.STOPPING):
+            return
+        try:
+            await self.stop(container.name)
+        except McpError as error:
+            logger.warning("cannot stop the container", extra=log_fields(container=container.name, error=error))
 
     async def keep_log(self, identifier: str, reason: PreviousReason) -> None:
         """Save a container's log tail before its removal."""
@@ -208,7 +225,7 @@ class StopContainer(Step):
     template = "stop {container}"
 
     async def do(self, context: StepContext) -> None:
-        await context.podman.stop(self.container)  # even if not running: it may be between two runs of a crash loop
+        await context.stop(self.container)  # even if not running: it may be between two runs of a crash loop
 
     async def is_done(self, context: StepContext) -> bool:
         return await context.find(self.container) is None
@@ -301,32 +318,41 @@ class AwaitStable(Step):
 
     async def do(self, context: StepContext) -> None:
         """Raise DidNotStayUpError when the container exits, or at the end of its health check's time."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        clock = asyncio.get_running_loop().time
+        began, hung = clock(), 0
         while True:
-            pause = await self._pause(context, loop.time() - began)
-            if pause is None:
+            details = await self._running(context)
+            if self._completed(details):
+                context.notes.append("ended with exit code 0")
                 return
-            await asyncio.sleep(pause)
+            if (check := details.check) is None:
+                if clock() - began >= context.settle:
+                    return
+                await asyncio.sleep(POLL)
+                continue
+            result = await context.podman.check_health(details.identifier, check)
+            if result is CheckResult.HEALTHY:
+                return
+            hung += int(result is CheckResult.TIMED_OUT)
+            # An attempt that hangs costs its timeout, and is only one of the check's retries.
+            patience = max(check.patience, context.settle) + min(hung, check.retries) * check.timeout
+            if clock() - began >= patience:
+                raise await self._failed(context, unhealthy(await self._running(context), patience, result))
+            await asyncio.sleep(HEALTH_POLL)
 
-    async def _pause(self, context: StepContext, waited: float) -> float | None:
-        """Return the seconds until the next check, or None for a stable container."""
-        health = await context.podman.details(self.container)
-        patience = max(health.patience, context.settle)
-        if self.may_complete and health.state in ENDED and health.known_exit_code == 0:
-            context.notes.append("ended with exit code 0")
-            return None
-        if health.state != ContainerState.RUNNING:
-            raise await self._failed(context, f"ended with exit code {health.exit_code} soon after its start")
-        if health.restarts:  # running again, so podman no longer has its exit code
+    def _completed(self, details: ContainerDetails) -> bool:
+        return self.may_complete and details.state in ENDED and details.known_exit_code == 0
+
+    async def _running(self, context: StepContext) -> ContainerDetails:
+        """Return the details of the container; raises DidNotStayUpError if it has ended, but not as a job does."""
+        details = await context.podman.details(self.container)
+        if self._completed(details):
+            return details
+        if details.state != ContainerState.RUNNING:
+            raise await self._failed(context, f"ended with exit code {details.exit_code} soon after its start")
+        if details.restarts:  # running again, so podman no longer has its exit code
             raise await self._failed(context, "ended soon after its start, and was restarted")
-        if health.patience and await context.podman.is_healthy(self.container):
-            return None
-        if waited < patience:
-            return HEALTH_POLL if health.patience else POLL
-        if health.patience:
-            raise await self._failed(context, f"did not become healthy within {patience:g} s")
-        return None
+        return details
 
     async def _failed(self, context: StepContext, how: str) -> DidNotStayUpError:
         lines: list[TailLine] = []
@@ -426,7 +452,10 @@ class RemoveContainer(Step):
     template = "remove {container}"
 
     async def do(self, context: StepContext) -> None:
-        await context.podman.remove(self.container)
+        container = await context.find(self.container)
+        if container is not None:
+            await context.stop_to_remove(container)
+            await context.podman.remove_by_id(container.identifier)
 
 
 @dataclass(frozen=True)
@@ -439,6 +468,15 @@ class ForgetComponent(Step):
         await context.registry.call(context.registry.components.remove, context.service, context.component)
 
 
+def unhealthy(details: ContainerDetails, patience: float, result: CheckResult) -> str:
+    """Say why a container has failed its health check for `patience` seconds: how the last one ended, what it said."""
+    said = " | ".join(line.strip() for line in details.check_output.splitlines() if line.strip()) or "nothing"
+    how = f"did not become healthy within {patience:g} s: its check"
+    if result is CheckResult.TIMED_OUT and details.check is not None:
+        how += f" did not end within {details.check.timeout:g} s and"
+    return f"{how} printed {said[:CHECK_OUTPUT_LIMIT]}"
+
+
 async def restore(context: StepContext, name: str) -> None:
     """Restore the name of a container set aside, unless it is taken."""
     containers = await context.podman.find(name, aside_name(name))
@@ -448,11 +486,7 @@ async def restore(context: StepContext, name: str) -> None:
 
 async def discard(context: StepContext, container: Container) -> None:
     """Save the log tail of a failed new container, and remove it."""
-    if container.running:
-        try:
-            await context.podman.stop(container.name)
-        except McpError as error:  # removed by force below
-            logger.warning("cannot stop the new container", extra=log_fields(container=container.name, error=error))
+    await context.stop_to_remove(container)
     await context.keep_log(container.identifier, PreviousReason.FAILED)
     for pause in REMOVE_AGAIN:
         try:

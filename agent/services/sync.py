@@ -111,5 +111,6 @@ def _synced(service: str, changes: Sequence[Change], results: Sequence[Component
     made = [change for change in changes if change.action is not Action.KEEP]
     errors = [f"{result.name}: {result.error}" for result in results if result.error]
     done = [change for change, result in zip(made, results, strict=True) if not result.error]
-    summary = "; ".join(f"{change.component}: {DONE[change.action]} ({', '.join(change.reasons)})" for change in done)
-    return Synced(service, bool(done), summary if made else "up to date", "; ".join(errors), kept)
+    parts = [f"{change.component}: {DONE[change.action]} ({', '.join(change.reasons)})" for change in done]
+    parts += [f"{result.name}: {note}" for result in results for note in result.notes]
+    return Synced(service, bool(done), "; ".join(parts) if made else "up to date", "; ".join(errors), kept)

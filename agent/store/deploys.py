@@ -69,6 +69,17 @@ class DeployTable(Table):
                 (result, error, json.dumps(digests, sort_keys=True), number),
             )
 
+    def recent_definitions(self, count: int) -> list[ServiceSpec]:
+        """Return the last `count` different definitions of each service whose deploys succeeded."""
+        rows = self._database.rows(
+            "SELECT definition FROM (SELECT definition, row_number() OVER"
+            " (PARTITION BY service ORDER BY max(number) DESC) AS place"
+            " FROM deploys WHERE result = ? GROUP BY service, definition) WHERE place <= ?",
+            DeployResult.DONE,
+            count,
+        )
+        return [service_from_json(str(row[0])) for row in rows]
+
     def select(self, service: str, limit: int = 0, result: DeployResult | None = None) -> list[DeployRow]:
         """Return a service's deploys, newest first: at most `limit` (0: all), with `result` if given."""
         rows = self._database.rows(

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 QUERY_DEADLINE = 20.0  # seconds for queries; the agent's timeout for podman is 15
-CHANGE_DEADLINE = 1800.0  # seconds for calls that may pull images and restart containers
+# Seconds for calls that pull images and stop containers, up to an hour each. The agent limits every step, and a
+# connection that is lost is noticed by keepalive: this is only for a bug.
+CHANGE_DEADLINE = 86400.0
 CONNECT_DEADLINE_MS = 5000
 MAY_BE_APPLIED = "the change may have been applied: see mcp status"
 
@@ -170,9 +172,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Return every component of the node with its current state in podman."""
         return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), QUERY_DEADLINE)
 
-    def node_status(self) -> pb.NodeStatusResponse:
-        """Return versions, resources and certificate of the node."""
-        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, pb.NodeStatusRequest(), QUERY_DEADLINE)
+    def node_status(self, *, images: bool = False) -> pb.NodeStatusResponse:
+        """Return versions, resources and certificate of the node, and with `images` those that nothing refers to."""
+        request = pb.NodeStatusRequest(images=images)
+        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, QUERY_DEADLINE)
 
     def who_am_i(self) -> pb.WhoAmIResponse:
         """Return the account of the token."""

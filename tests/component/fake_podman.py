@@ -29,7 +29,8 @@ STATE = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "state")
 NEVER = -62135596800  # the year 1, as podman says it
 BUILT_IN_NETWORKS = ("podman", "bridge", "host", "none")
 IMAGE_ENV = ["PATH=/bin", "VERSION=1.0.0"]
-PROGRAMS = ("web", "worker", "fail", "brief")  # what the test images (tools/images.py) hold, by what `behaviour` says
+# what the test images (tools/images.py) hold, by what `behaviour` says
+PROGRAMS = ("web", "worker", "fail", "brief", "stubborn")
 
 # command: (options that must be there, options that may be there, options with values, number of arguments)
 FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
@@ -52,7 +53,7 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
         -1,
     ),
     "start": (set(), set(), set(), 1),
-    "stop": ({"--time=10"}, set(), set(), 1),
+    "stop": (set(), set(), set(), 1),
     "rename": (set(), set(), set(), 2),
     "rm": ({"--force", "--ignore", "--volumes", "--time=10"}, set(), set(), 1),
     "logs": ({"--timestamps"}, set(), {"--since"}, 1),
@@ -312,6 +313,7 @@ def _listed(container: dict[str, Any]) -> dict[str, Any]:
         "Names": [container["name"]],
         "StartedAt": int(container["started"]) if container["started"] else NEVER,
         "State": container["state"],
+        "Status": f"Up 1 second ago ({container['health_status']})" if container["state"] == "running" else "Exited",
     }
 
 
@@ -334,6 +336,7 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "ExitCode": container["exit_code"],
             "StartedAt": iso_time(container["started"] or NEVER),
             "FinishedAt": iso_time(container["finished"] or NEVER),
+            **({"Health": _health_state(container)} if container["health"] else {}),
         },
         "RestartCount": container["restarts"],
         "Image": container["image_id"],
@@ -345,6 +348,8 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "Hostname": short,
             "CreateCommand": container["create_command"],
             "User": container["user"],
+            "StopTimeout": container["stop_timeout"],
+            "StopSignal": 15,
             "Labels": container["labels"],
             **({"Healthcheck": container["health"]} if container["health"] else {}),
         },
@@ -360,6 +365,11 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
             "Ports": bindings(container) if container["state"] == "running" else {},
         },
     }
+
+
+def _health_state(container: dict[str, Any]) -> dict[str, Any]:
+    log = container["check_log"]
+    return {"Status": container["health_status"], "FailingStreak": len(log), "Log": log or None}
 
 
 def iso_time(seconds: float) -> str:
@@ -418,7 +428,7 @@ def _inspected_image(image: dict[str, Any], identifier: str) -> dict[str, Any]:
 
 def do_images(options: Options, arguments: list[str]) -> None:
     with world() as state:
-        rows = [{"Id": image_id(state, name), "Names": [name], "RepoTags": None} for name in state["images"]]
+        rows = [{"Id": image_id(state, name), "Names": [name], "Size": 2_000_000} for name in state["images"]]
     print(json.dumps(rows))
 
 
@@ -431,10 +441,18 @@ def do_healthcheck_run(options: Options, arguments: list[str]) -> int:
             fail(f"has no defined healthcheck: container {container['id']}")
         if container["state"] != "running":
             fail(f"container {container['id']} is not running")
-        healthy = state["images"].get(container["image"], {}).get("healthy", True)
+        image = state["images"].get(container["image"], {})
+        healthy = image.get("healthy", True)
+        note_check(container, healthy, image.get("check_output", ""))
     if not healthy:
         print("unhealthy")
     return 0 if healthy else 1
+
+
+def note_check(container: dict[str, Any], healthy: bool, output: str) -> None:
+    log = [] if healthy else [*container["check_log"], {"ExitCode": 1, "Output": output}]
+    status = "unhealthy" if len(log) >= container["health"].get("Retries", 3) else container["health_status"]
+    container.update(check_log=log[-5:], health_status="healthy" if healthy else status)
 
 
 def do_pull(options: Options, arguments: list[str]) -> None:
@@ -496,9 +514,12 @@ def do_run(options: Options, arguments: list[str]) -> None:
             "image": image,
             "image_id": image_id(state, image),
             "health": health(options, state["images"][image]),
+            "health_status": "starting",
+            "check_log": [],
             "cmd": cmd,
             "labels": dict(label.split("=", 1) for label in options.get("--label", [])),
             "restart": options.get("--restart", ["no"])[0],
+            "stop_timeout": int(options.get("--stop-timeout", ["10"])[0]),
             "ports": options.get("--publish", []),
             "user": options.get("--user", [""])[0],
             "volumes": options.get("--volume", []),
@@ -527,8 +548,10 @@ def health(options: Options, image: dict[str, Any]) -> dict[str, Any] | None:
     if "--health-cmd" not in options:
         return {"Test": ["CMD", "true"], "Interval": 1_000_000_000} if "healthy" in image else None
     interval = float(options.get("--health-interval", ["30s"])[0].removesuffix("s"))
+    timeout = float(options.get("--health-timeout", ["30s"])[0].removesuffix("s"))
     retries = int(options.get("--health-retries", ["3"])[0])
-    return {"Test": ["CMD", "true"], "Interval": int(interval * 1e9), "Retries": retries}
+    times = {"Interval": int(interval * 1e9), "Timeout": int(timeout * 1e9), "Retries": retries}
+    return {"Test": ["CMD", "true"], **times}
 
 
 def do_start(options: Options, arguments: list[str]) -> None:
@@ -540,7 +563,7 @@ def do_start(options: Options, arguments: list[str]) -> None:
             fail(f"container {container['id']} must be in Created or Stopped state to be started")
         check_program(state, container, 125)
         check_ports(state, container)
-        container["restarts"] = 0
+        container.update(restarts=0, health_status="starting", check_log=[])
         begin(container, time.time())
     print(arguments[0])
 
@@ -548,10 +571,25 @@ def do_start(options: Options, arguments: list[str]) -> None:
 def do_stop(options: Options, arguments: list[str]) -> None:
     with world() as state:
         container = need(state, arguments[0])
-        if container["state"] in ("running", "stopping"):
+        runs = container["state"] in ("running", "stopping")
+        stubborn = runs and container["program"] == "stubborn"
+        if runs and not stubborn:
             say(container, time.time(), 1, f"{container['program']}: stopping")
             container.update(state="exited", exit_code=0, finished=time.time())
+        elif stubborn:
+            container.update(state="stopping")
+    if stubborn:
+        kill_after(container)
     print(arguments[0])
+
+
+def kill_after(container: dict[str, Any]) -> None:
+    """Kill a container that ignores SIGTERM, at the end of its stop timeout."""
+    time.sleep(container["stop_timeout"])
+    with world() as state:
+        need(state, container["id"]).update(state="exited", exit_code=137, finished=time.time())
+    seconds = container["stop_timeout"]
+    sys.stderr.write(f"StopSignal SIGTERM failed to stop container {container['name']} in {seconds} seconds, killed\n")
 
 
 def do_rename(options: Options, arguments: list[str]) -> None:

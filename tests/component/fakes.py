@@ -20,8 +20,10 @@ sys.exit(main(sys.argv[1:]))
 """
 WEB, WEB2 = "localhost/mcp-web:1.0.0", "localhost/mcp-web:2.0.0"
 WORKER, FAIL, BRIEF = "localhost/mcp-worker:1.0.0", "localhost/mcp-fail:1.0.0", "localhost/mcp-brief:1.0.0"
+STUBBORN, STUBBORN2 = "localhost/mcp-stubborn:1.0.0", "localhost/mcp-stubborn:2.0.0"
 MISSING = "localhost/mcp-missing:1.0.0"
 IMAGES = {WEB: "web", WEB2: "web", WORKER: "worker", FAIL: "fail", BRIEF: "brief"}
+IMAGES |= {STUBBORN: "stubborn", STUBBORN2: "stubborn"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class FakePodman:
     ) -> None:
         """Add an image whose container ends after `lifetime` seconds; a `remote` one has to be pulled first.
 
-        `more`: healthy (it has a health check, with that result), architecture.
+        `more`: healthy (it has a health check, with that result), check_output (of that), architecture.
         """
         where = "registry" if remote else "images"
         image = {"program": "web", "lifetime": lifetime, "code": code, **more}

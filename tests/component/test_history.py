@@ -6,7 +6,8 @@ import re
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
-from tests.component.fakes import FAIL, WEB, WEB2
+from tests.component.fakes import FAIL, IMAGES, WEB, WEB2
+from tests.component.wire import connected, request_for
 
 
 def ok(done: Outcome) -> str:
@@ -161,13 +162,16 @@ def test_an_image_for_another_processor_is_refused_before_anything_stops(rig: Ri
 
 def test_a_health_check_decides_where_there_is_one(rig: Rig) -> None:
     rig.fake.add_image("example.net/well:v1", healthy=True)
-    rig.fake.add_image("example.net/ill:v1", healthy=False)
+    rig.fake.add_image("example.net/ill:v1", healthy=False, check_output="no such table\n")
     ok(deploy(rig, "example.net/well:v1"))
     health = '[components.health]\ncmd = ["check"]\ninterval = "100ms"\nretries = 2\n'
     rig.agent.define("web", service("web", component("api", "example.net/ill:v1", health)))
     done = rig.agent.cli.run("deploy", "-q", "web")
     assert done.code == 1
-    assert "the new container did not become healthy within 0.2 s; the old container runs again" in done.errors[0]
+    assert (
+        "the new container did not become healthy within 0.2 s: its check printed no such table; "
+        "the old container runs again" in done.errors[0]
+    )
     assert rig.fake.running() == {"web-api": "example.net/well:v1"}
 
 
@@ -180,3 +184,20 @@ def test_an_old_container_that_cannot_be_removed_does_not_undo_what_is_kept(rig:
     ok(deploy(rig, WEB2))
     assert list(rig.fake.containers()) == ["web-api"]
     assert rig.fake.running() == {"web-api": WEB2}
+
+
+def test_images_that_a_rollback_needs_are_not_called_unused(rig: Rig) -> None:
+    for image in (WEB, WEB2):
+        rig.agent.define("web", service("web", component("api", image)))
+        assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    with connected(rig.agent) as wire:
+        (with_images,) = wire.call("NodeStatus", request_for("NodeStatus", images=True)).responses
+        (without,) = wire.call("NodeStatus").responses
+    unused = {name for image in with_images.unused_images for name in image.names}
+    assert unused == set(IMAGES) - {WEB, WEB2}
+    assert all(image.bytes for image in with_images.unused_images)
+    assert not without.unused_images
+    rig.fake.misbehave("fail", ["images"])
+    with connected(rig.agent) as wire:
+        (broken,) = wire.call("NodeStatus", request_for("NodeStatus", images=True)).responses
+    assert (broken.node_name, list(broken.unused_images)) == ("rift", [])

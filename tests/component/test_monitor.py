@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 
 from tests.component.conftest import Rig
-from tests.component.definitions import TWO
+from tests.component.definitions import component, service
+from tests.component.fakes import WEB, WORKER
 from tests.component.wire import connected, request_for
 from tests.waiting import wait_for
 
+NOT_HEALED = "heal = false\n"
+TWO = service("web", component("api", WEB, NOT_HEALED), component("work", WORKER, NOT_HEALED))
 OWN = {"PATH", "HOME", "LC_ALL"}  # what tools need; sh adds PWD and the like
 FACTS = {f"MCP_{word}" for word in ["NODE", "SERVICE", "COMPONENT", "KIND", "DESIRED", "OBSERVED", "DETAIL", "SINCE"]}
 
@@ -89,7 +93,7 @@ def watched(rig: Rig, tmp_path: Path) -> Watched:
     folder.mkdir()
     one = Watched(rig, folder)
     one.restart()
-    rig.agent.define("web", TWO)
+    rig.agent.define("web", TWO)  # which the agent does not repair: see test_healing.py
     assert rig.agent.cli.run("deploy", "-q", "web").code == 0
     wait_for(lambda: one.changes("work") == [(None, "running")])
     one.wait_rounds()  # what is seen from now on is nobody's doing
@@ -119,6 +123,17 @@ def test_a_container_that_dies_is_an_event_drift_and_one_alert(watched: Watched)
         "MCP_DETAIL": "exit code 137",
     }
     assert set(alert) - FACTS - OWN <= {"PWD", "OLDPWD", "SHLVL", "_"}
+
+
+def test_an_alert_is_taken_back_when_its_condition_is_over(watched: Watched) -> None:
+    watched.set_state("web-api", state="exited", exit_code=137)
+    wait_for(watched.alerts)
+    assert watched.rig.agent.cli.run("start", "web/api").code == 0
+    wait_for(lambda: len(watched.alerts()) == 2)
+    drift, over = sorted(watched.alerts(), key=lambda alert: alert["MCP_KIND"])
+    assert [over[f"MCP_{name}"] for name in ("KIND", "COMPONENT", "OBSERVED")] == ["resolved", "api", "running"]
+    assert re.fullmatch("drift is over after [0-9]+s: exit code 137", over["MCP_DETAIL"])
+    assert over["MCP_SINCE"] == drift["MCP_SINCE"]
 
 
 def test_a_container_that_flaps_is_seen_though_it_runs_at_every_look(watched: Watched) -> None:
@@ -195,8 +210,9 @@ def test_an_empty_list_after_a_failure_is_unknown_and_not_removed(watched: Watch
     watched.rig.fake.misbehave("print", ["ps"], message="[]", code=0, times=4)
     wait_for(lambda: watched.changes("api")[-1] == ("unknown", "running"))
     assert [state for _, state in watched.changes("api")] == ["running", "unknown", "running"]
-    wait_for(lambda: len(watched.alerts()) == 2)
-    assert {alert["MCP_OBSERVED"] for alert in watched.alerts()} == {"unknown"}
+    wait_for(lambda: len(watched.alerts()) == 4)
+    told = {(alert["MCP_KIND"], alert["MCP_OBSERVED"]) for alert in watched.alerts()}
+    assert told == {("drift", "unknown"), ("resolved", "running")}
 
 
 def test_a_new_agent_goes_on_where_the_last_one_ended(watched: Watched) -> None:

@@ -183,7 +183,7 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
         ('image = "localhost/mcp-arch:1.0.0"', ["is for s390x, this node is"]),
         (
             'image = "localhost/mcp-worker:1.0.0"\nhealth = {cmd = ["false"], interval = "1s", retries = 3}',
-            ["did not become healthy within 3 s", "runs again"],
+            ["did not become healthy within 3 s: its check printed nothing", "runs again"],
         ),
         ('image = "localhost/mcp-worker:1.0.0"\ncmd = ["/no/such/program"]', ["no such file", "runs again"]),
     ],
@@ -388,7 +388,8 @@ def test_an_image_with_a_health_check_is_kept_once_it_is_healthy(agent: Agent, r
     agent.define("solo", one("job", 'cmd = ["stubborn"]', image="localhost/mcp-health:1.0.0"))
     done = agent.cli.run("deploy", "-q", "solo")  # the program that makes itself healthy is not started
     assert done.code == 1
-    assert "did not become healthy within 3 s; the old container runs again" in done.errors[0]
+    said = "did not become healthy within 3 s: its check printed nothing; the old container runs again"
+    assert said in done.errors[0]
     assert containers(rootless) == {"solo-job"}
 
 
@@ -412,4 +413,87 @@ def test_a_network_whose_name_begins_anothers_id_is_refused(agent: Agent, rootle
     (first,) = json.loads(rootless.run(["podman", "network", "inspect", "first"]).stdout)
     agent.define("solo", one("job", f'network = "{first["id"][:8]}"'))
     failed(agent.cli.run("deploy", "-q", "solo"), "for the prefix of another network's id; choose another name")
+    assert containers(rootless) == set()
+
+
+SLOW = """trap 'sleep 4; echo saved; exit 0' TERM; echo up; while :; do sleep 100 & wait $!; done"""
+
+
+def slow(stop_timeout: str) -> str:
+    """A service whose container takes 4 s to end after SIGTERM."""
+    return f'''
+name = "slow"
+node = "rift"
+[[components]]
+name = "slow"
+image = "{WORKER}"
+cmd = ["sh", "-c", """{SLOW}"""]
+stop_timeout = "{stop_timeout}"
+'''
+
+
+def test_a_container_has_its_own_time_to_end(agent: Agent, rootless: Private) -> None:
+    """It gets it in each way of being stopped, and it is said where it was too short."""
+    show = ["podman", "inspect", "--format", "{{.State.ExitCode}}", "slow"]
+    agent.define("slow", slow("10s"))
+    assert agent.cli.run("deploy", "-q", "slow").code == 0
+    done = agent.cli.run("stop", "slow")
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", "")
+    assert rootless.run(show).stdout == "0\n"
+    assert agent.cli.run("start", "slow").code == 0
+    agent.define("slow", slow("1s"))
+    assert agent.cli.run("deploy", "-q", "slow").stderr == "", "the old one had its 10 s"
+    done = agent.cli.run("stop", "slow")
+    note = "slow/slow: had to be killed: still running 1 s after SIGTERM; raise stop_timeout in its definition\n"
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", note)
+    assert rootless.run(show).stdout == "137\n"
+    assert agent.cli.run("start", "slow").code == 0
+    done = agent.cli.run("undeploy", "slow")
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: undeployed on rift\n", note)
+
+
+def checked(script: str, more: str) -> str:
+    """A service with a health check that is a shell's command line."""
+    return f'''
+name = "checked"
+node = "rift"
+[[components]]
+name = "checked"
+image = "localhost/mcp-worker:1.0.0"
+restart = "no"
+[components.health]
+cmd = ["sh", "-c", """{script}"""]
+{more}
+'''
+
+
+def processes(podman: Private) -> list[str]:
+    """The commands that run in the container."""
+    return podman.run(["podman", "top", "checked", "args"]).stdout.splitlines()[1:]
+
+
+HANGS_ONCE = "test ! -e /tmp/again || exit 0; touch /tmp/again; echo hanging; sleep 1000; true"
+
+
+def test_a_check_that_hangs_once_is_ended_at_its_timeout_and_tried_again(agent: Agent, rootless: Private) -> None:
+    agent.define("checked", checked(HANGS_ONCE, 'timeout = "2s"\ninterval = "1s"\nretries = 2'))
+    assert agent.cli.run("deploy", "-q", "checked").code == 0
+    assert not [each for each in processes(rootless) if "1000" in each], "what the check left is ended as well"
+
+
+def test_a_check_may_take_its_whole_timeout(agent: Agent) -> None:
+    """Longer than all its intervals."""
+    agent.define("checked", checked("sleep 5", 'timeout = "60s"\ninterval = "1s"\nretries = 1'))
+    assert agent.cli.run("deploy", "-q", "checked").code == 0
+
+
+def test_the_error_of_a_check_that_fails_says_what_it_printed(agent: Agent, rootless: Private) -> None:
+    agent.define("checked", checked("echo no such table; echo really >&2; exit 7", 'interval = "1s"\nretries = 2'))
+    done = agent.cli.run("deploy", "-q", "checked")
+    assert done.code == 1
+    assert "did not become healthy within 2 s: its check printed no such table | really" in done.errors[0]
+    agent.define("checked", checked("echo hanging; sleep 1000; true", 'timeout = "1s"\ninterval = "1s"\nretries = 1'))
+    done = agent.cli.run("deploy", "-q", "checked")
+    assert done.code == 1
+    assert "within 2 s: its check did not end within 1 s and printed hanging" in done.errors[0]
     assert containers(rootless) == set()

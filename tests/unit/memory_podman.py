@@ -81,9 +81,10 @@ class MemoryPodman(Podman):
     async def start(self, name: str) -> None:
         self._begin(name)
 
-    async def stop(self, name: str) -> None:
+    async def stop(self, name: str) -> str:
         if self._need(name).running:
             self._set(name, state="exited", exit_code=0, exited=True)
+        return ""
 
     async def rename(self, name: str, new_name: str) -> None:
         if new_name in self._world.containers:

@@ -10,9 +10,9 @@ import pytest
 
 from agent.log import logger
 from agent.monitor.alerts import AT_ONCE, Alerter, environment
-from agent.monitor.changes import Alert
+from agent.monitor.changes import Alert, AlertKind
 
-ALERT = Alert("web", "api", "drift", "running", "exited", "exit code 3", datetime(2026, 1, 31, 12, tzinfo=UTC))
+ALERT = Alert("web", "api", AlertKind.DRIFT, "running", "exited", "exit code 3", datetime(2026, 1, 31, 12, tzinfo=UTC))
 
 
 class Records(logging.Handler):

@@ -228,8 +228,8 @@ class FakeAgent:
             **answers,
         }
 
-    def __getattr__(self, name: str) -> Callable[[], object]:
-        def answer() -> object:
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def answer(**_: object) -> object:
             said = self.answers[name]
             if isinstance(said, Exception):
                 raise said
@@ -281,6 +281,24 @@ def ask(**answers: object) -> tuple[bool, list[tuple[str, str, str]]]:
 
 def test_a_good_agent() -> None:
     assert ask() == (True, [])
+
+
+UNUSED = [
+    pb.UnusedImage(identifier="1" * 64, names=["localhost/a:1", "localhost/a:2"], bytes=10**9),
+    pb.UnusedImage(identifier="2" * 64, bytes=2 * 10**8),
+]
+
+
+def test_unused_images_are_named_where_the_disk_is_short_of_room() -> None:
+    _, found = ask(node_status={"disk_free_bytes": 10**9, "unused_images": UNUSED})
+    assert [each[:2] for each in found] == [("warning", "disk"), ("warning", "images")]
+    names = "localhost/a:1 localhost/a:2 222222222222"
+    what = f"2 unused images, up to 1.2 GB: in no container, no component, no recent deploy: {names}"
+    assert found[1][2] == f"{what}; `podman rmi {names}` as mcp"
+    assert "prune" not in found[0][2]
+    assert ask(node_status={"unused_images": UNUSED}) == (True, [])
+    assert agent.images(UNUSED, short=False).what == what
+    assert agent.images([], short=True).is_fine
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,22 @@
 """The monitor's rounds, on a podman that says what the test wants."""
 
 import asyncio
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.config import MonitorConfig
+from agent.log import logger
 from agent.monitor.event_log import EventLog
+from agent.monitor.healing import Repair
 from agent.monitor.loop import Monitor
+from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container
 from agent.services.operations import Operations
 from agent.store.events import Event
@@ -35,6 +42,12 @@ class Podman:
             raise answer
         return answer
 
+    async def inspect(self, *names: str) -> dict[str, ContainerDetails]:
+        return {name: ContainerDetails("id", name, "exited", 3, ended=1.0) for name in names}
+
+    async def end_overdue_checks(self) -> None:
+        """There are none."""
+
 
 class FullDisk(EventLog):
     """Cannot write the first time."""
@@ -53,10 +66,20 @@ def web(state: str) -> list[Container]:
     return [Container("id", "web", "localhost/web:1", state, 0, None)]
 
 
-def monitor_of(podman: Any, log: EventLog, registry: AsyncRegistry, interval: float) -> Monitor:
+async def not_repaired(_repair: Repair) -> bool:
+    return False
+
+
+def monitor_of(
+    podman: Any,
+    log: EventLog,
+    registry: AsyncRegistry,
+    interval: float,
+    repair: Callable[[Repair], Awaitable[bool]] = not_repaired,
+) -> Monitor:
     """A monitor that asks a stand-in."""
     rules: Any = MonitorConfig(interval=interval)
-    return Monitor("rift", rules, podman, registry, Operations().services_since, log)
+    return Monitor("rift", rules, podman, registry, Operations().services_since, log, repair)
 
 
 def rounds(folder: Path, answers: Sequence[Listed], log: type[EventLog] = EventLog) -> list[tuple[str, str]]:
@@ -123,3 +146,89 @@ def test_a_round_that_fails_in_the_moment_of_the_cancellation_does_not_keep_the_
 
     assert asyncio.run(play()) == []
     shared.close()
+
+
+def test_the_end_of_a_process_is_noticed_at_once_and_repaired(tmp_path: Path) -> None:
+    """However long the interval is; the event has the repair."""
+    registry = Registry(tmp_path / "mcp.db")
+    registry.components.put("web", 0, ComponentSpec("web", "localhost/web:1"), DesiredState.RUNNING)
+    shared, repairs = AsyncRegistry(registry), list[Repair]()
+
+    with subprocess.Popen([sys.executable, "-Ic", "input()"], stdin=subprocess.PIPE) as process:
+        up = replace(web("running")[0], pid=process.pid)
+
+        class Ends(Podman):
+            async def containers(self) -> list[Container]:
+                self.asked += 1
+                return [up if process.poll() is None or repairs else replace(up, state="exited", exit_code=3)]
+
+        async def repair(due: Repair) -> bool:
+            repairs.append(due)
+            return True
+
+        async def play() -> None:
+            podman = Ends()
+            monitor = monitor_of(podman, EventLog(shared), shared, 3600, repair)
+            await monitor.round()
+            task = asyncio.create_task(monitor.run(asyncio.create_task(asyncio.sleep(0))))
+            process.kill()
+            await asyncio.to_thread(process.wait)
+            async with asyncio.timeout(60):
+                while len(registry.events.select()) < 3:
+                    await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.wait({task})
+            assert podman.asked <= 5, "not each second"
+
+        asyncio.run(play())
+    assert [(due.key, due.reason, due.attempt) for due in repairs] == [(("web", "web"), "exit code 3", 1)]
+    events = [(event.previous, event.state, event.detail) for event in registry.events.select()]
+    assert events == [
+        ("", "running", ""),
+        ("running", "exited", "exit code 3"),
+        ("exited", "running", "started by the agent after exit code 3 (attempt 1)"),
+    ]
+    shared.close()
+
+
+def test_a_repair_that_fails_and_a_container_that_cannot_be_examined_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry(tmp_path / "mcp.db")
+    registry.components.put("web", 0, ComponentSpec("web", "localhost/web:1"), DesiredState.RUNNING)
+    shared = AsyncRegistry(registry)
+
+    class Blind(Podman):
+        async def inspect(self, *names: str) -> dict[str, ContainerDetails]:
+            if self.asked == 1:
+                raise Unavailable("podman hangs")
+            return await super().inspect(*names)
+
+    async def repair(_due: Repair) -> bool:
+        raise NotReady("no such device")
+
+    async def play() -> None:
+        podman = Blind(*[web("exited")] * 1000)
+        monitor = monitor_of(podman, EventLog(shared), shared, 0.05, repair)
+        task = asyncio.create_task(monitor.run(asyncio.create_task(asyncio.sleep(0))))
+        async with asyncio.timeout(60):
+            while "cannot repair a failed component" not in caplog.text:
+                await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait({task})
+
+    with watched_log(caplog):
+        asyncio.run(play())
+    assert "cannot examine failed components" in caplog.text
+    assert [(event.previous, event.state) for event in registry.events.select()] == [("", "exited")]
+    shared.close()
+
+
+@contextmanager
+def watched_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Have caplog see the agent's log, which does not propagate."""
+    logger.addHandler(caplog.handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(caplog.handler)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.config import MonitorConfig
-from agent.monitor.changes import Alert, ChangeDetector, Moment, Observations
+from agent.monitor.changes import NO_REPAIRS, Alert, AlertKind, ChangeDetector, Moment, Observations, Repairs
 from agent.monitor.state import Observed, observe
 from agent.podman.output import Container
 from agent.store.registry import ComponentRow
@@ -45,12 +45,15 @@ class Rounds:
         worked_on: Sequence[str] = (),
         busy: Sequence[str] = (),
         doubtful: bool = False,
+        repairs: Repairs = NO_REPAIRS,
     ) -> Observations:
         """The next round."""
         self.now += timedelta(minutes=minutes)
         self.clock += minutes * 60
         moment = Moment(self.now, self.clock)
-        return self.watch.round(observed, moment, worked_on=set(worked_on), busy=set(busy), doubtful=doubtful)
+        return self.watch.round(
+            observed, moment, worked_on=set(worked_on), busy=set(busy), doubtful=doubtful, repairs=repairs
+        )
 
 
 def changes(verdict: Observations) -> list[tuple[str, str, str]]:
@@ -74,7 +77,7 @@ def test_a_container_that_ends_is_an_event_and_drift() -> None:
     rounds.see(component())
     verdict = rounds.see(component("exited", exit_code=3))
     assert changes(verdict) == [("running", "exited", "exit code 3")]
-    assert verdict.alerts == (Alert("web", "api", "drift", "running", "exited", "exit code 3", rounds.now),)
+    assert verdict.alerts == (Alert("web", "api", AlertKind.DRIFT, "running", "exited", "exit code 3", rounds.now),)
 
 
 def test_somebody_is_told_once_in_a_cooldown_and_again_after_it() -> None:
@@ -87,11 +90,105 @@ def test_somebody_is_told_once_in_a_cooldown_and_again_after_it() -> None:
     assert first.since < again.since == rounds.now
 
 
-def test_drift_that_ends_and_comes_back_within_the_cooldown_is_not_told_again() -> None:
+def test_drift_that_is_over_is_taken_back_and_told_again_when_it_returns() -> None:
+    rounds = Rounds()
+    (drift,) = rounds.see(component("exited", exit_code=3)).alerts
+    rounds.see(component("exited", exit_code=3), minutes=10)
+    (over,) = rounds.see(component()).alerts
+    assert over == Alert(
+        "web", "api", AlertKind.RESOLVED, "running", "running", "drift is over after 11m: exit code 3", drift.since
+    )
+    assert kinds(rounds.see(component())) == [], "once"
+    assert kinds(rounds.see(component("exited"))) == ["drift"], "else the last word would be that all is well"
+
+
+def test_what_was_never_told_is_not_taken_back() -> None:
+    rounds = Rounds()
+    rounds.see(component("exited"), busy=["web"])
+    assert rounds.see(component()).alerts == ()
+
+
+def test_nothing_is_taken_back_while_an_operation_is_in_progress() -> None:
+    rounds = Rounds()
+    rounds.see(component("exited"))
+    assert kinds(rounds.see(component(), busy=["web"])) == []
+    assert kinds(rounds.see(component())) == ["resolved"]
+
+
+@pytest.mark.parametrize(
+    "after", [component("exited", "stopped"), component("exited", "ignore")], ids=["stopped", "ignored"]
+)
+def test_what_is_no_longer_wanted_is_over(after: Observed) -> None:
+    rounds = Rounds()
+    rounds.see(component("exited"))
+    (over,) = rounds.see(after).alerts
+    assert (over.kind, over.observed, over.detail) == ("resolved", after.state, "drift is over after 1m: exit code 0")
+
+
+def test_flapping_that_is_over_is_taken_back() -> None:
+    rounds = Rounds()
+    for number in range(4):
+        last = rounds.see(component(restarts=number))
+    assert kinds(last) == ["flapping"]
+    assert kinds(rounds.see(component(restarts=3), minutes=8)) == []
+    (over,) = rounds.see(component(restarts=3), minutes=2).alerts
+    assert (over.kind, over.detail) == ("resolved", "flapping is over after 12m: flapping: 3 changes within 10m")
+
+
+KEY = ("web", "api")
+STARTED = "started by the agent after exit code 3 (attempt 1)"
+
+
+def test_a_container_that_is_about_to_be_started_causes_no_alert() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    down = rounds.see(component("exited", exit_code=3), repairs=Repairs(pending={KEY}))
+    assert (changes(down), down.alerts) == ([("running", "exited", "exit code 3")], ())
+    up = rounds.see(component(started=START + timedelta(minutes=2)), repairs=Repairs(done={KEY: STARTED}))
+    assert (changes(up), up.alerts) == ([("exited", "running", STARTED)], ())
+
+
+def test_a_component_is_judged_when_its_repair_is_done() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    rounds.see(component("exited"), repairs=Repairs(pending={KEY}))
+    assert rounds.see(component(), repairs=Repairs(in_progress={KEY})) == Observations((), ())
+    assert changes(rounds.see(component(), repairs=Repairs(done={KEY: STARTED}))) == [("exited", "running", STARTED)]
+
+
+def test_a_repair_is_one_change_of_flapping() -> None:
+    """Whether it is seen while it is down, or between two rounds."""
+    rounds = Rounds()
+    rounds.see(component())
+    for minute in range(1, 3):
+        rounds.see(component("exited"), minutes=0.1, repairs=Repairs(pending={KEY}))
+        up = component(started=START + timedelta(minutes=minute))
+        assert kinds(rounds.see(up, minutes=0.1, repairs=Repairs(done={KEY: STARTED}))) == []
+    up = component(started=START + timedelta(minutes=9))
+    verdict = rounds.see(up, minutes=0.1, repairs=Repairs(done={KEY: STARTED}))
+    assert changes(verdict)[0] == ("running", "running", STARTED)
+    assert kinds(verdict) == ["flapping"]
+
+
+def test_one_that_failed_again_right_after_its_repair_is_not_called_started() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    rounds.see(component("exited", exit_code=3), repairs=Repairs(pending={KEY}))
+    again = component("exited", exit_code=4, started=START + timedelta(minutes=2))
+    assert changes(rounds.see(again, repairs=Repairs(done={KEY: STARTED}, pending={KEY}))) == [
+        ("exited", "exited", "exit code 4")
+    ]
+
+
+def test_giving_up_is_an_event_and_an_alert_whatever_was_told_before() -> None:
     rounds = Rounds()
     assert kinds(rounds.see(component("exited"))) == ["drift"]
-    assert kinds(rounds.see(component())) == []
-    assert kinds(rounds.see(component("exited"))) == []
+    gone = Repairs(given_up={KEY: "given up"})
+    verdict = rounds.see(component("exited"), repairs=gone)
+    assert changes(verdict) == [("exited", "exited", "given up")]
+    assert [(alert.kind, alert.detail) for alert in verdict.alerts] == [("flapping", "given up")]
+    assert rounds.see(component("exited"), repairs=gone) == Observations((), ())
+    assert kinds(rounds.see(component(), minutes=20)) == ["resolved"]
 
 
 def test_each_component_has_a_cooldown_of_its_own() -> None:
@@ -168,7 +265,7 @@ def test_changes_too_far_apart_are_no_flapping() -> None:
 def test_up_and_down_is_flapping() -> None:
     rounds = Rounds(MonitorConfig(flap_threshold=3, cooldown=0))
     told = [kinds(rounds.see(component(state))) for state in ("running", "exited", "running", "exited", "running")]
-    assert told == [[], ["drift"], [], ["flapping"], ["flapping"]]
+    assert told == [[], ["drift"], ["resolved"], ["flapping"], ["flapping"]]
 
 
 def test_what_operators_do_is_no_flapping() -> None:
@@ -192,7 +289,7 @@ def test_undeployed_is_removed_and_forgotten() -> None:
     rounds.see(component("exited"))
     verdict = rounds.see()
     assert changes(verdict) == [("exited", "removed", "no longer registered")]
-    assert verdict.alerts == ()
+    assert [(alert.kind, alert.observed) for alert in verdict.alerts] == [("resolved", "removed")]
     assert rounds.see() == Observations((), ())
     assert kinds(rounds.see(component("exited"))) == ["drift"]
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from agent.services import operations as module
-from agent.services.operations import Operations
+from agent.services.operations import REPAIR, Operations
 from mcp.shared.errors import McpError, NotReady
 from tests.unit.clocks import SetClock
 
@@ -185,5 +185,24 @@ def test_what_was_worked_on_since_a_moment() -> None:
         assert operations.services_since(start) == operations.services_since(later) == {"web"}
         assert operations.services_since(time.monotonic()) == set()
         assert operations.services_since(start) == set()  # forgotten: nobody asks about the past twice
+
+    play(scene)
+
+
+def test_a_repair_is_nobodys_change_and_others_wait_for_it() -> None:
+    async def scene() -> None:
+        operations = Operations()
+        release, told = asyncio.Event(), list[str]()
+        start = time.monotonic()
+        repair = asyncio.ensure_future(operations.run("web", "agent", REPAIR, held(release, told, "r"), awaited=True))
+        await begun(repair)
+        assert operations.is_held("web")
+        assert operations.services_since(start) == set()
+        stop = asyncio.ensure_future(operations.run("web", "ann", "stop", held(release, told, "s")))
+        release.set()
+        await asyncio.gather(repair, stop)
+        assert not operations.is_held("web")
+        assert told == ["r began", "r done", "s began", "s done"]
+        assert operations.services_since(start) == {"web"}
 
     play(scene)

@@ -123,6 +123,14 @@ def test_the_last_lines_of_a_failure_are_marked_by_stream(capsys: pytest.Capture
     ]
 
 
+def test_notes_are_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = pb.ComponentResult(name="api", success=True, notes=["had to be killed"])
+    assert results.show("web", "rift", "stopped", [stopped], False) == 0
+    assert capsys.readouterr() == ("web/api: stopped on rift\n", "web/api: had to be killed\n")
+    assert results.show("web", "rift", "stopped", [stopped], True) == 0
+    assert json.loads(capsys.readouterr().out)[0]["notes"] == ["had to be killed"]
+
+
 def test_results_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert results.show("web", "rift", "deployed", RESULTS, True) == 1
     shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)

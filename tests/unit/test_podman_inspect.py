@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.podman.inspect import ContainerDetails, ContainerObject, parse_details, parse_objects
+from agent.podman.inspect import ContainerDetails, ContainerObject, HealthCheck, parse_details, parse_objects
 from mcp.shared.errors import Unavailable
 
 DATA = Path(__file__).parent / "data"
@@ -102,14 +102,44 @@ def test_health(key: str) -> None:
 @pytest.mark.parametrize(
     ("check", "patience"),
     [
-        (None, 0.0),
-        ({"Test": ["NONE"]}, 0.0),
         ({"Test": ["CMD", "true"]}, 90.0),
         ({"Test": ["CMD", "true"], "Interval": 2_000_000_000, "Retries": 5, "StartPeriod": 500_000_000}, 10.5),
     ],
 )
 def test_patience_with_a_health_check(check: object, patience: float) -> None:
-    assert parsed(Config={"Healthcheck": check}).patience == patience
+    parsed_check = parsed(Config={"Healthcheck": check}).check
+    assert parsed_check is not None
+    assert parsed_check.patience == patience
+
+
+@pytest.mark.parametrize("check", [None, {}, {"Test": []}, {"Test": ["NONE"]}])
+def test_no_health_check(check: object) -> None:
+    assert parsed(Config={"Healthcheck": check}).check is None
+
+
+def test_a_health_check_with_what_it_printed_last() -> None:
+    test = ["CMD-SHELL", "curl -f localhost"]
+    check = {"Test": test, "Timeout": 2_500_000_000, "Interval": 4_000_000_000, "StartPeriod": 60_000_000_000}
+    log = [{"ExitCode": 1, "Output": "first"}, {"ExitCode": 1, "Output": "no route\nto host\n"}]
+    details = parsed(State={"Health": {"Status": "unhealthy", "Log": log}}, Config={"Healthcheck": check})
+    assert details.check == HealthCheck(("CMD-SHELL", "curl -f localhost"), 4, 2.5, 3, 60)
+    assert details.check_output == "no route\nto host\n"
+    assert parsed(State={"Health": {"Status": "starting", "Log": None}}).check_output == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds", "name"),
+    [
+        ({}, 10, "SIGTERM"),
+        ({"StopTimeout": 0, "StopSignal": 15}, 0, "SIGTERM"),
+        ({"StopTimeout": 25, "StopSignal": "SIGINT"}, 25, "SIGINT"),
+        ({"StopTimeout": 4294967295, "StopSignal": 37}, 3600, "SIGRTMIN+3"),
+    ],
+    ids=["unknown", "podman 4", "podman 5", "endless"],
+)
+def test_how_it_is_stopped(config: dict[str, object], seconds: int, name: str) -> None:
+    details = parsed(Config=config)
+    assert (details.stop_seconds, details.stop_signal) == (seconds, name)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ def shown(state: str, restarts: int = 2, *, ended: str = "2026-11-22T10:00:00.25
     return 0, json.dumps([row]), ""
 
 
+LOOK = shown("running")  # at the start of a stop, for the stop timeout: podman's 10 s
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_PAUSE", 0)
@@ -121,7 +124,7 @@ def test_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_container_is_stopped_again_until_podman_has_stopped_it(
     monkeypatch: pytest.MonkeyPatch, answers: list[Answer]
 ) -> None:
-    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers) == (None, 0)
+    assert played(monkeypatch, lambda podman: podman.stop("web"), LOOK, *answers) == ("", 0)
 
 
 @pytest.mark.parametrize(
@@ -135,21 +138,21 @@ def test_a_container_is_stopped_again_until_podman_has_stopped_it(
 def test_one_that_cannot_be_stopped_is_an_error(
     monkeypatch: pytest.MonkeyPatch, answers: list[Answer], said: str
 ) -> None:
-    monkeypatch.setattr(module, "STOP_TIMEOUT", 60 if answers[0] == IMPROPER else -1)
-    error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers)
+    monkeypatch.setattr(module, "STOP_TIMEOUT", 60 if answers[0] == IMPROPER else -11)
+    error, left = played(monkeypatch, lambda podman: podman.stop("web"), LOOK, *answers)
     assert isinstance(error, McpError)
     assert said in str(error)
     assert left == 0
 
 
 def setting(clock: SetClock, monkeypatch: pytest.MonkeyPatch, set_by: float) -> Callable[[], None]:
-    """Each command of podman takes a second, and in the first one the wall clock is set."""
+    """Each command of podman takes a second, and in the second one, the first stop, the wall clock is set."""
     monkeypatch.setattr(module, "time", clock)
-    jumps = [set_by]
+    jumps = [0, set_by]
 
     def meanwhile() -> None:
         clock.forward(1)
-        clock.set(jumps.pop() if jumps else 0)
+        clock.set(jumps.pop(0) if jumps else 0)
 
     return meanwhile
 
@@ -160,17 +163,17 @@ SET_BY = pytest.mark.parametrize("set_by", [0.0, 86400.0, -86400.0], ids=["not s
 @SET_BY
 def test_a_wall_clock_that_is_set_does_not_end_the_patience(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
     meanwhile = setting(SetClock(), monkeypatch, set_by)
-    answers = [IMPROPER, shown("exited"), STOPPED, shown("running"), STOPPED, shown("exited"), shown("exited")]
-    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == (None, 0)
+    answers = [LOOK, IMPROPER, shown("exited"), STOPPED, LOOK, STOPPED, shown("exited"), shown("exited")]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == ("", 0)
 
 
 @SET_BY
 def test_a_wall_clock_that_is_set_does_not_prolong_the_patience(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
     meanwhile = setting(SetClock(), monkeypatch, set_by)
-    answers = [STOPPED, shown("running")] * 20
-    error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile)
+    answers = [STOPPED, shown("running")] * 25
+    error, left = played(monkeypatch, lambda podman: podman.stop("web"), LOOK, *answers, meanwhile=meanwhile)
     assert str(error) == "web restarts each time podman stops it"
-    assert left == 40 - 32, "more than STOP_TIMEOUT seconds, at two a try"
+    assert left == 50 - 42, "more than STOP_TIMEOUT and the container's own 10 seconds, at two a try"
 
 
 @SET_BY
@@ -185,21 +188,21 @@ def test_restarters_are_waited_for_by_the_monotonic_clock(monkeypatch: pytest.Mo
         return {1: True}
 
     monkeypatch.setattr(module, "restarters", restarters)
-    answers = [STOPPED, shown("exited"), shown("exited")]
-    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == (None, 0)
-    assert len(looks) == 29, "with the two commands before, 31 seconds"
+    answers = [LOOK, STOPPED, shown("exited"), shown("exited")]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == ("", 0)
+    assert len(looks) == 39, "with the two commands before, 41 seconds"
 
 
 def test_a_run_that_seems_long_because_the_wall_clock_was_set_is_looked_at_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     long_run = shown("exited", ended="2999-01-01T00:00:00Z")
-    stop = [STOPPED, long_run]
     meanwhile = setting(SetClock(), monkeypatch, 0)
-    assert played(monkeypatch, lambda podman: podman.stop("web"), *stop, meanwhile=meanwhile) == (None, 0)
+    stop = [LOOK, STOPPED, long_run]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *stop, meanwhile=meanwhile) == ("", 0)
     meanwhile = setting(SetClock(), monkeypatch, 86400)
     answers = [*stop, shown("running", 3), STOPPED, shown("exited", 3), shown("exited", 3)]
-    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == (None, 0)
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile) == ("", 0)
 
 
 @contextmanager
@@ -225,6 +228,57 @@ def test_the_processes_that_could_start_it_again() -> None:
 def test_they_are_waited_for_until_there_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = [{1: True}, {1: True, 2: False}, {2: False}, {2: False, 3: True}, {3: True}, {3: True, 4: False}, {}]
     monkeypatch.setattr(module, "restarters", lambda _: looks.pop(0))
-    answers = [STOPPED, shown("stopped"), STOPPED, shown("exited"), shown("exited")]
-    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers) == (None, 0)
+    answers = [LOOK, STOPPED, shown("stopped"), STOPPED, shown("exited"), shown("exited")]
+    assert played(monkeypatch, lambda podman: podman.stop("web"), *answers) == ("", 0)
     assert looks == []
+
+
+def own(seconds: int, signal: int | str, state: str = "exited", code: int = 137) -> Answer:
+    """A container with a stop timeout and signal of its own, as podman 4 (a number) or 5 (a name) shows them."""
+    (row,) = json.loads(shown(state, ended="2999-01-01T00:00:00Z")[1])
+    row["State"]["ExitCode"] = code
+    return 0, json.dumps([{**row, "Config": {"StopTimeout": seconds, "StopSignal": signal}}]), ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "signal", "code", "took", "note"),
+    [
+        (10, 15, 137, 10.1, "had to be killed: still running 10 s after SIGTERM; raise stop_timeout in its definition"),
+        (2, "SIGINT", 137, 2, "had to be killed: still running 2 s after SIGINT; raise stop_timeout in its definition"),
+        (2, 37, 137, 3, "had to be killed: still running 2 s after SIGRTMIN+3; raise stop_timeout in its definition"),
+        (2, 15, 137, 0.5, ""),
+        (2, 15, 0, 2.5, ""),
+        (0, 15, 137, 0.5, ""),
+    ],
+    ids=["podman 4", "podman 5", "real-time", "killed itself", "ended in time", "asked for"],
+)
+def test_it_is_said_when_one_had_to_be_killed(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, signal: int | str, code: int, took: float, note: str
+) -> None:
+    clock = SetClock()
+    monkeypatch.setattr(module, "time", clock)
+    steps = [0.0, took]
+    done = own(seconds, signal, code=code)
+    answers = [own(seconds, signal, "running", 0), STOPPED, *[done] * 2]
+    said, _ = played(
+        monkeypatch,
+        lambda podman: podman.stop("web"),
+        *answers,
+        meanwhile=lambda: clock.forward(steps.pop(0) if steps else 0),
+    )
+    assert said == note
+
+
+def test_podman_has_the_time_that_a_container_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Sequence[str], float]] = []
+    answers = [own(3600, 15, "running", 0), STOPPED, own(3600, 15, code=0)]
+
+    async def run(argv: Sequence[str], *, seconds: float, **_: object) -> proc.Completed:
+        given.append((argv, seconds))
+        return proc.Completed(tuple(argv), 0, answers.pop(0)[1].encode(), b"")
+
+    monkeypatch.setattr(proc, "run", run)
+    assert asyncio.run(Podman("podman", 1).stop("web")) == ""
+    ((argv, seconds),) = [call for call in given if "stop" in call[0]]
+    assert argv == ["podman", "stop", "web"], "with its own timeout, not ours"
+    assert seconds > 3600

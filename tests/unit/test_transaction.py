@@ -70,14 +70,15 @@ class MortalPodman(MemoryPodman):
         super().__init__(world)
         self._life = life
 
-    async def _change(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _change(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             self._life.moment()
         except Killed:
             work.close()
             raise
-        await work
+        result = await work
         self._life.moment()
+        return result
 
     async def run(self, new: NewContainer) -> None:
         await self._change(super().run(new))
@@ -85,8 +86,8 @@ class MortalPodman(MemoryPodman):
     async def start(self, name: str) -> None:
         await self._change(super().start(name))
 
-    async def stop(self, name: str) -> None:
-        await self._change(super().stop(name))
+    async def stop(self, name: str) -> str:
+        return await self._change(super().stop(name))
 
     async def rename(self, name: str, new_name: str) -> None:
         await self._change(super().rename(name, new_name))

@@ -40,11 +40,10 @@ def _row(service: str, node: str, result: "pb.ComponentResult") -> dict[str, obj
 def _print(service: str, node: str, done: str, result: "pb.ComponentResult") -> None:
     if result.success:
         output.line(f"{service}/{result.name}: {_outcome(service, node, done, result)}")
-    for note in result.notes:
-        output.note(f"{service}/{result.name}: {note}")
-    if result.success:
-        return
-    output.error(f"{service}/{result.name}: {result.error}")
+    else:
+        output.error(f"{service}/{result.name}: {result.error}")
+    for text in result.notes:
+        output.note(f"{service}/{result.name}: {text}")
     if result.last_lines:
         output.error(f"{service}/{result.name}: last log lines:")
         for line in result.last_lines:

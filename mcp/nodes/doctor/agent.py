@@ -1,7 +1,7 @@
 """Checks through the agent: reachability, account, version, certificate, clock."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -76,12 +76,14 @@ def certificate(node: Node, ca: bytes) -> Iterator[Finding]:
 def status(agent: "AgentClient") -> Iterator[Finding]:
     """Check version, clock, disk and podman as the agent reports them."""
     before = time.time()
-    node_status = agent.node_status()
+    node_status = agent.node_status(images=True)
     after = time.time()
     yield version(agent.node, node_status.agent_version)
     yield clock(skew(before, node_status.now.ToNanoseconds() / 1e9, after), CLOCK_REMEDY)
     if node_status.disk_total_bytes:
-        yield room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
+        disk = room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
+        yield disk
+        yield images(node_status.unused_images, short=not disk.is_fine)
     yield from _podman(agent, node_status.runtime_version)
 
 
@@ -98,6 +100,16 @@ def services(node: str, registered: "Iterable[pb.ServiceInfo]", homes: Mapping[s
         )
     if not moved:
         yield ok("services", "no service is defined for another node")
+
+
+def images(unused: "Sequence[pb.UnusedImage]", *, short: bool) -> Finding:
+    """List the images that nothing refers to; they are a problem only where the disk is `short` of room."""
+    if not unused:
+        return ok("images", "every image is in use or needed for a rollback")
+    names = " ".join(" ".join(image.names) or image.identifier[:12] for image in unused)
+    size = sum(image.bytes for image in unused) / 1e9
+    what = f"{len(unused)} unused images, up to {size:.1f} GB: in no container, no component, no recent deploy: {names}"
+    return warning("images", what, f"`podman rmi {names}` as mcp") if short else ok("images", what)
 
 
 def version(node: Node, theirs: str) -> Finding:

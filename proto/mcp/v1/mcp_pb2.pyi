@@ -617,11 +617,23 @@ class RecoverResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[RecoverResult, _Mapping]]] = ...) -> None: ...
 
 class NodeStatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: bool
+    def __init__(self, images: _Optional[bool] = ...) -> None: ...
+
+class UnusedImage(_message.Message):
+    __slots__ = ("identifier", "names", "bytes")
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    identifier: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    bytes: int
+    def __init__(self, identifier: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class NodeStatusResponse(_message.Message):
-    __slots__ = ("node_name", "runtime", "runtime_version", "service_count", "component_count", "disk_total_bytes", "disk_free_bytes", "memory_total_bytes", "memory_free_bytes", "cpu_usage_percent", "uptime_since", "agent_version", "agent_commit", "agent_python", "architecture", "now", "restore_notes", "certificate_not_after")
+    __slots__ = ("node_name", "runtime", "runtime_version", "service_count", "component_count", "disk_total_bytes", "disk_free_bytes", "memory_total_bytes", "memory_free_bytes", "cpu_usage_percent", "uptime_since", "agent_version", "agent_commit", "agent_python", "architecture", "now", "restore_notes", "certificate_not_after", "unused_images")
     NODE_NAME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -640,6 +652,7 @@ class NodeStatusResponse(_message.Message):
     NOW_FIELD_NUMBER: _ClassVar[int]
     RESTORE_NOTES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_IMAGES_FIELD_NUMBER: _ClassVar[int]
     node_name: str
     runtime: str
     runtime_version: str
@@ -658,7 +671,8 @@ class NodeStatusResponse(_message.Message):
     now: _timestamp_pb2.Timestamp
     restore_notes: _containers.RepeatedScalarFieldContainer[str]
     certificate_not_after: _timestamp_pb2.Timestamp
-    def __init__(self, node_name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., service_count: _Optional[int] = ..., component_count: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., cpu_usage_percent: _Optional[float] = ..., uptime_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_version: _Optional[str] = ..., agent_commit: _Optional[str] = ..., agent_python: _Optional[str] = ..., architecture: _Optional[str] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restore_notes: _Optional[_Iterable[str]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    unused_images: _containers.RepeatedCompositeFieldContainer[UnusedImage]
+    def __init__(self, node_name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., service_count: _Optional[int] = ..., component_count: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., cpu_usage_percent: _Optional[float] = ..., uptime_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_version: _Optional[str] = ..., agent_commit: _Optional[str] = ..., agent_python: _Optional[str] = ..., architecture: _Optional[str] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restore_notes: _Optional[_Iterable[str]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unused_images: _Optional[_Iterable[_Union[UnusedImage, _Mapping]]] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
     __slots__ = ("service", "component", "tail", "follow", "timestamps", "since", "until", "targets", "all", "grep", "exclude", "ignore_case", "previous", "runs", "cursors")

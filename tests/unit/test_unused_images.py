@@ -1,0 +1,60 @@
+"""Images that nothing refers to, and those that a rollback needs."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.podman.output import Container, LocalImage, parse_local_images
+from agent.services.images import KEPT_DEFINITIONS, select_unused, unused_images
+from agent.store.registry import AsyncRegistry, Registry
+from mcp.shared.spec import ComponentSpec, ServiceSpec
+from mcp.shared.states import DeployResult, DesiredState
+from tests.unit.memory_podman import MemoryPodman, World
+
+
+def image(name: str, size: int = 1) -> LocalImage:
+    return LocalImage(f"id-of-{name}", (name,) if name else (), size)
+
+
+def test_what_is_used_and_what_is_wanted_stays() -> None:
+    images = [image("a:1"), image("b:1", 5), image("x/c:1"), image(""), image("d:1", 9)]
+    assert select_unused(images, {"id-of-a:1"}, {"c:1"}) == [image("d:1", 9), image("b:1", 5), image("")]
+
+
+@pytest.mark.parametrize(("name", "kept"), [("reg.example.net/web:1", True), ("reg.example.net/newweb:1", False)])
+def test_a_short_name_keeps_what_it_may_stand_for(name: str, kept: bool) -> None:
+    assert (select_unused([image(name)], set(), {"web:1"}) == []) is kept
+
+
+class Images(MemoryPodman):
+    async def local_images(self) -> list[LocalImage]:
+        return [image(name) for name in sorted(self._world.local)]
+
+
+def test_those_of_recent_deploys_stay(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "mcp.db")
+    web = ServiceSpec("web", True, (ComponentSpec("web", "web:0"),))
+
+    def deployed(image: str, result: DeployResult) -> None:
+        changed = replace(web, components=(ComponentSpec("web", image),))
+        registry.deploys.end(registry.deploys.begin(changed, "", "kyle"), result, "", {})
+
+    for number in range(6):
+        deployed(f"web:{number}", DeployResult.DONE)
+    deployed("web:5", DeployResult.DONE)  # the same again is no other definition
+    deployed("web:failed", DeployResult.FAILED)
+    registry.components.put("db", 0, ComponentSpec("db", "db:1"), DesiredState.STOPPED)
+    world = World(local={*(f"web:{number}" for number in range(6)), "web:failed", "db:1", "by-hand:1", "base:1"})
+    world.containers["hand"] = Container("1", "hand", "by-hand:1", "exited", 0, None, image_id="id-of-by-hand:1")
+    shared = AsyncRegistry(registry)
+    found = asyncio.run(unused_images(Images(world), shared))
+    assert KEPT_DEFINITIONS == 3
+    assert [each.names[0] for each in found] == ["base:1", "web:0", "web:1", "web:2", "web:failed"]
+    shared.close()
+
+
+def test_what_podman_lists() -> None:
+    listed = b'[{"Id": "a", "Names": ["x:1", "y:1"], "Size": 7}, {"Id": "b", "Size": 3}]'
+    assert parse_local_images(listed) == [LocalImage("a", ("x:1", "y:1"), 7), LocalImage("b", (), 3)]
