@@ -133,11 +133,11 @@ MISTAKES = [
     # names
     ("name = '-web'\nnode = 'rift'\n" + COMPONENT, 'name: "-web" must be lower-case letters'),
     ("name = 'web'\nnode = '-rift'\n" + COMPONENT, 'node: "-rift" must be lower-case letters'),
-    (HEAD + "[[components]]\nname = 'a b'\nimage = 'a:1'", 'components[0].name: "a b" must be'),
-    (HEAD + "[[components]]\nname = 'a\"b'\nimage = 'a:1'", 'components[0].name: "a"b" must be'),
-    (HEAD + '[[components]]\nname = "a\\nb"\nimage = "a:1"', r'components[0].name: "a\nb" must be'),
-    (HEAD + '[[components]]\nname = "a\\u0000b"\nimage = "a:1"', r'components[0].name: "a\x00b" must be'),
-    (HEAD + '[[components]]\nname = ""\nimage = "a:1"', 'components[0].name: "" must be'),
+    (HEAD + "[[components]]\nname = 'a b'\nimage = 'localhost/a:1'", 'components[0].name: "a b" must be'),
+    (HEAD + "[[components]]\nname = 'a\"b'\nimage = 'localhost/a:1'", 'components[0].name: "a"b" must be'),
+    (HEAD + '[[components]]\nname = "a\\nb"\nimage = "localhost/a:1"', r'components[0].name: "a\nb" must be'),
+    (HEAD + '[[components]]\nname = "a\\u0000b"\nimage = "localhost/a:1"', r'components[0].name: "a\x00b" must be'),
+    (HEAD + '[[components]]\nname = ""\nimage = "localhost/a:1"', 'components[0].name: "" must be'),
     # not TOML
     ("name = ", "is not valid TOML: Invalid value"),
 ]

@@ -80,7 +80,7 @@ def test_nothing_is_ever_removed_and_every_change_has_a_reason(
 
 
 def test_an_inactive_service_that_was_never_deployed_needs_nothing() -> None:
-    service = ServiceSpec("web", False, (ComponentSpec("api", "x:1"),))
+    service = ServiceSpec("web", False, (ComponentSpec("api", "localhost/x:1"),))
     assert plan([service], NodeState([], [], {}), partial=False) == []
     running = deployed([replace(service, active=True)])
     (change,) = plan([service], running, partial=False)
@@ -172,7 +172,7 @@ def test_what_an_interrupted_deploy_left_is_to_be_cleaned_up() -> None:
 )
 def test_which_container_stays(containers: list[str], stays: str | None, steps: list[str]) -> None:
     made = [
-        Container(name, name, "a:1", state, 0, None, {LABEL_DEPLOY: number})
+        Container(name, name, "localhost/a:1", state, 0, None, {LABEL_DEPLOY: number})
         for name, state, number in (text.split() for text in containers)
     ]
     found = resolve_replacement("web", 2, NodeState([], made, {}))
