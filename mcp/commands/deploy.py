@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Deploy a service, or one component, to the node of its definition."""
+    from mcp.definitions import neighbours
+
     target = session.target(args.target, None)
     assert target.definition is not None, "present unless --node is given"
     if not target.definition.service.active:
         raise NotReady(f"{target.service} is not active", "set active = true in its definition to deploy it")
+    neighbours.check_ports(session.config, [target.definition])
     service, component = target.definition.service, target.component
     with session.agent(target.node) as agent:
         if args.dry_run:

@@ -21,7 +21,7 @@ class Claim:
     """A port that no two owners on a node can have: a host port, or a route's port of the proxy."""
 
     owner: str
-    path: str  # of the value in its component
+    path: str  # of the value in the file
     what: str  # as in host port 8080/tcp
     address: "IPv4Address | IPv6Address | None" = None  # None: all addresses, of both families
 

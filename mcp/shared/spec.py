@@ -352,25 +352,26 @@ class ServiceSpec:
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield the ports that several components take."""
-        paths = [f"components[{index}]" for index in range(len(self.components))]
         taken = [
-            claim for path, component in zip(paths, self.components, strict=True) for claim in claims(component, path)
+            claim
+            for index, component in enumerate(self.components)
+            for claim in claims(component, f"component {component.name}", prefix=f"components[{index}].")
         ]
-        names = dict(zip(paths, self.component_names(), strict=True))
         for claim, other in clashes(taken):
-            yield Problem(
-                f"{claim.owner}.{claim.path}", f"{claim.what} is taken by component {names[other.owner]} already"
-            )
+            yield Problem(claim.path, f"{claim.what} is taken by {other.owner} already")
 
 
-def claims(component: ComponentSpec, owner: str = "", hostname: str = "") -> Iterator[Claim]:
-    """Yield the ports that a component takes for `owner`, or each for itself; routes without a name have `hostname`."""
+def claims(component: ComponentSpec, owner: str = "", hostname: str = "", prefix: str = "") -> Iterator[Claim]:
+    """Yield the ports that a component takes, for `owner` or each for itself.
+
+    `hostname` is the host name of routes that have none; `prefix` is put before each path.
+    """
     for index, mapping in enumerate(component.ports):
         if not port_problem(mapping):
-            path = f"ports[{index}]"
+            path = f"{prefix}ports[{index}]"
             yield host_port(mapping, owner or path, path)
     for index, route in enumerate(component.routes):
-        path, name = f"routes[{index}].port", route.hostname or hostname
+        path, name = f"{prefix}routes[{index}].port", route.hostname or hostname
         yield Claim(owner or path, path, f"port {route.port} of the proxy{f' for {name}' if name else ''}")
 
 

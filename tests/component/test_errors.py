@@ -15,7 +15,9 @@ from tests.component.wire import connected, request_for
 
 
 def test_the_message_says_what_and_the_trailing_metadata_the_hint(shared: Rig) -> None:
-    inactive = pb.ServiceSpec(name="web", active=False, components=[pb.ComponentSpec(name="api", image="localhost/i:1")])
+    inactive = pb.ServiceSpec(
+        name="web", active=False, components=[pb.ComponentSpec(name="api", image="localhost/i:1")]
+    )
     with connected(shared.agent) as wire:
         answer = wire.call("Deploy", pb.DeployRequest(service=inactive))
         unhinted = wire.call("History", request_for("History", service="web", limit=-1))

@@ -32,15 +32,17 @@ class DefinitionsByNode(NamedTuple):
 
 def wanted(session: "Session", service: str | None, node: str | None) -> list[DefinitionsByNode]:
     """Read the definitions of one service, of one node, or all, by node; raises InvalidFile if any is invalid."""
-    from mcp.definitions import definitions
+    from mcp.definitions import definitions, neighbours
 
     if service is not None:
         definition = definitions.load(session.config, service)
+        neighbours.check_ports(session.config, [definition])
         if node not in (None, definition.node):
             raise InvalidInput(f"{service} is defined for {definition.node}, not for {node}", "omit --node")
         return [DefinitionsByNode(session.config.node(definition.node), (definition.service,), True)]
     names = definitions.service_names(session.config)
     loaded = [definitions.load(session.config, name) for name in names]
+    neighbours.check_ports(session.config, loaded)
     for definition in loaded:
         session.config.node(definition.node)
     selected = nodes.select(session, node)
