@@ -106,7 +106,7 @@ def parse_image_ids(output: bytes) -> dict[str, str]:
 def _image_keys(row: dict[str, Any]) -> Iterator[str]:
     yield from (str(name) for name in row.get("Names") or ())
     yield from (str(name).rpartition("@")[2] for name in row.get("RepoDigests") or ())
-    yield str(row.get("Digest", ""))
+    yield from [str(row["Digest"])] if row.get("Digest") else ()
 
 
 def parse_network_name(output: bytes) -> str:
