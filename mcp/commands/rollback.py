@@ -26,7 +26,9 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         service = service_from_wire(entry.definition)
         if args.dry_run:
             plan = NodeAnswer(target.node, agent.plan([service], partial=True), None)
-            return changes.show([plan], args.json)
+            status = changes.show([plan], args.json)
+            _remind(target, entry)
+            return status
         done = steps.deploy(agent, service, quiet=args.quiet or args.json)
     status = results.show(target.service, target.node.name, f"rolled back to deploy {entry.number}", done, args.json)
     _remind(target, entry)

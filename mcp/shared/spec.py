@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from posixpath import normpath
 from typing import Any
 
@@ -16,14 +15,12 @@ from mcp.shared.fields import about, optional
 from mcp.shared.image import PINNED, image_problem, image_version
 from mcp.shared.names import NAME_FIELD, port_variable
 from mcp.shared.ports import MAPPING, Claim, clashes, container_port, host_port, port_problem
-from mcp.shared.times import DURATION, ago, parse_duration
+from mcp.shared.times import DURATION, parse_duration
 
 RESTART_DEFAULT = "unless-stopped"
 LOG_DRIVERS = ("k8s-file", "journald", "none")
 LOG_SIZE_DEFAULT = "32m"  # per k8s-file: without a limit, one container can fill the node's disk
 LOG_SIZE_LEAST = 1_000_000  # bytes
-STOP_TIMEOUT_LIMIT = timedelta(hours=1)
-HEALTH_LEAST, HEALTH_LIMIT = timedelta(seconds=1), timedelta(days=1)  # of the durations of a health check
 ENV_LIMIT = 32 * 1024  # bytes of one KEY=VALUE: podman reads environment files line by line, 64 KiB at most
 
 _LOG_SIZE = r"([0-9]{1,12})([kmg]?)"
@@ -108,19 +105,23 @@ def _env_problem(text: str) -> str:
     return f"{key}: is longer than {ENV_LIMIT} bytes; mount a file instead" if len(text.encode()) > ENV_LIMIT else ""
 
 
-def _duration_problem(text: str, least: timedelta = timedelta(), limit: timedelta = HEALTH_LIMIT) -> str:
+def _duration_problem(text: str, least: str = "0s", most: str = "1d") -> str:
     problem = _refusal(parse_duration, text, ": ")
-    if problem or least <= parse_duration(text) <= limit:
+    if problem or parse_duration(least) <= parse_duration(text) <= parse_duration(most):
         return problem
-    return f"{shown(text)} is outside {ago(least.total_seconds())} to {ago(limit.total_seconds())}"
+    return f"{shown(text)} is outside {least} to {most}"
 
 
-def _period_problem(text: str) -> str:
-    return _duration_problem(text, HEALTH_LEAST)
+def _interval_problem(text: str) -> str:
+    return _duration_problem(text, least="100ms")
+
+
+def _timeout_problem(text: str) -> str:
+    return _duration_problem(text, least="1s")
 
 
 def _stop_timeout_problem(text: str) -> str:
-    return _duration_problem(text, limit=STOP_TIMEOUT_LIMIT)
+    return _duration_problem(text, most="1h")
 
 
 def _log_size_problem(text: str) -> str:
@@ -138,7 +139,8 @@ def _refusal(parse: Callable[[str], object], text: str, separator: str) -> str:
     return ""
 
 
-_PERIOD: dict[str, Any] = {"pattern": DURATION, "check": _period_problem}
+_INTERVAL: dict[str, Any] = {"pattern": DURATION, "check": _interval_problem}
+_TIMEOUT: dict[str, Any] = {"pattern": DURATION, "check": _timeout_problem}
 _WORD: dict[str, Any] = {"pattern": r"[^\x00]*", "check": _word_problem}
 
 # --- the specification ---
@@ -170,8 +172,8 @@ class HealthSpec:
             nonempty="expected a program and its arguments",
         )
     )
-    interval: str = optional("", "Time between two checks", example="10s", unset="30s", **_PERIOD)
-    timeout: str = optional("", "Time after which a check has failed", example="5s", unset="30s", **_PERIOD)
+    interval: str = optional("", "Time between two checks", example="10s", unset="30s", **_INTERVAL)
+    timeout: str = optional("", "Time after which a check has failed", example="5s", unset="30s", **_TIMEOUT)
     retries: int = optional(
         0, "Failures in a row until the container is unhealthy", example=5, unset="3", limits=(0, 1000)
     )

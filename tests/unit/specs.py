@@ -27,7 +27,7 @@ routes = st.builds(
     mode=st.sampled_from(["l4", "l7"]),
     hostname=st.sampled_from(["", "docs.example.net", "*.example.net"]),
 )
-durations = st.sampled_from(["", "90s", "1h30m", "500ms"])
+durations = st.sampled_from(["", "90s", "1h30m", "1500ms"])
 healths = st.builds(
     HealthSpec,
     cmd=st.lists(words, min_size=1, max_size=3).map(tuple),

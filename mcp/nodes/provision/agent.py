@@ -204,7 +204,7 @@ async def unit(steps: Steps, uid: int) -> None:
         await steps.change(f"unit {UNIT}", RemoteFile(UNIT, text.encode(), "root", 0o644))
     show = ["systemctl", "show", "--property=NeedDaemonReload", "--property=LoadState", "--value", SERVICE]
     properties = (await steps.ssh.run(show)).stdout.split()
-    if b"yes" in properties or b"not-found" in properties:
+    if UNIT in steps.written or b"yes" in properties or b"not-found" in properties:
         await steps.change("reload systemd", RemoteCommand(["systemctl", "daemon-reload"]))
     if await steps.holds(["systemctl", "is-enabled", "--quiet", SERVICE]):
         steps.ok("the agent is started at boot")
