@@ -13,7 +13,7 @@ from typing import Any
 from mcp.shared.errors import Problem, shown
 from mcp.shared.fields import about, optional
 from mcp.shared.image import PINNED, image_problem, image_version
-from mcp.shared.names import NAME_FIELD, port_variable
+from mcp.shared.names import NAME_FIELD, is_name, port_variable
 from mcp.shared.ports import MAPPING, Claim, clashes, container_port, host_port, port_problem
 from mcp.shared.times import DURATION, parse_duration
 
@@ -357,6 +357,7 @@ class ServiceSpec:
         taken = [
             claim
             for index, component in enumerate(self.components)
+            if is_name(component.name)
             for claim in claims(component, f"component {component.name}", prefix=f"components[{index}].")
         ]
         for claim, other in clashes(taken):
@@ -374,7 +375,8 @@ def claims(component: ComponentSpec, owner: str = "", hostname: str = "", prefix
             yield host_port(mapping, owner or path, path)
     for index, route in enumerate(component.routes):
         path, name = f"{prefix}routes[{index}].port", route.hostname or hostname
-        yield Claim(owner or path, path, f"port {route.port} of the proxy{f' for {name}' if name else ''}")
+        if not name or re.fullmatch(_HOSTNAME, name):
+            yield Claim(owner or path, path, f"port {route.port} of the proxy{f' for {name}' if name else ''}")
 
 
 def log_size(text: str) -> int:

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp.shared.fields import problems
+from mcp.shared.ports import container_port
 from mcp.shared.spec import (
     ENV_LIMIT,
     ComponentSpec,
     HealthSpec,
     RouteSpec,
     ServiceSpec,
-    container_port,
     fixed_port,
     log_size,
     log_size_text,
@@ -200,7 +200,7 @@ def test_every_problem_is_told_at_once() -> None:
     ]
 
 
-texts = st.text(max_size=12) | st.sampled_from(["", "a", "PORT=1", "PORT=x", "1:2", "/a:/b", "a\0", "l4", "a:1"])
+texts = st.text(max_size=12) | st.sampled_from(["", "a", "PORT=1", "PORT=x", "1:2", "/a:/b", "a\0", "l4", "a:1", "1:1"])
 
 
 @given(
