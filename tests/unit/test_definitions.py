@@ -233,6 +233,12 @@ def test_loading_a_definition(tmp_path: Path) -> None:
     assert definitions.load(config_in(tmp_path), "web").node == "rift"
 
 
+def test_a_bom_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "web.toml").write_text(HEAD + COMPONENT, encoding="utf-8-sig")
+    assert definitions.load(config_in(tmp_path), "web").node == "rift"
+    assert definitions.services_of(config_in(tmp_path), "rift") == ["web"]
+
+
 def test_the_file_must_be_named_as_the_service(tmp_path: Path) -> None:
     (tmp_path / "api.toml").write_text(HEAD + COMPONENT)
     with pytest.raises(InvalidFile) as caught:
