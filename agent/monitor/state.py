@@ -38,7 +38,7 @@ class Observed:
 
     @property
     def version(self) -> str:
-        """The tag of the image."""
+        """The tag or digest of the image."""
         return image_version(self.image)
 
 

@@ -173,7 +173,7 @@ class Podman:
         return set((await self._check(["volume", "ls", "--quiet"])).decode().split())
 
     async def image_ids(self) -> dict[str, str]:
-        """Return the ids of the node's images by name."""
+        """Return the ids of the node's images by name and by digest."""
         return parse_image_ids(await self._check(["images", "--format=json"]))
 
     async def local_images(self) -> list[LocalImage]:

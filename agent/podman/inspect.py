@@ -58,7 +58,7 @@ class ContainerDetails:
 
     @property
     def version(self) -> str:
-        """Tag of its image."""
+        """Tag or digest of its image."""
         return image_version(self.image)
 
     @property

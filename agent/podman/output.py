@@ -108,9 +108,18 @@ def parse_image(output: bytes) -> Image:
 
 
 def parse_image_ids(output: bytes) -> dict[str, str]:
-    """Parse `podman images --format json` to image ids by name. Raises Unavailable."""
+    """Parse `podman images --format json` to image ids by name and by digest (see `image_key`). Raises Unavailable.
+
+    An image that was pulled by the digest of a list for several processors has that digest beside its own.
+    """
     with expecting("podman images", "a list of images"):
-        return {str(name): str(row["Id"]) for row in load_rows(output) for name in row.get("Names") or ()}
+        return {key: str(row["Id"]) for row in load_rows(output) for key in _image_keys(row)}
+
+
+def _image_keys(row: dict[str, Any]) -> Iterator[str]:
+    yield from (str(name) for name in row.get("Names") or ())
+    yield from (str(name).rpartition("@")[2] for name in row.get("RepoDigests") or ())
+    yield from [str(row["Digest"])] if row.get("Digest") else ()
 
 
 def parse_local_images(output: bytes) -> list[LocalImage]:

@@ -18,6 +18,7 @@ from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.fields import problems
+from mcp.shared.image import image_problem
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE, NAME_RULE, container_name, is_name
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
@@ -160,6 +161,9 @@ def judge(container: ContainerObject, service: str, component: str) -> Adopted:
         reasons = [*import_spec.problems(container), *problems(spec)]
     except (KeyError, TypeError, ValueError, AttributeError):
         return Adopted(details.name, service, component, "unexpected output of podman inspect")
+    if image_problem(spec.image):
+        tag = f"podman tag {details.image_id[:12]} localhost/NAME:VERSION"
+        reasons.append(f"name the image with `{tag}` and create the container from that name")
     if container_name(service, component) != details.name:
         reasons.append(f"the container of {service}/{component} must be named {container_name(service, component)}")
     running = details.state in (ContainerState.RUNNING, ContainerState.PAUSED)

@@ -35,6 +35,7 @@ from agent.services.steps import (
 )
 from agent.store.registry import ComponentRow
 from mcp.shared.fields import differences
+from mcp.shared.image import image_key
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import Action, DesiredState
@@ -64,12 +65,16 @@ class Change:
 
 @dataclass(frozen=True)
 class NodeState:
-    """The registry's rows, podman's containers, the ids of the local images by name, and when the machine started."""
+    """The registry's rows, podman's containers, the ids of the local images by name and digest, and the boot time."""
 
     rows: Sequence[ComponentRow]
     containers: Sequence[Container]
     image_ids: Mapping[str, str]
     booted: datetime = LONG_AGO
+
+    def image_id(self, image: str) -> str | None:
+        """Return the id of the local image that podman runs for this name, or None."""
+        return self.image_ids.get(image_key(image))
 
     def container(self, name: str) -> Container | None:
         """Return the container with that name, or None."""
@@ -163,7 +168,7 @@ class _Comparison:
         self._name = container_name(service, component.name)
         self._row = state.row(service, component.name)
         self._owner = state.owner(self._name)
-        self._image_id = state.image_ids.get(component.image)
+        self._image_id = state.image_id(component.image)
         self._left = resolve_replacement(self._name, self._row.deploy if self._row else 0, state)
 
     def change(self, force: bool) -> Change | None:
@@ -205,7 +210,7 @@ class _Comparison:
         """Return why a container's image is not that of the definition, which may be missing on the node."""
         image = self._component.image
         if self._image_id is None:
-            return [] if container.image == image else [f"its container runs {container.image}"]
+            return [] if image_key(container.image) == image_key(image) else [f"its container runs {container.image}"]
         return [] if container.image_id == self._image_id else [f"{image} refers to another image now"]
 
     def _up(self, row: ComponentRow, container: Container) -> Change | None:
@@ -372,7 +377,7 @@ def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -
     """Return the steps that start a container, or recreate a missing one from the registry."""
     if container is not None:
         return [StartContainer(row.container)]
-    return [*make_ready(row.spec, row, state.image_ids.get(row.spec.image)), RunContainer(row.spec)]
+    return [*make_ready(row.spec, row, state.image_id(row.spec.image)), RunContainer(row.spec)]
 
 
 def make_ready(spec: ComponentSpec, row: ComponentRow | None, image_id: str | None) -> list[Step]:

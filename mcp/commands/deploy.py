@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Deploy a service, or one component, to the node of its definition."""
+    from mcp.definitions import neighbours
+
     _check(args)
     target = session.target(args.target, None)
     assert target.definition is not None, "present unless --node is given"
     if not target.definition.service.active:
         raise NotReady(f"{target.service} is not active", "set active = true in its definition to deploy it")
+    neighbours.check_ports(session.config, [target.definition])
     elsewhere = copies.of_other_nodes(session, target.service, target.node.name)
     if args.dry_run:
         return _dry_run(session, target, target.definition, elsewhere, args)

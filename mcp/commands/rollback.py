@@ -31,7 +31,9 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         service = service_from_wire(definition)
         if args.dry_run:
             plan = NodeAnswer(target.node, agent.plan([service], partial=True, prune=args.prune), None)
-            return changes.show([plan], args)
+            status = changes.show([plan], args)
+            _remind(target, service)
+            return status
         done = steps.deploy(agent, service, prune=args.prune, quiet=args.quiet or args.json)
     status = results.show(target.service, target.node.name, f"rolled back to deploy {number}", done, args.json)
     _remind(target, service)

@@ -41,14 +41,18 @@ def _list(session: "Session", args: argparse.Namespace) -> int:
 
 
 def _show(session: "Session", args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from mcp.definitions import definitions
     from mcp.definitions.writer import write_full
+    from mcp.shared.fields import effective
 
     definition = definitions.load(session.config, args.target)
+    shown = replace(definition, service=effective(definition.service))
     if args.json:
-        output.print_json(_as_json(definition))
+        output.print_json(_as_json(shown))
     else:
-        output.text(write_full(definition))
+        output.text(write_full(shown))
     definitions.check_build(definition, str(definitions.definition_path(session.config, args.target)))
     return EXIT_DONE
 
@@ -115,7 +119,7 @@ def _export_one(exported: "Exported", args: argparse.Namespace, folder: "Path") 
 _LIST = Command("list", "list definitions", _list, arguments=(arguments.JSON,))
 _SHOW = Command(
     "show",
-    "print a definition with all defaults",
+    "print a definition with its effective defaults",
     _show,
     arguments=(arguments.one_service("the service"), flag("--json", help="print JSON instead of TOML")),
 )

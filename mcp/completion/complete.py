@@ -215,11 +215,11 @@ def _targets(place: _Place, current: str) -> Iterator[Candidate]:
 
 def _components(config: "Config", service: str) -> list[str]:
     """Return the components of a definition, which may be otherwise invalid."""
-    import tomllib
-
     from mcp.definitions import definitions
+    from mcp.shared.toml import parse_toml, read_text
 
-    data = tomllib.loads(definitions.definition_path(config, service).read_text(encoding="utf-8"))
+    path = definitions.definition_path(config, service)
+    data = parse_toml(read_text(path), str(path))
     tables = data.get("components", [])
     names = [entry.get("name") for entry in tables if isinstance(entry, dict)] if isinstance(tables, list) else []
     return [name for name in names if isinstance(name, str)]

@@ -17,7 +17,7 @@ from mcp.config import configuration
 from mcp.config.configuration import Node
 from mcp.shared.errors import McpError, NotReady
 from mcp.shared.files import private_folder, write_atomic
-from mcp.shared.toml import parse_toml, quoted
+from mcp.shared.toml import BOM, parse_toml, quoted
 
 # Tokens within a statement: strings of four kinds, comments, brackets, line ends, and everything else.
 _STRING = r"""'''.*?'{3,5}|""\"(?:\\.|[^\\])*?"{3,5}|'[^'\n]*'|"(?:\\.|[^"\\\n])*\""""
@@ -147,7 +147,8 @@ def _rewrite(
     except OSError as error:
         raise McpError(f"{path}: cannot be read: {error.strerror}") from None
     before = parse_toml(text, str(path))
-    new = change(text)
+    bom = BOM if text.startswith(BOM) else ""
+    new = change(text.removeprefix(BOM))
     try:
         after = tomllib.loads(new)
     except tomllib.TOMLDecodeError:
@@ -155,7 +156,7 @@ def _rewrite(
     if after != _with_nodes(before, expected(_nodes_of(before))):
         raise NotReady(f"{path}: nodes are not plain [[nodes]] tables", "edit the file by hand")
     configuration.parse(new, path)
-    write_atomic(target, new.encode(), target.stat().st_mode & 0o7777 if target.exists() else 0o600)
+    write_atomic(target, f"{bom}{new}".encode(), target.stat().st_mode & 0o7777 if target.exists() else 0o600)
 
 
 def _with_nodes(document: dict[str, object], nodes: list[object]) -> dict[str, object]:

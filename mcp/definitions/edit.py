@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcp.config.configuration import Config
-from mcp.definitions import definitions
+from mcp.definitions import definitions, neighbours
 from mcp.definitions.template import template
 from mcp.shared.errors import InvalidFile, McpError, NotReady
 from mcp.shared.files import write_atomic
@@ -79,6 +79,8 @@ def _check(config: Config, service: str, copy: Path) -> None:
     if definition.service.name != service:
         raise InvalidFile(str(copy), [f'name: is "{definition.service.name}", but this is the definition of {service}'])
     definitions.check_build(definition, str(copy))
+    for _, problem in neighbours.problems(config, [definition]):
+        output.note(f"mcp: note: {problem}")
     if definition.node not in [node.name for node in config.nodes]:
         output.note(f"mcp: note: {config.source} has no node {definition.node}; `mcp node add` adds one")
 

@@ -48,7 +48,7 @@ class _Writer:
             if field.kind in (FieldKind.TABLE, FieldKind.TABLES, FieldKind.TEXT_MAP):
                 yield from self._nested(f"{path}{field.name}", field, value)
             elif self.full or field.required or value != field.default:
-                yield pair(field.name, value)
+                yield pair(field.name, value) + self._default(field, value)
 
     def _nested(self, path: str, field: Field, value: Any) -> Iterator[str]:
         if field.kind is FieldKind.TABLES:
@@ -59,9 +59,14 @@ class _Writer:
         elif value is not None:
             lines = list(self._part(path, value))
             yield from ("", f"[{path}]", *lines) if lines and lines[0] else lines
+        elif self.full and field.unset:
+            yield from ("", f"# {path}: {field.unset}")
 
     def _part(self, path: str, part: Any) -> Iterator[str]:
         return self.body(f"{path}.", in_file_order(fields_of(type(part))), vars(part))
+
+    def _default(self, field: Field, value: Value) -> str:
+        return f"  # {field.unset}" if self.full and field.unset and value == field.default else ""
 
     def _comments(self, part: Any) -> Iterator[str]:
         if self.full and isinstance(part, ComponentSpec):

@@ -151,6 +151,23 @@ def _duplicates(tables: tuple[Any, ...]) -> Iterator[str]:
             yield f"{count} of them are called {shown(name)}"
 
 
+def effective(source: Any) -> Any:
+    """Return a table, and its tables, with the effective defaults of unset fields, where these are valid values."""
+    values = {field.name: _effective(field, getattr(source, field.name)) for field in fields_of(type(source))}
+    refused = {problem.key for problem in problems(dataclasses.replace(source, **values))}
+    return dataclasses.replace(source, **{name: value for name, value in values.items() if name not in refused})
+
+
+def _effective(field: Field, value: Any) -> Any:
+    if field.kind is FieldKind.TABLES:
+        return tuple(effective(part) for part in value)
+    if value != field.default:
+        return effective(value) if field.kind is FieldKind.TABLE else value
+    if field.kind is FieldKind.INTEGER and field.unset:
+        return int(field.unset)
+    return field.unset if field.kind is FieldKind.TEXT and field.unset and not field.problem(field.unset) else value
+
+
 def differences(old: Any, new: Any) -> list[str]:
     """List the differences between two versions of a table, without values of environment variables."""
     return [

@@ -7,40 +7,41 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from posixpath import normpath
 from typing import Any
 
 from mcp.shared.errors import Problem, shown
 from mcp.shared.fields import about, optional
 from mcp.shared.image import PINNED, image_problem, image_version
-from mcp.shared.names import NAME_FIELD, port_variable
+from mcp.shared.names import NAME_FIELD, is_name, port_variable
+from mcp.shared.ports import MAPPING, Claim, clashes, container_port, host_port, port_problem
 from mcp.shared.times import DURATION, parse_duration
 
 RESTART_DEFAULT = "unless-stopped"
 LOG_DRIVERS = ("k8s-file", "journald", "none")
 LOG_SIZE_DEFAULT = "32m"  # per k8s-file: without a limit, one container can fill the node's disk
 LOG_SIZE_LEAST = 1_000_000  # bytes
-STOP_TIMEOUT_LIMIT = 3600  # seconds
 ENV_LIMIT = 32 * 1024  # bytes of one KEY=VALUE: podman reads environment files line by line, 64 KiB at most
 
 _LOG_SIZE = r"([0-9]{1,12})([kmg]?)"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}  # decimal, as podman takes them
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?"
-_NETWORK = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+_NETWORK = r"(?!(container|ns)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+_PORTLESS_NETWORKS = ("host", "none")  # podman publishes no port of a container in one of these
 _HOSTNAME = r"(?=.{1,253}$)(\*\.)?LABEL(\.LABEL)*".replace("LABEL", r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ENV_KEY = r"[A-Za-z_][A-Za-z0-9_.-]*"
-_SIGNAL = r"SIG([A-Z][A-Z0-9]{1,8}|RTM(IN|AX)([+-][0-9]{1,2})?)"
+_SIGNALS = "ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM"
+_SIGNALS += "|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ"  # podman knows these
+_SIGNAL = rf"SIG({_SIGNALS}|RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)"
 _VOLUME_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
-_VOLUME_OPTIONS = (
-    *("ro", "rw", "z", "Z", "U", "O", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"),
-    *("private", "rprivate", "shared", "rshared", "slave", "rslave", "nocopy"),
+_VOLUME_CHOICES = (  # podman takes one of each group
+    *(("ro", "rw"), ("z", "Z", "O"), ("U",), ("exec", "noexec"), ("dev", "nodev"), ("suid", "nosuid")),
+    *(("bind", "rbind"), ("private", "rprivate", "shared", "rshared", "slave", "rslave"), ("nocopy",)),
 )
+_VOLUME_OPTIONS = tuple(option for group in _VOLUME_CHOICES for option in group)
 _VOLUME = r"(?!(.*/)?\.\.([/:]|$))(NAME|/[^:,\x00]*):/[^:,\x00]*(:OPTION(,OPTION)*)?".replace(
     "NAME", _VOLUME_NAME
 ).replace("OPTION", f"({'|'.join(_VOLUME_OPTIONS)})")
-_PORT = (
-    r"((?P<ip>[0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:]+\]):)?"
-    r"(?P<host>[0-9]{1,5}):(?P<container>[0-9]{1,5})(/(?P<protocol>tcp|udp))?"
-)
 
 
 # --- rules of single values: each returns a problem, or an empty string ---
@@ -51,30 +52,8 @@ def _image_problem(text: str) -> str:
     return f"{shown(text)} {problem}" if problem else ""
 
 
-def _port_problem(text: str) -> str:
-    match = re.fullmatch(_PORT, text)
-    if match is None:
-        return f"{shown(text)} is not [IP:]HOSTPORT:CONTAINERPORT[/tcp|/udp]"
-    for side in ("host", "container"):
-        if not 1 <= int(match[side]) <= 65535:
-            return f"{shown(text)} has a {side} port outside 1 to 65535"
-    if match["ip"] and not _is_address(match["ip"].strip("[]")):
-        return f"{shown(text)} does not begin with an IP address"
-    return ""
-
-
 def _is_port(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535
-
-
-def _is_address(text: str) -> bool:
-    import ipaddress  # rarely needed: keeps startup short
-
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _volume_problem(text: str) -> str:
@@ -86,8 +65,25 @@ def _volume_problem(text: str) -> str:
         return f"{shown(text)}: the source must be a volume's name or an absolute path without .. in it"
     if not _plain_path(target):
         return f"{shown(text)}: the target must be an absolute path without .. in it"
-    unknown = [option for option in parts[2].split(",") if option not in _VOLUME_OPTIONS] if parts[2:] else []
-    return f"{shown(text)}: unknown option {shown(unknown[0])}" if unknown else ""
+    if _target(text) == "/":
+        return f"{shown(text)}: the target must not be /, the container's whole file system"
+    problem = _options_problem(parts[2].split(","), is_folder=source.startswith("/")) if parts[2:] else ""
+    return f"{shown(text)}: {problem}" if problem else ""
+
+
+def _options_problem(options: list[str], *, is_folder: bool) -> str:
+    """Return the problem of a volume's options; podman's overlay of a folder (O) takes none but U."""
+    if unknown := [option for option in options if option not in _VOLUME_OPTIONS]:
+        return f"unknown option {shown(unknown[0])}"
+    groups = [[option for option in options if option in group] for group in _VOLUME_CHOICES]
+    if is_folder and "O" in options:
+        groups.append([option for option in options if option != "U"])
+    return next((f"{group[0]} and {group[1]} exclude each other" for group in groups if len(group) > 1), "")
+
+
+def _target(volume: str) -> str:
+    """Return where a volume is mounted, in the form in which podman compares targets."""
+    return "/" + normpath(volume.split(":")[1]).lstrip("/")
 
 
 def _plain_path(text: str) -> bool:
@@ -109,15 +105,23 @@ def _env_problem(text: str) -> str:
     return f"{key}: is longer than {ENV_LIMIT} bytes; mount a file instead" if len(text.encode()) > ENV_LIMIT else ""
 
 
-def _duration_problem(text: str) -> str:
-    return _refusal(parse_duration, text, ": ")
+def _duration_problem(text: str, least: str = "0s", most: str = "1d") -> str:
+    problem = _refusal(parse_duration, text, ": ")
+    if problem or parse_duration(least) <= parse_duration(text) <= parse_duration(most):
+        return problem
+    return f"{shown(text)} is outside {least} to {most}"
+
+
+def _interval_problem(text: str) -> str:
+    return _duration_problem(text, least="100ms")
+
+
+def _timeout_problem(text: str) -> str:
+    return _duration_problem(text, least="1s")
 
 
 def _stop_timeout_problem(text: str) -> str:
-    problem = _duration_problem(text)
-    if not problem and parse_duration(text).total_seconds() > STOP_TIMEOUT_LIMIT:
-        return f"{shown(text)} is longer than 1h"
-    return problem
+    return _duration_problem(text, most="1h")
 
 
 def _log_size_problem(text: str) -> str:
@@ -135,7 +139,8 @@ def _refusal(parse: Callable[[str], object], text: str, separator: str) -> str:
     return ""
 
 
-_DURATION: dict[str, Any] = {"pattern": DURATION, "check": _duration_problem}
+_INTERVAL: dict[str, Any] = {"pattern": DURATION, "check": _interval_problem}
+_TIMEOUT: dict[str, Any] = {"pattern": DURATION, "check": _timeout_problem}
 _WORD: dict[str, Any] = {"pattern": r"[^\x00]*", "check": _word_problem}
 
 # --- the specification ---
@@ -157,7 +162,7 @@ class RouteSpec:
 
 @dataclass(frozen=True)
 class HealthSpec:
-    """A health check; durations like `90s`, empty or 0 for podman's default."""
+    """A health check; durations like `90s`. Empty texts and 0 retries stand for podman's defaults."""
 
     cmd: tuple[str, ...] = field(
         metadata=about(
@@ -167,14 +172,30 @@ class HealthSpec:
             nonempty="expected a program and its arguments",
         )
     )
-    interval: str = optional("", "Time between two checks", example="10s", unset="30s", **_DURATION)
-    timeout: str = optional("", "Time after which a check has failed", example="5s", unset="30s", **_DURATION)
+    interval: str = optional("", "Time between two checks", example="10s", unset="30s", **_INTERVAL)
+    timeout: str = optional("", "Time after which a check has failed", example="5s", unset="30s", **_TIMEOUT)
     retries: int = optional(
         0, "Failures in a row until the container is unhealthy", example=5, unset="3", limits=(0, 1000)
     )
     start_period: str = optional(
-        "", "Time to start up, in which failures do not count", example="20s", unset="0s", **_DURATION
+        "",
+        "Time to start up, in which failures do not count",
+        example="20s",
+        unset="0s",
+        pattern=DURATION,
+        check=_duration_problem,
     )
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problem of a command in the form of a Dockerfile, which podman would run as a program."""
+        if self.cmd == ("NONE",):
+            yield Problem("cmd", "[\"NONE\"] is Docker's form; a definition cannot turn off the image's health check")
+        elif self.cmd[:1] == ("CMD",):
+            yield Problem("cmd", '["CMD", …] is Docker\'s form; leave out "CMD"')
+        elif self.cmd[:1] == ("CMD-SHELL",):
+            yield Problem("cmd", '["CMD-SHELL", …] is Docker\'s form; write ["sh", "-c", …]')
+        elif self.cmd[:1] == ("",):
+            yield Problem("cmd[0]", "is empty; expected a program")
 
 
 @dataclass(frozen=True)
@@ -184,7 +205,7 @@ class ComponentSpec:
     name: str = field(metadata=about("Name of the component, unique in its service", example="SERVICE", **NAME_FIELD))
     image: str = field(
         metadata=about(
-            "Image with a pinned tag, not `latest`; the tag is the component's version",
+            "Full name of an image with a pinned tag, not `latest`, or a digest, which are the component's version",
             example="registry.example.net/SERVICE:v1.0.0",
             pattern=PINNED,
             check=_image_problem,
@@ -217,8 +238,8 @@ class ComponentSpec:
         (),
         "Published beside routes: `[IP:]HOSTPORT:CONTAINERPORT[/tcp|/udp]`",
         example=("127.0.0.1:18443:8443",),
-        pattern=_PORT,
-        check=_port_problem,
+        pattern=MAPPING,
+        check=port_problem,
     )
     volumes: tuple[str, ...] = optional(
         (),
@@ -285,7 +306,7 @@ class ComponentSpec:
 
     @property
     def version(self) -> str:
-        """The tag of the image."""
+        """The tag or digest of the image."""
         return image_version(self.image)
 
     @property
@@ -306,6 +327,12 @@ class ComponentSpec:
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of fields that exclude each other."""
         yield from _route_conflicts(self)
+        for claim, other in clashes(claims(self)):
+            yield Problem(claim.path, f"{claim.what} is taken by {other.path} already")
+        for key, values in (("ports", self.ports), ("routes", self.routes)):
+            if values and self.network in _PORTLESS_NETWORKS:
+                yield Problem(key, f"podman publishes no port with the network {self.network}; leave out one of them")
+        yield from _target_conflicts(self.volumes)
         if self.log_max_size and self.log_driver in LOG_DRIVERS[1:]:
             what = f"is for the log driver k8s-file, and this component's is {self.log_driver}"
             yield Problem("log_max_size", what)
@@ -325,6 +352,32 @@ class ServiceSpec:
         """The components' names, in the order of the definition."""
         return [component.name for component in self.components]
 
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the ports that several components take."""
+        taken = [
+            claim
+            for index, component in enumerate(self.components)
+            if is_name(component.name)
+            for claim in claims(component, f"component {component.name}", prefix=f"components[{index}].")
+        ]
+        for claim, other in clashes(taken):
+            yield Problem(claim.path, f"{claim.what} is taken by {other.owner} already")
+
+
+def claims(component: ComponentSpec, owner: str = "", hostname: str = "", prefix: str = "") -> Iterator[Claim]:
+    """Yield the ports that a component takes, for `owner` or each for itself.
+
+    `hostname` is the host name of routes that have none; `prefix` is put before each path.
+    """
+    for index, mapping in enumerate(component.ports):
+        if not port_problem(mapping):
+            path = f"{prefix}ports[{index}]"
+            yield host_port(mapping, owner or path, path)
+    for index, route in enumerate(component.routes):
+        path, name = f"{prefix}routes[{index}].port", route.hostname or hostname
+        if not name or re.fullmatch(_HOSTNAME, name):
+            yield Claim(owner or path, path, f"port {route.port} of the proxy{f' for {name}' if name else ''}")
+
 
 def log_size(text: str) -> int:
     """Parse a size such as `500000`, `10m` or `1g`, with decimal units, into bytes; raises ValueError."""
@@ -337,14 +390,6 @@ def log_size(text: str) -> int:
 def log_size_text(size: int) -> str:
     """Return the shortest text that `log_size` parses to `size`."""
     return min((f"{size // each}{unit}" for unit, each in _UNITS.items() if size % each == 0), key=len)
-
-
-def container_port(mapping: str) -> int:
-    """Return the container port of a valid `[IP:]HOST:CONTAINER[/PROTOCOL]`."""
-    match = re.fullmatch(_PORT, mapping)
-    if match is None:
-        raise ValueError(f"not a port mapping: {mapping!r}")
-    return int(match["container"])
 
 
 def fixed_port(component: ComponentSpec, route: RouteSpec) -> int | None:
@@ -363,7 +408,7 @@ def fixed_port(component: ComponentSpec, route: RouteSpec) -> int | None:
 
 def _mapped_ports(component: ComponentSpec) -> set[int]:
     """Return the container ports of all valid TCP mappings."""
-    valid = (mapping for mapping in component.ports if not _port_problem(mapping))
+    valid = (mapping for mapping in component.ports if not port_problem(mapping))
     return {container_port(mapping) for mapping in valid if not mapping.endswith("/udp")}
 
 
@@ -380,3 +425,11 @@ def _route_conflicts(component: ComponentSpec) -> Iterator[Problem]:
     if len(names) == 1 and not given and len(_mapped_ports(component)) > 1:
         what = "with several ports, say which one the route leads to: put PORT=CONTAINERPORT into env"
         yield Problem("routes", what)
+
+
+def _target_conflicts(volumes: tuple[str, ...]) -> Iterator[Problem]:
+    earlier: dict[str, int] = {}
+    for index, volume in enumerate(volumes):
+        first = index if _volume_problem(volume) else earlier.setdefault(_target(volume), index)
+        if first != index:
+            yield Problem(f"volumes[{index}]", f"{shown(volume)}: the target is that of volumes[{first}] already")

@@ -13,6 +13,8 @@ from mcp.shared.fields import Field, FieldKind, fields_of
 
 T = TypeVar("T")
 
+BOM = "\ufeff"  # some editors put it at the start of a UTF-8 file
+
 _KINDS: dict[type, str] = {
     str: "a string",
     bool: "true or false",
@@ -175,9 +177,9 @@ def _suggestion(name: str, known: set[str]) -> str:
 
 
 def parse_toml(text: str, file: str) -> dict[str, object]:
-    """Parse a TOML document; raises InvalidFile with line and column."""
+    """Parse a TOML document, which may begin with a BOM; raises InvalidFile with line and column."""
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix(BOM))
     except ValueError as error:  # of tomllib, and of int for a number of thousands of digits
         raise InvalidFile(file, [f"is not valid TOML: {error}"]) from None
     except RecursionError:

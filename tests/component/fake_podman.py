@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 from contextlib import contextmanager
@@ -403,15 +404,21 @@ def image_id(state: dict[str, Any], name: str) -> str:
     return hashlib.sha256(json.dumps([name, state["images"][name]], sort_keys=True).encode()).hexdigest()
 
 
+def local_image(state: dict[str, Any], name: str) -> str:
+    """The image with that name, or with the digest in it, whose name and tag then do not count; empty: none."""
+    digest = name.partition("@sha256:")[2]
+    return next((known for known in state["images"] if known == name or image_id(state, known) == digest), "")
+
+
 def do_image_inspect(options: Options, arguments: list[str]) -> None:
     with world() as state:
         names = {image_id(state, name): name for name in state["images"]}
         rows = []
         for asked in arguments:
-            name = names.get(asked, asked)
-            if name not in state["images"]:
+            name = local_image(state, names.get(asked, asked))
+            if not name:
                 print("[]")
-                fail(f"inspecting object: {name}: image not known")
+                fail(f"inspecting object: {asked}: image not known")
             rows.append(_inspected_image(state["images"][name], image_id(state, name)))
     print(json.dumps(rows))
 
@@ -428,7 +435,9 @@ def _inspected_image(image: dict[str, Any], identifier: str) -> dict[str, Any]:
 
 def do_images(options: Options, arguments: list[str]) -> None:
     with world() as state:
-        rows = [{"Id": image_id(state, name), "Names": [name], "Size": 2_000_000} for name in state["images"]]
+        ids = {name: image_id(state, name) for name in state["images"]}
+        more = {"RepoTags": None, "Size": 2_000_000}
+        rows = [{"Id": ids[name], "Names": [name], "Digest": f"sha256:{ids[name]}", **more} for name in ids]
     print(json.dumps(rows))
 
 
@@ -490,13 +499,14 @@ def do_volume_ls(options: Options, arguments: list[str]) -> None:
 
 def do_run(options: Options, arguments: list[str]) -> None:
     env = sys.stdin.read().splitlines() if "--env-file" in options else []
-    image, cmd = arguments[0], arguments[1:]
+    asked, cmd = arguments[0], arguments[1:]
     name = options["--name"][0]
     with world() as state:
         if not name[:1].isalnum() or not name.replace("_", "").replace(".", "").replace("-", "").isalnum():
             fail(f"names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument: {name}")
-        if image not in state["images"]:
-            fail(f"{image}: image not known")
+        image = local_image(state, asked)
+        if not image:
+            fail(f"{asked}: image not known")
         network = options.get("--network", ["podman"])[0]
         if network not in (*BUILT_IN_NETWORKS, *state["networks"]):
             fail(f"unable to find network with name or ID {network}: network not found")
@@ -511,7 +521,7 @@ def do_run(options: Options, arguments: list[str]) -> None:
         container = {
             "id": os.urandom(32).hex(),
             "name": name,
-            "image": image,
+            "image": re.sub("(:[^:/]*)?@", "@", asked),
             "image_id": image_id(state, image),
             "health": health(options, state["images"][image]),
             "health_status": "starting",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.component import fake_podman
 from tests.component.processes import command_line, pids
 from tests.waiting import wait_for
 
@@ -72,6 +73,10 @@ class FakePodman:
         where = "registry" if remote else "images"
         image = {"program": "web", "lifetime": lifetime, "code": code, **more}
         self.change(**{where: {**self.state[where], reference: image}})
+
+    def digest(self, reference: str) -> str:
+        """The digest of an image."""
+        return f"sha256:{fake_podman.image_id(self.state, reference)}"
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Its containers by name."""

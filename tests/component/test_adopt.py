@@ -87,6 +87,7 @@ def test_all_that_runs_outside_is_adopted_or_refused_with_a_reason(shop: Rig) ->
         assert done.code == 1
         assert set(rows) == {"shop-web", "shop-work", "moving", "Bad_Name", "lone-thing"}
         assert "is tagged latest" in rows["moving"]["error"]
+        assert " localhost/NAME:VERSION` and create the container from that name" in rows["moving"]["error"]
         assert "invalid name" in rows["Bad_Name"]["error"]
         places = {name: (row["service"], row["component"]) for name, row in rows.items() if not row["error"]}
         assert places == {

@@ -86,12 +86,47 @@ DEFINITIONS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     ),
     "a port out of range": (service("web", component(more=route(port=70000))), 1, ("port: 70000 is outside",)),
     "routes that share a name": (
-        service("web", component(more=route("a") + route("a"))),
+        service("web", component(more=route("a") + route("a", 80))),
         1,
         ('routes: 2 of them are called "a"',),
     ),
     "an env that is none": (service("web", component(more='env = ["s3cr3t value"]')), 1, ("is not KEY=VALUE",)),
     "an env with a line break": (service("web", component(more='env = ["KEY=s3cr3t\\nX=y"]')), 1, ("KEY: a value",)),
+    "a short image name": (
+        service("web", component(image="team/web:2.0")),
+        1,
+        ("names no registry; write localhost/team/web:2.0 ", "as docker.io/team/web:2.0"),
+    ),
+    "a host port twice": (
+        service("web", component(more='ports = ["8080:80", "127.0.0.1:8080:81"]')),
+        1,
+        ("components[0].ports[1]: host port 8080/tcp is taken by ports[0] already",),
+    ),
+    "a host port of two components": (
+        service("web", component(more='ports = ["8080:80"]'), component("b", more='ports = ["8080:80"]')),
+        1,
+        ("components[1].ports[0]: host port 8080/tcp is taken by component api already",),
+    ),
+    "a port without a network": (
+        service("web", component(more='network = "host"\nports = ["8080:80"]')),
+        1,
+        ("components[0].ports: podman publishes no port with the network host",),
+    ),
+    "two volumes on one target": (
+        service("web", component(more='volumes = ["a:/data", "b:/data/"]')),
+        1,
+        ("components[0].volumes[1]: ", "the target is that of volumes[0] already"),
+    ),
+    "a health check without time": (
+        service("web", component(more='health = {cmd = ["true"], timeout = "0s"}')),
+        1,
+        ('components[0].health.timeout: "0s" is outside 1s to 1d',),
+    ),
+    "a health check of docker's": (
+        service("web", component(more='health = {cmd = ["CMD-SHELL", "true"]}')),
+        1,
+        ("components[0].health.cmd: ", 'write ["sh", "-c", …]'),
+    ),
     "two mistakes": (
         service("web", component(image="x:latest"), component("b", "y"), more="nope = 1"),
         3,
@@ -109,6 +144,18 @@ def test_a_definition_that_is_wrong(shared: Rig, mistake: str) -> None:
     check(done, USAGE, *words, lines=lines)
     assert all(line.startswith(f"mcp: {path}: ") for line in done.errors)
     assert "s3cr3t" not in done.stderr
+    assert requests(shared) == before
+
+
+@pytest.mark.parametrize("command", [("deploy", "-q", "web"), ("plan", "web"), ("plan",), ("sync", "web"), ("sync",)])
+def test_a_port_of_another_service_of_the_node(shared: Rig, command: tuple[str, ...]) -> None:
+    other = shared.agent.define("db", service("db", component(more='ports = ["8080:80"]')))
+    path = shared.agent.define("web", service("web", component(more='ports = ["8080:80"]')))
+    before = requests(shared)
+    done = shared.agent.cli.run(*command)
+    other.unlink()
+    assert done.code in (USAGE, FAILED)  # plan has its own exit code for differences
+    check(done, done.code, f"{path}: components[0].ports[0]: host port 8080/tcp is taken by db already, on rift")
     assert requests(shared) == before
 
 

@@ -243,7 +243,14 @@ def test_service_list(cli: Cli) -> None:
 def test_show(cli: Cli) -> None:
     done = cli.run("service", "show", "web")
     assert "# container: web-api\n" in done.stdout
-    assert 'restart = "unless-stopped"\n' in done.stdout
+    for line in (
+        'restart = "unless-stopped"',
+        'log_max_size = "32m"',
+        'stop_timeout = "10s"',
+        'network = ""  # podman\'s',
+    ):
+        assert f"{line}\n" in done.stdout
+    assert json.loads(cli.run("service", "show", "web", "--json").stdout)["components"][0]["log_max_size"] == "32m"
     assert '"container": "web-api"' in cli.run("service", "show", "web", "--json").stdout
     check(cli.run("service", "show", "nope"), FAILED, "no definition for nope in", "defined services: web")
     check(cli.run("service", "show", "web/api"), USAGE, "expected a service without /COMPONENT")

@@ -15,7 +15,9 @@ from tests.component.wire import connected, request_for
 
 
 def test_the_message_says_what_and_the_trailing_metadata_the_hint(shared: Rig) -> None:
-    inactive = pb.ServiceSpec(name="web", active=False, components=[pb.ComponentSpec(name="api", image="i:1")])
+    inactive = pb.ServiceSpec(
+        name="web", active=False, components=[pb.ComponentSpec(name="api", image="localhost/i:1")]
+    )
     with connected(shared.agent) as wire:
         answer = wire.call("Deploy", pb.DeployRequest(service=inactive))
         unhinted = wire.call("History", request_for("History", service="web", limit=-1))
@@ -28,7 +30,7 @@ def test_the_message_says_what_and_the_trailing_metadata_the_hint(shared: Rig) -
 def test_the_parts_of_an_error_arrive_as_they_were(shared: Rig, count: int) -> None:
     """Also those of a hint that is far too long: it is cut, and what happened is not."""
     names = [f"component-{number}" for number in range(count)]
-    service = ServiceSpec("web", components=tuple(ComponentSpec(name=name, image="i:1") for name in names))
+    service = ServiceSpec("web", components=tuple(ComponentSpec(name=name, image="localhost/i:1") for name in names))
     with (
         AgentClient(Node("rift", shared.agent.address), shared.agent.ca, shared.agent.token) as agent,
         pytest.raises(errors.NotFound) as caught,

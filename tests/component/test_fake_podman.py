@@ -63,6 +63,10 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     (["image", "inspect", WEB], ""),
     (["image", "inspect", MISSING], "image not known"),
     (["images", "--format=json"], ""),
+    (["image", "inspect", "localhost/mcp-web:9@DIGEST"], ""),
+    (new("d", "localhost/mcp-web:9@DIGEST"), ""),
+    (PS, ""),
+    ([*RM, "d"], ""),
     (new("h", WEB, health=HealthSpec(("true",), interval="1m", retries=2), deploy=7), ""),
     (["healthcheck", "run", "h"], ""),
     (["stop", "h"], ""),
@@ -158,7 +162,8 @@ def _read(command: str, out: str) -> object:
     if command == "network":
         return [row["name"] for row in json.loads(out)] if out.startswith("[") else out
     if command == "images":
-        return sorted({name for row in json.loads(out) for name in row["Names"]} & {WEB, FAIL, BRIEF})
+        named = {name: len(row["Digest"]) for row in json.loads(out) for name in row["Names"]}
+        return [named[WEB], named[FAIL], named[BRIEF]]
     if command == "version":
         return isinstance(json.loads(out)["Client"]["Version"], str)
     if command == "volume":  # anonymous ones have names of their own
@@ -181,17 +186,20 @@ def _detail(details: ContainerDetails) -> tuple[object, ...]:
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
     ours = {key: value for key, value in row["Labels"].items() if key.startswith("mcp.")}
-    return row["State"], row["ExitCode"], row["Image"], sorted(ours.items()), row["StartedAt"] > 0, len(row["Id"])
+    image = re.sub("@sha256:[0-9a-f]{64}$", "@DIGEST", row["Image"])
+    return row["State"], row["ExitCode"], image, sorted(ours.items()), row["StartedAt"] > 0, len(row["Id"])
 
 
 def play(run: Podman, port: int) -> list[object]:
     """The script's outcome, step by step."""
     steps: list[object] = []
+    digest = json.loads(run("image", "inspect", WEB)[1])[0]["Digest"]
     for argv, message in SCRIPT:
         if argv[0] == "SLEEP":
             time.sleep(float(argv[1]))
             continue
         words = [word.replace("PORT", str(port)) if word.startswith("--publish") else word for word in argv]
+        words = [word.replace("DIGEST", digest) for word in words]
         env = "A=b c\nD='e'\n" if "--env-file=/dev/stdin" in argv else ""
         steps.append([list(argv), summary(argv, run(*words, stdin=env), message)])
     return steps

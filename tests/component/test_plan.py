@@ -246,3 +246,19 @@ def test_a_node_that_does_not_answer_is_an_error_of_plan(rig: Rig) -> None:
     assert len(done.errors) == 1
     assert "127.0.0.1:1 refuses the connection" in done.errors[0]
     assert rig.agent.cli.run("sync").code == 4
+
+
+def test_an_image_that_is_pinned_by_its_digest(rig: Rig) -> None:
+    rig.fake.add_image("example.net/app:v1")
+    digest = rig.fake.digest("example.net/app:v1")
+    rig.agent.define("web", service("web", component("api", f"example.net/app:v1@{digest}")))
+    ok(rig.agent.cli.run("deploy", "-q", "web"))
+    assert rig.fake.running() == {"web-api": f"example.net/app@{digest}"}
+    assert [row["version"] for row in json.loads(ok(rig.agent.cli.run("list", "--json")))] == ["v1"]
+    assert planned(rig) == []
+    assert ok(rig.agent.cli.run("deploy", "-q", "web")) == "web/api: up to date on rift\n"
+    rig.fake.add_image("example.net/app:v2")
+    rig.agent.define("web", service("web", component("api", f"example.net/app@sha256:{'0' * 64}")))
+    assert planned(rig) == [("web/api", "replace")]
+    assert "and cannot be pulled" in rig.agent.cli.run("deploy", "-q", "web").stderr
+    assert rig.fake.running() == {"web-api": f"example.net/app@{digest}"}

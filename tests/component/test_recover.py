@@ -1,7 +1,9 @@
 """Bringing up what should run: when the agent starts, and when it is asked to; in boot order, and nothing else."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
@@ -272,3 +274,24 @@ def test_doctor_says_that_podman_has_lost_its_containers(rig: Rig) -> None:
     assert words in done.stdout
     assert rig.agent.cli.run("agent", "recover", "rift").code == 0
     assert "that should run" not in rig.agent.cli.run("doctor", "rift").stdout
+
+
+def test_what_was_deployed_before_a_rule_came_is_brought_up(rig: Rig) -> None:
+    """An agent's registry outlives the rules of definitions, which a new release adds to."""
+    deploy(rig, "web", component("api", more='ports = ["18080:80"]'))
+    rig.fake.add_image("web:1")
+    rig.agent.kill()
+    with closing(sqlite3.connect(rig.agent.home.database)) as database, database:
+        (spec,) = database.execute("SELECT spec FROM components").fetchone()
+        old = {**json.loads(spec), "image": "web:1", "network": "host", "volumes": ["a:/x", "a:/x"]}
+        database.execute("UPDATE components SET spec = ?", (json.dumps(old),))
+    rig.fake.change(containers=[])
+    rig.restart()
+    wait_for(lambda: rig.fake.running() == {"web-api": "web:1"})
+    rig.fake.change(containers=[])
+    assert recover(rig) == [("web/api", "create", "")]
+    assert rig.agent.cli.run("stop", "web").code == 0
+    rig.fake.change(containers=[])
+    assert rig.agent.cli.run("start", "web").code == 0
+    assert rig.agent.cli.run("restart", "web").code == 0
+    assert rig.fake.running() == {"web-api": "web:1"}

@@ -89,6 +89,15 @@ def states(outcome: Outcome) -> set[str]:
     return {line[:13].strip() for line in lines} - {""}
 
 
+def titles(outcome: Outcome, state: str) -> list[str]:
+    """The steps that were in a state."""
+    return [line[14:] for line in outcome.stdout.splitlines() if line[:13].strip() == state]
+
+
+def last_line(outcome: Outcome) -> str:
+    return outcome.stdout.splitlines()[-1]
+
+
 def page(node: Node) -> bytes:
     body: bytes = urllib.request.urlopen(f"http://{node.address}:8080/", timeout=5).read()
     return body
@@ -111,10 +120,10 @@ def test_a_dry_run_shows_every_step_and_changes_nothing(bare: Fleet, operator: O
     done = provision(operator, "twelve", "--dry-run")
     assert done.code == 0, done
     assert states(done) == {"ok", "would change"}
+    assert last_line(done) == f"twelve: {len(titles(done, 'would change'))} changes would be made (dry run)"
     for command in (f"groupadd --system --gid {UID} mcp", "loginctl enable-linger mcp", "systemctl daemon-reload"):
         assert f"  {command}\n" in done.stdout
     assert done.stdout.index("enable-linger") < done.stdout.index("mcp-agent.new version")
-    assert done.stdout.endswith("changes would be made (dry run)\n")
     assert snapshot(bare["twelve"]) == before
     assert sorted(operator.config.parent.iterdir()) == ours
 
@@ -188,8 +197,11 @@ def test_a_dead_host_and_a_login_by_password_only_are_refused(bare: Fleet, opera
 
 
 def test_a_bare_debian_12_becomes_a_node(bare: Fleet, operator: Operator) -> None:
+    announced = titles(provision(operator, "twelve", "--dry-run"), "would change")
     done = provision(operator, "twelve")
     assert done.code == 0, done
+    assert titles(done, "changed") == announced
+    assert last_line(done) == f"twelve: ready, {len(announced)} changes"
     assert states(done) == {"ok", "changed"}
     assert "twelve responds on" in done.stdout
     node = bare["twelve"]

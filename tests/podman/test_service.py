@@ -8,13 +8,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.agents import Agent, Outcome
 from tests.component.processes import free_port
-from tests.stage import start_agent
+from tests.stage import folder_of, start_agent
 from tests.waiting import wait_for
 from tools import images
 from tools.hostlib.private import Private
@@ -358,6 +359,55 @@ def test_no_secret_in_any_process_list_log_or_open_file(agent: Agent, rootless: 
             # the definition is the operator's own file; whatever MCP wrote is 0600 in a folder of its owner alone
             assert path.suffix == ".toml" or path.stat().st_mode & 0o077 == 0, path
             assert all(parent.stat().st_mode & 0o077 == 0 for parent in inside), path
+
+
+def test_a_proxy_of_the_agents_is_in_no_container_that_does_not_ask_for_it(rootless: Private) -> None:
+    proxy = "http://mcp:hunter2@proxy.example.net:3128"
+    proxied = replace(rootless, env={**rootless.env, "HTTPS_PROXY": proxy, "no_proxy": "example.net"})
+    asking = f'[[components]]\nname = "asks"\nimage = "{WORKER}"\nhttp_proxy = true'
+    with folder_of(rootless) as folder, start_agent(proxied, folder) as agent:
+        agent.define("solo", one("plain", asking))
+        assert agent.cli.run("deploy", "-q", "solo").code == 0
+        for _ in range(2):
+            assert "hunter2" not in json.dumps(inspect(rootless, "solo-plain"))
+            assert {"HTTPS_PROXY", "no_proxy"}.isdisjoint(variables(rootless, "solo-plain"))
+            asked = variables(rootless, "solo-asks")
+            assert (asked["HTTPS_PROXY"], asked["no_proxy"]) == (proxy, "example.net")
+            assert agent.cli.run("restart", "solo").code == 0
+
+
+def test_components_of_a_network_reach_each_other_by_the_names_of_their_containers(
+    agent: Agent, rootless: Private
+) -> None:
+    network = 'network = "solonet"\n'
+    agent.define("solo", one("web", network + f'[[components]]\nname = "db"\nimage = "{WEB}"\n{network}'))
+    for force in ([], ["--force"]):
+        assert agent.cli.run("deploy", "-q", *force, "solo").code == 0
+        fetched = rootless.run(["podman", "exec", "solo-web", "busybox", "wget", "-qO-", "http://solo-db:8080/"])
+        assert fetched.stdout == "mcp test image 1.0.0\n"
+
+
+def test_plan_and_deploy_find_the_same_image(agent: Agent, rootless: Private) -> None:
+    def planned_and_done() -> tuple[int, str]:
+        return agent.cli.run("plan", "solo").code, agent.cli.run("deploy", "-q", "solo").stdout
+
+    up_to_date = (0, "solo/web: up to date on dev\n")
+    names = ("localhost/team/web:2.0", "docker.io/web:2.0", "registry.example.net:5000/team/web:2.0")
+    for name in names:
+        rootless.run(["podman", "tag", WEB, name])
+        agent.define("solo", one("web", image=name))
+        assert planned_and_done() == (2, "solo/web: deployed on dev\n")
+        assert planned_and_done() == up_to_date
+        rootless.run(["podman", "tag", WORKER, name])
+        assert planned_and_done() == (2, "solo/web: deployed on dev\n")
+        assert planned_and_done() == up_to_date
+    digest = rootless.run(["podman", "image", "inspect", "--format", "{{.Digest}}", WEB]).stdout.strip()
+    for name in (f"localhost/mcp-web@{digest}", f"localhost/mcp-web:9.9@{digest}"):
+        agent.define("solo", one("web", image=name))
+        assert planned_and_done() == (2, "solo/web: deployed on dev\n")
+        assert planned_and_done() == up_to_date
+        assert inspect(rootless, "solo-web")["ImageDigest"] == digest
+    rootless.run(["podman", "untag", WORKER, *names])
 
 
 def test_a_name_that_begins_another_containers_id_harms_nothing(agent: Agent, rootless: Private) -> None:

@@ -12,6 +12,7 @@ from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container, Image
 from mcp.shared.errors import NotReady
+from mcp.shared.image import image_key
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +50,7 @@ class MemoryPodman(Podman):
         return list(self._world.containers.values())
 
     async def image_ids(self) -> dict[str, str]:
-        return {name: f"id-of-{name}" for name in self._world.local}
+        return {image_key(name): f"id-of-{name}" for name in self._world.local}
 
     async def ensure_image(self, image: str, _identifier: str = "") -> Image:
         if image not in self._world.local:

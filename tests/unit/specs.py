@@ -1,6 +1,8 @@
 """Hypothesis strategies of valid specifications, and their TOML."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ routes = st.builds(
     mode=st.sampled_from(["l4", "l7"]),
     hostname=st.sampled_from(["", "docs.example.net", "*.example.net"]),
 )
-durations = st.sampled_from(["", "90s", "1h30m", "500ms"])
+durations = st.sampled_from(["", "90s", "1h30m", "1500ms"])
 healths = st.builds(
     HealthSpec,
     cmd=st.lists(words, min_size=1, max_size=3).map(tuple),
@@ -34,6 +36,15 @@ healths = st.builds(
     retries=st.integers(0, 1000),
     start_period=durations,
 )
+
+
+def _without_conflicts(component: ComponentSpec) -> dict[str, Any]:
+    """The fields that exclude others, without a value."""
+    fields = ["ports", "routes"] if component.network == "host" else []
+    fields += ["log_max_size"] if component.log_driver != "k8s-file" else []
+    return {name: "" if name == "log_max_size" else () for name in fields}
+
+
 components = st.builds(
     ComponentSpec,
     name=names,
@@ -54,7 +65,7 @@ components = st.builds(
     stop_signal=st.sampled_from(["", "SIGINT", "SIGRTMIN+3"]),
     heal=st.booleans(),
     http_proxy=st.booleans(),
-).filter(lambda component: component.log_driver == "k8s-file" or not component.log_max_size)
+).map(lambda component: replace(component, **_without_conflicts(component)))
 services = st.builds(
     ServiceSpec,
     name=names,

@@ -44,6 +44,10 @@ def problems_of(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{folder}/a.toml: ") for line in str(caught.value).splitlines()]
 
 
+def test_a_bom_is_skipped(tmp_path: Path) -> None:
+    assert load(tmp_path, f"\ufeff{WHOLE}").node_name == "rift"
+
+
 def test_the_whole_example(tmp_path: Path) -> None:
     assert load(tmp_path, WHOLE) == AgentConfig(
         grpc_addr="100.95.252.120:9444",

@@ -8,7 +8,7 @@ from mcp import main
 from mcp.commands.shared import catalogue
 
 SERVICES = {
-    "web": 'components = [{name = "api"}, {name = "db"}, 3]\nnode = "rift"\nwhatever = 1\n',
+    "web": '\ufeffcomponents = [{name = "api"}, {name = "db"}, 3]\nnode = "rift"\nwhatever = 1\n',
     "worker": 'components = [{name = "worker"}]\n',
     "broken": "components = [",
 }

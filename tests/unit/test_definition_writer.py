@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mcp.definitions import definitions
 from mcp.definitions.definitions import BuildSpec, Definition
 from mcp.definitions.writer import write, write_full
+from mcp.shared.fields import effective, problems
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from mcp.shared.toml import quoted
 from tests.unit import specs
@@ -54,6 +55,28 @@ def test_the_full_form_has_every_key_and_the_container() -> None:
     assert data["restart"] == "unless-stopped"
     assert data["routes"] == [{"name": "", "port": 1, "mode": "l4", "hostname": ""}]
     assert data["health"] == {"cmd": ["true"], "interval": "", "timeout": "", "retries": 0, "start_period": ""}
+
+
+def test_effective_defaults_are_shown() -> None:
+    component = ComponentSpec("api", "localhost/web:1.0", health=HealthSpec(("true",), timeout="5s"))
+    journald = ComponentSpec("db", "localhost/db:1.0", log_driver="journald", stop_timeout="1m", user="0")
+    spec = effective(ServiceSpec("web", components=(component, journald)))
+    text = write_full(Definition("rift", spec, path="web"))
+    assert definitions.parse(text, "x.toml").service == spec
+    api, db = tomllib.loads(text)["components"]
+    assert (api["log_max_size"], api["stop_timeout"], api["network"]) == ("32m", "10s", "")
+    assert api["health"] == {"cmd": ["true"], "interval": "30s", "timeout": "5s", "retries": 3, "start_period": "0s"}
+    assert (db["log_max_size"], db["stop_timeout"], db["user"]) == ("", "1m", "0")
+    for line in ('network = ""  # podman\'s', 'user = ""  # the image\'s', "cmd = []  # the image's"):
+        assert f"{line}\n" in text
+    assert "\n# components.health: the image's, if any\n" in text
+
+
+@given(specs.services)
+def test_effective_defaults_are_valid_and_their_own(spec: ServiceSpec) -> None:
+    shown = effective(spec)
+    assert list(problems(shown)) == []
+    assert effective(shown) == shown
 
 
 def test_a_long_list_has_one_value_a_line() -> None:

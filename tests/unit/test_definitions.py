@@ -133,11 +133,11 @@ MISTAKES = [
     # names
     ("name = '-web'\nnode = 'rift'\n" + COMPONENT, 'name: "-web" must be lower-case letters'),
     ("name = 'web'\nnode = '-rift'\n" + COMPONENT, 'node: "-rift" must be lower-case letters'),
-    (HEAD + "[[components]]\nname = 'a b'\nimage = 'a:1'", 'components[0].name: "a b" must be'),
-    (HEAD + "[[components]]\nname = 'a\"b'\nimage = 'a:1'", 'components[0].name: "a"b" must be'),
-    (HEAD + '[[components]]\nname = "a\\nb"\nimage = "a:1"', r'components[0].name: "a\nb" must be'),
-    (HEAD + '[[components]]\nname = "a\\u0000b"\nimage = "a:1"', r'components[0].name: "a\x00b" must be'),
-    (HEAD + '[[components]]\nname = ""\nimage = "a:1"', 'components[0].name: "" must be'),
+    (HEAD + "[[components]]\nname = 'a b'\nimage = 'localhost/a:1'", 'components[0].name: "a b" must be'),
+    (HEAD + "[[components]]\nname = 'a\"b'\nimage = 'localhost/a:1'", 'components[0].name: "a"b" must be'),
+    (HEAD + '[[components]]\nname = "a\\nb"\nimage = "localhost/a:1"', r'components[0].name: "a\nb" must be'),
+    (HEAD + '[[components]]\nname = "a\\u0000b"\nimage = "localhost/a:1"', r'components[0].name: "a\x00b" must be'),
+    (HEAD + '[[components]]\nname = ""\nimage = "localhost/a:1"', 'components[0].name: "" must be'),
     # not TOML
     ("name = ", "is not valid TOML: Invalid value"),
 ]
@@ -231,6 +231,12 @@ def test_every_mistake_is_told_at_once_and_only_once() -> None:
 def test_loading_a_definition(tmp_path: Path) -> None:
     (tmp_path / "web.toml").write_text(HEAD + COMPONENT)
     assert definitions.load(config_in(tmp_path), "web").node == "rift"
+
+
+def test_a_bom_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "web.toml").write_text(HEAD + COMPONENT, encoding="utf-8-sig")
+    assert definitions.load(config_in(tmp_path), "web").node == "rift"
+    assert definitions.services_of(config_in(tmp_path), "rift") == ["web"]
 
 
 def test_the_file_must_be_named_as_the_service(tmp_path: Path) -> None:

@@ -117,10 +117,10 @@ def left_out(fields: Iterable[Field], values: Any) -> Iterator[str]:
 
 
 def test_every_field_of_a_component_makes_a_difference() -> None:
-    old = ComponentSpec("api", "x:1")
+    old = ComponentSpec("api", "localhost/x:1")
     changes = {
         "name": ("web", "name: api -> web"),
-        "image": ("x:2", "image: x:1 -> x:2"),
+        "image": ("localhost/x:2", "image: localhost/x:1 -> localhost/x:2"),
         "network": ("mcpnet", "network: default -> mcpnet"),
         "user": ("5", "user: default -> 5"),
         "restart": ("no", "restart: unless-stopped -> no"),
@@ -152,5 +152,8 @@ def test_differences_never_show_a_value_of_a_variable(old: ComponentSpec, new: C
 
 
 def test_order_of_variables_is_a_difference_that_is_said() -> None:
-    old, new = ComponentSpec("a", "x:1", env=("A=1", "B=2")), ComponentSpec("a", "x:1", env=("B=2", "A=1"))
+    old, new = (
+        ComponentSpec("a", "localhost/x:1", env=("A=1", "B=2")),
+        ComponentSpec("a", "localhost/x:1", env=("B=2", "A=1")),
+    )
     assert differences(old, new) == ["env: order changed"]

@@ -1,12 +1,13 @@
-"""Image references: the cases of the distribution's own reference tests, and the rule of pinned tags."""
+"""Image references: the cases of the distribution's own reference tests, and the rules of components."""
 
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp.shared.image import ImageReference, image_problem, image_version, parse_image
+from mcp.shared.image import PINNED, ImageReference, image_key, image_problem, image_version, parse_image
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -82,7 +83,7 @@ BAD = [
 @pytest.mark.parametrize(("text", "repository", "tag", "digest"), GOOD)
 def test_references(text: str, repository: str, tag: str, digest: str) -> None:
     assert parse_image(text) == ImageReference(repository, tag, digest)
-    assert image_version(text) == tag
+    assert image_version(text) == (tag or digest[:19])
 
 
 @pytest.mark.parametrize("text", BAD)
@@ -97,21 +98,71 @@ def test_what_is_no_reference(text: str) -> None:
     [
         ("mcr.example.net:8443/web:v1.3.1", ""),
         (f"mcr.example.net:8443/web:v1@{DIGEST}", ""),
-        ("a:latest-1", ""),
+        (f"mcr.example.net:8443/web@{DIGEST}", ""),
+        (f"localhost/web@{DIGEST}", ""),
+        (f"localhost/web:latest@{DIGEST}", ""),
+        ("localhost/a:latest-1", ""),
+        ("docker.io/library/web:1", ""),
+        ("docker.io/web:1", ""),
+        ("192.168.1.1:5000/repo:tag", ""),
+        ("[2001:db8::1]/repo:tag", ""),
+        ("registry:5000/repo:tag", ""),
         ("", "is missing"),
         ("Web:1", "is not an image reference"),
         ("-a:1", "is not an image reference"),
-        ("web", "has no tag"),
+        (f"localhost/web@{DIGEST[:-1]}", "is not an image reference"),
+        ("localhost/web", "has no tag"),
         ("mcr.example.net:8443/web", "has no tag"),
-        (f"web@{DIGEST}", "has no tag"),
-        ("web:latest", "is tagged latest"),
-        (f"web:latest@{DIGEST}", "is tagged latest"),
+        ("localhost/web:latest", "is tagged latest"),
+        ("web:2.0", "names no registry; write localhost/web:2.0 for an image of the node, or the full name, as "),
+        ("web.example.net:2.0", "names no registry; write localhost/web.example.net:2.0 "),
+        ("team/web:2.0", "names no registry; write localhost/team/web:2.0 "),
+        ("localhosts/web:2.0", "names no registry"),
+        ("localhost:2.0", "names no registry"),
+        (f"web@{DIGEST}", "names no registry; write localhost/web for"),
     ],
 )
-def test_tags_are_pinned(text: str, problem: str) -> None:
+def test_images_have_a_registry_and_a_version(text: str, problem: str) -> None:
     found = image_problem(text)
     assert found.startswith(problem)
     assert bool(found) == bool(problem)
+    assert bool(re.fullmatch(PINNED, text)) == (not problem)
+
+
+def test_the_full_name_of_a_short_one() -> None:
+    assert image_problem("web:2.0").endswith(" as docker.io/library/web:2.0")
+    assert image_problem("team/web:2.0").endswith(" as docker.io/team/web:2.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        (f"localhost/web@{DIGEST}", "sha256:0123456789ab"),
+        (f"localhost/web:2.0@{DIGEST}", "2.0"),
+        (f"localhost/web:latest@{DIGEST}", "sha256:0123456789ab"),
+    ],
+)
+def test_the_version_of_a_digest(text: str, version: str) -> None:
+    assert image_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("localhost/web:2.0", "localhost/web:2.0"),
+        (f"localhost/web:2.0@{DIGEST}", DIGEST),
+        (f"localhost/web@{DIGEST}", DIGEST),
+        ("docker.io/web:1", "docker.io/library/web:1"),
+        ("docker.io/library/web:1", "docker.io/library/web:1"),
+        ("index.docker.io/web:1", "docker.io/library/web:1"),
+        ("index.docker.io/team/web:1", "docker.io/team/web:1"),
+        ("web:1", "web:1"),
+        ("localhost/web", "localhost/web:latest"),
+        ("no reference", "no reference"),
+    ],
+)
+def test_the_key_of_an_image(text: str, key: str) -> None:
+    assert image_key(text) == key
 
 
 @given(st.text())

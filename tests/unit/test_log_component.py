@@ -105,7 +105,7 @@ def test_a_follower_goes_on_through_an_end_a_start_and_a_replacement() -> None:
         world.now = seen(started=2.0)
         await wait_for("again")
         logged.lines["id2"] = ["new"]
-        world.now = seen("id2", 3.0, image="web:1.2.4")
+        world.now = seen("id2", 3.0, image="localhost/web:1.2.4")
         await wait_for("new\n")
 
     assert followed(logged, world, ComponentQuery(Window(), False), play) == [

@@ -22,7 +22,11 @@ def seen(identifier: str = "id1", started: float = 1.0, *, running: bool = True,
     """A container of web/api that has just ended unless it runs; `changes` are fields of its details."""
     state, ended = ("running", 0.0) if running else ("exited", started + 1)
     details = ContainerDetails(
-        *(identifier, "web-api", state, 0), image="web:1.0.0", log_driver="k8s-file", started=started, ended=ended
+        *(identifier, "web-api", state, 0),
+        image="localhost/web:1.0.0",
+        log_driver="k8s-file",
+        started=started,
+        ended=ended,
     )
     details = replace(details, **changes)
     return ContainerSnapshot(source_of(details, "web", "api"), details)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp.config import node_entries
+from mcp.config import configuration, node_entries
 from mcp.config.configuration import Node
 from mcp.config.node_entries import with_node, without_node
 from mcp.shared.errors import McpError, NotReady
@@ -116,6 +116,18 @@ def test_the_file_keeps_its_mode_and_link(tmp_path: Path) -> None:
     node_entries.remove_node(link, "new")
     assert real.read_text() == RIFT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mcp.toml", "real.toml"]
+
+
+def test_a_bom_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.toml"
+    path.write_text(RIFT, encoding="utf-8-sig")
+    node_entries.add_node(path, NEW)
+    assert [node.name for node in configuration.load(path).nodes] == ["rift", "new"]
+    node_entries.remove_node(path, "new")
+    assert path.read_bytes() == b"\xef\xbb\xbf" + RIFT.encode()
+    node_entries.remove_node(path, "rift")
+    node_entries.add_node(path, NEW)
+    assert path.read_bytes() == b"\xef\xbb\xbf" + NEW_TEXT.encode()
 
 
 @pytest.mark.parametrize("text", ["nodes = []\n", 'nodes = [{name = "new", address = "a:1"}]\n'])

@@ -102,7 +102,7 @@ def test_a_component_that_was_removed_from_the_definition(desired: DesiredState)
 
 
 def test_an_inactive_service_that_was_never_deployed_needs_nothing() -> None:
-    service = ServiceSpec("web", False, (ComponentSpec("api", "x:1"),))
+    service = ServiceSpec("web", False, (ComponentSpec("api", "localhost/x:1"),))
     assert plan([service], NodeState([], [], {}), partial=False) == []
     running = deployed([replace(service, active=True)])
     (change,) = plan([service], running, partial=False)
@@ -194,9 +194,40 @@ def test_what_an_interrupted_deploy_left_is_to_be_cleaned_up() -> None:
 )
 def test_which_container_stays(containers: list[str], stays: str | None, steps: list[str]) -> None:
     made = [
-        Container(name, name, "a:1", state, 0, None, {LABEL_DEPLOY: number})
+        Container(name, name, "localhost/a:1", state, 0, None, {LABEL_DEPLOY: number})
         for name, state, number in (text.split() for text in containers)
     ]
     found = resolve_replacement("web", 2, NodeState([], made, {}))
     assert (found.container.name if found.container else None) == stays
     assert [step.title for step in found.steps] == steps
+
+
+# --- images ---
+
+DIGEST = f"sha256:{'a' * 64}"
+MOVED = "refers to another image now"
+LOCAL, HUB = "localhost/web:1", "docker.io/web:1"  # podman lists the latter as docker.io/library/web:1
+LISTED_HUB = "docker.io/library/web:1"
+
+
+@pytest.mark.parametrize(
+    ("image", "listed", "ids", "reason"),
+    [
+        (LOCAL, LOCAL, {LOCAL: "old"}, ""),
+        (LOCAL, LOCAL, {LOCAL: "new"}, f"{LOCAL} {MOVED}"),
+        (LOCAL, LOCAL, {}, ""),
+        (HUB, LISTED_HUB, {LISTED_HUB: "old"}, ""),
+        (HUB, LISTED_HUB, {LISTED_HUB: "new"}, f"{HUB} {MOVED}"),
+        (HUB, LISTED_HUB, {}, ""),
+        (f"{LOCAL}@{DIGEST}", f"localhost/web@{DIGEST}", {DIGEST: "old", LOCAL: "new"}, ""),
+        (f"{LOCAL}@{DIGEST}", f"localhost/web@{DIGEST}", {LOCAL: "new"}, ""),
+        (f"localhost/web@{DIGEST}", LOCAL, {DIGEST: "new", LOCAL: "old"}, f"localhost/web@{DIGEST} {MOVED}"),
+        (f"localhost/web@{DIGEST}", LOCAL, {}, f"its container runs {LOCAL}"),
+    ],
+)
+def test_images_are_found_as_podman_finds_them(image: str, listed: str, ids: dict[str, str], reason: str) -> None:
+    service = ServiceSpec("web", components=(ComponentSpec("api", image),))
+    state = deployed([service])
+    container = replace(state.containers[0], image=listed, image_id="old")
+    changes = plan([service], replace(state, containers=[container], image_ids=ids), partial=True)
+    assert [change.reasons for change in changes] == ([(reason,)] if reason else [])

@@ -134,6 +134,23 @@ def test_versions(version: str) -> None:
     assert parsers.parse_version(printed(version, "version")) == version
 
 
+def test_images_have_the_keys_by_which_podman_finds_them() -> None:
+    web, other, untagged, listed = "sha256:197128", "sha256:a63686", "sha256:0badc0", "sha256:115700"
+    names = ["localhost/mcp-web:1.0.0", "docker.io/library/web:3.0"]
+    digests = [f"docker.io/library/web@{web}", f"docker.io/library/web@{listed}"]
+    images = [  # podman 4.3.1 has a row for each name
+        {"Id": "cd70e8", "RepoTags": None, "RepoDigests": digests, "Names": names, "Digest": web},
+        {"Id": "cd70e8", "RepoTags": None, "RepoDigests": digests, "Names": names, "Digest": web},
+        {"Id": "7d69af", "RepoDigests": [f"localhost/mcp-web@{other}"], "Names": ["localhost/mcp-web:1.1.0"]},
+        {"Id": "0123ab", "RepoDigests": [], "Digest": untagged, "Dangling": True},
+    ]
+    assert parsers.parse_image_ids(json.dumps(images).encode()) == {
+        **dict.fromkeys([*names, web, listed], "cd70e8"),
+        **dict.fromkeys(["localhost/mcp-web:1.1.0", other], "7d69af"),
+        untagged: "0123ab",
+    }
+
+
 @pytest.mark.parametrize("output", [b"[]\n", b"null"])
 def test_no_containers(output: bytes) -> None:
     assert parsers.parse_containers(output) == []

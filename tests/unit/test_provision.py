@@ -53,7 +53,9 @@ def test_the_agent_takes_the_configuration_that_is_written(tmp_path: Path, ca: P
     path.write_text(config_text(RIFT, "10.0.0.5:9444", None))
     local = load(path)
     assert (local.grpc_addr, local.node_name, local.mcias) == ("10.0.0.5:9444", "rift", None)
-    assert settings_of(RIFT, path.read_text()) == agent.AgentSettings(str(local.tls_cert), str(local.tls_key))
+    assert settings_of(RIFT, f"\ufeff{path.read_text()}") == agent.AgentSettings(
+        str(local.tls_cert), str(local.tls_key)
+    )
     path.write_text(config_text(RIFT, "10.0.0.5:9444", MciasConfig(Endpoint("mcias.example.net", 8443), ca, "mcp")))
     mcias = load(path).mcias
     assert mcias is not None

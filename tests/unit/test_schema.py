@@ -22,6 +22,7 @@ DEFINITION, CONFIG = map(Draft202012Validator, SCHEMAS)
 BEYOND_SCHEMAS = (
     *("of them are called", "port outside", "does not begin with an IP address", "is longer than"),
     *("is less than", "is for the log driver", "needs a name", "token_path: ", "path cannot contain NUL"),
+    *("must not be /", "exclude each other", "the target is that of", "is outside 0s", "is taken by"),
     '\\n" is',  # as Python reads $, and editors do not
 )
 

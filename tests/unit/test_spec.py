@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp.shared.fields import problems
+from mcp.shared.ports import container_port
 from mcp.shared.spec import (
     ENV_LIMIT,
     ComponentSpec,
     HealthSpec,
     RouteSpec,
     ServiceSpec,
-    container_port,
     fixed_port,
     log_size,
     log_size_text,
@@ -44,7 +44,10 @@ GOOD_VALUES = [
     ("user", "www-data:www-data"),
     ("restart", "on-failure:9999"),
     ("ports", ("8080:80", "127.0.0.1:1:65535/tcp", "[::1]:53:53/udp", "0.0.0.0:80:80")),
-    ("volumes", ("/a:/b", "data:/b:ro,Z", "/srv/web/my data:/data", "/a..b:/..c")),
+    ("volumes", ("/a:/b", "data:/b/c:ro,Z", "/srv/web/my data:/data", "/a..b:/..c")),
+    ("volumes", ("/a:/b:O,U", "data:/data:O,ro", "/a:/c:ro,z,U,noexec,nodev,nosuid,rbind,rslave")),
+    ("network", "containers"),
+    ("image", f"localhost/web@sha256:{'0' * 64}"),
     ("env", ("A=", "A=b=c", "_a.b-c=d e", "A='\"$(id)", f"A={'x' * (ENV_LIMIT - 2)}")),
     ("cmd", ("", "--flag", "a b", "line\nbreak", "'\"")),
     ("routes", (RouteSpec("a", 1, "l4", "a.b"), RouteSpec("b", 65535, "l7", "*.example.net"))),
@@ -72,6 +75,9 @@ BAD_VALUES = [
     ("network", "a,b", 'network: "a,b" is not'),
     ("network", "host\n", r'network: "host\n" is not'),
     ("network", "container:other", 'network: "container:other" is not'),
+    ("network", "ns:/run/netns/a", 'network: "ns:/run/netns/a" is not'),
+    ("network", "container", 'network: "container" is not'),
+    ("network", "ns", 'network: "ns" is not'),
     ("user", "-1", 'user: "-1" is not USER or USER:GROUP'),
     ("user", "a:b:c", 'user: "a:b:c" is not'),
     ("user", "root\n", r'user: "root\n" is not'),
@@ -110,6 +116,19 @@ BAD_VALUES = [
     ("volumes", ("/a:/b,c",), "the target must be"),
     ("volumes", ("/a:/b:quick",), 'unknown option "quick"'),
     ("volumes", ("/a:/b:",), 'unknown option ""'),
+    ("volumes", ("/a:/",), '"/a:/": the target must not be /'),
+    ("volumes", ("data://.",), "the target must not be /"),
+    ("volumes", ("/a:/b:ro,rw",), '"/a:/b:ro,rw": ro and rw exclude each other'),
+    ("volumes", ("data:/b:z,O",), "z and O exclude each other"),
+    ("volumes", ("data:/b:ro,ro",), "ro and ro exclude each other"),
+    ("volumes", ("/a:/b:O,noexec",), "O and noexec exclude each other"),
+    ("volumes", ("/a:/b", "data:/b"), 'volumes[1]: "data:/b": the target is that of volumes[0] already'),
+    ("volumes", ("/a:/b", "/a:/b"), "the target is that of volumes[0] already"),
+    ("volumes", ("/a:/b/c", "/c:/d", "/a://b/./c//"), 'volumes[2]: "/a://b/./c//": the target is that of volumes[0]'),
+    ("stop_signal", "SIGFOO", 'stop_signal: "SIGFOO" is not a signal, as in SIGINT'),
+    ("stop_signal", "INT", "is not a signal"),
+    ("stop_signal", "SIGRTMIN+16", "is not a signal"),
+    ("stop_timeout", "61m", 'stop_timeout: "61m" is outside 0s to 1h'),
     ("cmd", ("ok", "a\0b"), "cmd[1]: contains a NUL byte"),
     ("env", ("A",), "env[0]: is not KEY=VALUE"),
     ("env", ("=b",), 'env[0]: "" is not KEY=VALUE'),
@@ -130,7 +149,8 @@ BAD_VALUES = [
     ("routes", (RouteSpec("a", 1, "l4", "a.b\n"),), r'routes[0].hostname: "a.b\n" is not'),
     ("routes", (RouteSpec("a", 1, "l4", "a." * 127 + "aa"),), "is not a host name"),
     ("routes", (ADMIN, RouteSpec(port=1)), "routes: with more than one route, each needs a name"),
-    ("routes", (ADMIN, ADMIN), 'routes: 2 of them are called "admin"'),
+    ("routes", (ADMIN, replace(ADMIN, port=1)), 'routes: 2 of them are called "admin"'),
+    ("routes", (ADMIN, replace(REST, port=9443)), "routes[1].port: port 9443 of the proxy is taken by routes[0].port"),
 ]
 
 
@@ -180,7 +200,7 @@ def test_every_problem_is_told_at_once() -> None:
     ]
 
 
-texts = st.text(max_size=12) | st.sampled_from(["", "a", "PORT=1", "PORT=x", "1:2", "/a:/b", "a\0", "l4", "a:1"])
+texts = st.text(max_size=12) | st.sampled_from(["", "a", "PORT=1", "PORT=x", "1:2", "/a:/b", "a\0", "l4", "a:1", "1:1"])
 
 
 @given(
@@ -282,6 +302,61 @@ def test_container_port() -> None:
         container_port("80")
 
 
+DOCS = RouteSpec(name="docs", port=443, hostname="docs.example.net")
+WIKI = RouteSpec(name="wiki", port=443, hostname="wiki.example.net")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ("8080:80", "8080:81", True),
+        ("8080:80", "8080:80", True),
+        ("8080:80", "08080:80", True),
+        ("8080:80", "8080:80/tcp", True),
+        ("8080:80", "127.0.0.1:8080:80", True),
+        ("0.0.0.0:8080:80", "[::]:8080:80", True),
+        ("[::]:8080:80", "127.0.0.1:8080:80", True),
+        ("[::1]:8080:80", "[0:0:0:0:0:0:0:1]:8080:81", True),
+        ("8080:80/udp", "8080:81/udp", True),
+        ("8080:80", "8081:80", False),
+        ("8080:80", "8080:80/udp", False),
+        ("127.0.0.1:8080:80", "127.0.0.2:8080:80", False),
+        ("127.0.0.1:8080:80", "[::1]:8080:80", False),
+    ],
+)
+def test_a_host_port_has_one_container(first: str, second: str, clash: bool) -> None:
+    number, protocol = int(first.split(":")[-2]), "udp" if first.endswith("/udp") else "tcp"
+    taken = f"host port {number}/{protocol} is taken by"
+    assert found_in(ports=(first, second)) == ([f"ports[1]: {taken} ports[0] already"] if clash else [])
+    service = ServiceSpec("x", components=(replace(WEB, ports=(first,)), replace(WEB, name="db", ports=(second,))))
+    told = f"components[1].ports[0]: {taken} component web already"
+    assert list(problems(service)) == ([told] if clash else [])
+
+
+def test_a_clash_within_a_component_is_told_once() -> None:
+    service = ServiceSpec("x", components=(replace(WEB, ports=("1:1", "1:2")),))
+    assert list(problems(service)) == ["components[0].ports[1]: host port 1/tcp is taken by ports[0] already"]
+
+
+def test_a_port_of_the_proxy_has_one_route_of_each_name() -> None:
+    assert found_in(routes=(DOCS, WIKI)) == []
+    assert found_in(routes=(REST, DOCS, replace(WIKI, hostname=DOCS.hostname))) == [
+        "routes[2].port: port 443 of the proxy for docs.example.net is taken by routes[1].port already"
+    ]
+    service = ServiceSpec("x", components=(replace(WEB, routes=ONE), replace(WEB, name="db", routes=(REST,))))
+    assert list(problems(service)) == [
+        "components[1].routes[0].port: port 8443 of the proxy is taken by component web already"
+    ]
+
+
+@pytest.mark.parametrize("network", ["host", "none"])
+def test_a_network_without_ports_publishes_none(network: str) -> None:
+    rule = f"podman publishes no port with the network {network}; leave out one of them"
+    assert found_in(network=network) == []
+    assert found_in(network=network, ports=("1:1",)) == [f"ports: {rule}"]
+    assert found_in(network=network, routes=ONE) == [f"routes: {rule}"]
+
+
 def test_small_helpers() -> None:
     component = replace(WEB, env=("A=1", "A=2", "B="))
     assert (component.variable("A"), component.variable("B"), component.variable("C")) == ("2", "", None)
@@ -296,11 +371,25 @@ def test_small_helpers() -> None:
         (HealthSpec(("a\0",)), "health.cmd[0]: contains a NUL byte"),
         (HealthSpec(("true",), interval="soon"), 'health.interval: "soon": expected a duration'),
         (HealthSpec(("true",), retries=-1), "health.retries: -1 is outside"),
+        (HealthSpec(("true",), timeout="0s"), 'health.timeout: "0s" is outside 1s to 1d'),
+        (HealthSpec(("true",), timeout="999ms"), 'health.timeout: "999ms" is outside 1s to 1d'),
+        (HealthSpec(("true",), interval="0s"), 'health.interval: "0s" is outside 100ms to 1d'),
+        (HealthSpec(("true",), interval="25h"), 'health.interval: "25h" is outside 100ms to 1d'),
+        (HealthSpec(("true",), start_period="2d"), 'health.start_period: "2d" is outside 0s to 1d'),
+        (HealthSpec(("",)), "health.cmd[0]: is empty; expected a program"),
+        (HealthSpec(("NONE",)), "health.cmd: [\"NONE\"] is Docker's form; a definition cannot turn off the image's"),
+        (HealthSpec(("CMD", "a", "b")), 'health.cmd: ["CMD", …] is Docker\'s form; leave out "CMD"'),
+        (HealthSpec(("CMD-SHELL", "a | b")), 'health.cmd: ["CMD-SHELL", …] is Docker\'s form; write ["sh", "-c", …]'),
     ],
 )
 def test_health_checks_obey_rules(health: HealthSpec, problem: str) -> None:
-    component = ComponentSpec("api", "x:1", health=health)
+    component = ComponentSpec("api", "localhost/x:1", health=health)
     assert [found.startswith(problem) for found in problems(component)] == [True]
+
+
+def test_a_health_check_may_take_its_time() -> None:
+    health = HealthSpec(("NONE", "CMD"), interval="1d", timeout="1s", start_period="0s")
+    assert found_in(health=health) == []
 
 
 @pytest.mark.parametrize("driver", ["journald", "none"])

@@ -30,7 +30,7 @@ def test_a_component_survives_the_registry(component: ComponentSpec) -> None:
 
 
 def test_what_the_wire_leaves_empty_has_a_default() -> None:
-    message = pb.ServiceSpec(name="web", components=[pb.ComponentSpec(name="web", image="web:1")])
+    message = pb.ServiceSpec(name="web", components=[pb.ComponentSpec(name="web", image="localhost/web:1")])
     message.components[0].routes.add(port=80)
     component = wire.service_from_wire(message).components[0]
     assert component.restart == "unless-stopped"
@@ -67,12 +67,12 @@ def test_the_registry_reads_what_an_older_or_newer_agent_wrote() -> None:
 def test_what_an_earlier_agent_stored_is_read() -> None:
     text = (
         '{"active": false, "components": [{"cmd": ["a"], "env": ["A=1"], "health": {"cmd": ["true"], "interval": "5s",'
-        ' "retries": 0, "start_period": "", "timeout": ""}, "image": "x:1", "name": "api", "network": "", "ports": [],'
-        ' "restart": "always", "routes": [{"hostname": "", "mode": "l4", "name": "", "port": 80}], "user": "",'
-        ' "volumes": []}], "name": "web"}'
+        ' "retries": 0, "start_period": "", "timeout": ""}, "image": "localhost/x:1", "name": "api", "network": "",'
+        ' "ports": [], "restart": "always", "routes": [{"hostname": "", "mode": "l4", "name": "", "port": 80}],'
+        ' "user": "", "volumes": []}], "name": "web"}'
     )
     api = ComponentSpec(
-        *("api", "x:1"),
+        *("api", "localhost/x:1"),
         restart="always",
         cmd=("a",),
         routes=(RouteSpec(port=80),),

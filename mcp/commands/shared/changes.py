@@ -74,14 +74,16 @@ def wanted(session: "Session", service: str | None, node: str | None) -> Wanted:
 
 def _load(session: "Session", service: str | None, node: str | None) -> "tuple[list[Definition], list[Node]]":
     """Return the definitions to compare with each other, and the nodes to compare with them."""
-    from mcp.definitions import definitions
+    from mcp.definitions import definitions, neighbours
 
     if service is not None:
         definition = definitions.load(session.config, service)
+        neighbours.check_ports(session.config, [definition])
         if node not in (None, definition.node):
             raise InvalidInput(f"{service} is defined for {definition.node}, not for {node}", "omit --node")
         return [definition], [session.config.node(definition.node)]
     loaded = [definitions.load(session.config, name) for name in definitions.service_names(session.config)]
+    neighbours.check_ports(session.config, loaded)
     for definition in loaded:
         session.config.node(definition.node)
     selected = nodes.select(session, node)

@@ -14,7 +14,7 @@ from mcp.nodes.provision.steps import RemoteCommand, RemoteFile, Steps
 from mcp.nodes.ssh import as_user
 from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady
-from mcp.shared.toml import quoted
+from mcp.shared.toml import BOM, quoted
 from mcp.shared.url import MciasConfig
 
 AGENT = f"{HOME}/mcp-agent"
@@ -102,7 +102,7 @@ def config_text(node: Node, address: str, mcias: MciasConfig | None) -> str:
 def settings_of(node: Node, text: str) -> AgentSettings:
     """Read an existing configuration; raises NotReady if it is for another node or port."""
     try:
-        table = tomllib.loads(text)
+        table = tomllib.loads(text.removeprefix(BOM))
         address, name = table["server"]["grpc_addr"], table["agent"]["node_name"]
         settings = AgentSettings(str(table["server"]["tls_cert"]), str(table["server"]["tls_key"]))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
@@ -204,7 +204,7 @@ async def unit(steps: Steps, uid: int) -> None:
         await steps.change(f"unit {UNIT}", RemoteFile(UNIT, text.encode(), "root", 0o644))
     show = ["systemctl", "show", "--property=NeedDaemonReload", "--property=LoadState", "--value", SERVICE]
     properties = (await steps.ssh.run(show)).stdout.split()
-    if b"yes" in properties or b"not-found" in properties:
+    if UNIT in steps.written or b"yes" in properties or b"not-found" in properties:
         await steps.change("reload systemd", RemoteCommand(["systemctl", "daemon-reload"]))
     if await steps.holds(["systemctl", "is-enabled", "--quiet", SERVICE]):
         steps.ok("the agent is started at boot")

@@ -100,8 +100,10 @@ async def have(steps: Steps, authority: Authority, settings: AgentSettings, own:
         await _install_own(steps, authority, settings, own.cert, own.key)
         return
     await authority.make(steps)
-    if authority.cert.exists():  # it does not in a first dry run
+    if authority.cert.exists():
         await public_file(steps, NODE_CA, authority.cert.read_bytes())
+    else:  # in a first dry run
+        steps.changed_here(f"file {NODE_CA}")
     node = steps.ssh.node
     host = _host(node)
     why, good = await _judged(steps, settings, host, uid)

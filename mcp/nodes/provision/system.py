@@ -143,8 +143,10 @@ async def packages(steps: Steps, release: str) -> None:
 
 async def account(steps: Steps, uid: int) -> None:
     """Ensure the user mcp, before podman ever runs as that user."""
-    for step in account_steps(uid):
-        if await steps.holds(step.done):
+    # all looked at before the first change, which may do some of the others: a dry run counts the same changes
+    wanted = [(step, await steps.holds(step.done)) for step in account_steps(uid)]
+    for step, is_done in wanted:
+        if is_done:
             steps.ok(step.title)
         else:
             await steps.change(step.title, RemoteCommand(step.command, name=step.title))
