@@ -30,9 +30,8 @@ BEYOND_SCHEMAS = (
 def example(document: str) -> str:
     """Return the first TOML block of a document that is a whole file."""
     text = (ROOT / "docs" / document).read_text()
-    return next(block for block in text.split("```toml\n")[1:] if "address" in block or "image" in block).split("```")[
-        0
-    ]
+    blocks = (part.split("```")[0] for part in text.split("```toml\n")[1:])
+    return next(block for block in blocks if "address" in block or "image" in block)
 
 
 def is_valid(validator: Draft202012Validator, text: str) -> bool:
