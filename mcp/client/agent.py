@@ -134,25 +134,13 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         request = pb.HistoryRequest(service=service, limit=limit)
         return self._call(pb.HistoryResponse, self._stub.History, request, QUERY_DEADLINE)
 
-    def undeploy(self, service: str, component: str = "") -> pb.UndeployServiceResponse:
-        """Stop and remove a service or one component."""
-        request = pb.UndeployServiceRequest(name=service, component=component)
-        return self._call(pb.UndeployServiceResponse, self._stub.UndeployService, request, CHANGE_DEADLINE)
-
-    def stop(self, service: str, component: str) -> pb.StopServiceResponse:
-        """Stop a service or one component."""
-        request = pb.StopServiceRequest(name=service, component=component)
-        return self._call(pb.StopServiceResponse, self._stub.StopService, request, CHANGE_DEADLINE)
-
-    def start(self, service: str, component: str) -> pb.StartServiceResponse:
-        """Start a service or one component."""
-        request = pb.StartServiceRequest(name=service, component=component)
-        return self._call(pb.StartServiceResponse, self._stub.StartService, request, CHANGE_DEADLINE)
-
-    def restart(self, service: str, component: str) -> pb.RestartServiceResponse:
-        """Restart a service or one component."""
-        request = pb.RestartServiceRequest(name=service, component=component)
-        return self._call(pb.RestartServiceResponse, self._stub.RestartService, request, CHANGE_DEADLINE)
+    def lifecycle(
+        self, operation: str, service: str, component: str = "", *, volumes: bool = False
+    ) -> Iterator[pb.DeployEvent]:
+        """Stop, start, restart or undeploy a service or one component; yield events as `deploy_stream` does."""
+        request = pb.LifecycleRequest(operation=operation, name=service, component=component, volumes=volumes)
+        call = self._stub.LifecycleStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE)
+        return self._stream(call, MAY_BE_APPLIED)
 
     def purge(self, service: str, component: str, *, dry_run: bool, defined: Iterable[str]) -> pb.PurgeResponse:
         """Remove registry entries that are not `defined` (SERVICE/COMPONENT) and have no running container."""

@@ -1,4 +1,4 @@
-"""Deploy with live output of its steps, for deploy and rollback."""
+"""Live output of steps, for every command that changes the components of one service."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -27,12 +27,18 @@ def deploy(
     """Deploy a service or one component, with each step on stderr unless `quiet`; raises McpError."""
     if quiet:
         return agent.deploy(service, component, force=force, prune=prune).results
+    return results(agent.deploy_stream(service, component, force=force, prune=prune), service.name, quiet=False)
+
+
+def results(events: "Iterable[pb.DeployEvent]", service: str, *, quiet: bool) -> "Iterable[pb.ComponentResult]":
+    """Return the results that end `events`, with each step on stderr unless `quiet`; raises McpError."""
     with live_lines() as lines:
-        for event in agent.deploy_stream(service, component, force=force, prune=prune):
+        for event in events:
             if event.HasField("response"):
                 return event.response.results
-            _show(lines, service.name, event.step)
-    raise Unavailable("the agent ended the deploy without a result", f"see mcp history {service.name}")
+            if not quiet:
+                _show(lines, service, event.step)
+    raise Unavailable("the agent ended the operation without a result", f"see mcp status {service}")
 
 
 def _show(lines: LiveLines, service: str, step: "pb.StepEvent") -> None:
