@@ -1,12 +1,12 @@
 """Strict parser of mcp.toml, the configuration of the CLI."""
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcp.config import ARCHITECTURES, SUDO
+from mcp.config.addresses import ADDRESS, parse_address
 from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
 from mcp.shared.fields import about, optional, problems
 from mcp.shared.files import xdg_folder
@@ -15,9 +15,6 @@ from mcp.shared.toml import read_text, read_toml
 from mcp.shared.url import URL, MciasConfig, parse_https_url
 
 CA_FILE = "ca.pem"  # beside mcp.toml
-
-# RFC 3986 host and port; resolution checks the name itself, so only its characters are checked here
-_ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})"
 
 
 def _refused_by(parse: Callable[[str], object]) -> Callable[[str], str]:
@@ -31,12 +28,6 @@ def _refused_by(parse: Callable[[str], object]) -> Callable[[str], str]:
         return ""
 
     return check
-
-
-def _parse_address(text: str) -> None:
-    match = re.fullmatch(_ADDRESS, text)
-    if match is None or not 1 <= int(match[3]) <= 65535:
-        raise ValueError("expected HOST:PORT, as in 10.0.0.1:9444")
 
 
 def _parse_ssh(text: str) -> None:
@@ -64,7 +55,10 @@ class Node:
     name: str = field(metadata=about("Name of the node, as in definitions", example="rift", **NAME_FIELD))
     address: str = field(
         metadata=about(
-            "`HOST:PORT` of its agent", example="10.0.0.5:9444", pattern=_ADDRESS, check=_refused_by(_parse_address)
+            "`HOST:PORT` of its agent; a link-local IP with its interface here, as in `[fe80::1%eth0]:9444`",
+            example="10.0.0.5:9444",
+            pattern=ADDRESS,
+            check=_refused_by(parse_address),
         )
     )
     ssh: str = optional(
