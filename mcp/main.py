@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mcp.commands.shared import about, arguments, catalogue
+from mcp.commands.shared import about, arguments, catalogue, habits
 from mcp.shared import streams
 from mcp.shared.cli import Parser, exit_status_text
 from mcp.shared.command import Command, Configuration
@@ -16,6 +16,7 @@ from mcp.terminal import output
 
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+WITH_VALUE = ("--config", "--timeout")  # the options before the command that take a value
 COMPLETE = "__complete"  # hidden command of completion scripts
 
 
@@ -69,7 +70,8 @@ def _run_command(args: argparse.Namespace) -> int:
     from mcp.client.session import Session
 
     try:
-        return command.run(Session(args.config, may_be_new=command.configuration is Configuration.OPTIONAL), args)
+        may_be_new = command.configuration is Configuration.OPTIONAL
+        return command.run(Session(args.config, may_be_new=may_be_new, timeout=args.timeout), args)
     except McpError as error:
         if command.differences is None or not getattr(args, command.differences.dest):
             raise
@@ -84,8 +86,11 @@ def _is_read_only(args: argparse.Namespace) -> bool:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Parse the command line; `help COMMAND` becomes `COMMAND --help`."""
+    parser = parser_for(argv)
     try:
-        args = parser_for(argv).parse_args(argv)
+        if problem := habits.leading_problem(argv, WITH_VALUE):
+            parser.error(problem)
+        args = parser.parse_args(argv)
     except SystemExit as end:
         if end.code == EXIT_USAGE and _reports_differences(argv):
             sys.exit(EXIT_FAILED)
@@ -110,12 +115,14 @@ def parser_for(argv: Sequence[str]) -> Parser:
     known = [catalogue.load(name)] if is_named else catalogue.load_all()
     parser = Parser(
         prog="mcp",
-        usage="mcp [--config FILE] COMMAND ...",
+        usage="mcp [--config FILE] [--timeout SECONDS] COMMAND ...",
         description=f"{about.DESCRIPTION}\n\n{_overview(known)}",
         epilog=about.EPILOG + exit_status_text(about.EXIT_STATUS),
-        outer=("--config",),
+        outer=WITH_VALUE,
+        other_words=habits.COMMANDS,
+        other_options=habits.OPTIONS,
     )
-    parser.add(arguments.CONFIG, arguments.VERSION)
+    parser.add(arguments.CONFIG, arguments.TIMEOUT, arguments.VERSION)
     parser.add_commands(known, names_only=not is_named, prog="mcp", help=argparse.SUPPRESS)
     return parser
 
@@ -126,7 +133,7 @@ def _command_name(argv: Sequence[str]) -> str:
     for word in words:
         if word in ("-h", "--help"):
             return ""
-        if word == "--config":
+        if word in WITH_VALUE:
             next(words, "")
         elif word == "--version" or not word.startswith("-"):
             return word.removeprefix("--")

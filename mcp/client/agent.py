@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcp.client import dial
+from mcp.client.patience import DEFAULT, Patience
 from mcp.config.addresses import parse_address
 from mcp.config.configuration import Node
 from mcp.shared import errors
@@ -33,11 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-QUERY_SECONDS = 20.0  # for queries; the agent's timeout for podman is 15
 # Seconds for calls that pull images and stop containers, up to an hour each. The agent limits every step, and a
 # connection that is lost is noticed by keepalive: this is only for a bug.
 CHANGE_DEADLINE = 86400.0
-CONNECT_SECONDS = 10.0  # until the TLS handshake is done
 MAY_BE_APPLIED = "the change may have been applied: see mcp status"
 
 _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
@@ -56,7 +55,12 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     advice: Callable[[], str] | None = None  # returns the hint for an error about the token, instead of `login_hint`
 
     def __init__(
-        self, node: Node, ca: bytes, token: str, login_hint: str = "get a valid token", patience: float | None = None
+        self,
+        node: Node,
+        ca: bytes,
+        token: str,
+        login_hint: str = "get a valid token",
+        patience: Patience = DEFAULT,
     ) -> None:
         """Prepare a connection, which the first call makes.
 
@@ -65,14 +69,12 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             ca: The authorities that verify the agent's certificate, in PEM.
             token: The bearer token.
             login_hint: The hint for errors about the token.
-            patience: Seconds to wait for a connection, and for the response to a query (default: CONNECT_SECONDS,
-                QUERY_SECONDS).
+            patience: The time that the node gets.
         """
         self.node = node
         self._address = parse_address(node.address)
         self._login_hint = login_hint
-        self._connect_seconds = patience or CONNECT_SECONDS
-        self._query_seconds = patience or QUERY_SECONDS
+        self._patience = patience
         self._ca = ca
         self._metadata = (
             ("authorization", f"Bearer {token}"),
@@ -95,7 +97,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
 
     def _open(self) -> grpc.Channel:
         """Return a channel to the only endpoint of the address, or to the one of several that answers."""
-        address, seconds = self._address, self._connect_seconds
+        address, seconds = self._address, self._patience.connect
         try:
             endpoint, *others = endpoints = dial.resolve(address, seconds, self._closed)
             if others:
@@ -143,8 +145,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     ) -> Iterator[pb.DeployEvent]:
         """Deploy like `deploy`; yield each step as it begins and ends, and finally the response."""
         request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force, prune=prune)
-        call = self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE)
-        return self._stream(call, MAY_BE_APPLIED)
+        return self._stream(
+            lambda: self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE), MAY_BE_APPLIED
+        )
 
     def plan(
         self,
@@ -165,7 +168,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             prune=prune,
             leave=leave,
         )
-        return self._call(pb.PlanResponse, self._stub.Plan, request, self._query_seconds)
+        return self._call(pb.PlanResponse, self._stub.Plan, request, self._patience.query)
 
     def sync(
         self, services: Iterable[ServiceSpec], *, partial: bool, prune: bool = False, leave: Iterable[str] = ()
@@ -178,15 +181,17 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     def history(self, service: str, limit: int) -> pb.HistoryResponse:
         """Return the deploys of a service, newest first; `limit` 0 is all."""
         request = pb.HistoryRequest(service=service, limit=limit)
-        return self._call(pb.HistoryResponse, self._stub.History, request, self._query_seconds)
+        return self._call(pb.HistoryResponse, self._stub.History, request, self._patience.query)
 
     def lifecycle(
         self, operation: str, service: str, component: str = "", *, volumes: bool = False
     ) -> Iterator[pb.DeployEvent]:
         """Stop, start, restart or undeploy a service or one component; yield events as `deploy_stream` does."""
         request = pb.LifecycleRequest(operation=operation, name=service, component=component, volumes=volumes)
-        call = self._stub.LifecycleStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE)
-        return self._stream(call, MAY_BE_APPLIED)
+        return self._stream(
+            lambda: self._stub.LifecycleStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE),
+            MAY_BE_APPLIED,
+        )
 
     def purge(self, service: str, component: str, *, dry_run: bool, defined: Iterable[str]) -> pb.PurgeResponse:
         """Remove registry entries that are not `defined` (SERVICE/COMPONENT) and have no running container."""
@@ -204,33 +209,32 @@ class AgentClient(AbstractContextManager["AgentClient"]):
 
     def live_check(self) -> pb.LiveCheckResponse:
         """Return every component of the node with its current state in podman."""
-        return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), self._query_seconds)
+        return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), self._patience.query)
 
     def node_status(self, *, images: bool = False) -> pb.NodeStatusResponse:
         """Return versions, resources and certificate of the node, and with `images` those that nothing refers to."""
         request = pb.NodeStatusRequest(images=images)
-        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, self._query_seconds)
+        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, self._patience.query)
 
     def who_am_i(self) -> pb.WhoAmIResponse:
         """Return the account of the token."""
-        return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), self._query_seconds)
+        return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), self._patience.query)
 
     def list_services(self, seconds: float | None = None) -> pb.ListServicesResponse:
         """Return the services registered on the node, without a call to podman; wait for at most `seconds`."""
-        deadline = self._query_seconds if seconds is None else min(seconds, self._query_seconds)
+        deadline = self._patience.query if seconds is None else min(seconds, self._patience.query)
         return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), deadline)
 
     def status(self, service: str) -> pb.GetServiceStatusResponse:
         """Return the current state of a service (empty: all) in podman, its drift and last events."""
         request = pb.GetServiceStatusRequest(name=service)
-        return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, self._query_seconds)
+        return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, self._patience.query)
 
     def events(self, service: str, *, after: int = 0, tail: int = 0, follow: bool = False) -> Iterator[pb.EventInfo]:
         """Yield events numbered above `after`; of past events only the last `tail` (0: all, negative: none)."""
         request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
-        return self._stream(
-            self._stub.Events(request, metadata=self._metadata, timeout=None if follow else self._query_seconds)
-        )
+        deadline = None if follow else self._patience.query
+        return self._stream(lambda: self._stub.Events(request, metadata=self._metadata, timeout=deadline))
 
     def logs(self, query: "LogsQuery", cursors: Iterable[pb.LogCursor] = ()) -> Generator[pb.LogsResponse]:
         """Yield blocks of logs, from the `cursors` of a broken call on; closing the iterator cancels the call."""
@@ -254,7 +258,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             runs=True,
             cursors=cursors,
         )
-        return self._stream(self._stub.Logs(request, metadata=self._metadata))
+        return self._stream(lambda: self._stub.Logs(request, metadata=self._metadata))
 
     def push_chunks(self, chunks: Iterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
         """Write a file of any size; an exception of `chunks` cancels the call and is raised here."""
@@ -278,11 +282,12 @@ class AgentClient(AbstractContextManager["AgentClient"]):
 
     def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
         """Read a file of any size; closing the iterator cancels the call."""
-        return self._stream(self._stub.PullFileStream(request, metadata=self._metadata))
+        return self._stream(lambda: self._stub.PullFileStream(request, metadata=self._metadata))
 
-    def _stream(self, call: Any, hint: str = "") -> Generator[Any]:
-        """Yield the responses of a streaming call; closing the iterator cancels the call."""
+    def _stream(self, start: Callable[[], Any], hint: str = "") -> Generator[Any]:
+        """Start a streaming call and yield its responses; closing the iterator cancels the call."""
         began = time.monotonic()
+        call = start()
         try:
             yield from call
         except grpc.RpcError as error:
@@ -323,10 +328,13 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             return errors.Unreachable(f"{address} did not respond in time", node=name)
         if connected:
             return errors.Unreachable(f"connection to {address} lost before a response", hint, node=name)
-        left = self._connect_seconds - (time.monotonic() - began)
+        left = self._patience.connect - (time.monotonic() - began)
         if left <= 0 or code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.Unreachable(*dial.explained(self._where, None), node=name)
-        what, hint = why_unreachable(self._address, self._ca, left) or (f"{address} does not respond: {details}", "")
+        what, hint = why_unreachable(self._address, self._ca, left, self._closed) or (
+            f"{address} does not respond: {details}",
+            "",
+        )
         return errors.Unreachable(what, hint, node=name)
 
 

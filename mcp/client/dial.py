@@ -41,10 +41,10 @@ class Endpoint(NamedTuple):
         return f"{'ipv6' if self.family is socket.AF_INET6 else 'ipv4'}:{self}"
 
 
-_NEVER = threading.Event()
+NEVER = threading.Event()  # for attempts that nobody cancels
 
 
-def resolve(address: Address, seconds: float, cancelled: threading.Event = _NEVER) -> list[Endpoint]:
+def resolve(address: Address, seconds: float, cancelled: threading.Event = NEVER) -> list[Endpoint]:
     """Return the endpoints of an address, families interleaved; raises Unreachable."""
     _check(cancelled)
     if address.zone and not _has_interface(address.zone):
@@ -103,7 +103,7 @@ def _endpoints(address: Address, flags: int = 0) -> list[Endpoint]:
 
 
 def connect(
-    address: Address, endpoints: Sequence[Endpoint], seconds: float, cancelled: threading.Event = _NEVER
+    address: Address, endpoints: Sequence[Endpoint], seconds: float, cancelled: threading.Event = NEVER
 ) -> tuple[Endpoint, socket.socket]:
     """Return the first endpoint that answers and the connection to it; raises Unreachable, naming each endpoint."""
     with _Race(endpoints) as race:

@@ -1,29 +1,32 @@
 """Diagnosis of failed connections to agents, since gRPC's own messages do not name the cause."""
 
 import socket
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mcp.client import dial
+from mcp.client.patience import DEFAULT
 from mcp.config.addresses import Address
 from mcp.shared.errors import Unreachable
 
 if TYPE_CHECKING:
     import ssl
 
-CONNECT_TIMEOUT = 5.0  # seconds
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # SSL_R_… of its sslerr.h, in Python's spelling
 
 
-def why_unreachable(address: Address, ca: bytes | None, seconds: float) -> tuple[str, str] | None:
+def why_unreachable(
+    address: Address, ca: bytes | None, seconds: float, cancelled: threading.Event
+) -> tuple[str, str] | None:
     """Connect once more and return the cause and a hint; None if the connection now succeeds."""
     import ssl  # slow to import
 
     where = f"{address.host}:{address.port}"
     try:
-        endpoint, connection = _connected(address, seconds)
+        endpoint, connection = _connected(address, seconds, cancelled)
         where = dial.located(address, endpoint)
         with connection, _secured(connection, address, ca):
             return None
@@ -46,16 +49,18 @@ def certificate_end(address: Address, ca: bytes | None) -> datetime | None:
     import ssl
 
     try:
-        with _connected(address, CONNECT_TIMEOUT)[1] as connection, _secured(connection, address, ca) as secured:
+        with _connected(address, DEFAULT.connect)[1] as connection, _secured(connection, address, ca) as secured:
             shown = secured.getpeercert() or {}
             return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC)
     except (Unreachable, OSError):  # includes ssl.SSLError
         return None
 
 
-def _connected(address: Address, seconds: float) -> tuple[dial.Endpoint, socket.socket]:
+def _connected(
+    address: Address, seconds: float, cancelled: threading.Event = dial.NEVER
+) -> tuple[dial.Endpoint, socket.socket]:
     """Return the endpoint that answers, and the connection to it, whose operations then have the same timeout."""
-    endpoint, connection = dial.connect(address, dial.resolve(address, seconds), seconds)
+    endpoint, connection = dial.connect(address, dial.resolve(address, seconds, cancelled), seconds, cancelled)
     connection.settimeout(seconds)
     return endpoint, connection
 

@@ -76,7 +76,7 @@ def _undeploy(
     for copy in moved:
         with session.agent(session.config.node(copy.node)) as other:
             events = other.lifecycle("undeploy", service)
-            removed = steps.results(events, service, quiet=quiet)
+            removed = steps.results(other, events, service, quiet=quiet)
         for result in removed:
             if not result.success:
                 raise NotReady(f"{service}/{result.name} cannot be undeployed: {result.error}", node=copy.node)

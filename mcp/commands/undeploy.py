@@ -15,7 +15,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     target = nodes.deployed(session, args.target, args.node)
     with session.agent(target.node) as agent:
         events = agent.lifecycle("undeploy", target.service, target.component)
-        removed = steps.results(events, target.service, quiet=args.quiet or args.json)
+        removed = steps.results(agent, events, target.service, quiet=args.quiet or args.json)
     return results.show(target.service, target.node.name, "undeployed", removed, args.json)
 
 

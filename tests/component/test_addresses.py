@@ -1,17 +1,22 @@
 """Nodes by name: the certificate must have the name, and one dead address of several does not matter."""
 
 import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.admin.pki import KeyPair
+from mcp.client.patience import DEFAULT
 from tests.agents import Cli, make_home, write_cli_config
 from tests.component.conftest import Rig
+from tests.terminals import on_terminal
 from tests.unit.test_dial import black_hole
 
 REAL = socket.getaddrinfo
+SOON = "3"  # seconds that a silent node gets
 
 
 @pytest.fixture
@@ -82,3 +87,43 @@ def test_an_unknown_name(tmp_path: Path, ca: KeyPair) -> None:
     (line,) = done.errors
     assert line.startswith("mcp: rift: rift.invalid: ")
     assert line.endswith("; check the node's address in mcp.toml") or line.endswith("; check DNS here")
+
+
+@pytest.fixture
+def with_silent(tmp_path: Path, ca: KeyPair, shared: Rig) -> Iterator[Cli]:
+    """The CLI with two nodes: rift, which accepts connections and never says anything, and the agent, rift2."""
+    home = make_home(tmp_path, ca)
+    home.token_file.write_text(shared.agent.token)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield Cli(write_cli_config(home, f"127.0.0.1:{silent.getsockname()[1]}", shared.agent.address))
+
+
+@pytest.mark.parametrize("command", ["ps", "list", "status", "node list", "agent status", "whoami"])
+def test_a_silent_node_gets_only_the_time_of_the_option(with_silent: Cli, command: str) -> None:
+    began = time.monotonic()
+    done = with_silent.run("--timeout", SOON, *command.split())
+    assert time.monotonic() - began < DEFAULT.connect
+    assert done.code == 4
+    assert len(done.errors) == 1
+    assert "does not respond" in done.stderr
+    assert done.stdout.splitlines()[-1].split().count("rift") == 1, "its row is the last one"
+
+
+def test_the_other_nodes_are_shown_while_it_is_waited_for(with_silent: Cli) -> None:
+    argv = [*with_silent.command, "--timeout", SOON, "node", "list"]
+    shown = on_terminal(argv, with_silent.environment(), columns=120)
+    assert shown.code == 4
+    before, waiting, after = shown.text.partition(f"\r\x1b[Kwaiting for rift (up to {SOON} s)…\r\x1b[K")
+    assert waiting
+    assert [row.split()[0] for row in before.splitlines()] == ["NODE", "rift2"]
+    row, error = after.splitlines()
+    assert row.split()[0] == "rift"
+    assert error.startswith("mcp: rift: ")
+
+
+def test_a_change_says_what_it_waits_for(with_silent: Cli) -> None:
+    argv = [*with_silent.command, "--timeout", SOON, "stop", "web", "--node", "rift"]
+    shown = on_terminal(argv, with_silent.environment())
+    assert shown.code == 4
+    assert "waiting for rift…" in shown.text
+    assert shown.lines[-1].rpartition("\x1b[K")[2].startswith("mcp: rift: ")

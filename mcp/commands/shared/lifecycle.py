@@ -17,7 +17,7 @@ def command(name: str, done: str, summary: str) -> Command:
         target = nodes.deployed(session, args.target, args.node)
         with session.agent(target.node) as agent:
             events = agent.lifecycle(name, target.service, target.component)
-            changed = steps.results(events, target.service, quiet=args.quiet or args.json)
+            changed = steps.results(agent, events, target.service, quiet=args.quiet or args.json)
         return results.show(target.service, target.node.name, done, changed, args.json)
 
     return Command(
