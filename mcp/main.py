@@ -8,13 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from mcp.commands.shared import about, arguments, catalogue, habits
-from mcp.shared import streams
+from mcp.shared import interrupts, streams
 from mcp.shared.cli import Parser, exit_status_text
 from mcp.shared.command import Command, Configuration
 from mcp.shared.errors import EXIT_FAILED, EXIT_USAGE, McpError
 from mcp.terminal import output
 
-INTERRUPTED = 130  # 128 + SIGINT, as in shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 WITH_VALUE = ("--config", "--timeout")  # the options before the command that take a value
 COMPLETE = "__complete"  # hidden command of completion scripts
@@ -24,8 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; expected failures are one line on stderr and a documented exit status."""
     streams.replace_closed_streams()
     try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        return interrupts.INTERRUPTED
+
+
+def _main(argv: list[str]) -> int:
+    try:
         try:
-            status = _run(sys.argv[1:] if argv is None else argv)
+            status = _run(argv)
         except SystemExit:  # argparse, after --help: its output may not be flushed yet
             sys.stdout.flush()
             raise
@@ -37,8 +43,6 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         streams.give_up_stdout()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")
         streams.give_up_stdout()  # else Python reports a full disk once more at exit
@@ -54,8 +58,11 @@ def _run(argv: list[str]) -> int:
         parser_for([]).print_help(sys.stderr)
         return EXIT_USAGE
     args = _parse(argv)
+    if args.command.configuration is not Configuration.NONE:
+        import mcp.client.session  # noqa: F401 - imported before Ctrl-C raises an exception
     try:
-        return _run_command(args)
+        with interrupts.raised():
+            return _run_command(args)
     except KeyboardInterrupt:
         if args.command.interrupted and not _is_read_only(args):
             output.note(f"mcp: interrupted; {args.command.interrupted}")

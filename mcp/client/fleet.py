@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mcp.client.session import Session
 from mcp.config.configuration import Node
+from mcp.shared import interrupts
 from mcp.shared.errors import McpError, Unauthenticated, Unreachable
 from mcp.terminal import output
 
@@ -70,6 +71,8 @@ def ask_all(
     """
     session.token  # noqa: B018 - a missing token is one error, not one per node
     session.ca  # noqa: B018
+    with interrupts.fatal():
+        import mcp.client.agent  # noqa: F401 - before threads do, in which Ctrl-C cannot end it
 
     open_agents: list[AgentClient] = []
 

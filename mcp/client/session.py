@@ -10,6 +10,7 @@ from mcp.client.patience import DEFAULT, Patience
 from mcp.config import configuration
 from mcp.config.configuration import Config, Node
 from mcp.definitions import definitions
+from mcp.shared import interrupts
 from mcp.shared.errors import McpError, NotFound, Unauthenticated
 from mcp.shared.files import private_folder, read_secret, write_atomic
 
@@ -94,7 +95,8 @@ class Session:
 
     def agent(self, node: Node, token: str | None = None) -> "AgentClient":
         """Return a client of a node's agent, a context manager; `token` replaces the stored token."""
-        from mcp.client.agent import AgentClient  # gRPC is slow to import
+        with interrupts.fatal():
+            from mcp.client.agent import AgentClient  # gRPC is slow to import
 
         client = AgentClient(node, self.ca, self.token if token is None else token, self.login_hint, self.patience)
         if token is None:

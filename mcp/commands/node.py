@@ -82,7 +82,11 @@ def _user_name() -> str:
 
     from mcp.shared.names import is_name
 
-    name = re.sub("[^a-z0-9-]+", "-", getpass.getuser().lower()).strip("-")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a UID without an entry in the user database
+        user = ""
+    name = re.sub("[^a-z0-9-]+", "-", user.lower()).strip("-")
     return name if is_name(name) else "operator"
 
 

@@ -9,7 +9,7 @@ from mcp.config import ARCHITECTURES, SUDO
 from mcp.config.addresses import ADDRESS, parse_address
 from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
 from mcp.shared.fields import about, optional, problems
-from mcp.shared.files import xdg_folder
+from mcp.shared.files import expand, xdg_folder
 from mcp.shared.names import NAME_FIELD, check_name
 from mcp.shared.toml import read_text, read_toml
 from mcp.shared.url import URL, MciasConfig, parse_https_url
@@ -36,16 +36,7 @@ def _parse_ssh(text: str) -> None:
         raise ValueError("not an ssh destination")
 
 
-def _expand(text: str) -> Path:
-    if "\0" in text:
-        raise ValueError("a path cannot contain NUL")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError("unknown user in ~USER") from None
-
-
-_check_path = _refused_by(_expand)
+_check_path = _refused_by(expand)
 
 
 @dataclass(frozen=True)
@@ -229,7 +220,7 @@ def _own_ca(source: Path) -> Path | None:
 
 def _path(text: str, source: Path) -> Path | None:
     """Resolve a path of the configuration: expand ~, relative to the folder of the configuration."""
-    return source.parent / _expand(text) if text else None
+    return source.parent / expand(text) if text else None
 
 
 def read_ca(config: Config) -> bytes:
