@@ -69,15 +69,15 @@ def test_interrupted_at_any_moment_is_silent(stage: Stage, cli: Path, agent: Pat
     if not first:
         works(stage, cli)
         works(stage, agent)
-    commands = [(cli, "--config", "mcp.toml", "ps"), (cli, "--help"), (agent, "dev", "--help")]
+    commands = [(str(cli), "--config", "mcp.toml", "ps"), (str(cli), "--help"), (str(agent), "dev", "--help")]
     for step in range(20 if first else 40):
-        program, *arguments = commands[step % len(commands)]
-        process = stage.popen([str(program), *arguments])
+        command = commands[step % len(commands)]
+        process = stage.popen([*command])
         time.sleep(0.0075 * step)
         process.send_signal(signal.SIGINT)
         _out, err = process.communicate(timeout=60)
         if process.returncode in (0, 3):  # it was done before
-            assert len(err.splitlines()) == (1 if arguments[-1] == "ps" else 0), err
+            assert len(err.splitlines()) == (1 if command[-1] == "ps" else 0), err
         else:
             assert (process.returncode in (130, -signal.SIGINT), err) == (True, ""), (step, process.returncode)
 
