@@ -31,7 +31,14 @@ ZIPAPP = HERE / "deploy/zipapp"
 PINS = HERE / "requirements/runtime.in"
 LOCK = HERE / "requirements/runtime.lock"
 SHIV = "1.0.8"  # exact, as the bootstrap of other versions differs
-SHEBANG = "/usr/bin/env -S python3 -I"  # -I: nothing outside of the file may shadow its modules
+# SIGINT waits until __main__ handles it, as Python would print a traceback while it starts; env blocks it since
+# coreutils 8.31. -I: nothing outside of the file may shadow its modules.
+START = """\
+#!/bin/sh
+block=--block-signal=INT
+/usr/bin/env $block --version >/dev/null 2>&1 || block=
+exec /usr/bin/env $block python3 -I "$0" "$@"
+"""
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 PYTHONS = ("3.11", "3.13", "3.12", "3.14")  # also the order in the native stream: Debian's versions first
 
@@ -330,7 +337,7 @@ def assemble(program: Program, tree: Files, ident: str) -> bytes:
         missing = f"shiv {SHIV} is not installed for {sys.executable}: run `make setup` and use .venv/bin/python"
         if SHIV not in run([sys.executable, "-m", "shiv", "--version"], missing):
             raise BuildError(missing)
-        run([*command, *options, "--python", SHEBANG, "--output-file", str(made)], missing)
+        run([*command, *options, "--output-file", str(made)], missing)
         return made.read_bytes()
 
 
@@ -338,7 +345,7 @@ def normal(archive: bytes, extra: Files) -> bytes:
     """Rewrite shiv's archive reproducibly; `extra` adds or replaces files."""
     with zipfile.ZipFile(io.BytesIO(archive)) as made:
         files = {name: made.read(name) for name in made.namelist()} | extra
-    result = io.BytesIO(f"#!{SHEBANG}\n".encode())
+    result = io.BytesIO(START.encode())
     result.seek(0, io.SEEK_END)
     with zipfile.ZipFile(result, "w") as target:
         for name in sorted(files):

@@ -4,11 +4,10 @@ import sys
 
 from agent.admin import certs, manual, server, tokens, version
 from agent.admin.manual import DESCRIPTION, EXIT_STATUS
-from mcp.shared import streams
+from mcp.shared import interrupts, streams
 from mcp.shared.cli import Parser, exit_status_text
 from mcp.shared.errors import EXIT_AUTH, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, McpError
 
-INTERRUPTED = 130  # 128 + SIGINT, as in shells
 COMMANDS = (
     *(server.SERVER, server.DEV, tokens.COMMAND, server.SNAPSHOT, server.RESTORE, certs.COMMAND),
     *(manual.HELP, version.COMMAND),
@@ -19,8 +18,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; report expected failures in one line on stderr and by exit status."""
     streams.replace_closed_streams()
     try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        return interrupts.INTERRUPTED
+
+
+def _main(argv: list[str]) -> int:
+    try:
         try:
-            status = _run(sys.argv[1:] if argv is None else argv)
+            status = _run(argv)
         except SystemExit:  # from argparse after --help: the output may not be flushed yet
             sys.stdout.flush()
             raise
@@ -34,8 +40,6 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"mcp-agent: {error.filename or 'input or output'}: {error.strerror}\n")
         streams.give_up_stdout()  # if the disk is full, Python would report it again at exit
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def _run(argv: list[str]) -> int:
@@ -48,7 +52,8 @@ def _run(argv: list[str]) -> int:
             return _run([*args.topic, "--help"])
         sys.stdout.write(manual.page(COMMANDS))
         return EXIT_DONE
-    status: int = args.command.run(args)
+    with interrupts.raised():
+        status: int = args.command.run(args)
     return status
 
 

@@ -7,15 +7,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mcp.commands.shared import about, arguments, catalogue
-from mcp.shared import streams
+from mcp.commands.shared import about, arguments, catalogue, habits
+from mcp.shared import interrupts, streams
 from mcp.shared.cli import Parser, exit_status_text
 from mcp.shared.command import Command, Configuration
 from mcp.shared.errors import EXIT_FAILED, EXIT_USAGE, McpError
 from mcp.terminal import output
 
-INTERRUPTED = 130  # 128 + SIGINT, as in shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+WITH_VALUE = ("--config", "--timeout")  # the options before the command that take a value
 COMPLETE = "__complete"  # hidden command of completion scripts
 
 
@@ -23,8 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; expected failures are one line on stderr and a documented exit status."""
     streams.replace_closed_streams()
     try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        return interrupts.INTERRUPTED
+
+
+def _main(argv: list[str]) -> int:
+    try:
         try:
-            status = _run(sys.argv[1:] if argv is None else argv)
+            status = _run(argv)
         except SystemExit:  # argparse, after --help: its output may not be flushed yet
             sys.stdout.flush()
             raise
@@ -36,8 +43,6 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         streams.give_up_stdout()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except OSError as error:
         output.error(f"{error.filename or 'input or output'}: {error.strerror}")
         streams.give_up_stdout()  # else Python reports a full disk once more at exit
@@ -53,8 +58,11 @@ def _run(argv: list[str]) -> int:
         parser_for([]).print_help(sys.stderr)
         return EXIT_USAGE
     args = _parse(argv)
+    if args.command.configuration is not Configuration.NONE:
+        import mcp.client.session  # noqa: F401 - imported before Ctrl-C raises an exception
     try:
-        return _run_command(args)
+        with interrupts.raised():
+            return _run_command(args)
     except KeyboardInterrupt:
         if args.command.interrupted and not _is_read_only(args):
             output.note(f"mcp: interrupted; {args.command.interrupted}")
@@ -69,7 +77,8 @@ def _run_command(args: argparse.Namespace) -> int:
     from mcp.client.session import Session
 
     try:
-        return command.run(Session(args.config, may_be_new=command.configuration is Configuration.OPTIONAL), args)
+        may_be_new = command.configuration is Configuration.OPTIONAL
+        return command.run(Session(args.config, may_be_new=may_be_new, timeout=args.timeout), args)
     except McpError as error:
         if command.differences is None or not getattr(args, command.differences.dest):
             raise
@@ -84,8 +93,11 @@ def _is_read_only(args: argparse.Namespace) -> bool:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Parse the command line; `help COMMAND` becomes `COMMAND --help`."""
+    parser = parser_for(argv)
     try:
-        args = parser_for(argv).parse_args(argv)
+        if problem := habits.leading_problem(argv, WITH_VALUE):
+            parser.error(problem)
+        args = parser.parse_args(argv)
     except SystemExit as end:
         if end.code == EXIT_USAGE and _reports_differences(argv):
             sys.exit(EXIT_FAILED)
@@ -110,12 +122,14 @@ def parser_for(argv: Sequence[str]) -> Parser:
     known = [catalogue.load(name)] if is_named else catalogue.load_all()
     parser = Parser(
         prog="mcp",
-        usage="mcp [--config FILE] COMMAND ...",
+        usage="mcp [--config FILE] [--timeout SECONDS] COMMAND ...",
         description=f"{about.DESCRIPTION}\n\n{_overview(known)}",
         epilog=about.EPILOG + exit_status_text(about.EXIT_STATUS),
-        outer=("--config",),
+        outer=WITH_VALUE,
+        other_words=habits.COMMANDS,
+        other_options=habits.OPTIONS,
     )
-    parser.add(arguments.CONFIG, arguments.VERSION)
+    parser.add(arguments.CONFIG, arguments.TIMEOUT, arguments.VERSION)
     parser.add_commands(known, names_only=not is_named, prog="mcp", help=argparse.SUPPRESS)
     return parser
 
@@ -126,7 +140,7 @@ def _command_name(argv: Sequence[str]) -> str:
     for word in words:
         if word in ("-h", "--help"):
             return ""
-        if word == "--config":
+        if word in WITH_VALUE:
             next(words, "")
         elif word == "--version" or not word.startswith("-"):
             return word.removeprefix("--")

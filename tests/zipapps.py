@@ -70,7 +70,7 @@ def forged(original: Path, target: Path, ident: str = "", entry: str = "", **mod
     files |= {"__main__.py": main.encode(), "environment.json": json.dumps(environment).encode()}
     files |= {f"site-packages/{name}.py": text.encode() for name, text in modules.items()}
     with target.open("wb") as file:
-        file.write(original.read_bytes().partition(b"\n")[0] + b"\n")
+        file.write(original.read_bytes().partition(b"PK\x03\x04")[0])
         with zipfile.ZipFile(file, "w") as archive:
             for name, content in files.items():
                 info = zipfile.ZipInfo(name)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, TypeVar
@@ -36,7 +36,7 @@ from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
 from agent.store.registry import AsyncRegistry, DeployRow
 from agent.tasks import create_guarded_task
-from mcp.shared.errors import InvalidInput, McpError
+from mcp.shared.errors import InvalidInput, McpError, shown
 from mcp.shared.names import check_name
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.version import COMMIT, VERSION, platform
@@ -87,21 +87,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def Deploy(self, request: pb.DeployRequest, context: Any) -> pb.DeployResponse:
         return await self._deploy(request, report_nothing)
 
-    async def DeployStream(self, request: pb.DeployRequest, context: Any) -> AsyncIterator[pb.DeployEvent]:
-        events: asyncio.Queue[StepEvent | None] = asyncio.Queue()
-        work = create_guarded_task(self._deploy(request, events.put_nowait), "deploy", expected=(McpError,))
-        work.add_done_callback(lambda _task: events.put_nowait(None))
-        while (event := await events.get()) is not None:
-            yield pb.DeployEvent(
-                step=pb.StepEvent(
-                    component=event.component,
-                    number=event.number,
-                    count=event.count,
-                    title=event.title,
-                    state=event.state,
-                )
-            )
-        yield pb.DeployEvent(response=await work)
+    def DeployStream(self, request: pb.DeployRequest, context: Any) -> AsyncIterator[pb.DeployEvent]:
+        return _reported("deploy", lambda report: self._deploy(request, report))
+
+    def LifecycleStream(self, request: pb.LifecycleRequest, context: Any) -> AsyncIterator[pb.DeployEvent]:
+        async def work(report: Report) -> pb.DeployResponse:
+            return pb.DeployResponse(results=await self._change(request, report))
+
+        return _reported("lifecycle operation", work)
 
     async def Plan(self, request: pb.PlanRequest, context: Any) -> pb.PlanResponse:
         component = _optional_name("component", request.component)
@@ -152,16 +145,16 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
 
     async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:
-        return pb.UndeployServiceResponse(results=await self._change(request, "undeploy", self._lifecycle.undeploy))
+        return pb.UndeployServiceResponse(results=await self._change(_lifecycle("undeploy", request)))
 
     async def StopService(self, request: pb.StopServiceRequest, context: Any) -> pb.StopServiceResponse:
-        return pb.StopServiceResponse(results=await self._change(request, "stop", self._lifecycle.stop))
+        return pb.StopServiceResponse(results=await self._change(_lifecycle("stop", request)))
 
     async def StartService(self, request: pb.StartServiceRequest, context: Any) -> pb.StartServiceResponse:
-        return pb.StartServiceResponse(results=await self._change(request, "start", self._lifecycle.start))
+        return pb.StartServiceResponse(results=await self._change(_lifecycle("start", request)))
 
     async def RestartService(self, request: pb.RestartServiceRequest, context: Any) -> pb.RestartServiceResponse:
-        return pb.RestartServiceResponse(results=await self._change(request, "restart", self._lifecycle.restart))
+        return pb.RestartServiceResponse(results=await self._change(_lifecycle("restart", request)))
 
     async def AdoptContainers(self, request: pb.AdoptContainersRequest, context: Any) -> pb.AdoptContainersResponse:
         service = _adopted_service(request)
@@ -320,16 +313,19 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         )
         return pb.DeployResponse(results=_results(results))
 
-    async def _change(
-        self,
-        request: pb.StopServiceRequest | pb.StartServiceRequest | pb.RestartServiceRequest | pb.UndeployServiceRequest,
-        operation: str,
-        work: Callable[[str, str], Awaitable[list[ComponentResult]]],
-    ) -> list[pb.ComponentResult]:
-        """Run `work` on a service or one of its components, holding the service."""
+    async def _change(self, request: pb.LifecycleRequest, report: Report = report_nothing) -> list[pb.ComponentResult]:
+        """Stop, start, restart or undeploy a service or one of its components, holding the service."""
         name, component = check_name("name", request.name), _optional_name("component", request.component)
+        works: dict[str, Callable[[], Awaitable[list[ComponentResult]]]] = {
+            "stop": lambda: self._lifecycle.stop(name, component, report),
+            "start": lambda: self._lifecycle.start(name, component, report),
+            "restart": lambda: self._lifecycle.restart(name, component, report),
+            "undeploy": lambda: self._lifecycle.undeploy(name, component, report),
+        }
+        if request.operation not in works:
+            raise InvalidInput(f"operation: {shown(request.operation)} is not {', '.join(works)}")
         results = await self.operations.run(
-            name, caller().user, operation, lambda: work(name, component), component=component
+            name, caller().user, request.operation, works[request.operation], component=component
         )
         return _results(results)
 
@@ -346,6 +342,33 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             return await self._podman.version()
         except McpError as error:
             return f"unknown ({error})"  # the other facts are still useful
+
+
+async def _reported(
+    operation: str, work: Callable[[Report], Coroutine[Any, Any, pb.DeployResponse]]
+) -> AsyncIterator[pb.DeployEvent]:
+    """Yield the steps of `work` as they begin and end, then its response."""
+    events: asyncio.Queue[StepEvent | None] = asyncio.Queue()
+    task = create_guarded_task(work(events.put_nowait), operation, expected=(McpError,))
+    task.add_done_callback(lambda _task: events.put_nowait(None))
+    while (event := await events.get()) is not None:
+        yield pb.DeployEvent(
+            step=pb.StepEvent(
+                component=event.component,
+                number=event.number,
+                count=event.count,
+                title=event.title,
+                state=event.state,
+            )
+        )
+    yield pb.DeployEvent(response=await task)
+
+
+def _lifecycle(
+    operation: str,
+    request: pb.StopServiceRequest | pb.StartServiceRequest | pb.RestartServiceRequest | pb.UndeployServiceRequest,
+) -> pb.LifecycleRequest:
+    return pb.LifecycleRequest(operation=operation, name=request.name, component=request.component)
 
 
 def _optional_name(field: str, value: str) -> str:

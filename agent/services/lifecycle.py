@@ -7,6 +7,7 @@ from agent.podman.output import Container
 from agent.services import plan
 from agent.services.executor import ComponentResult, Executor
 from agent.services.plan import Change, NodeState
+from agent.services.transaction import Report, report_nothing
 from agent.store.components import ComponentRow, select_deployed
 from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT
 
@@ -18,19 +19,21 @@ class Lifecycle:
         """Apply changes through `executor`."""
         self._executor = executor
 
-    async def stop(self, service: str, component: str) -> list[ComponentResult]:
+    async def stop(self, service: str, component: str, report: Report = report_nothing) -> list[ComponentResult]:
         """Stop containers in reverse order, without removing them."""
-        return (await self._change(service, component, plan.stop, reverse=True))[::-1]
+        return (await self._change(service, component, plan.stop, report, reverse=True))[::-1]
 
-    async def start(self, service: str, component: str) -> list[ComponentResult]:
+    async def start(self, service: str, component: str, report: Report = report_nothing) -> list[ComponentResult]:
         """Start containers; recreate missing ones from the registry."""
-        return await self._change(service, component, plan.start)
+        return await self._change(service, component, plan.start, report)
 
-    async def restart(self, service: str, component: str) -> list[ComponentResult]:
+    async def restart(self, service: str, component: str, report: Report = report_nothing) -> list[ComponentResult]:
         """Stop and start containers one after the other, including stopped and missing ones."""
-        return await self._change(service, component, plan.restart)
+        return await self._change(service, component, plan.restart, report)
 
-    async def undeploy(self, service: str, component: str = "") -> list[ComponentResult]:
+    async def undeploy(
+        self, service: str, component: str = "", report: Report = report_nothing
+    ) -> list[ComponentResult]:
         """Stop and remove containers of a service and their registry entries; its data is kept.
 
         Also removes containers labelled with the service, or its component, that are not in the registry, and forgets
@@ -45,7 +48,7 @@ class Lifecycle:
         named = {stray.labels.get(LABEL_COMPONENT) for stray in strays}
         changes += [plan.forget(service, each.name) for each in missing if each.name not in named]
         changes += [plan.remove_stray(service, name, stray) for name, stray in _by_unique_name(strays, rows).items()]
-        results = await self._executor.apply(changes)
+        results = await self._executor.apply(changes, report=report)
         return results[: len(rows)][::-1] + results[len(rows) :]
 
     async def _change(
@@ -53,12 +56,14 @@ class Lifecycle:
         service: str,
         component: str,
         change: Callable[[ComponentRow, NodeState], Change],
+        report: Report,
         *,
         reverse: bool = False,
     ) -> list[ComponentResult]:
         state = await self._executor.examine()
         rows = select_deployed(state.rows, service, component)
-        return await self._executor.apply([change(row, state) for row in (reversed(rows) if reverse else rows)])
+        changes = [change(row, state) for row in (reversed(rows) if reverse else rows)]
+        return await self._executor.apply(changes, report=report)
 
 
 def _strays(state: NodeState, service: str, component: str) -> list[Container]:

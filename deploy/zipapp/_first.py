@@ -79,7 +79,7 @@ def prepare(program: str, folder: str) -> None:
     _umask = os.umask(0o077)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     for path in (os.path.dirname(folder), folder):
-        info = os.stat(path)
+        info = _start.details(path)
         if info.st_uid not in (0, os.geteuid()):
             _start.refuse(
                 program,

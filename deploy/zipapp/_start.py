@@ -42,10 +42,9 @@ def start(program: str, build: str, entry: str, extract: Callable[[str, str, str
     try:
         if not (trusted(folder) and hold(tree) and intact(tree)):
             extract(program, build, tree)
-        main = load(build, entry, folder, tree)
+        sys.exit(load(build, entry, folder, tree)())
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(main())
 
 
 def load(build: str, entry: str, folder: str, tree: str) -> Callable[[], int]:
@@ -60,18 +59,24 @@ def load(build: str, entry: str, folder: str, tree: str) -> Callable[[], int]:
 
 
 def cache_folder(program: str) -> str:
-    """Return the folder of this program's trees: $SHIV_ROOT/PROGRAM, else below the XDG cache folder."""
+    """Return the folder of this program's trees: $SHIV_ROOT/PROGRAM, else below the XDG cache folder.
+
+    Without a home folder, which is never created, it is below /tmp.
+    """
     root = os.environ.get("SHIV_ROOT")
     if root:
         return f"{os.path.abspath(os.path.expanduser(root))}/{program}"
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):  # as the XDG specification requires
-        cache = f"{home(program)}/.cache"
-    return f"{cache}/mcp/{program}"
+    if os.path.isabs(cache):  # as the XDG specification requires
+        return f"{cache}/mcp/{program}"
+    folder = home()
+    if folder is not None and os.path.isdir(f"{folder}/"):
+        return f"{folder}/.cache/mcp/{program}"
+    return f"/tmp/mcp-{os.geteuid()}/{program}"  # noqa: S108 - used only if it is ours: see `details`
 
 
-def home(program: str) -> str:
-    """Return the user's home folder; from the user database if HOME is not set."""
+def home() -> str | None:
+    """Return the user's home folder; from the user database if HOME is not set, None if it is not there either."""
     found = os.environ.get("HOME", "")
     if os.path.isabs(found):
         return found.rstrip("/")
@@ -80,7 +85,13 @@ def home(program: str) -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_dir.rstrip("/")
     except KeyError:
-        refuse(program, f"user {os.getuid()} has no home folder: set SHIV_ROOT to a folder to unpack into")
+        return None
+
+
+def details(path: str) -> os.stat_result:
+    """Return the stat result of a folder; of a link itself where others can replace it, as in /tmp."""
+    shared = os.stat(os.path.dirname(path)).st_mode & 0o022
+    return os.lstat(path) if shared else os.stat(path)
 
 
 def trusted(folder: str) -> bool:
@@ -88,7 +99,7 @@ def trusted(folder: str) -> bool:
     try:
         return not any(
             info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022
-            for info in (os.stat(os.path.dirname(folder)), os.stat(folder))
+            for info in (details(os.path.dirname(folder)), details(folder))
         )
     except OSError:
         return False

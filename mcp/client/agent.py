@@ -4,11 +4,16 @@ Every method raises McpError: Unreachable if the agent does not respond, Unauthe
 token, and the agent's own errors.
 """
 
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mcp.client import dial
+from mcp.client.patience import DEFAULT, Patience
+from mcp.config.addresses import parse_address
 from mcp.config.configuration import Node
 from mcp.shared import errors
 from mcp.shared.spec import ServiceSpec
@@ -29,11 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-QUERY_DEADLINE = 20.0  # seconds for queries; the agent's timeout for podman is 15
 # Seconds for calls that pull images and stop containers, up to an hour each. The agent limits every step, and a
 # connection that is lost is noticed by keepalive: this is only for a bug.
 CHANGE_DEADLINE = 86400.0
-CONNECT_DEADLINE_MS = 5000
 MAY_BE_APPLIED = "the change may have been applied: see mcp status"
 
 _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
@@ -51,31 +54,73 @@ class AgentClient(AbstractContextManager["AgentClient"]):
 
     advice: Callable[[], str] | None = None  # returns the hint for an error about the token, instead of `login_hint`
 
-    def __init__(self, node: Node, ca: bytes, token: str, login_hint: str = "get a valid token") -> None:
-        """Prepare a connection, which the first call makes; `ca` (PEM) verifies the agent's certificate.
+    def __init__(
+        self,
+        node: Node,
+        ca: bytes,
+        token: str,
+        login_hint: str = "get a valid token",
+        patience: Patience = DEFAULT,
+    ) -> None:
+        """Prepare a connection, which the first call makes.
 
-        `login_hint` is the hint for errors about `token`.
+        Args:
+            node: The node.
+            ca: The authorities that verify the agent's certificate, in PEM.
+            token: The bearer token.
+            login_hint: The hint for errors about the token.
+            patience: The time that the node gets.
         """
         self.node = node
+        self._address = parse_address(node.address)
         self._login_hint = login_hint
+        self._patience = patience
         self._ca = ca
         self._metadata = (
             ("authorization", f"Bearer {token}"),
             (VERSION_HEADER, VERSION),
             (OLDEST_AGENT_HEADER, OLDEST_AGENT),
         )
+        self._closed = threading.Event()
+        self._connecting = threading.Lock()
+        self._channel: grpc.Channel | None = None
+        self._rpcs: Any = None
+
+    @property
+    def _stub(self) -> Any:
+        """The stub; its first use looks up the address. Raises Unreachable."""
+        with self._connecting:
+            if self._channel is None:
+                self._channel = self._open()
+                self._rpcs = pb_grpc.McpAgentServiceStub(self._channel)
+        return self._rpcs
+
+    def _open(self) -> grpc.Channel:
+        """Return a channel to the only endpoint of the address, or to the one of several that answers."""
+        address, seconds = self._address, self._patience.connect
+        try:
+            endpoint, *others = endpoints = dial.resolve(address, seconds, self._closed)
+            if others:
+                endpoint, connection = dial.connect(address, endpoints, seconds, self._closed)
+                connection.close()
+        except errors.Unreachable as error:
+            raise errors.Unreachable(error.what, error.hint, node=self.node.name) from None
+        self._where = dial.located(address, endpoint)
+        milliseconds = int(1000 * seconds)
         options = [
             ("grpc.max_receive_message_length", -1),
             # timeout of a connection attempt, and delay before the next one
-            ("grpc.min_reconnect_backoff_ms", CONNECT_DEADLINE_MS),
-            ("grpc.initial_reconnect_backoff_ms", CONNECT_DEADLINE_MS),
+            ("grpc.min_reconnect_backoff_ms", milliseconds),
+            ("grpc.initial_reconnect_backoff_ms", milliseconds),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.enable_http_proxy", 0),
             ("grpc.primary_user_agent", f"mcp/{VERSION}"),
+            # the name that the certificate must have, since the target is an IP
+            ("grpc.ssl_target_name_override", address.host),
+            ("grpc.default_authority", address.host),
         ]
-        self._channel = grpc.secure_channel(node.address, grpc.ssl_channel_credentials(ca), options)
-        self._stub: Any = pb_grpc.McpAgentServiceStub(self._channel)
+        return grpc.secure_channel(endpoint.target, grpc.ssl_channel_credentials(self._ca), options)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,7 +130,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
 
     def close(self) -> None:
         """Close the connection; calls in progress in other threads fail."""
-        self._channel.close()
+        self._closed.set()
+        with self._connecting:
+            if self._channel is not None:
+                self._channel.close()
 
     def deploy(self, service: ServiceSpec, component: str, *, force: bool, prune: bool = False) -> pb.DeployResponse:
         """Deploy a service, or one component of it."""
@@ -97,8 +145,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     ) -> Iterator[pb.DeployEvent]:
         """Deploy like `deploy`; yield each step as it begins and ends, and finally the response."""
         request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force, prune=prune)
-        call = self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE)
-        return self._stream(call, MAY_BE_APPLIED)
+        return self._stream(
+            lambda: self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE), MAY_BE_APPLIED
+        )
 
     def plan(
         self,
@@ -119,7 +168,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             prune=prune,
             leave=leave,
         )
-        return self._call(pb.PlanResponse, self._stub.Plan, request, QUERY_DEADLINE)
+        return self._call(pb.PlanResponse, self._stub.Plan, request, self._patience.query)
 
     def sync(
         self, services: Iterable[ServiceSpec], *, partial: bool, prune: bool = False, leave: Iterable[str] = ()
@@ -132,27 +181,17 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     def history(self, service: str, limit: int) -> pb.HistoryResponse:
         """Return the deploys of a service, newest first; `limit` 0 is all."""
         request = pb.HistoryRequest(service=service, limit=limit)
-        return self._call(pb.HistoryResponse, self._stub.History, request, QUERY_DEADLINE)
+        return self._call(pb.HistoryResponse, self._stub.History, request, self._patience.query)
 
-    def undeploy(self, service: str, component: str = "") -> pb.UndeployServiceResponse:
-        """Stop and remove a service or one component."""
-        request = pb.UndeployServiceRequest(name=service, component=component)
-        return self._call(pb.UndeployServiceResponse, self._stub.UndeployService, request, CHANGE_DEADLINE)
-
-    def stop(self, service: str, component: str) -> pb.StopServiceResponse:
-        """Stop a service or one component."""
-        request = pb.StopServiceRequest(name=service, component=component)
-        return self._call(pb.StopServiceResponse, self._stub.StopService, request, CHANGE_DEADLINE)
-
-    def start(self, service: str, component: str) -> pb.StartServiceResponse:
-        """Start a service or one component."""
-        request = pb.StartServiceRequest(name=service, component=component)
-        return self._call(pb.StartServiceResponse, self._stub.StartService, request, CHANGE_DEADLINE)
-
-    def restart(self, service: str, component: str) -> pb.RestartServiceResponse:
-        """Restart a service or one component."""
-        request = pb.RestartServiceRequest(name=service, component=component)
-        return self._call(pb.RestartServiceResponse, self._stub.RestartService, request, CHANGE_DEADLINE)
+    def lifecycle(
+        self, operation: str, service: str, component: str = "", *, volumes: bool = False
+    ) -> Iterator[pb.DeployEvent]:
+        """Stop, start, restart or undeploy a service or one component; yield events as `deploy_stream` does."""
+        request = pb.LifecycleRequest(operation=operation, name=service, component=component, volumes=volumes)
+        return self._stream(
+            lambda: self._stub.LifecycleStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE),
+            MAY_BE_APPLIED,
+        )
 
     def purge(self, service: str, component: str, *, dry_run: bool, defined: Iterable[str]) -> pb.PurgeResponse:
         """Remove registry entries that are not `defined` (SERVICE/COMPONENT) and have no running container."""
@@ -170,32 +209,32 @@ class AgentClient(AbstractContextManager["AgentClient"]):
 
     def live_check(self) -> pb.LiveCheckResponse:
         """Return every component of the node with its current state in podman."""
-        return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), QUERY_DEADLINE)
+        return self._call(pb.LiveCheckResponse, self._stub.LiveCheck, pb.LiveCheckRequest(), self._patience.query)
 
     def node_status(self, *, images: bool = False) -> pb.NodeStatusResponse:
         """Return versions, resources and certificate of the node, and with `images` those that nothing refers to."""
         request = pb.NodeStatusRequest(images=images)
-        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, QUERY_DEADLINE)
+        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, self._patience.query)
 
     def who_am_i(self) -> pb.WhoAmIResponse:
         """Return the account of the token."""
-        return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), QUERY_DEADLINE)
+        return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), self._patience.query)
 
-    def list_services(self, seconds: float = QUERY_DEADLINE) -> pb.ListServicesResponse:
+    def list_services(self, seconds: float | None = None) -> pb.ListServicesResponse:
         """Return the services registered on the node, without a call to podman; wait for at most `seconds`."""
-        return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), seconds)
+        deadline = self._patience.query if seconds is None else min(seconds, self._patience.query)
+        return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), deadline)
 
     def status(self, service: str) -> pb.GetServiceStatusResponse:
         """Return the current state of a service (empty: all) in podman, its drift and last events."""
         request = pb.GetServiceStatusRequest(name=service)
-        return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, QUERY_DEADLINE)
+        return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, self._patience.query)
 
     def events(self, service: str, *, after: int = 0, tail: int = 0, follow: bool = False) -> Iterator[pb.EventInfo]:
         """Yield events numbered above `after`; of past events only the last `tail` (0: all, negative: none)."""
         request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
-        return self._stream(
-            self._stub.Events(request, metadata=self._metadata, timeout=None if follow else QUERY_DEADLINE)
-        )
+        deadline = None if follow else self._patience.query
+        return self._stream(lambda: self._stub.Events(request, metadata=self._metadata, timeout=deadline))
 
     def logs(self, query: "LogsQuery", cursors: Iterable[pb.LogCursor] = ()) -> Generator[pb.LogsResponse]:
         """Yield blocks of logs, from the `cursors` of a broken call on; closing the iterator cancels the call."""
@@ -219,7 +258,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             runs=True,
             cursors=cursors,
         )
-        return self._stream(self._stub.Logs(request, metadata=self._metadata))
+        return self._stream(lambda: self._stub.Logs(request, metadata=self._metadata))
 
     def push_chunks(self, chunks: Iterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
         """Write a file of any size; an exception of `chunks` cancels the call and is raised here."""
@@ -231,38 +270,42 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             except Exception as error:  # noqa: BLE001 - gRPC, which runs this in a thread, would only log it
                 failed.append(error)
 
+        began = time.monotonic()
         call = self._stub.PushFileStream.future(watched(), metadata=self._metadata)
         try:
             response: pb.PushFileStreamResponse = call.result()
         except grpc.RpcError as error:
-            raise failed[0] if failed else self._explain(error, MAY_BE_APPLIED) from None
+            raise failed[0] if failed else self._explain(error, began, MAY_BE_APPLIED) from None
         finally:
             call.cancel()
         return response
 
     def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
         """Read a file of any size; closing the iterator cancels the call."""
-        return self._stream(self._stub.PullFileStream(request, metadata=self._metadata))
+        return self._stream(lambda: self._stub.PullFileStream(request, metadata=self._metadata))
 
-    def _stream(self, call: Any, hint: str = "") -> Generator[Any]:
-        """Yield the responses of a streaming call; closing the iterator cancels the call."""
+    def _stream(self, start: Callable[[], Any], hint: str = "") -> Generator[Any]:
+        """Start a streaming call and yield its responses; closing the iterator cancels the call."""
+        began = time.monotonic()
+        call = start()
         try:
             yield from call
         except grpc.RpcError as error:
-            raise self._explain(error, hint) from None
+            raise self._explain(error, began, hint) from None
         finally:
             call.cancel()
 
     def _call(self, kind: type[T], method: Any, request: Any, deadline: float) -> T:
+        began = time.monotonic()
         try:
             response: T = method(request, metadata=self._metadata, timeout=deadline)
         except grpc.RpcError as error:
-            raise self._explain(error, MAY_BE_APPLIED if deadline == CHANGE_DEADLINE else "") from None
+            raise self._explain(error, began, MAY_BE_APPLIED if deadline == CHANGE_DEADLINE else "") from None
         assert isinstance(response, kind)
         return response
 
-    def _explain(self, error: Any, hint: str = "") -> errors.McpError:
-        """Convert a failed call to a typed error; `hint` is for a lost connection."""
+    def _explain(self, error: Any, began: float, hint: str = "") -> errors.McpError:
+        """Convert a failed call, `began` at that monotonic time, to a typed error; `hint` is for a lost connection."""
         code, what, name = error.code(), error.details() or error.code().name, self.node.name
         trailing = dict(error.trailing_metadata() or ())
         version = trailing.get(VERSION_HEADER)  # absent if the error comes from gRPC and not from the agent
@@ -273,18 +316,25 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             hint = self.advice() if self.advice is not None else self._login_hint
             return errors.Unauthenticated(what, hint, node=name)
         if code in _NO_RESPONSE and not version:
-            return self._no_response(code, what, hint)
+            return self._no_response(code, began, what, hint)
         agents_hint = trailing.get(errors.HINT_HEADER, b"").decode(errors="replace")
         return _EXPECTED.get(code, errors.McpError)(what, agents_hint, node=name)
 
-    def _no_response(self, code: grpc.StatusCode, details: str, hint: str) -> errors.Unreachable:
+    def _no_response(self, code: grpc.StatusCode, began: float, details: str, hint: str) -> errors.Unreachable:
         """Return the error for a call without a response; connect once more to diagnose a failed connection."""
         name, address = self.node.name, self.node.address
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        connected = code is grpc.StatusCode.CANCELLED or had_connection(self._channel)
+        if connected and code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.Unreachable(f"{address} did not respond in time", node=name)
-        if code is grpc.StatusCode.CANCELLED or had_connection(self._channel):
+        if connected:
             return errors.Unreachable(f"connection to {address} lost before a response", hint, node=name)
-        what, hint = why_unreachable(address, self._ca) or (f"{address} does not respond: {details}", "")
+        left = self._patience.connect - (time.monotonic() - began)
+        if left <= 0 or code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.Unreachable(*dial.explained(self._where, None), node=name)
+        what, hint = why_unreachable(self._address, self._ca, left, self._closed) or (
+            f"{address} does not respond: {details}",
+            "",
+        )
         return errors.Unreachable(what, hint, node=name)
 
 

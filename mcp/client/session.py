@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcp.client.patience import DEFAULT, Patience
 from mcp.config import configuration
 from mcp.config.configuration import Config, Node
 from mcp.definitions import definitions
+from mcp.shared import interrupts
 from mcp.shared.errors import McpError, NotFound, Unauthenticated
 from mcp.shared.files import private_folder, read_secret, write_atomic
 
@@ -31,8 +33,15 @@ class Target:
 class Session:
     """The context of one run of the CLI."""
 
-    def __init__(self, config_option: Path | None, *, may_be_new: bool = False) -> None:
-        """Read the configuration that --config names; with `may_be_new` it may be missing. Raises McpError."""
+    def __init__(self, config_option: Path | None, *, may_be_new: bool = False, timeout: float | None = None) -> None:
+        """Read the configuration; raises McpError.
+
+        Args:
+            config_option: The value of --config.
+            may_be_new: The configuration may be missing.
+            timeout: The value of --timeout: seconds that each node gets.
+        """
+        self.patience = DEFAULT if timeout is None else Patience(timeout, timeout)
         self.config: Config = configuration.load(config_option, may_be_new=may_be_new)
 
     @cached_property
@@ -86,9 +95,10 @@ class Session:
 
     def agent(self, node: Node, token: str | None = None) -> "AgentClient":
         """Return a client of a node's agent, a context manager; `token` replaces the stored token."""
-        from mcp.client.agent import AgentClient  # gRPC is slow to import
+        with interrupts.fatal():
+            from mcp.client.agent import AgentClient  # gRPC is slow to import
 
-        client = AgentClient(node, self.ca, self.token if token is None else token, self.login_hint)
+        client = AgentClient(node, self.ca, self.token if token is None else token, self.login_hint, self.patience)
         if token is None:
             client.advice = lambda: self._rejected_hint(node)
         return client

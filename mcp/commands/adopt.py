@@ -23,6 +23,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         session,
         _nodes(session, args),
         lambda agent: list(agent.adopt(args.target or "", every=args.all, dry_run=args.dry_run).results),
+        changes=True,
     )
     answered = [(answer.node, answer.value) for answer in answers if answer.value is not None]
     if args.json:

@@ -104,8 +104,6 @@ def _row_json(row: "UpgradeRow") -> dict[str, object]:
 
 
 def _status(session: "Session", args: argparse.Namespace) -> int:
-    answers = nodes.ask(session, nodes.select(session, *args.nodes), lambda agent: agent.node_status())
-    rows = [_status_row(answer) for answer in answers]
     columns = ("node", "version", "build", "arch", "python", "certificate", "reachable", "skew")
     computed = {
         "build": lambda row: (row["build"] or "")[:12],
@@ -113,8 +111,10 @@ def _status(session: "Session", args: argparse.Namespace) -> int:
         "certificate": lambda row: _time_left(row["certificate_not_after"]),
         "reachable": lambda row: "yes" if row["reachable"] else "no",
     }
-    nodes.show(rows, columns, args.json, computed)
-    if not args.json and any(row["skew"] == VersionSkew.OLDER for row in rows):
+    listing = nodes.Listing(columns, lambda answer: [_status_row(answer)], computed)
+    selected = nodes.select(session, *args.nodes)
+    answers = nodes.show_all(session, selected, lambda agent: agent.node_status(), listing, as_json=args.json)
+    if not args.json and any(_status_row(answer)["skew"] == VersionSkew.OLDER for answer in answers):
         output.note(f"this is mcp {VERSION}; upgrade older agents with `mcp agent upgrade`")
     return nodes.finish(answers)
 

@@ -33,7 +33,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     if not args.move:
         copies.refuse(elsewhere)
     with session.agent(target.node) as agent:
-        _undeploy(session, agent, target.definition, elsewhere)
+        _undeploy(session, agent, target.definition, elsewhere, quiet=args.quiet or args.json)
         return _deploy(agent, target, target.definition, elsewhere, args)
 
 
@@ -64,7 +64,9 @@ def _dry_run(
     return changes.show([NodeAnswer(target.node, plan, None)], args, more, steps=True)
 
 
-def _undeploy(session: "Session", agent: "AgentClient", definition: "Definition", moved: Sequence[Copy]) -> None:
+def _undeploy(
+    session: "Session", agent: "AgentClient", definition: "Definition", moved: Sequence[Copy], *, quiet: bool
+) -> None:
     """Undeploy a service on the nodes that it moves from, if it can be deployed where `agent` is."""
     service = definition.service.name
     for change in agent.plan([definition.service], partial=True).changes if moved else ():
@@ -73,7 +75,8 @@ def _undeploy(session: "Session", agent: "AgentClient", definition: "Definition"
             raise NotReady(what, node=agent.node.name)
     for copy in moved:
         with session.agent(session.config.node(copy.node)) as other:
-            removed = other.undeploy(service).results
+            events = other.lifecycle("undeploy", service)
+            removed = steps.results(other, events, service, quiet=quiet)
         for result in removed:
             if not result.success:
                 raise NotReady(f"{service}/{result.name} cannot be undeployed: {result.error}", node=copy.node)

@@ -108,9 +108,8 @@ def _when(entry: "pb.HistoryEntry") -> str:
 
 
 def _cells(entry: "pb.HistoryEntry") -> list[str]:
-    when = _when(entry)
-    error = entry.error if len(entry.error) <= 60 else entry.error[:59] + "…"
-    return [str(entry.number), when, entry.user, entry.result, entry.component or "all", versions(entry), error]
+    component = entry.component or "all"
+    return [str(entry.number), _when(entry), entry.user, entry.result, component, versions(entry), entry.error]
 
 
 COMMAND = Command(

@@ -15,9 +15,11 @@ COLUMNS = ("service", "component", "node", "desired", "version", "image")
 
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Show the registered components of every node; an unreachable node is a row with its state."""
-    answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.list_services())
-    nodes.show(nodes.rows(answers, COLUMNS, "desired", _rows), COLUMNS, args.json)
-    return nodes.finish(answers)
+    listing = nodes.Listing(COLUMNS, nodes.rows_of(COLUMNS, "desired", _rows))
+    selected = nodes.select(session, args.node)
+    return nodes.finish(
+        nodes.show_all(session, selected, lambda agent: agent.list_services(), listing, as_json=args.json)
+    )
 
 
 def _rows(response: "pb.ListServicesResponse") -> list[nodes.Row]:

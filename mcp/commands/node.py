@@ -82,15 +82,20 @@ def _user_name() -> str:
 
     from mcp.shared.names import is_name
 
-    name = re.sub("[^a-z0-9-]+", "-", getpass.getuser().lower()).strip("-")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a UID without an entry in the user database
+        user = ""
+    name = re.sub("[^a-z0-9-]+", "-", user.lower()).strip("-")
     return name if is_name(name) else "operator"
 
 
 def _list(session: "Session", args: argparse.Namespace) -> int:
-    answers = nodes.ask(session, session.config.nodes, lambda agent: agent.node_status())
     columns = ("node", "address", "arch", "state", "agent", "podman", "services")
-    nodes.show([_row(answer) for answer in answers], columns, args.json)
-    return nodes.finish(answers)
+    listing, selected = nodes.Listing(columns, lambda answer: [_row(answer)]), session.config.nodes
+    return nodes.finish(
+        nodes.show_all(session, selected, lambda agent: agent.node_status(), listing, as_json=args.json)
+    )
 
 
 def _row(answer: "NodeAnswer[pb.NodeStatusResponse]") -> nodes.Row:

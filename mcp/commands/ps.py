@@ -16,10 +16,11 @@ KEYS = ("service", "component", "node", "state", "desired", "image", "version", 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Show the containers of every node as podman reports them; an unreachable node is a row with its state."""
-    answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.live_check())
-    rows = nodes.rows(answers, KEYS, "state", _rows)
-    nodes.show(rows, COLUMNS, args.json, {"uptime": lambda row: _uptime(row["started"])})
-    return nodes.finish(answers)
+    listing = nodes.Listing(
+        COLUMNS, nodes.rows_of(KEYS, "state", _rows), {"uptime": lambda row: _uptime(row["started"])}
+    )
+    selected = nodes.select(session, args.node)
+    return nodes.finish(nodes.show_all(session, selected, lambda agent: agent.live_check(), listing, as_json=args.json))
 
 
 def _rows(response: "pb.LiveCheckResponse") -> list[nodes.Row]:

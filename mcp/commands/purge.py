@@ -23,7 +23,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         except NotFound:
             return []  # it may be registered on other nodes
 
-    answers = nodes.ask(session, nodes.select(session, args.node), ask)
+    answers = nodes.ask(session, nodes.select(session, args.node), ask, changes=True)
     results = [(answer.node.name, result) for answer in answers for result in answer.value or []]
     _show(results, args)
     if args.target[0] and not results and all(answer.error is None for answer in answers):

@@ -93,9 +93,18 @@ def _export(session: "Session", args: argparse.Namespace) -> int:
         raise NotFound(
             f"no service {args.target} is registered on {where}" if args.target else "no service is registered"
         )
-    folder = arguments.path(args.output).expanduser() if args.output else session.config.services_dir
+    folder = _expanded(args.output) if args.output else session.config.services_dir
     failed = [exported.service for exported in exports if not _export_one(exported, args, folder)]
     return unanswered or (EXIT_FAILED if failed else EXIT_DONE)
+
+
+def _expanded(text: str) -> "Path":
+    from mcp.shared.files import expand
+
+    try:
+        return expand(text)
+    except ValueError as error:
+        raise InvalidInput(f"--output {text}: {error}") from None
 
 
 def _export_one(exported: "Exported", args: argparse.Namespace, folder: "Path") -> bool:

@@ -15,7 +15,9 @@ from mcp.terminal import output
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from mcp.client.agent import AgentClient
     from mcp.client.events import NodeEvent
+    from mcp.client.fleet import NodeAnswer
     from mcp.client.session import Session
     from proto.mcp.v1 import mcp_pb2 as pb
 
@@ -33,28 +35,44 @@ def run(session: "Session", args: argparse.Namespace) -> int:
 
     With --check, return CHECK_FAILED if anything is not as it should be.
     """
-    from mcp.client.events import NodeEvent, merged
     from mcp.definitions import definitions
 
     service = args.service or ""
     selected = nodes.select_for(session, service, args.node)
-    homes = definitions.homes(session.config)
-    answers = nodes.ask(session, selected, lambda agent: agent.status(service), known_only=True)
-    events = merged(
-        NodeEvent(answer.node.name, event) for answer in answers if answer.value for event in answer.value.recent_events
-    )
-    rows = [{**row, "defined_for": homes.get(row["service"])} for row in nodes.rows(answers, KEYS, "observed", _rows)]
-    if args.json:
-        output.print_json({"components": rows, "events": [event.as_json() for event in events]})
-    elif service:
-        for text, marked in _page(service, [row for row in rows if row["service"]], events):
-            output.line(text, marked=marked)
+    homes, rows_of = definitions.homes(session.config), nodes.rows_of(KEYS, "observed", _rows)
+
+    def rows(answer: "NodeAnswer[pb.GetServiceStatusResponse]") -> list[Row]:
+        return [{**row, "defined_for": homes.get(row["service"])} for row in rows_of(answer)]
+
+    def ask(agent: "AgentClient") -> "pb.GetServiceStatusResponse":
+        return agent.status(service)
+
+    if args.json or service:
+        answers = nodes.ask(session, selected, ask, known_only=True)
+        _show(service, [row for answer in answers for row in rows(answer)], _events(answers), as_json=args.json)
     else:
-        computed = {"for": lambda row: _ago(row["since"]), "": _remark}
-        nodes.show(rows, COLUMNS, args.json, computed, marked=lambda row: bool(row["drift"]) or _is_misplaced(row))
+        listing = nodes.Listing(COLUMNS, rows, {"for": lambda row: _ago(row["since"]), "": _remark}, _is_wrong)
+        answers = nodes.show_all(session, selected, ask, listing, as_json=False, known_only=True)
     status = nodes.finish(answers)
     elsewhere = _elsewhere(session, service, homes.get(service)) if args.node is None else []
-    return _checked(rows, elsewhere, status) if args.check else status
+    return _checked([row for answer in answers for row in rows(answer)], elsewhere, status) if args.check else status
+
+
+def _events(answers: "Sequence[NodeAnswer[pb.GetServiceStatusResponse]]") -> "list[NodeEvent]":
+    from mcp.client.events import NodeEvent, merged
+
+    return merged(
+        NodeEvent(answer.node.name, event) for answer in answers if answer.value for event in answer.value.recent_events
+    )
+
+
+def _show(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]", *, as_json: bool) -> None:
+    """Print JSON, or the page of a service."""
+    if as_json:
+        output.print_json({"components": rows, "events": [event.as_json() for event in events]})
+        return
+    for text, marked in _page(service, [row for row in rows if row["service"]], events):
+        output.line(text, marked=marked)
 
 
 def _elsewhere(session: "Session", service: str, home: str | None) -> list[Copy]:
@@ -67,9 +85,13 @@ def _elsewhere(session: "Session", service: str, home: str | None) -> list[Copy]
 
 def _checked(rows: Sequence[Row], elsewhere: Sequence[Copy], status: int) -> int:
     """Return the exit status of --check."""
-    if elsewhere or any(row["drift"] or _is_misplaced(row) for row in rows) or status == EXIT_UNREACHABLE:
+    if elsewhere or any(map(_is_wrong, rows)) or status == EXIT_UNREACHABLE:
         return CHECK_FAILED
     return EXIT_FAILED if status else EXIT_DONE
+
+
+def _is_wrong(row: Row) -> bool:
+    return bool(row["drift"]) or _is_misplaced(row)
 
 
 def _is_misplaced(row: Row) -> bool:

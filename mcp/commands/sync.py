@@ -25,7 +25,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         part = by_node[agent.node.name]
         return agent.sync(part.services, partial=part.partial, prune=args.prune, leave=part.leave)
 
-    answers = nodes.ask(session, [part.node for part in by_node.values()], sync)
+    answers = nodes.ask(session, [part.node for part in by_node.values()], sync, changes=True)
     rows = [
         _row(answer.node.name, result)
         for answer in answers

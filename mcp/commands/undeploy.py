@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp.commands.shared import NODE_CONTINUES, Group, arguments, nodes, results
+from mcp.commands.shared import NODE_CONTINUES, Group, arguments, nodes, results, steps
 from mcp.shared.command import Command
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     """Stop and remove the containers of a service or of one component; its data in /srv is kept."""
     target = nodes.deployed(session, args.target, args.node)
     with session.agent(target.node) as agent:
-        response = agent.undeploy(target.service, target.component)
-    return results.show(target.service, target.node.name, "undeployed", response.results, args.json)
+        events = agent.lifecycle("undeploy", target.service, target.component)
+        removed = steps.results(agent, events, target.service, quiet=args.quiet or args.json)
+    return results.show(target.service, target.node.name, "undeployed", removed, args.json)
 
 
 COMMAND = Command(
@@ -25,5 +26,5 @@ COMMAND = Command(
     group=Group.SERVICES,
     changes=True,
     interrupted=NODE_CONTINUES,
-    arguments=(arguments.TARGET, arguments.NODE, arguments.JSON),
+    arguments=(arguments.TARGET, arguments.NODE, steps.QUIET, arguments.JSON),
 )

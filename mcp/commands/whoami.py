@@ -15,10 +15,10 @@ COLUMNS = ("node", "state", "user", "type", "roles", "expires")
 
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Show the account of the token on each node."""
-    answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.who_am_i())
-    rows = nodes.rows(answers, COLUMNS, "state", _rows)
-    nodes.show(rows, COLUMNS, args.json, {"expires": lambda row: row["expires"] or ("never" if row["user"] else "")})
-    return nodes.finish(answers)
+    computed = {"expires": lambda row: row["expires"] or ("never" if row["user"] else "")}
+    listing = nodes.Listing(COLUMNS, nodes.rows_of(COLUMNS, "state", _rows), computed)
+    selected = nodes.select(session, args.node)
+    return nodes.finish(nodes.show_all(session, selected, lambda agent: agent.who_am_i(), listing, as_json=args.json))
 
 
 def _rows(account: "pb.WhoAmIResponse") -> list[nodes.Row]:

@@ -126,9 +126,9 @@ def _short_options(place: _Place, word: str) -> None:
 
 def _take_value(place: _Place, action: argparse.Action, value: str) -> None:
     if action.dest == "config":
-        from pathlib import Path
+        from mcp.shared.files import expand
 
-        place.config = Path(value).expanduser()
+        place.config = expand(value)
 
 
 def _positional(place: _Place, word: str) -> None:

@@ -1,23 +1,20 @@
 """Strict parser of mcp.toml, the configuration of the CLI."""
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcp.config import ARCHITECTURES, SUDO
+from mcp.config.addresses import ADDRESS, parse_address
 from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
 from mcp.shared.fields import about, optional, problems
-from mcp.shared.files import xdg_folder
+from mcp.shared.files import expand, xdg_folder
 from mcp.shared.names import NAME_FIELD, check_name
 from mcp.shared.toml import read_text, read_toml
 from mcp.shared.url import URL, MciasConfig, parse_https_url
 
 CA_FILE = "ca.pem"  # beside mcp.toml
-
-# RFC 3986 host and port; resolution checks the name itself, so only its characters are checked here
-_ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})"
 
 
 def _refused_by(parse: Callable[[str], object]) -> Callable[[str], str]:
@@ -33,28 +30,13 @@ def _refused_by(parse: Callable[[str], object]) -> Callable[[str], str]:
     return check
 
 
-def _parse_address(text: str) -> None:
-    match = re.fullmatch(_ADDRESS, text)
-    if match is None or not 1 <= int(match[3]) <= 65535:
-        raise ValueError("expected HOST:PORT, as in 10.0.0.1:9444")
-
-
 def _parse_ssh(text: str) -> None:
     # ssh would parse a destination that begins with - as an option
     if text.startswith("-") or not text.isprintable() or " " in text:
         raise ValueError("not an ssh destination")
 
 
-def _expand(text: str) -> Path:
-    if "\0" in text:
-        raise ValueError("a path cannot contain NUL")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError("unknown user in ~USER") from None
-
-
-_check_path = _refused_by(_expand)
+_check_path = _refused_by(expand)
 
 
 @dataclass(frozen=True)
@@ -64,7 +46,10 @@ class Node:
     name: str = field(metadata=about("Name of the node, as in definitions", example="rift", **NAME_FIELD))
     address: str = field(
         metadata=about(
-            "`HOST:PORT` of its agent", example="10.0.0.5:9444", pattern=_ADDRESS, check=_refused_by(_parse_address)
+            "`HOST:PORT` of its agent; a link-local IP with its interface here, as in `[fe80::1%eth0]:9444`",
+            example="10.0.0.5:9444",
+            pattern=ADDRESS,
+            check=_refused_by(parse_address),
         )
     )
     ssh: str = optional(
@@ -235,7 +220,7 @@ def _own_ca(source: Path) -> Path | None:
 
 def _path(text: str, source: Path) -> Path | None:
     """Resolve a path of the configuration: expand ~, relative to the folder of the configuration."""
-    return source.parent / _expand(text) if text else None
+    return source.parent / expand(text) if text else None
 
 
 def read_ca(config: Config) -> bytes:

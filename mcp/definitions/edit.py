@@ -10,7 +10,7 @@ from mcp.config.configuration import Config
 from mcp.definitions import definitions, neighbours
 from mcp.definitions.template import template
 from mcp.shared.errors import InvalidFile, McpError, NotReady
-from mcp.shared.files import write_atomic
+from mcp.shared.files import make_folder, write_atomic
 from mcp.shared.proc import on_terminal
 from mcp.shared.toml import read_text
 from mcp.terminal import output
@@ -29,10 +29,8 @@ class _Original:
         if _read(self.path) != self.content:
             raise NotReady(f"{self.path} was changed by another process meanwhile", hint)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             write_atomic(self.path, content, _mode(self.path))
-        except OSError as error:
-            raise McpError(f"{self.path.parent}: cannot be created: {error.strerror}", hint) from None
         except McpError as error:
             raise McpError(error.what, hint) from None
 

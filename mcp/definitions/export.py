@@ -9,7 +9,7 @@ from mcp.definitions import definitions
 from mcp.definitions.definitions import Definition
 from mcp.definitions.writer import write
 from mcp.shared.errors import InvalidFile, McpError, NotReady
-from mcp.shared.files import write_atomic
+from mcp.shared.files import make_folder, write_atomic
 from mcp.shared.toml import read_text
 from mcp.shared.wire import service_from_wire
 
@@ -71,7 +71,7 @@ def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bo
         return path, False
     if path.exists() and not force:
         raise NotReady(f"{path}: exists and differs", "use --force to replace it")
-    _make(folder)
+    make_folder(folder)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600  # `env` may contain secrets
     write_atomic(path.resolve(), write(definition).encode(), mode)
     return path, True
@@ -83,10 +83,3 @@ def _existing(path: Path) -> Definition | None:
         return definitions.parse(read_text(path), str(path)) if path.exists() else None
     except InvalidFile:
         return None
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise McpError(f"{folder}: cannot be created: {error.strerror}") from None

@@ -24,17 +24,33 @@ class Parser(argparse.ArgumentParser):
     Options cannot be abbreviated: scripts would break with the next option that has the same prefix.
     """
 
-    def __init__(self, *, outer: Iterable[str] = (), **kwargs: Any) -> None:
-        """Take the `outer` options of the whole program, which belong before the command; subparsers inherit them."""
+    def __init__(
+        self,
+        *,
+        outer: Iterable[str] = (),
+        other_words: Mapping[str, str] = {},
+        other_options: Mapping[str, str] = {},
+        **kwargs: Any,
+    ) -> None:
+        """Create a parser; subparsers inherit these.
+
+        Args:
+            outer: The options of the whole program, which belong before the command.
+            other_words: Hints for unknown commands that other programs have, as `use HINT`.
+            other_options: Options for the unknown ones that other programs have.
+            **kwargs: Those of ArgumentParser.
+        """
         super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kwargs)
         self._outer = frozenset(outer)
+        self._other_words, self._other_options = other_words, other_options
         self._positionals.title = "arguments"
         self._negative_number_matcher = re.compile(r"-\d")  # -5m in `--since -5m` is a value
 
     def add_subparsers(self, **kwargs: Any) -> Any:
         """Do as argparse does, with subparsers of this class."""
         kwargs.setdefault("title", "commands")
-        kwargs.setdefault("parser_class", partial(type(self), outer=self._outer))
+        inherited = {"other_words": self._other_words, "other_options": self._other_options}
+        kwargs.setdefault("parser_class", partial(type(self), outer=self._outer, **inherited))
         return super().add_subparsers(**kwargs)
 
     def add_commands(self, commands: Iterable[Command], *, names_only: bool = False, **kwargs: Any) -> None:
@@ -100,11 +116,14 @@ class Parser(argparse.ArgumentParser):
         if option in self._outer:
             program, _, command = self.prog.partition(" ")
             return f"{option} belongs before the command: {program} {option} … {command}"
-        return f"unknown option {shown(option)}{did_you_mean(option, self._option_string_actions)}"
+        other = self._other_options.get(option if option.startswith("--") else option[:2])
+        hint = f"; use {other}" if other in self._option_string_actions else ""
+        return f"unknown option {shown(option)}{hint or did_you_mean(option, self._option_string_actions)}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
-            hint = did_you_mean(value, action.choices)
+            other = self._other_words.get(f"{self.prog} {value}".partition(" ")[2])
+            hint = f"; use {other}" if other else did_you_mean(value, action.choices)
             self.error(f"unknown command {shown(value)}{hint or '; known: ' + ', '.join(action.choices)}")
         super()._check_value(action, value)
 

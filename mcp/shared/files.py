@@ -1,11 +1,11 @@
-"""Atomic writes of files, and private files."""
+"""Home folder, atomic writes of files, and private files."""
 
 import os
 import stat
 import tempfile
 from pathlib import Path
 
-from mcp.shared.errors import McpError
+from mcp.shared.errors import InvalidInput, McpError
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -28,10 +28,22 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 def private_folder(path: Path) -> None:
     """Create `path`, with its parents, with mode 0700; raises McpError."""
+    make_folder(path, 0o700)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_uid == os.geteuid():
             path.chmod(0o700)
+    except OSError as error:
+        raise McpError(f"{path}: cannot be created: {error.strerror}") from None
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Create `path`, with its parents but not a missing home folder; raises McpError."""
+    home = _home()
+    if home is not None and path.is_relative_to(home) and not home.exists():
+        what = f"{path}: cannot be created: the home folder {home} does not exist"
+        raise McpError(what, "create it, or set HOME to a folder of your own")
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise McpError(f"{path}: cannot be created: {error.strerror}") from None
 
@@ -51,6 +63,32 @@ def read_secret(path: Path) -> str:
 
 
 def xdg_folder(variable: str, default: str) -> Path:
-    """Return the XDG base directory `variable`, or `default` below home; as specified, relative paths are ignored."""
+    """Return the XDG base directory `variable`, or `default` below home; as specified, relative paths are ignored.
+
+    Raises InvalidInput if the user has no home folder.
+    """
     value = os.environ.get(variable, "")
-    return Path(value) if value.startswith("/") else Path.home() / default
+    if value.startswith("/"):
+        return Path(value)
+    home = _home()
+    if home is None:
+        raise InvalidInput(f"user {os.getuid()} has no home folder", f"set HOME or {variable}")
+    return home / default
+
+
+def expand(text: str) -> Path:
+    """Return a path with ~ expanded; raises ValueError."""
+    if "\0" in text:
+        raise ValueError("a path cannot contain NUL")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("unknown user or home folder in ~") from None
+
+
+def _home() -> Path | None:
+    """Return $HOME, or the home folder of the user database; None if there is neither."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None

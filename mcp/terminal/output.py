@@ -2,22 +2,51 @@
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import TextIO
 
 from mcp.shared.errors import one_line
+from mcp.terminal.layout import GAP, cut, display_width, fit, pad
+
+WORTH_SAYING = 1.0  # seconds until it is said what a command waits for
+
+
+class Table:
+    """Aligned columns, empty values as -, control characters escaped; on a terminal cut to its width."""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        """Take the headers, which the first rows are printed with."""
+        self._headers = list(headers)
+        self._widths = [0] * len(self._headers)
+        self._is_begun = False
+
+    def add(self, rows: Iterable[Sequence[str]], marked: Collection[int] = ()) -> None:
+        """Print rows, those numbered in `marked` in red; they are aligned with earlier ones, unless they are wider."""
+        cells = [[one_line(value) or "-" for value in row] for row in rows]
+        headers = [] if self._is_begun else [self._headers]
+        self._is_begun = True
+        for row in [*headers, *cells]:
+            self._widths = [max(display_width(cell), width) for cell, width in zip(row, self._widths, strict=True)]
+        widths = fit(self._widths, self._headers, _columns(1)) if sys.stdout.isatty() else self._widths
+        for number, row in enumerate([*headers, *cells], -len(headers)):
+            fitted = [pad(cut(cell, width), width) for cell, width in zip(row, widths, strict=True)]
+            text = (" " * GAP).join(fitted).rstrip()
+            print(_red(text) if number in marked else text)
+        sys.stdout.flush()
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], marked: Collection[int] = ()) -> None:
-    """Print aligned columns, empty values as -, with control characters escaped; rows numbered in `marked` in red."""
-    cells = [list(headers), *([one_line(value) or "-" for value in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
-    for number, row in enumerate(cells, -1):
-        text = "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
-        print(_red(text) if number in marked else text)
+    """Print a whole table."""
+    Table(headers).add(rows, marked)
+
+
+def _columns(descriptor: int) -> int:
+    """Return the width of a terminal in cells."""
+    return os.get_terminal_size(descriptor).columns or 80  # a serial line reports no size
 
 
 def print_json(value: object) -> None:
@@ -147,7 +176,7 @@ class Progress(AbstractContextManager["Progress"]):
 
 def progress(label: str, total: int) -> Progress:
     """Return the progress line of a transfer of `total` bytes (0: unknown), shown on a terminal only."""
-    return Progress(label, total, shown=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
+    return Progress(label, total, shown=_can_overwrite())
 
 
 def size_text(count: int) -> str:
@@ -159,6 +188,52 @@ def size_text(count: int) -> str:
     while value >= 999.95 and (larger := next(units, "")):
         value, unit = value / 1000, larger
     return f"{value:.1f} {unit}"
+
+
+class Waiting(AbstractContextManager["Waiting"]):
+    """A line on stderr that says what is waited for: on a terminal only, overwritten, and erased at the end."""
+
+    def __init__(self, *, shown: bool) -> None:
+        """Print nothing without `shown`."""
+        self._shown = shown
+        self._is_printed = False
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Erase the line."""
+        self.clear()
+
+    def show(self, text: str) -> None:
+        """Print or replace the line."""
+        if self._shown:
+            self._is_printed = True
+            print(f"\r\x1b[K{cut(one_line(text), _columns(2) - 1)}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Erase the line, so that output can be printed in its place."""
+        if self._is_printed:
+            self._is_printed = False
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def waiting() -> Waiting:
+    """Return a line for what is waited for, shown on a terminal only."""
+    return Waiting(shown=_can_overwrite())
+
+
+@contextmanager
+def waiting_soon(text: str) -> Iterator[None]:
+    """Show what is waited for if the block takes longer than WORTH_SAYING seconds."""
+    with waiting() as line:
+        timer = threading.Timer(WORTH_SAYING, line.show, (text,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 class LiveLines(AbstractContextManager["LiveLines"]):
@@ -190,8 +265,8 @@ class LiveLines(AbstractContextManager["LiveLines"]):
     def _draw(self) -> None:
         size = os.get_terminal_size(2)
         columns, rows = size.columns or 80, size.lines or 24  # a serial line reports no size
-        width = max(map(len, self._texts), default=0)
-        lines = [one_line(f"{name:<{width}}  {text}")[: columns - 1] for name, text in self._texts.items()]
+        width = max(map(display_width, self._texts), default=0)
+        lines = [cut(one_line(f"{pad(name, width)}  {text}"), columns - 1) for name, text in self._texts.items()]
         self._clear()
         shown = lines[: max(1, rows - 1)]  # lines scrolled off the screen cannot be overwritten
         self._shown = len(shown)
@@ -205,4 +280,9 @@ class LiveLines(AbstractContextManager["LiveLines"]):
 
 def live_lines() -> LiveLines:
     """Return progress lines that suit stderr."""
-    return LiveLines(live=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
+    return LiveLines(live=_can_overwrite())
+
+
+def _can_overwrite() -> bool:
+    """Return True if stderr is a terminal that can move the cursor."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

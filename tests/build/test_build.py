@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from build import START
 from mcp.shared.resources import ROOT
 from tests.zipapps import build, built
 
@@ -63,7 +64,7 @@ class TestFile:
             assert any("licen" in name.rsplit(".dist-info", 1)[1].lower() for name in ours), folder
 
     def test_starts_python_isolated(self, program: str, arch: str) -> None:
-        assert built(program, arch).read_bytes().startswith(b"#!/usr/bin/env -S python3 -I\n")
+        assert built(program, arch).read_bytes().startswith(START.encode() + b"PK")
 
 
 def test_programs_keep_apart() -> None:

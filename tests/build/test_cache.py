@@ -63,6 +63,25 @@ def test_first_start_interrupted_is_silent(stage: Stage, cli: Path) -> None:
     works(stage, cli)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["first start", "later starts"])
+def test_interrupted_at_any_moment_is_silent(stage: Stage, cli: Path, agent: Path, first: bool, tmp_path: Path) -> None:
+    (tmp_path / "mcp.toml").write_text('[[nodes]]\nname = "rift"\naddress = "127.0.0.1:1"\n')
+    if not first:
+        works(stage, cli)
+        works(stage, agent)
+    commands = [(str(cli), "--config", "mcp.toml", "ps"), (str(cli), "--help"), (str(agent), "dev", "--help")]
+    for step in range(20 if first else 40):
+        command = commands[step % len(commands)]
+        process = stage.popen([*command])
+        time.sleep(0.0075 * step)
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=60)
+        if process.returncode in (0, 3):  # it was done before
+            assert len(err.splitlines()) == (1 if command[-1] == "ps" else 0), err
+        else:
+            assert (process.returncode in (130, -signal.SIGINT), err) == (True, ""), (step, process.returncode)
+
+
 def remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -6,8 +6,11 @@ import os
 import platform
 import pwd
 import runpy
+import shutil
 import subprocess
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -111,9 +114,12 @@ def test_shiv_root_is_used_and_left_to_children(stage: Stage, probe: Path) -> No
 @pytest.mark.parametrize(
     ("environment", "folder"),
     [
-        ({}, "/srv/mcp/.cache/mcp/mcp"),
-        ({"HOME": "not/absolute", "XDG_CACHE_HOME": "neither"}, "/srv/mcp/.cache/mcp/mcp"),
-        ({"HOME": "/home/x/"}, "/home/x/.cache/mcp/mcp"),
+        ({}, "/usr/.cache/mcp/mcp"),
+        ({"HOME": "not/absolute", "XDG_CACHE_HOME": "neither"}, "/usr/.cache/mcp/mcp"),
+        ({"HOME": "/usr/lib/"}, "/usr/lib/.cache/mcp/mcp"),
+        ({"HOME": "/"}, "/.cache/mcp/mcp"),
+        ({"HOME": "/nonexistent"}, "/tmp/mcp-54321/mcp"),
+        ({"HOME": "/etc/passwd"}, "/tmp/mcp-54321/mcp"),
         ({"HOME": "/home/x", "XDG_CACHE_HOME": "/var/cache/x"}, "/var/cache/x/mcp/mcp"),
         ({"HOME": "/home/x", "XDG_CACHE_HOME": "/var/cache/x", "SHIV_ROOT": "~/y"}, "/home/x/y/mcp"),
     ],
@@ -123,7 +129,8 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, environment: dict[str, st
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_dir="/srv/mcp"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_dir="/usr"))  # a folder that exists
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
     launcher = runpy.run_path(str(ROOT / "deploy/zipapp/_start.py"))
     assert launcher["cache_folder"]("mcp") == folder
 
@@ -182,10 +189,64 @@ def test_what_a_python_may_lack_is_one_line(stage: Stage, cli: Path, forge: str,
     assert one_line(stage.run(within(forge, cli, "version"))) == f"mcp: {expected}"
 
 
-def test_user_without_a_home_gets_one_line(stage: Stage, cli: Path) -> None:
-    stage.environment.pop("HOME")
-    line = one_line(stage.run(within("import os; os.getuid = lambda: 54321", cli, "version")))
-    assert line == "mcp: user 54321 has no home folder: set SHIV_ROOT to a folder to unpack into"
+def in_own_tmp(stage: Stage, *command: str) -> list[str]:
+    """The command with a /tmp of its own, the folder tmp of the stage, where everyone may write."""
+    (stage.folder / "tmp").mkdir(exist_ok=True)
+    (stage.folder / "tmp").chmod(0o1777)
+    unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    script = 'mount --bind "$1" /tmp && shift && exec "$@"'
+    return [*unshare, "sh", "-c", script, "sh", str(stage.folder / "tmp"), *command]
+
+
+@pytest.fixture
+def visible(cli: Path, agent: Path) -> Iterator[list[Path]]:
+    """Copies of both programs outside of /tmp."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield [Path(shutil.copy(program, folder)) for program in (cli, agent)]
+
+
+def test_user_without_a_home_is_no_obstacle(stage: Stage, visible: list[Path]) -> None:
+    forge = "import os; os.getuid = lambda: 54321"
+    for environment in ({}, {"HOME": "/nonexistent"}):
+        stage.environment.pop("HOME", None)
+        for program in visible:
+            done = stage.run(in_own_tmp(stage, *within(forge, program, "version")), **environment)
+            assert (done.returncode, done.stderr) == (0, "")
+    (folder,) = (stage.folder / "tmp").iterdir()
+    assert folder.name == f"mcp-{os.geteuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in folder.iterdir()) == ["mcp", "mcp-agent"]
+    assert not Path("/nonexistent").exists()
+    line = stage.run(in_own_tmp(stage, *within(forge, visible[0], "ps")))
+    assert (line.returncode, line.stderr) == (2, "mcp: user 54321 has no home folder; set HOME or XDG_CONFIG_HOME\n")
+
+
+def test_folder_in_tmp_that_somebody_else_could_replace_is_refused(stage: Stage, visible: list[Path]) -> None:
+    trap, own = stage.folder / f"tmp/mcp-{os.geteuid()}", stage.folder / "tmp/own"
+    command = in_own_tmp(stage, *stage.command(visible[0], "version"))
+    own.mkdir(mode=0o700)
+    trap.symlink_to("/tmp/own")
+    line = one_line(stage.run(command, HOME="/nonexistent"))
+    assert line.startswith(f"mcp: /tmp/{trap.name} is writable by others: ")
+    trap.unlink()
+    trap.mkdir()
+    trap.chmod(0o777)
+    assert "is writable by others" in one_line(stage.run(command, HOME="/nonexistent"))
+    assert list(own.glob("mcp/*")) == []
+
+
+def test_start_without_blocked_signals(stage: Stage, cli: Path) -> None:
+    """As on a system whose env does not know the option."""
+    refuses = 'case "$1" in --block*) exit 125;; *) exec env "$@";; esac'
+    (stage.folder / "env").write_text(f"#!/bin/sh\n{refuses}\n")
+    (stage.folder / "env").chmod(0o755)
+    file = stage.folder / "mcp.pyz"
+    start, mark, archive = cli.read_bytes().partition(b"PK\x03\x04")
+    file.write_bytes(start.replace(b"/usr/bin/env", f"{stage.folder}/env".encode()) + mark + archive)
+    file.chmod(0o755)
+    done = stage.run([str(file), "version"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mcp ")
 
 
 def mounted(stage: Stage, options: str, *command: str) -> list[str]:

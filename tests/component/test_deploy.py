@@ -58,11 +58,11 @@ def test_the_life_of_a_service(rig: Rig) -> None:
         ["web", "work", "rift", "running", "1.0.0"],
     ]
     assert re.fullmatch(r"[0-9]+s", table[1][5])
-    assert ok(run("stop", "web")) == "web/api: stopped on rift\nweb/work: stopped on rift\n"
+    assert ok(run("stop", "-q", "web")) == "web/api: stopped on rift\nweb/work: stopped on rift\n"
     assert states(rig) == {"web/api": "stopped", "web/work": "stopped"}
-    assert ok(run("start", "web/api")) == "web/api: started on rift\n"
+    assert ok(run("start", "-q", "web/api")) == "web/api: started on rift\n"
     assert states(rig) == {"web/api": "running", "web/work": "stopped"}
-    assert ok(run("undeploy", "web")) == "web/api: undeployed on rift\nweb/work: undeployed on rift\n"
+    assert ok(run("undeploy", "-q", "web")) == "web/api: undeployed on rift\nweb/work: undeployed on rift\n"
     assert rig.fake.containers() == {}
     assert json.loads(ok(run("ps", "--json"))) == []
 
@@ -96,12 +96,12 @@ def test_commands_can_be_repeated(rig: Rig) -> None:
         ok(run("deploy", "-q", "web"))
         assert rig.fake.running() == {"web-api": WEB}
     for _ in range(2):
-        ok(run("stop", "web"))
+        ok(run("stop", "-q", "web"))
         assert states(rig) == {"web/api": "stopped"}
     for _ in range(2):
-        ok(run("start", "web"))
+        ok(run("start", "-q", "web"))
         assert states(rig) == {"web/api": "running"}
-    ok(run("undeploy", "web"))
+    ok(run("undeploy", "-q", "web"))
     assert "web is not deployed on this node" in failed(run("undeploy", "web"))
 
 
@@ -296,7 +296,7 @@ def test_start_makes_a_container_again_that_is_gone(rig: Rig) -> None:
     port, before = the_port(rig, "web-api", "PORT"), rig.fake.containers()["web-api"]
     rig.fake.change(containers=[])
     assert states(rig) == {"web/api": "removed"}
-    ok(rig.agent.cli.run("start", "web"))
+    ok(rig.agent.cli.run("start", "-q", "web"))
     after = rig.fake.containers()["web-api"]
     assert the_port(rig, "web-api", "PORT") == port
     for key in ("image", "env", "ports", "labels", "restart"):
@@ -381,7 +381,7 @@ def test_what_mcp_made_and_the_registry_does_not_know(rig: Rig) -> None:
     aside = {**stray, "name": "web-gone.old", "id": "d" * 64}
     rig.fake.change(containers=[*containers, stray, aside, alien])
     assert states(rig) == {"web/api": "running", "web/gone": "running"}
-    ok(rig.agent.cli.run("undeploy", "web"))
+    ok(rig.agent.cli.run("undeploy", "-q", "web"))
     assert list(rig.fake.containers()) == ["database"]
 
 

@@ -6,6 +6,7 @@ import re
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
 from tests.component.fakes import FAIL, WEB, WEB2
+from tests.terminals import on_terminal
 
 FIRST = [
     f"check the image {WEB}",
@@ -84,3 +85,46 @@ def test_only_one_component_is_planned(rig: Rig) -> None:
     assert [line for line in dry.stdout.splitlines() if not line.startswith(" ")] == [
         "create   web/work on rift (is not deployed)"
     ]
+
+
+STOP = ["record its desired state: stopped", "stop web-{}"]
+START = ["start web-{}", "record its desired state: running"]
+REMOVE = ["remove web-{}.old", "remove web-{}", "remove it from the registry"]
+
+
+def test_stop_start_restart_and_undeploy_show_their_steps(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api"), component("work")))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+
+    def steps(operation: str, target: str = "web") -> dict[str, list[str]]:
+        """The steps that a command shows, by component; quietly it says nothing, and does the same once more."""
+        done = rig.agent.cli.run(operation, target)
+        assert done.code == 0
+        quiet = rig.agent.cli.run(operation, "--quiet", target)
+        assert quiet.stderr == "" or operation == "undeploy"
+        return {
+            name: [line.partition(" ")[2] for line in done.errors if line.startswith(f"web/{name}: ")]
+            for name in ("api", "work")
+        }
+
+    def expected(titles: list[str], name: str) -> list[str]:
+        return [f"{number}/{len(titles)} {title.format(name)}" for number, title in enumerate(titles, 1)]
+
+    assert steps("stop") == {name: expected(STOP, name) for name in ("api", "work")}
+    assert rig.fake.running() == {}
+    assert steps("start") == {name: expected(START, name) for name in ("api", "work")}
+    restart = [STOP[1], *START]
+    assert steps("restart", "web/work") == {"api": [], "work": expected(restart, "work")}
+    assert steps("undeploy") == {name: expected(REMOVE, name) for name in ("api", "work")}
+    assert rig.fake.containers() == {}
+
+
+def test_a_terminal_has_a_live_line_per_component(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api"), component("work")))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    shown = on_terminal([*rig.agent.cli.command, "stop", "web"], rig.agent.cli.environment())
+    assert shown.code == 0
+    assert "web/work  2/2 stop web-work" in shown.text
+    assert "web/api   2/2 stop web-api" in shown.text
+    last_screen = shown.text.rpartition("\x1b[J")[2].replace("\r", "")
+    assert last_screen == "web/api: stopped on rift\nweb/work: stopped on rift\n"

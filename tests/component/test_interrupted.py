@@ -237,7 +237,7 @@ def test_other_commands_finish_what_a_crash_left(rig: Rig, verb: str) -> None:
     assert list(rig.fake.containers()) == ["web-api.old"]
     rig.restart()
     wait_for(lambda: rig.fake.running() == {"web-api": WEB})  # by itself, before any command
-    ok(rig.agent.cli.run(verb, "web"))
+    ok(rig.agent.cli.run(verb, "-q", "web"))
     wanted = {"start": {"web-api": "running"}, "undeploy": {}, "stop": {"web-api": "exited"}}[verb]
     assert {name: each["state"] for name, each in rig.fake.containers().items()} == wanted
 
@@ -257,7 +257,7 @@ def test_what_a_killed_podman_run_left_in_the_storage_does_not_keep_the_name(rig
     ok(rig.agent.cli.run("deploy", "-q", "web"))
     (left,) = rig.fake.state["containers"]
     rig.fake.change(containers=[{**left, "state": "storage"}])
-    ok(rig.agent.cli.run("start", "web"))
+    ok(rig.agent.cli.run("start", "-q", "web"))
     (made,) = rig.fake.state["containers"]
     assert (made["name"], made["state"]) == ("web-api", "running")
     assert made["id"] != left["id"]
@@ -278,7 +278,7 @@ def test_an_interrupted_stop_of_the_old_container_is_undone(rig: Rig) -> None:
 def test_a_component_that_cannot_be_finished_does_not_hold_up_the_others(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api"), component("worker")))
     ok(rig.agent.cli.run("deploy", "-q", "web"))
-    crash_at(rig, ["stop", "web-worker"], "before", "stop", "web")  # in reverse order: the worker comes first
+    crash_at(rig, ["stop", "web-worker"], "before", "stop", "-q", "web")  # in reverse order: the worker comes first
     rig.fake.misbehave("fail", ["stop", "web-worker"], message="device or resource busy")
     rig.restart()
     wait_for(lambda: rig.fake.running() == {"web-worker": WEB}, 20, "the stop of the other component")

@@ -21,10 +21,10 @@ def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_
     assert (left.code, left.stdout) == (0, "clean up web/api on rift (an interrupted deploy left web-api.old)\n")
     assert "device or resource busy" in rig.agent.log()
 
-    ok(rig.agent.cli.run("stop", "web"))  # it cannot be removed yet
+    ok(rig.agent.cli.run("stop", "-q", "web"))  # it cannot be removed yet
     assert rig.fake.running() == {}
     rig.fake.behave()
-    ok(rig.agent.cli.run("start", "web"))
+    ok(rig.agent.cli.run("start", "-q", "web"))
     assert rig.fake.running() == {"web-api": WEB2}
     assert list(rig.fake.containers()) == ["web-api"]
     assert settled(rig, new)
@@ -33,7 +33,7 @@ def test_an_old_container_that_cannot_be_removed_does_not_bring_the_old_version_
 def test_an_undeploy_that_cannot_be_finished_at_the_start_is_finished_later(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api"), component("worker")))
     ok(rig.agent.cli.run("deploy", "-q", "web"))
-    crash_at(rig, ["rm"], "after", "undeploy", "web")
+    crash_at(rig, ["rm"], "after", "undeploy", "-q", "web")
     rig.fake.misbehave("fail", ["rm"], times=1, message="device or resource busy")
     rig.restart()
     wait_for(lambda: not rig.fake.containers(), 60, "the end of the undeploy")

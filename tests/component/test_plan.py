@@ -74,7 +74,7 @@ def test_sync_does_what_plan_says_and_twice_changes_nothing(rig: Rig) -> None:
 def test_drift_of_every_kind_is_seen_and_mended(rig: Rig) -> None:
     rig.agent.define("web", TWO)
     ok(rig.agent.cli.run("deploy", "-q", "web"))
-    ok(rig.agent.cli.run("stop", "web/work"))
+    ok(rig.agent.cli.run("stop", "-q", "web/work"))
     assert planned(rig) == [("web/work", "start")]
     rig.fake.change(containers=[each for each in rig.fake.state["containers"] if each["name"] != "web-api"])
     assert planned(rig) == [("web/api", "create"), ("web/work", "start")]
@@ -86,7 +86,7 @@ def test_drift_of_every_kind_is_seen_and_mended(rig: Rig) -> None:
 def test_what_was_stopped_by_mcp_is_said_to_be_stopped(rig: Rig) -> None:
     rig.agent.define("web", service())
     ok(rig.agent.cli.run("deploy", "-q", "web"))
-    ok(rig.agent.cli.run("stop", "web"))
+    ok(rig.agent.cli.run("stop", "-q", "web"))
     assert "(was stopped)" in rig.agent.cli.run("plan").stdout  # as `ps` has it, and not `exited`
 
 

@@ -127,7 +127,7 @@ def test_a_service_that_is_worked_on_is_refused(rig: Rig) -> None:
     rig.agent.define("other", service("other"))
     (rig.agent.services / "web.toml").unlink()
     rig.fake.misbehave("hold", ["stop"])
-    stopping = rig.agent.cli.popen("stop", "web", "--node", "rift")
+    stopping = rig.agent.cli.popen("stop", "-q", "web", "--node", "rift")
     wait_for(lambda: rig.fake.busy_with("stop"))
     done = rig.agent.cli.run("purge", "web", "--json")
     assert done.code == 1

@@ -171,7 +171,7 @@ def test_a_service_that_somebody_works_on_is_left_to_them(rig: Rig) -> None:
     deploy(rig, "other")
     rig.fake.change(containers=[])
     rig.fake.misbehave("hold", ["run", "--name=web-api"])
-    starting = rig.agent.cli.popen("start", "web")
+    starting = rig.agent.cli.popen("start", "-q", "web")
     wait_for(lambda: rig.fake.busy_with("--name=web-api"))
     found = {name: (action, error) for name, action, error in recover(rig)}
     assert found["other/api"] == ("create", "")
@@ -191,7 +191,7 @@ def test_commands_wait_for_a_service_that_is_being_brought_up(rig: Rig) -> None:
     rig.fake.misbehave("hold", ["start"])
     rig.restart()
     wait_for(lambda: rig.fake.busy_with("start"))
-    stopping = rig.agent.cli.popen("stop", "web")
+    stopping = rig.agent.cli.popen("stop", "-q", "web")
     time.sleep(1.0)
     assert stopping.poll() is None
     rig.fake.behave()
@@ -240,7 +240,7 @@ def test_restart_stops_and_starts(rig: Rig) -> None:
 def test_one_component_that_cannot_restart_does_not_stop_the_others(rig: Rig) -> None:
     deploy(rig, "web", component("api", WEB2), component("work"))
     rig.fake.misbehave("fail", ["start", "web-api"])
-    done = rig.agent.cli.run("restart", "web")
+    done = rig.agent.cli.run("restart", "-q", "web")
     assert (done.code, done.stdout) == (1, "web/work: restarted on rift\n")
     assert done.stderr.startswith("mcp: web/api: ")
     rig.fake.behave()

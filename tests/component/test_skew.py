@@ -74,9 +74,9 @@ def work(agent: Agent, cli: Cli, folder: Path) -> None:
     assert cli.run("plan").code == 0
     assert cli.run("sync").code == 0
     assert cli.run("events", "web").code == 0
-    ok(cli.run("stop", "web/api"))
-    ok(cli.run("start", "web/api"))
-    ok(cli.run("restart", "web/work"))
+    assert cli.run("stop", "web/api").code == 0
+    assert cli.run("start", "web/api").code == 0
+    assert cli.run("restart", "web/work").code == 0
     (folder / "file").write_bytes(b"content")
     assert cli.run("push", str(folder / "file"), "web/file").code == 0
     assert cli.run("pull", "web/file", str(folder / "back")).code == 0
@@ -84,7 +84,7 @@ def work(agent: Agent, cli: Cli, folder: Path) -> None:
     assert "kyle" in ok(cli.run("whoami"))
     assert "ready" in ok(cli.run("node", "list"))
     assert "web" in ok(cli.run("service", "export", "web"))
-    ok(cli.run("undeploy", "web"))
+    assert cli.run("undeploy", "web").code == 0
     assert json.loads(ok(cli.run("ps", "--json"))) == []
 
 

@@ -68,7 +68,7 @@ def test_a_deploy_that_takes_too_long_is_left_for_the_next_one(rig: Rig) -> None
 def test_no_new_calls_are_taken_while_it_ends(rig: Rig) -> None:
     deploy(rig)
     rig.fake.misbehave("hold", ["stop"])
-    cli = rig.agent.cli.popen("stop", "web")
+    cli = rig.agent.cli.popen("stop", "-q", "web")
     wait_for(lambda: rig.fake.busy_with("stop"))
     began = time.monotonic()
     rig.agent.process.send_signal(signal.SIGTERM)

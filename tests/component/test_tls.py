@@ -230,7 +230,7 @@ def test_one_node_of_two_is_away(shared: Rig, tmp_path: Path, ca: KeyPair) -> No
     (line,) = done.errors
     assert line.startswith("mcp: rift: 127.0.0.1:1 refuses the connection")
     rows = [row.split() for row in done.stdout.splitlines()[1:]]
-    assert [(row[0], row[3]) for row in rows] == [("rift", "unreachable"), ("rift2", "ready")]
+    assert {row[0]: row[3] for row in rows} == {"rift": "unreachable", "rift2": "ready"}
 
 
 def test_the_end_of_the_certificate_is_shown_and_alerted_until_it_is_renewed(rig: Rig, ca: KeyPair) -> None:

@@ -208,3 +208,41 @@ def test_no_mounts_are_left_on_the_host(debian13: Root, rootless: Private) -> No
     mounts = Path("/proc/self/mountinfo").read_text()
     assert os.fspath(debian13.path) not in mounts
     assert os.fspath(rootless.dir) not in mounts
+
+
+# Serves on a link-local address of a network of its own, and asks itself what it is, by three spellings of the address.
+LINK_LOCAL = """
+from concurrent.futures import ThreadPoolExecutor
+from agent.admin.pki import make_ca, make_server_certificate
+from mcp.client.agent import AgentClient
+from mcp.config.configuration import Node
+import grpc
+from proto.mcp.v1 import mcp_pb2 as pb, mcp_pb2_grpc
+
+class Agent(mcp_pb2_grpc.McpAgentServiceServicer):
+    def NodeStatus(self, request, context):
+        return pb.NodeStatusResponse(node_name="rift")
+
+ca = make_ca("test")
+pair = make_server_certificate(ca, ["fe80::9"])
+server = grpc.server(ThreadPoolExecutor(1))
+mcp_pb2_grpc.add_McpAgentServiceServicer_to_server(Agent(), server)
+port = server.add_secure_port("[::]:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+server.start()
+for host in ("[fe80::9%v0]", "[fe80::9%25v0]", "fe80::9%v0"):
+    with AgentClient(Node("rift", f"{host}:{port}"), ca.certificate, "token") as agent:
+        print(agent.node_status().node_name)
+server.stop(None)
+"""
+NETWORK = (
+    "ip link set lo up && ip link add v0 type veth peer name v1 && ip link set v1 up && ip link set v0 up && "
+    'ip address add fe80::9/64 dev v0 nodad && exec "$@"'
+)
+
+
+def test_a_link_local_address_with_its_zone() -> None:
+    namespaces = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", NETWORK, "sh"]
+    done = subprocess.run(
+        [*namespaces, sys.executable, "-c", LINK_LOCAL], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "rift\n" * 3, "")

@@ -1,6 +1,7 @@
 """Command lines: what they mean, and one line for each that means nothing."""
 
 import argparse
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -9,8 +10,9 @@ from mcp import main
 from mcp.client.fleet import NodeAnswer
 from mcp.commands.agent import _status_row
 from mcp.commands.ps import _uptime
-from mcp.commands.shared import arguments, catalogue, nodes
+from mcp.commands.shared import arguments, catalogue, habits, nodes
 from mcp.config.configuration import Node
+from mcp.shared.command import Command
 from mcp.shared.errors import EXIT_USAGE, Unauthenticated, Unreachable
 
 
@@ -54,10 +56,43 @@ def usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["logs", "web", "-n", "9999999999"], "argument -n/--tail: "),
         (["node"], "the following arguments are required: COMMAND; see mcp node --help"),
         (["ps", "web"], "unexpected argument: web"),
+        (["--timeout", "0", "ps"], 'argument --timeout: "0" is not a number of seconds'),
+        (["--timeout", "nan", "ps"], 'argument --timeout: "nan" is not a number of seconds'),
+        (["ps", "--timeout", "3"], "--timeout belongs before the command: mcp --timeout … ps; see mcp ps --help"),
+        # what people know from other programs
+        (["-v"], 'unknown option "-v"; use mcp --version; see mcp --help'),
+        (["-o", "json", "ps"], 'unknown option "-o"; use mcp ps --json; see mcp --help'),
+        (["--output=json", "node", "list"], 'unknown option "--output"; use mcp node list --json; see mcp --help'),
+        (["-ojson", "ps"], 'unknown option "-o"; use mcp ps --json; see mcp --help'),
+        (["-o", "json"], 'unknown option "-o"; use mcp COMMAND --json; see mcp --help'),
+        (["--json", "ps"], "--json belongs after the command: mcp ps --json; see mcp --help"),
+        (["-o", "json", "login"], 'unknown option "-o"; see mcp --help'),
+        (["--versoin"], 'unknown option "--versoin"; did you mean --version?; see mcp --help'),
+        (["--token=secret", "ps"], 'unknown option "--token"; see mcp --help'),
+        (["ps", "-o", "json"], 'unknown option "-o"; use --json; see mcp ps --help'),
+        (["stop", "--namespace", "rift", "web"], 'unknown option "--namespace"; use --node; see mcp stop --help'),
+        (["top"], 'unknown command "top"; use mcp ps or mcp status; see mcp --help'),
+        (["exec", "web"], 'unknown command "exec"; use podman exec on the node, as the user mcp; see mcp --help'),
+        (["node", "rm", "x"], 'unknown command "rm"; use mcp node remove; see mcp node --help'),
     ],
 )
 def test_wrong_command_lines(argv: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert usage_error(argv, capsys).startswith(what)
+
+
+def test_hints_for_other_programs_words_are_true() -> None:
+    known = {path for command in catalogue.load_all() for path in paths(command)}
+    for words, hint in habits.COMMANDS.items():
+        assert words not in known, f"{words} is a command"
+        for path in re.findall(r"\bmcp ((?:(?:node|agent|service) )?[a-z]+)", hint):
+            assert path in known, f"{words}: {hint}"
+    options = {name for command in catalogue.load_all() for part in command.arguments for name in part.names}
+    assert set(habits.OPTIONS.values()) <= options
+
+
+def paths(command: Command) -> set[str]:
+    """The words that name a command and its subcommands."""
+    return {command.name, *(f"{command.name} {inner.name}" for inner in command.commands)}
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +126,7 @@ def test_no_command_on_a_terminal_gets_the_help(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert main.main([]) == EXIT_USAGE
-    assert capsys.readouterr().err.startswith("usage: mcp [--config FILE] COMMAND")
+    assert capsys.readouterr().err.startswith("usage: mcp [--config FILE] [--timeout SECONDS] COMMAND")
 
 
 def test_arguments_of_logs() -> None:

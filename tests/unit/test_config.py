@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mcp.config import configuration
+from mcp.config.addresses import parse_address
 from mcp.config.configuration import Config, Node
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotFound
 from mcp.shared.url import Endpoint, MciasConfig
@@ -151,18 +152,36 @@ def test_each_mistake_is_one_problem_with_its_key(tmp_path: Path, text: str, pro
     assert found[0].startswith(problem)
 
 
-@pytest.mark.parametrize("address", ["a:1", "10.0.0.1:9444", "[::1]:65535", "rift.example.net:9444", "A-b.c:0080"])
-def test_addresses(tmp_path: Path, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("a:1", ("a", 1, "")),
+        ("10.0.0.1:9444", ("10.0.0.1", 9444, "")),
+        ("[::1]:65535", ("::1", 65535, "")),
+        ("rift.example.net:9444", ("rift.example.net", 9444, "")),
+        ("A-b.c:0080", ("A-b.c", 80, "")),
+        ("[fe80::1%eth0]:9444", ("fe80::1", 9444, "eth0")),
+        ("[fe80::1%25eth0]:9444", ("fe80::1", 9444, "eth0")),
+        ("fe80::1%eth0:9444", ("fe80::1", 9444, "eth0")),
+        ("[FEBF::1:2%enp0s31f6.7]:1", ("FEBF::1:2", 1, "enp0s31f6.7")),
+        ("[fe80::1%25]:9444", ("fe80::1", 9444, "25")),
+    ],
+)
+def test_addresses(tmp_path: Path, address: str, parts: tuple[str, int, str]) -> None:
     assert load(tmp_path, f"[[nodes]]\nname = 'a'\naddress = '{address}'").nodes[0].address == address
+    assert parse_address(address) == parts
 
 
 @pytest.mark.parametrize(
     "address",
-    ["rift", ":9444", "rift:", "rift:0", "rift:65536", "rift:http", "::1:9444", "a b:1", "-a:1", "http://a:1"],
+    [
+        *("rift", ":9444", "rift:", "rift:0", "rift:65536", "rift:http", "::1:9444", "a b:1", "-a:1", "http://a:1"),
+        *("fe80::1:9444", "[fe80::1%]:9444", "[2001:db8::1%eth0]:9444", "10.0.0.1%eth0:9444", "rift%eth0:9444"),
+    ],
 )
 def test_what_is_no_address(tmp_path: Path, address: str) -> None:
     found = problems_of(tmp_path, f"[[nodes]]\nname = 'a'\naddress = '{address}'")
-    assert found == [f'nodes[0].address: "{address}": expected HOST:PORT, as in 10.0.0.1:9444']
+    assert found == [f'nodes[0].address: "{address}": expected HOST:PORT, as in 10.0.0.1:9444 or [fe80::1%eth0]:9444']
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcp.shared import files
-from mcp.shared.errors import McpError
+from mcp.shared.errors import InvalidInput, McpError
 
 
 def mode(path: Path) -> int:
@@ -114,3 +114,39 @@ def test_xdg_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert files.xdg_folder("XDG_TEST", ".d") == folder
     monkeypatch.delenv("XDG_TEST")
     assert files.xdg_folder("XDG_TEST", ".d") == tmp_path / ".d"
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without HOME and without an entry in the user database."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+
+
+@pytest.mark.usefixtures("no_home")
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        files.xdg_folder("XDG_CONFIG_HOME", ".config")
+    assert str(caught.value) == "user 54321 has no home folder; set HOME or XDG_CONFIG_HOME"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert files.xdg_folder("XDG_CONFIG_HOME", ".config") == tmp_path
+    with pytest.raises(ValueError, match="unknown user or home folder in ~"):
+        files.expand("~/x")
+    files.private_folder(tmp_path / "new")
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_home_folder_that_does_not_exist_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = tmp_path / "nonexistent"
+    monkeypatch.setenv("HOME", str(home))
+    with pytest.raises(McpError) as caught:
+        files.private_folder(home / ".config/mcp")
+    assert str(caught.value) == (
+        f"{home}/.config/mcp: cannot be created: the home folder {home} does not exist; "
+        "create it, or set HOME to a folder of your own"
+    )
+    assert not home.exists()
+    home.mkdir()
+    files.private_folder(home / ".config/mcp")
+    assert (home / ".config/mcp").is_dir()

@@ -54,7 +54,7 @@ def test_the_cipher_is_one_without_certificates() -> None:
 
 
 def test_settings_come_before_grpc_in_a_fresh_process() -> None:
-    code = "import mcp.client, os; print(os.environ['GRPC_SSL_CIPHER_SUITES'])"
+    code = "import mcp.client.agent, os; print(os.environ['GRPC_SSL_CIPHER_SUITES'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "ECDHE-PSK-AES128-CBC-SHA\n"
 

@@ -273,7 +273,7 @@ def test_live_lines_are_written_over_and_gone_at_the_end(
         lines.show("ada", "copying")
         lines.show("barbara", "\x1b[2J" + "x" * 30)
     shown = capsys.readouterr().err
-    assert shown == ("ada  copying\n\x1b[1A\x1b[Jada      copying\nbarbara  \\x1b[2Jxxx\n\x1b[2A\x1b[J")
+    assert shown == ("ada  copying\n\x1b[1A\x1b[Jada      copying\nbarbara  \\x1b[2Jxx…\n\x1b[2A\x1b[J")
 
 
 def test_the_nodes_part_is_sound_posix_shell() -> None:

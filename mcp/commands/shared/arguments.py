@@ -1,6 +1,7 @@
 """Arguments that several commands share, and argparse types."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,6 +67,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seconds(text: str) -> float:
+    """Parse a positive number of seconds."""
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds, as in 5 or 0.5')
+    return float(text)
+
+
 def node(text: str) -> Argument:
     """Declare --node with a help text."""
     return argument("--node", metavar=Kind.NODE, help=text)
@@ -81,6 +89,12 @@ CONFIG = argument(
     type=path,
     metavar=Kind.FILE,
     help="configuration file (default: $MCP_CONFIG or ~/.config/mcp/mcp.toml)",
+)
+TIMEOUT = argument(
+    "--timeout",
+    type=seconds,
+    metavar="SECONDS",
+    help="how long a node may take to connect (default: 10), and to answer a query (default: 20)",
 )
 VERSION = argument("--version", action="version", version=f"mcp {version.VERSION}", help="print the version and exit")
 TARGET = argument("target", type=target, metavar=Kind.TARGET, help="a service, or one of its components")

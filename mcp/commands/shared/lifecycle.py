@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp.commands.shared import NODE_CONTINUES, Group, arguments, nodes, results
+from mcp.commands.shared import NODE_CONTINUES, Group, arguments, nodes, results, steps
 from mcp.shared.command import Command
 
 if TYPE_CHECKING:
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def command(name: str, done: str, summary: str) -> Command:
-    """Declare a command that calls the client method of the same name."""
+    """Declare a command that is the operation of the same name."""
 
     def run(session: "Session", args: argparse.Namespace) -> int:
         target = nodes.deployed(session, args.target, args.node)
         with session.agent(target.node) as agent:
-            response = getattr(agent, name)(target.service, target.component)
-        return results.show(target.service, target.node.name, done, response.results, args.json)
+            events = agent.lifecycle(name, target.service, target.component)
+            changed = steps.results(agent, events, target.service, quiet=args.quiet or args.json)
+        return results.show(target.service, target.node.name, done, changed, args.json)
 
     return Command(
         name,
@@ -26,5 +27,5 @@ def command(name: str, done: str, summary: str) -> Command:
         group=Group.SERVICES,
         changes=True,
         interrupted=NODE_CONTINUES,
-        arguments=(arguments.TARGET, arguments.NODE, arguments.JSON),
+        arguments=(arguments.TARGET, arguments.NODE, steps.QUIET, arguments.JSON),
     )

@@ -26,7 +26,7 @@ def manual() -> str:
         summary="run services on a fleet of nodes",
         description=f"{about.DESCRIPTION} Services are defined in SERVICE.toml files, nodes in mcp.toml. "
         "An agent, mcp-agent(8), runs on each node.",
-        options=(arguments.CONFIG, arguments.VERSION),
+        options=(arguments.CONFIG, arguments.TIMEOUT, arguments.VERSION),
         commands=catalogue.load_all(),
         exit_status=about.EXIT_STATUS,
         environment=ENVIRONMENT,

@@ -1,7 +1,7 @@
 """Calls to several nodes: selection, rows, errors and exit status for all commands."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, NotFound
 from mcp.terminal import output
@@ -70,26 +70,69 @@ def _only_node(session: "Session", service: str) -> str:
 
 
 def ask(
-    session: "Session", nodes: "Sequence[Node]", call: "Callable[[AgentClient], T]", *, known_only: bool = False
+    session: "Session",
+    nodes: "Sequence[Node]",
+    call: "Callable[[AgentClient], T]",
+    *,
+    known_only: bool = False,
+    changes: bool = False,
+    early: "Callable[[Sequence[NodeAnswer[T]]], None] | None" = None,
 ) -> "list[NodeAnswer[T]]":
-    """Call the agents of nodes; `known_only` omits nodes without a service that other nodes have."""
+    """Call the agents of nodes, see fleet.ask_all; `known_only` omits nodes without a service that other nodes have."""
     from mcp.client import fleet
 
-    answers = fleet.ask_all(session, nodes, call)
+    answers = fleet.ask_all(session, nodes, call, changes=changes, early=early)
     if known_only and any(answer.error is None for answer in answers):
         return [answer for answer in answers if not isinstance(answer.error, NotFound)]
     return answers
 
 
-def rows(
-    answers: "Sequence[NodeAnswer[T]]", keys: Sequence[str], state: str, of: Callable[[T], Iterable[Row]]
-) -> list[Row]:
-    """Return the rows that `of` makes of each answer, with all `keys`; a failed node is a row with its `state`."""
-    found: list[Row] = []
-    for answer in answers:
+class Listing(NamedTuple):
+    """A table with rows of several nodes: its columns, the rows of one answer, computed columns, and rows in red."""
+
+    columns: Sequence[str]
+    rows: "Callable[[NodeAnswer[Any]], Iterable[Row]]"
+    computed: Mapping[str, Callable[[Row], object]] = {}
+    marked: Callable[[Row], bool] = lambda _row: False
+
+
+def show_all(
+    session: "Session",
+    nodes: "Sequence[Node]",
+    call: "Callable[[AgentClient], T]",
+    listing: Listing,
+    *,
+    as_json: bool,
+    known_only: bool = False,
+) -> "list[NodeAnswer[T]]":
+    """Call the agents of nodes and print their rows; those of a silent node follow when it answers."""
+    table, shown = output.Table([name.upper() for name in listing.columns]), set[str]()
+
+    def early(answers: "Sequence[NodeAnswer[T]]") -> None:
+        shown.update(answer.node.name for answer in answers)
+        _add(table, [row for answer in answers for row in listing.rows(answer)], listing)
+
+    answers = ask(session, nodes, call, known_only=known_only, early=None if as_json else early)
+    if as_json:
+        output.print_json([row for answer in answers for row in listing.rows(answer)])
+    else:
+        early([answer for answer in answers if answer.node.name not in shown])
+    return answers
+
+
+def rows_of(
+    keys: Sequence[str], state: str, of: Callable[[T], Iterable[Row]]
+) -> "Callable[[NodeAnswer[T]], list[Row]]":
+    """Return a function for the rows that `of` makes of an answer, with all `keys`.
+
+    A failed node is a row with its state at the key `state`.
+    """
+
+    def rows(answer: "NodeAnswer[T]") -> list[Row]:
         known = [{state: answer.state}] if answer.value is None else of(answer.value)
-        found += [{**dict.fromkeys(keys), "node": answer.node.name, **row} for row in known]
-    return found
+        return [{**dict.fromkeys(keys), "node": answer.node.name, **row} for row in known]
+
+    return rows
 
 
 def show(
@@ -103,9 +146,17 @@ def show(
     if as_json:
         output.print_json(rows)
         return
-    cells = [[computed[name](row) if name in computed else row[name] for name in columns] for row in rows]
-    red = [number for number, row in enumerate(rows) if marked(row)]
-    output.table([name.upper() for name in columns], [[_text(cell) for cell in line] for line in cells], red)
+    listing = Listing(columns, lambda _answer: (), computed, marked)
+    _add(output.Table([name.upper() for name in columns]), rows, listing)
+
+
+def _add(table: output.Table, rows: Sequence[Row], listing: Listing) -> None:
+    """Print rows of a listing."""
+    computed = listing.computed
+    cells = [
+        [_text(computed[name](row) if name in computed else row[name]) for name in listing.columns] for row in rows
+    ]
+    table.add(cells, [number for number, row in enumerate(rows) if listing.marked(row)])
 
 
 def _text(cell: object) -> str:

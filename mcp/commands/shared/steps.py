@@ -1,11 +1,11 @@
-"""Deploy with live output of its steps, for deploy and rollback."""
+"""Live output of steps, for every command that changes the components of one service."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from mcp.shared.command import flag
 from mcp.shared.errors import Unavailable
-from mcp.terminal.output import LiveLines, live_lines
+from mcp.terminal.output import LiveLines, live_lines, waiting_soon
 
 if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
@@ -27,12 +27,24 @@ def deploy(
     """Deploy a service or one component, with each step on stderr unless `quiet`; raises McpError."""
     if quiet:
         return agent.deploy(service, component, force=force, prune=prune).results
+    events = agent.deploy_stream(service, component, force=force, prune=prune)
+    return results(agent, events, service.name, quiet=False)
+
+
+def results(
+    agent: "AgentClient", events: "Iterator[pb.DeployEvent]", service: str, *, quiet: bool
+) -> "Iterable[pb.ComponentResult]":
+    """Return the results that end `events`, with each step on stderr unless `quiet`; raises McpError."""
     with live_lines() as lines:
-        for event in agent.deploy_stream(service, component, force=force, prune=prune):
+        with waiting_soon(f"waiting for {agent.node.name}…"):
+            event = next(events, None)
+        while event is not None:
             if event.HasField("response"):
                 return event.response.results
-            _show(lines, service.name, event.step)
-    raise Unavailable("the agent ended the deploy without a result", f"see mcp history {service.name}")
+            if not quiet:
+                _show(lines, service, event.step)
+            event = next(events, None)
+    raise Unavailable("the agent ended the operation without a result", f"see mcp status {service}")
 
 
 def _show(lines: LiveLines, service: str, step: "pb.StepEvent") -> None:

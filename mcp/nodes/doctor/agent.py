@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mcp.client.probe import certificate_end
+from mcp.config.addresses import parse_address
 from mcp.config.configuration import Node
 from mcp.nodes.doctor.model import Finding, error, ok, warning
 from mcp.nodes.doctor.system import clock, room, skew
@@ -59,7 +60,7 @@ def token(account: "pb.WhoAmIResponse") -> Finding:
 
 def certificate(node: Node, ca: bytes) -> Iterator[Finding]:
     """Check the expiry of the certificate, which the connection has verified."""
-    end = certificate_end(node.address, ca)
+    end = certificate_end(parse_address(node.address), ca)
     if end is None:
         return
     text = f"the certificate is valid until {end:%Y-%m-%d}"

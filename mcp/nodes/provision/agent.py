@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mcp.config.addresses import parse_address
 from mcp.config.configuration import Node
 from mcp.nodes.agent_file import AgentFile
 from mcp.nodes.layout import HOME, USER
@@ -55,13 +56,16 @@ def unit_text(uid: int) -> str:
 
 def listen_address(node: Node, listen: str, addresses: Sequence[str]) -> str:
     """Return IP:PORT to listen on: `listen` (an IP), else the node's; raises McpError if the node lacks the address."""
-    host, _, port = node.address.rpartition(":")
+    host, port, _zone = parse_address(node.address)
     try:
-        ip = ipaddress.ip_address(listen or host.strip("[]"))
+        ip = ipaddress.ip_address(listen or host)
     except ValueError:
         if listen:
             raise InvalidInput(f"--listen: {listen} is not an IP address") from None
         ip = ipaddress.ip_address(_resolved(node, host))
+    if ip.version == 6 and ip.is_link_local:
+        what = f"{ip} is a link-local address, whose interface on {node.name} is not known"
+        raise NotReady(what, "listen on all addresses with --listen ::")
     if not ip.is_unspecified and not ip.is_loopback and str(ip) not in addresses:
         raise NotReady(
             f"{node.name} has no address {ip}; its addresses: {', '.join(addresses) or 'none'}",
@@ -113,7 +117,7 @@ def settings_of(node: Node, text: str) -> AgentSettings:
         raise NotReady(what, "fix or remove it", node=node.name)
     if name != node.name:
         raise NotReady(f"existing {CONFIG} has node_name = {name}", "check that this is the right node", node=node.name)
-    port, wanted = str(address).rpartition(":")[2], node.address.rpartition(":")[2]
+    port, wanted = str(address).rpartition(":")[2], str(parse_address(node.address).port)
     if port != wanted:
         raise NotReady(
             f"the agent listens on {address}, but mcp.toml has {node.address}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from mcp.config.addresses import parse_address
 from mcp.config.configuration import CA_FILE, Config, Node
 from mcp.config.node_entries import locked
 from mcp.nodes import agent_file
@@ -173,7 +174,7 @@ async def _own_until(node: Node, authority: Authority, cert: Path, key: Path) ->
 
 
 def _host(node: Node) -> str:
-    return node.address.rpartition(":")[0].strip("[]")
+    return parse_address(node.address).host
 
 
 def _files(cert: Path, key: Path) -> tuple[bytes, bytes]:

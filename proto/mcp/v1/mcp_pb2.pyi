@@ -175,6 +175,18 @@ class UndeployServiceResponse(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[ComponentResult]
     def __init__(self, results: _Optional[_Iterable[_Union[ComponentResult, _Mapping]]] = ...) -> None: ...
 
+class LifecycleRequest(_message.Message):
+    __slots__ = ("operation", "name", "component", "volumes")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    name: str
+    component: str
+    volumes: bool
+    def __init__(self, operation: _Optional[str] = ..., name: _Optional[str] = ..., component: _Optional[str] = ..., volumes: _Optional[bool] = ...) -> None: ...
+
 class StopServiceRequest(_message.Message):
     __slots__ = ("name", "component")
     NAME_FIELD_NUMBER: _ClassVar[int]

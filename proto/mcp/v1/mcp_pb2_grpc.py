@@ -149,6 +149,11 @@ class McpAgentServiceStub:
                 request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployRequest.SerializeToString,
                 response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
                 _registered_method=True)
+        self.LifecycleStream = channel.unary_stream(
+                '/mcp.v1.McpAgentService/LifecycleStream',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LifecycleRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
+                _registered_method=True)
 
 
 class McpAgentServiceServicer:
@@ -308,6 +313,13 @@ class McpAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LifecycleStream(self, request, context):
+        """Stop, start, restart or undeploy, with events as in DeployStream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_McpAgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -424,6 +436,11 @@ def add_McpAgentServiceServicer_to_server(servicer, server):
             'DeployStream': grpc.unary_stream_rpc_method_handler(
                     servicer.DeployStream,
                     request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.SerializeToString,
+            ),
+            'LifecycleStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.LifecycleStream,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LifecycleRequest.FromString,
                     response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.SerializeToString,
             ),
     }
@@ -1047,6 +1064,33 @@ class McpAgentService:
             target,
             '/mcp.v1.McpAgentService/DeployStream',
             proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LifecycleStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/LifecycleStream',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.LifecycleRequest.SerializeToString,
             proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
             options,
             channel_credentials,
