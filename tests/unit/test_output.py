@@ -1,6 +1,7 @@
 """What is printed."""
 
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -37,6 +38,7 @@ def test_rows_that_are_marked_are_red_on_a_terminal_only(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((80, 24)))
     red = [f"\x1b[31m{text}\x1b[0m" for text in plain]
     assert show() == ([plain[0], red[1], plain[2], red[3]] if coloured else plain)
 
