@@ -5,6 +5,7 @@ import time
 import pytest
 
 from tests.fleet.install import Installed, install
+from tests.signals import touch
 from tests.waiting import wait_for
 from tools.nodelib.fleet import Fleet
 
@@ -54,7 +55,7 @@ def test_a_follower_is_told_with_which_codes_runs_ended(site: Installed) -> None
     try:
         assert follower.stderr is not None
         attached = follower.stderr.readline()
-        site.node.run(["podman", "exec", "loop-web", "touch", "/tmp/fail"], user="mcp")
+        touch(site.node, "loop-web", "/tmp/fail")
         for _ in range(4):
             fails_again(site)
         time.sleep(1)  # until that is told
