@@ -44,7 +44,7 @@ def trees() -> Trees:
 def checked(*argv: str, text: str = "", folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run one of the checkers."""
     command = [f"{BIN}/{argv[0]}", *argv[1:]]
-    return subprocess.run(command, input=text, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, input=text, cwd=folder, capture_output=True, text=True, timeout=3000, check=False)
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ from mcp.shared.errors import NotReady, Unavailable
 from mcp.shared.names import LABEL_SERVICE
 
 REMOVE_GRACE = 10  # seconds before SIGKILL for what runs still when it is removed; all others were stopped before
-# Seconds, with the container's own, until a stop fails; in a crash loop one attempt in three succeeds.
-STOP_TIMEOUT = 30.0
-# Failed attempts until a stop fails. In a crash loop podman fails for many reasons: three in a row were seen on a busy
-# machine, where slirp4netns of the next run did not start.
-STOP_FAILURES = 10
+STOP_TIMEOUT = 30.0  # seconds, with the container's own, until a stop fails
+STOP_FAILURES = 10  # failed attempts until a stop fails
+# In a crash loop one attempt in three succeeds, and a failed one takes 0.2 s, or 2 s on a busy machine: ten in a row
+# fail in one stop of sixty. There only the time counts.
+CRASH_LOOP_TIMEOUT = 120.0
 CLOCK_TOLERANCE = 1.0  # seconds between wall and monotonic clock above which the wall clock counts as set
 EXIT_KILLED = 137  # exit code of a process that SIGKILL has ended
 STEADY = 10.0  # seconds; a container that ran longer is not in a crash loop
@@ -270,7 +270,11 @@ class Podman:
             if error is None and await self._stays_down(details, start):
                 return killed_note(details, took)
             failures += int(error is not None)
-            if failures == STOP_FAILURES or start.is_over():
+            if details.restarts:
+                given_up = start.elapsed() > grace + CRASH_LOOP_TIMEOUT
+            else:
+                given_up = failures >= STOP_FAILURES or start.is_over()
+            if given_up:
                 raise error or NotReady(f"{name} restarts each time podman stops it")
             await asyncio.sleep(RETRY_PAUSE)
 

@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 RESERVING = "127.83.0.1"  # that a port of it is bound says that the one of 127.0.0.1 is somebody's
@@ -28,8 +29,11 @@ def resident_bytes(pid: int) -> int:
 
 def children(pid: int) -> set[int]:
     """The processes that a process has started and that have not been waited for."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that has ended meanwhile
+            found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
 
 
 def free_port() -> int:

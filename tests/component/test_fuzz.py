@@ -187,23 +187,21 @@ def test_a_request_that_is_too_large(shared: Rig) -> None:
 
 
 def test_a_bug_is_hidden_and_logged_under_the_request_id(rig: Rig) -> None:
-    """A registry row that nobody can read stands for any bug."""
+    """A row of the history that nobody can read stands for any bug: no task of the agent reads it."""
     database = sqlite3.connect(rig.agent.home.database)
     database.execute(
-        "INSERT INTO components (service, name, position, container, spec, desired_state, deployed_at)"
-        " VALUES ('web', 'api', 0, 'web-api', '[\"secret\"]', 'running', '2026-01-01T00:00:00Z')"
+        "INSERT INTO deploys (service, component, at, user, definition, digests, result, error)"
+        " VALUES ('web', '', '2026-01-01T00:00:00Z', 'kyle', '[\"secret\"]', '{}', 'done', '')"
     )
     database.commit()
     with connected(rig.agent) as wire:
-        answer = wire.call("LiveCheck")
+        answer = wire.call("History", pb.HistoryRequest(service="web"))
         assert answer.code is grpc.StatusCode.INTERNAL
         assert answer.details == (
             f"internal error; the agent's log has the details under request id {answer.request_id}"
         )
-        wait_for(lambda: f"rid={answer.request_id} method=LiveCheck" in rig.agent.log())
+        wait_for(lambda: f"rid={answer.request_id} method=History" in rig.agent.log())
     assert "Traceback" in rig.agent.log()
-    database.execute("DELETE FROM components")
-    database.commit()
     database.close()
     assert rig.agent.cli.run("ps").code == 0
     rig.agent.log_file.write_text("")  # the traceback was wanted here

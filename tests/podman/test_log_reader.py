@@ -12,6 +12,7 @@ from agent.logs.inotify import Inotify
 from agent.logs.k8s_file.reader import K8sFileReader
 from agent.logs.k8s_file.segments import SegmentLinker, linked_segments
 from agent.logs.model import Batch, LogSource, Reading, Window
+from tests.signals import touch
 from tools import images
 from tools.hostlib.private import Private
 
@@ -118,7 +119,7 @@ def test_a_follower_loses_nothing_when_conmon_rotates(rootless: Private) -> None
     source = make(rootless, "logs", script, "--log-opt", "max-size=1mb")
 
     async def allow(burst: int) -> None:
-        await asyncio.to_thread(rootless.run, ["podman", "exec", "logs", "touch", f"/tmp/{burst}"])
+        await asyncio.to_thread(touch, rootless, "logs", f"/tmp/{burst}")
 
     expected = b"".join(b"line %d of a burst through rotations\n" % number for number in range(1, 100_001))
 

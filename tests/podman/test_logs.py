@@ -13,6 +13,7 @@ import pytest
 
 from tests.agents import Agent
 from tests.component.processes import children, free_port
+from tests.signals import touch
 from tests.stage import folder_of, start_agent
 from tests.waiting import wait_for
 from tools.hostlib.private import Private
@@ -48,12 +49,12 @@ def segments(podman: Private, container: str) -> list[Path]:
 def begin(podman: Private, container: str) -> None:
     """Have a BURST begin, once the agent watches its log."""
     wait_for(lambda: segments(podman, container), what=f"the log of {container} watched")
-    podman.run(["podman", "exec", container, "touch", "/tmp/go"])
+    touch(podman, container, "/tmp/go")
 
 
 def hurry(podman: Private, container: str) -> None:
     """Have a BURST go on without pauses."""
-    podman.run(["podman", "exec", container, "touch", "/tmp/on"])
+    touch(podman, container, "/tmp/on")
 
 
 class Follower:
@@ -214,15 +215,18 @@ def test_a_follower_is_told_with_which_code_each_run_of_a_crash_loop_ended(agent
     assert agent.cli.run("deploy", "-q", "loop").code == 0
     with follower(agent, "loop") as following:
         following.wait_err("attached")
-        rootless.run(["podman", "exec", "loop-c0", "touch", "/tmp/go"])
+        touch(rootless, "loop-c0", "/tmp/go")
         following.wait_err("code 7", 120)
         assert following.end() == 130
     said = [line.strip("- \n") for line in following.err if "attached" not in line]
-    codes = [int(line.rpartition(" ")[2]) for line in said if "exited" in line]
-    assert codes == [*range(codes[0], codes[-1] + 1)]
-    assert len(codes) >= 3
+    codes = [int(line.rpartition(" ")[2]) for line in said if "with code" in line]
+    assert len(codes) >= 2
+    assert codes == sorted(set(codes))
+    unseen = "loop/c0: exited and restarted"  # on a busy machine a run can end before anybody looks
+    assert unseen in said or codes == [*range(codes[0], codes[-1] + 1)]
+    seen = [line for line in said if line != unseen]
     again = "loop/c0: restarted"
-    assert said[: 2 * len(codes)] == [text for code in codes for text in (f"loop/c0: exited with code {code}", again)]
+    assert seen[: 2 * len(codes)] == [text for code in codes for text in (f"loop/c0: exited with code {code}", again)]
 
 
 def test_following_ends_with_the_window(agent: Agent) -> None:

@@ -98,7 +98,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs still; one that waits for its parent to take notice does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
