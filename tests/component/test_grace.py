@@ -26,7 +26,7 @@ def stubborn(rig: Rig) -> Rig:
 )
 def test_it_is_said_when_one_had_to_be_killed(stubborn: Rig, verb: str, done: str) -> None:
     stubborn.agent.define("web", service("web", component("api", WEB2, SECOND)))
-    said = stubborn.agent.cli.run(verb, *(["-q"] if verb == "deploy" else []), "web")
+    said = stubborn.agent.cli.run(verb, "-q", "web")
     assert (said.code, said.stdout, said.stderr) == (0, f"web/api: {done} on rift\n", NOTE)
     assert 'level=warning msg="container killed" container=web-api' in stubborn.agent.log()
 
@@ -43,7 +43,7 @@ def test_it_is_said_in_json_and_by_sync(stubborn: Rig) -> None:
 def test_one_that_ends_in_time_is_stopped_without_a_word(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more='stop_timeout = "1h"\n')))
     assert rig.agent.cli.run("deploy", "-q", "web").code == 0
-    said = rig.agent.cli.run("stop", "web")
+    said = rig.agent.cli.run("stop", "-q", "web")
     assert (said.code, said.stdout, said.stderr) == (0, "web/api: stopped on rift\n", "")
     (run,) = [argv for argv in rig.fake.commands() if argv[0] == "run"]
     assert "--stop-timeout=3600" in run

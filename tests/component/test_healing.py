@@ -108,7 +108,7 @@ def test_it_is_not_done_during_a_change_and_a_change_waits_for_it(watched: Watch
     fake.misbehave("hold", ["start"])
     ends(watched, 3)
     wait_for(lambda: fake.busy_with("start"))
-    cli = watched.rig.agent.cli.popen("stop", "web")
+    cli = watched.rig.agent.cli.popen("stop", "-q", "web")
     watched.wait_rounds()
     assert cli.poll() is None
     fake.behave()

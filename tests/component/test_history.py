@@ -71,7 +71,7 @@ def test_rollback_after_an_undeploy_goes_to_what_was_undeployed(rig: Rig) -> Non
     ok(deploy(rig, WEB))
     ok(deploy(rig, WEB2))
     assert deploy(rig, FAIL).code == 1
-    ok(rig.agent.cli.run("undeploy", "web"))
+    ok(rig.agent.cli.run("undeploy", "-q", "web"))
     assert rig.agent.cli.run("rollback", "-q", "web").stdout == "web/api: rolled back to deploy 2 on rift\n"
     assert rig.fake.running() == {"web-api": WEB2}
     assert rig.agent.cli.run("rollback", "-q", "web").stdout == "web/api: rolled back to deploy 1 on rift\n"
@@ -87,7 +87,7 @@ def test_rollback_counts_what_deploys_of_one_component_left_running(rig: Rig) ->
     running = {"web-api": WEB2, "web-work": WEB}
     assert rig.fake.running() == running
     for undeployed in ("web/work", "web"):
-        ok(rig.agent.cli.run("undeploy", undeployed))
+        ok(rig.agent.cli.run("undeploy", "-q", undeployed))
         assert rig.agent.cli.run("rollback", "-q", "web").code == 0
         assert rig.fake.running() == running
     assert rig.agent.cli.run("rollback", "-q", "web").code == 0

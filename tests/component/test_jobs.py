@@ -65,7 +65,7 @@ def test_one_answer_everywhere(rig: Rig, restart: str) -> None:
 def test_start_runs_a_completed_job_again(rig: Rig) -> None:
     deploy(rig)
     (before,) = rig.fake.lives().values()
-    assert ok(rig.agent.cli.run("start", "job")) == "job/api: started on rift\n"
+    assert ok(rig.agent.cli.run("start", "-q", "job")) == "job/api: started on rift\n"
     (after,) = rig.fake.lives().values()
     assert before[0] == after[0]
     assert before[1] < after[1]

@@ -60,10 +60,10 @@ def test_deploy_refuses_and_names_the_node_and_the_commands(pair: Pair, target: 
     done = pair.cli.run("deploy", "-q", target)
     assert (done.code, done.stdout, done.stderr) == (1, "", f"mcp: web still runs on rift; {REMEDY}\n")
     assert pair.running() == (["web-api", "web-work"], [])
-    ok(pair.cli.run("stop", "--node", "rift", "web"))
+    ok(pair.cli.run("stop", "-q", "--node", "rift", "web"))
     done = pair.cli.run("deploy", "-q", target)
     assert (done.code, done.stderr) == (1, f"mcp: web is still deployed on rift, stopped; {REMEDY}\n")
-    ok(pair.cli.run("undeploy", "--node", "rift", "web"))
+    ok(pair.cli.run("undeploy", "-q", "--node", "rift", "web"))
     ok(pair.cli.run("deploy", "-q", target))
 
 
@@ -107,7 +107,7 @@ def test_a_move_to_a_node_that_cannot_take_it_undeploys_nothing(pair: Pair) -> N
 
 
 def test_rollback_starts_no_second_copy(pair: Pair) -> None:
-    ok(pair.cli.run("undeploy", "--node", "rift", "web"))
+    ok(pair.cli.run("undeploy", "-q", "--node", "rift", "web"))
     ok(pair.cli.run("deploy", "-q", "web"))
     done = pair.cli.run("rollback", "-q", "--node", "rift", "web")
     assert done.code == 1
@@ -137,7 +137,7 @@ def test_sync_starts_no_second_copy_and_does_the_rest(pair: Pair) -> None:
     rows = json.loads(ok(pair.cli.run("ps", "--json", "--node", "rift")))
     assert {row["desired"] for row in rows} == {"running"}, "a reboot would not bring it up"
     ok(pair.cli.run("sync", "--node", "rift"))
-    ok(pair.cli.run("undeploy", "--node", "rift", "web"))
+    ok(pair.cli.run("undeploy", "-q", "--node", "rift", "web"))
     ok(pair.cli.run("sync"))
     assert pair.running() == ([], ["other-api", "web-api", "web-work"])
 
@@ -149,7 +149,7 @@ def test_a_service_that_is_not_active_may_stay_where_it_is(pair: Pair) -> None:
 
 
 def test_a_node_that_does_not_answer_is_a_warning(pair: Pair) -> None:
-    ok(pair.cli.run("undeploy", "--node", "rift", "web"))
+    ok(pair.cli.run("undeploy", "-q", "--node", "rift", "web"))
     pair.old.agent.stop()
     done = pair.cli.run("deploy", "-q", "web")
     assert (done.code, done.stdout.splitlines()[0]) == (0, "web/api: deployed on rift2")
@@ -159,14 +159,14 @@ def test_a_node_that_does_not_answer_is_a_warning(pair: Pair) -> None:
     with socket.create_server(("127.0.0.1", pair.old.agent.port)):  # one that says nothing
         done = pair.cli.run("deploy", "-q", "web")
     assert (done.code, done.stdout.splitlines()[0]) == (0, "web/api: up to date on rift2")
-    assert "did not respond in time" in done.stderr
+    assert "does not respond" in done.stderr
     assert pair.cli.run("plan", "web").code == 0
     pair.old.restart()
 
 
 def test_what_has_no_definition_is_found_where_it_is(pair: Pair) -> None:
     (pair.old.agent.services / "web.toml").unlink()
-    assert ok(pair.cli.run("stop", "web/work")) == "web/work: stopped on rift\n"
+    assert ok(pair.cli.run("stop", "-q", "web/work")) == "web/work: stopped on rift\n"
     assert ok(pair.cli.run("logs", "web/api")).startswith("web: starting\n")
     assert "done" in ok(pair.cli.run("history", "web"))
     done = pair.cli.run("stop", "nope")

@@ -128,7 +128,7 @@ def test_a_service_without_a_definition_is_kept_and_shown_as_ignored(rig: Rig) -
     assert {row["component"]: row["desired"] for row in rows} == {"api": "ignore", "work": "ignore"}
     assert planned(rig) == []
     for verb, done in (("stop", "stopped"), ("start", "started"), ("restart", "restarted"), ("undeploy", "undeployed")):
-        assert ok(rig.agent.cli.run(verb, "web/work")) == f"web/work: {done} on rift\n"
+        assert ok(rig.agent.cli.run(verb, "-q", "web/work")) == f"web/work: {done} on rift\n"
     assert set(rig.fake.containers()) == {"web-api"}
     rig.agent.define("web", service("web", component("api")))
     assert planned(rig) == [("web/api", "register")]
@@ -160,7 +160,7 @@ def test_a_component_that_was_removed_from_the_definition_is_said_to_be_kept(rig
     assert json.loads(ok(rig.agent.cli.run("status", "--json")))["components"][1]["desired"] == "running"
     assert ok(rig.agent.cli.run("logs", "web/work")) == "worker: starting\n"
     for verb, done in (("stop", "stopped"), ("start", "started"), ("restart", "restarted"), ("undeploy", "undeployed")):
-        assert ok(rig.agent.cli.run(verb, "web/work")) == f"web/work: {done} on rift\n"
+        assert ok(rig.agent.cli.run(verb, "-q", "web/work")) == f"web/work: {done} on rift\n"
     assert set(rig.fake.containers()) == {"web-api"}
     assert planned(rig) == []
 

@@ -51,7 +51,7 @@ def test_a_service_that_never_came_up_can_be_undeployed(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("bad", FAIL)))
     assert rig.agent.cli.run("deploy", "-q", "web").code == 1
     assert "web on rift: 0 of 1 running, drift in 1 of 1" in ok(rig.agent.cli.run("status", "web"))
-    assert ok(rig.agent.cli.run("undeploy", "web")) == "web/bad: undeployed on rift\n"
+    assert ok(rig.agent.cli.run("undeploy", "-q", "web")) == "web/bad: undeployed on rift\n"
     assert rows(rig) == {}
     assert rig.agent.cli.run("undeploy", "web").code == 1
 
@@ -89,7 +89,7 @@ def test_check_finds_drift(rig: Rig, change: dict[str, object]) -> None:
     assert check(rig, "--json") == 2
     assert rig.agent.cli.run("status").code == 0
     rig.fake.change(containers=containers)
-    ok(rig.agent.cli.run("stop", "web"))
+    ok(rig.agent.cli.run("stop", "-q", "web"))
     assert check(rig) == 0, "it is stopped as it was asked for"
 
 

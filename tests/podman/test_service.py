@@ -487,18 +487,18 @@ def test_a_container_has_its_own_time_to_end(agent: Agent, rootless: Private) ->
     show = ["podman", "inspect", "--format", "{{.State.ExitCode}}", "slow"]
     agent.define("slow", slow("10s"))
     assert agent.cli.run("deploy", "-q", "slow").code == 0
-    done = agent.cli.run("stop", "slow")
+    done = agent.cli.run("stop", "-q", "slow")
     assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", "")
     assert rootless.run(show).stdout == "0\n"
     assert agent.cli.run("start", "slow").code == 0
     agent.define("slow", slow("1s"))
     assert agent.cli.run("deploy", "-q", "slow").stderr == "", "the old one had its 10 s"
-    done = agent.cli.run("stop", "slow")
+    done = agent.cli.run("stop", "-q", "slow")
     note = "slow/slow: had to be killed: still running 1 s after SIGTERM; raise stop_timeout in its definition\n"
     assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", note)
     assert rootless.run(show).stdout == "137\n"
     assert agent.cli.run("start", "slow").code == 0
-    done = agent.cli.run("undeploy", "slow")
+    done = agent.cli.run("undeploy", "-q", "slow")
     assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: undeployed on rift\n", note)
 
 
