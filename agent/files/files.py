@@ -48,6 +48,17 @@ class ServiceFiles:
         """
         return FileWriter(self, _names(service, path), f"{service}/{path}", mode & MODE_BITS, size)
 
+    def create_folder(self, names: list[bytes]) -> None:
+        """Create a folder of a service with those above it, as far as they are missing. Raises McpError or OSError."""
+        folder, missing = self.descend(names)
+        above = names[: len(names) - len(missing)]
+        try:
+            with NewFolders(folder, above) as folders:
+                for name in missing:
+                    folders.enter(name, FOLDER_MODE if folders.names else SERVICE_FOLDER_MODE)
+        finally:
+            os.close(folder)
+
     def descend(self, names: list[bytes]) -> tuple[int, list[bytes]]:
         """Open folder by folder as far as they exist; return the last one and the remaining names.
 
@@ -156,7 +167,7 @@ class FileWriter:
             folder = self._files.root / self._names[0].decode()
             raise NotReady(
                 f"{folder} does not exist, and the agent's user may not create it",
-                "create it on the node, owned by that user",
+                "run `mcp node provision`, which gives it the right, or create it on the node, owned by that user",
             ) from None
 
     def _inspect_existing(self) -> None:

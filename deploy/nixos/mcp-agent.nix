@@ -64,6 +64,7 @@ in
     };
 
     systemd.tmpfiles.rules = [
+      "d /srv 1775 root mcp -" # for the folders of services
       "d /srv/mcp 0750 mcp mcp -"
       "d /srv/mcp/certs 0750 mcp mcp -"
     ];

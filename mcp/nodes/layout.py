@@ -29,6 +29,25 @@ printf '[storage]\\ndriver = "overlay"\\n' >{HOME}/.config/containers/storage.co
 """
 
 
+# Sticky, so that mcp can create folders in /srv, but not remove those of others. Debian's own tmpfiles.d/home.conf sets
+# mode 0755 at each boot; of two lines for a path the first counts, in the order of the files' names.
+TMPFILES = "/etc/tmpfiles.d/00-mcp.conf"
+_SERVICES_ROOT_DONE = f"""\
+runuser -u {USER} -- test -w /srv || exit 1
+case $(stat -c %G /srv) in root|{USER}) test -e {TMPFILES};; esac
+"""
+_SERVICES_ROOT = f"""\
+group=$(stat -c %G /srv 2>/dev/null || echo root)
+case $group in
+root|{USER}) ;;
+*) echo "/srv is of the group $group: allow {USER} to create folders in it" >&2; exit 1;;
+esac
+install -d -m 0755 /etc/tmpfiles.d
+echo 'd /srv 1775 root {USER} -' >{TMPFILES}
+systemd-tmpfiles --create {TMPFILES}
+"""
+
+
 @dataclass(frozen=True)
 class Step:
     """A step of the set-up; `command` is not needed if `done` exits with 0."""
@@ -58,6 +77,11 @@ def account_steps(uid: int = UID) -> list[Step]:
             f"folder {HOME}",
             ("sh", "-c", f'test "$(stat -c %U:%a {HOME})" = {USER}:750'),
             ("install", "-d", "-m", "0750", "-o", USER, "-g", USER, HOME),
+        ),
+        Step(
+            "/srv, where the agent creates the folders of services",
+            ("sh", "-c", _SERVICES_ROOT_DONE),
+            ("sh", "-euc", _SERVICES_ROOT),
         ),
         Step(
             "podman's storage driver: overlay",

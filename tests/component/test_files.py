@@ -329,7 +329,7 @@ def test_files_that_are_not_the_agents(tmp_path: Path, template: Home) -> None:
         bad(
             made,
             1,
-            f"{agent.home.srv}/fresh does not exist, and the agent's user may not create it; create it on the node",
+            f"{agent.home.srv}/fresh does not exist, and the agent's user may not create it; run `mcp node provision`",
         )
         agent.home.srv.chmod(0o700)
         (folder / "closed").chmod(0o700)

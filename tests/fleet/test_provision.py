@@ -273,6 +273,42 @@ def logins(node: Node) -> list[str]:
     return said.stdout.splitlines()
 
 
+def pushed_first(operator: Operator, node: Node) -> None:
+    """A file is pushed, and a folder is mounted, before the service was ever deployed."""
+    load_images(node)
+    folder = operator.config.parent / "services"
+    folder.mkdir(exist_ok=True)
+    volumes = 'volumes = ["/srv/fresh/data:/data", "/srv/fresh/app.toml:/app.toml:ro"]'
+    text = f'image = "localhost/mcp-worker:1.0.0"\n{volumes}\n'
+    (folder / "fresh.toml").write_text(f'name = "fresh"\nnode = "{node.name}"\n[[components]]\nname = "fresh"\n{text}')
+    done = operator.cli.run("push", str(folder / "fresh.toml"), "fresh/app.toml")
+    assert (done.code, done.errors) == (0, []), done
+    done = operator.cli.run("deploy", "-q", "fresh", timeout=120)
+    assert (done.code, done.errors) == (0, []), done
+    modes = node.run(["stat", "-c", "%U %a", "/srv/fresh", "/srv/fresh/data"]).stdout.split("\n")
+    assert modes[:2] == ["mcp 700", "mcp 755"]
+    assert node.run(["podman", "exec", "fresh", "cat", "/app.toml"], user="mcp").stdout.startswith('name = "fresh"')
+    node.run(["install", "-d", "-m", "0755", "/srv/foreign"])
+    assert node.run(["rmdir", "/srv/foreign"], user="mcp", check=False).returncode != 0
+    assert operator.cli.run("undeploy", "fresh", timeout=120).code == 0
+
+
+def test_a_push_and_a_mount_work_before_the_first_deploy(bare: Fleet, operator: Operator) -> None:
+    pushed_first(operator, bare["twelve"])
+
+
+def test_a_group_of_srv_that_somebody_has_chosen_stays(bare: Fleet, operator: Operator) -> None:
+    node = bare["twelve"]
+    node.run(["sh", "-euc", "chgrp www-data /srv && chmod g-w,-t /srv"])
+    said = refused(provision(operator, "twelve"), 1)
+    assert said.endswith("/srv is of the group www-data: allow mcp to create folders in it"), said
+    node.run(["sh", "-euc", "chmod g+w /srv && usermod --append --groups www-data mcp"])
+    assert states(provision(operator, "twelve")) == {"ok"}
+    node.run(["sh", "-euc", "gpasswd --delete mcp www-data && chgrp root /srv"])
+    assert states(provision(operator, "twelve")) == {"ok", "changed"}
+    assert node.run(["stat", "-c", "%U %G %a", "/srv"]).stdout == "root mcp 1775\n"
+
+
 def test_a_deploy_works_at_once(bare: Fleet, operator: Operator) -> None:
     node = bare["twelve"]
     load_images(node)
@@ -384,9 +420,9 @@ def test_both_nodes_take_the_same_operator(bare: Fleet, operator: Operator) -> N
     assert "alice" in bare["thirteen"].run(["/srv/mcp/mcp-agent", "token", "list"], user="mcp").stdout
 
 
-def test_a_deploy_works_through_sudo_as_well(bare: Fleet, operator: Operator) -> None:
+def test_a_push_and_a_deploy_work_through_sudo_as_well(bare: Fleet, operator: Operator) -> None:
     node = bare["thirteen"]
-    load_images(node)
+    pushed_first(operator, node)
     operator.define("web", node)
     done = operator.cli.run("deploy", "-q", "web", timeout=120)
     assert done.code == 0, done

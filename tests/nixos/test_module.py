@@ -78,7 +78,11 @@ def test_the_account_is_what_podman_needs() -> None:
     assert user["subUidRanges"] == [{"startUid": 200000, "count": 65536}]
     assert user["subGidRanges"] == [{"startGid": 200000, "count": 65536}]
     assert made["systemd"]["services"]["mcp-agent"]["environment"]["XDG_RUNTIME_DIR"] == "/run/user/4321"
-    assert made["systemd"]["tmpfiles"]["rules"] == ["d /srv/mcp 0750 mcp mcp -", "d /srv/mcp/certs 0750 mcp mcp -"]
+    assert made["systemd"]["tmpfiles"]["rules"] == [
+        "d /srv 1775 root mcp -",
+        "d /srv/mcp 0750 mcp mcp -",
+        "d /srv/mcp/certs 0750 mcp mcp -",
+    ]
 
 
 def test_the_firewall_is_opened_only_on_request() -> None:

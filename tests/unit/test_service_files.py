@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import re
 import socket
 import stat
 import threading
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.files.files import ServiceFiles
+from agent.files.sources import provide_sources
 from mcp.shared.errors import InvalidInput, McpError, NotFound, NotReady, Unavailable
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
@@ -320,3 +322,50 @@ def test_a_file_that_changes_while_it_is_read(files: ServiceFiles) -> None:
     with pytest.raises(Unavailable, match="web/x: was truncated while it was read; try again"):
         reader.read(100)
     reader.close()
+
+
+# --- folders of services, and sources of bind mounts ---
+
+
+def test_a_service_s_folder_and_missing_sources_in_it_are_made(files: ServiceFiles) -> None:
+    root = files.root
+    provide_sources(files, "fresh", [f"{root}/fresh/a//b/", f"{root}/fresh/conf.d", f"{root}/web/x", "/proc"])
+    modes = {
+        path: stat.S_IMODE((root / path).stat().st_mode) for path in ("fresh", "fresh/a", "fresh/a/b", "fresh/conf.d")
+    }
+    assert modes == {"fresh": 0o700, "fresh/a": 0o755, "fresh/a/b": 0o755, "fresh/conf.d": 0o755}
+    provide_sources(files, "fresh", [f"{root}/fresh/a/b"])
+    provide_sources(files, "mcp", [])
+
+
+def test_what_exists_may_be_a_link_but_nothing_is_made_through_one(files: ServiceFiles, tmp_path: Path) -> None:
+    provide_sources(files, "web", [f"{files.root}/web/out", f"{files.root}/web/link"])
+    for path in ("web/out/new", "web/dangling", "web/dangling/x", "web/x/y"):
+        with pytest.raises(NotReady, match=f"{path} does not exist: .*; create it on the node as root: install -d -o "):
+            provide_sources(files, "web", [f"{files.root}/{path}"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "x"]
+
+
+@pytest.mark.parametrize("source", ["/nowhere/x", "SRV/other/new", "SRV/new", "SRV/webs/x", "SRV/mcp/new"])
+def test_missing_sources_elsewhere_are_refused(files: ServiceFiles, source: str) -> None:
+    path = source.replace("SRV", str(files.root))
+    with pytest.raises(NotReady) as caught:
+        provide_sources(files, "web", ["/proc", path, "/nowhere/y"])
+    assert caught.value.what == f"{path} and /nowhere/y do not exist on this node"
+    assert re.fullmatch(f"create it there as root: install -d -o [^ ]+ -g [^ ]+ {path} /nowhere/y", caught.value.hint)
+    assert not Path(path).exists()
+
+
+def test_a_missing_file_is_no_folder(files: ServiceFiles) -> None:
+    for name in ("app.toml", "a/key.pem"):
+        with pytest.raises(NotReady, match=f"{name} does not exist on this node; copy a file there with `mcp push`"):
+            provide_sources(files, "web", [f"{files.root}/web/{name}"])
+    provide_sources(files, "web", [f"{files.root}/web/{name}" for name in (".cache", "v1.2", "sites.d")])
+    assert {"v1.2", ".cache", "sites.d"} <= {path.name for path in (files.root / "web").iterdir()}
+
+
+def test_a_root_that_cannot_be_written_matters_only_to_what_is_to_be_made(tmp_path: Path) -> None:
+    files = ServiceFiles(tmp_path / "none", ())
+    provide_sources(files, "web", ["/proc"])
+    with pytest.raises(NotReady, match=r"web/data does not exist: .*cannot be opened"):
+        provide_sources(files, "web", [f"{files.root}/web/data"])

@@ -1,0 +1,66 @@
+"""Provide the folder of a service, and the sources of its bind mounts."""
+
+import grp
+import os
+import posixpath
+import pwd
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from agent.files.errors import translated
+from agent.files.files import ServiceFiles
+from mcp.shared.errors import McpError, NotReady
+
+_FILE = re.compile(r"(?!.*\.d$).+\.[A-Za-z][A-Za-z0-9]{0,9}")  # a name with an extension
+
+
+def provide_sources(files: ServiceFiles, service: str, sources: Sequence[str]) -> None:
+    """Create a service's folder, and the missing folders below it among the sources of its bind mounts.
+
+    Blocks. Raises NotReady for a missing source that is a file or lies elsewhere.
+    """
+    with suppress(McpError, OSError):  # needed only by what is to be created in it
+        files.create_folder([service.encode()])
+    missing = [source for source in dict.fromkeys(map(posixpath.normpath, sources)) if not _exists(source)]
+    folder = f"{files.root}/{service}/"
+    if elsewhere := [source for source in missing if not source.startswith(folder)]:
+        raise NotReady(f"{_named(elsewhere)} on this node", f"create it there as root: {_install(elsewhere)}")
+    for source in missing:
+        path = source.removeprefix(folder)
+        if _FILE.fullmatch(posixpath.basename(path)):
+            hint = f"copy a file there with `mcp push`, or create a folder as root: {_install([source])}"
+            raise NotReady(f"{_named([source])} on this node", hint)
+        _create(files, [service, *path.split("/")], source)
+
+
+def _create(files: ServiceFiles, names: Sequence[str], source: str) -> None:
+    try:
+        with translated("/".join(names), writing=True):
+            files.create_folder([name.encode() for name in names])
+    except NotReady as error:
+        raise NotReady(
+            f"{_named([source])}: {error.what}", f"create it on the node as root: {_install([source])}"
+        ) from None
+
+
+def _exists(source: str) -> bool:
+    try:
+        Path(source).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # not ours to see, but perhaps podman's: it has the subordinate UIDs as well
+    return True
+
+
+def _named(sources: Sequence[str]) -> str:
+    return f"{' and '.join(sources)} {'do' if len(sources) > 1 else 'does'} not exist"
+
+
+def _install(sources: Sequence[str]) -> str:
+    user, group = str(os.geteuid()), str(os.getegid())
+    with suppress(KeyError):  # without an entry in passwd(5) or group(5)
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    return " ".join(["install -d -o", user, "-g", group, *sources])
