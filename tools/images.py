@@ -73,6 +73,11 @@ while :; do sleep 3600 & wait $!; done
 """,
 }
 
+ACCOUNTS = {
+    "passwd": "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "group": "root:x:0:\nnogroup:x:65534:\n",
+}
+
 
 @dataclass(frozen=True)
 class Image:
@@ -82,6 +87,7 @@ class Image:
     version: str = VERSION
     health: list[str] = field(default_factory=list)
     architecture: str = ""  # as in GOARCH; empty: the machine's
+    volumes: tuple[str, ...] = ()  # paths at which podman mounts an anonymous volume
 
     @property
     def reference(self) -> str:
@@ -94,7 +100,9 @@ class Image:
             "Cmd": [f"/bin/{'web' if self.name == 'demo' else self.name}"],
             "Env": ["PATH=/bin", f"VERSION={self.version}"],
             "Labels": {"org.opencontainers.image.version": self.version},
-        } | ({"Healthcheck": {"Test": self.health, "Interval": NANOSECONDS}} if self.health else {})
+        }
+        config |= {"Healthcheck": {"Test": self.health, "Interval": NANOSECONDS}} if self.health else {}
+        config |= {"Volumes": {path: {} for path in self.volumes}} if self.volumes else {}
         return json.dumps(
             {
                 "architecture": self.architecture or ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -152,6 +160,7 @@ def _layer() -> bytes:
         raise HostError("busybox is missing: run `python3 tools/host.py ensure --for demo`")
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     entries = [_folder(name, mode) for name, mode in (("bin", 0o755), ("etc", 0o755), ("run", 0o1777), ("tmp", 0o1777))]
+    entries += [_file(f"etc/{name}", text.encode(), 0o644) for name, text in ACCOUNTS.items()]
     entries.append(_file("bin/busybox", Path(busybox).read_bytes(), 0o755))
     entries += [_link(f"bin/{applet}", "busybox") for applet in sorted({*applets} - {"busybox", *PROGRAMS})]
     entries += [_file(f"bin/{name}", f"#!/bin/sh\n{text}".encode(), 0o755) for name, text in PROGRAMS.items()]

@@ -8,7 +8,7 @@ from agent.podman.output import Container
 from agent.podman.states import ENDED, ContainerState, Health
 from agent.store.registry import ComponentRow
 from mcp.shared.image import image_version
-from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE
+from mcp.shared.names import LABEL_COMPONENT, LABEL_SERVICE, base_name
 from mcp.shared.states import DesiredState, ObservedState
 
 ALWAYS_UP = ("always", "unless-stopped")  # restart policies under which no container exits permanently
@@ -95,7 +95,7 @@ def observe(rows: Sequence[ComponentRow], containers: Sequence[Container], boote
     strays = [
         container
         for container in containers
-        if container.labels.get(LABEL_SERVICE) and container.name.removesuffix(ASIDE_SUFFIX) not in known
+        if container.labels.get(LABEL_SERVICE) and base_name(container.name) not in known
     ]
     return seen + [
         _observed(

@@ -55,6 +55,11 @@ def run_argv(new: NewContainer) -> list[str]:
     return [*argv, new.image, *new.cmd]
 
 
+def trial_argv(new: NewContainer) -> list[str]:
+    """Build the arguments of `podman create` for a container that is removed again, without the image's volumes."""
+    return ["create", "--image-volume=ignore", *run_argv(new)[2:]]
+
+
 def health_options(health: HealthSpec) -> list[str]:
     """Build the options of `podman run` for a health check.
 

@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.podman.argv import NewContainer, run_argv
+from agent.podman.argv import NewContainer, run_argv, trial_argv
 from agent.podman.checks import LEAST_TIMEOUT, check_ages, end_overdue
 from agent.podman.inspect import ContainerDetails, ContainerObject, HealthCheck, parse_details, parse_objects
 from agent.podman.output import (
     Container,
     Image,
     LocalImage,
+    parse_archived_file,
     parse_containers,
     parse_image,
     parse_image_ids,
@@ -40,6 +41,7 @@ RETRY_PAUSE = 0.05  # seconds between two attempts
 OVERDUE_POLL = 0.25  # seconds between two looks for health checks that exceed their timeout
 PROCESS_ENDED = "no such process"
 PULL_TIMEOUT = 900.0  # seconds
+VOLUME_UNKNOWN = 1  # exit status of `podman volume rm` for a volume that does not exist
 IMAGES_REMEMBERED = 256
 
 BUILT_IN_NETWORKS = ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman")  # always exist
@@ -139,10 +141,22 @@ class Podman:
         if identifier in self._images:
             return self._images[identifier]
         found = await self._provide_image(image)
+        self._remember(found)
+        return found
+
+    async def image_volumes(self, identifier: str) -> tuple[str, ...]:
+        """Return the paths at which a local image asks for volumes; none if it is gone."""
+        if identifier not in self._images:
+            local = await proc.run(self.argv(["image", "inspect", identifier]), seconds=self.timeout)
+            if local.returncode != 0:
+                return ()
+            self._remember(parse_image(local.stdout))
+        return self._images[identifier].volumes
+
+    def _remember(self, image: Image) -> None:
         if len(self._images) >= IMAGES_REMEMBERED:
             self._images.clear()
-        self._images[found.identifier] = found
-        return found
+        self._images[image.identifier] = image
 
     async def _provide_image(self, image: str) -> Image:
         local = await proc.run(self.argv(["image", "inspect", image]), seconds=self.timeout)
@@ -171,6 +185,10 @@ class Podman:
     async def volume_names(self) -> set[str]:
         """Return the names of all volumes."""
         return set((await self._check(["volume", "ls", "--quiet"])).decode().split())
+
+    async def unused_volumes(self) -> set[str]:
+        """Return the names of the volumes that no container has."""
+        return set((await self._check(["volume", "ls", "--filter=dangling=true", "--quiet"])).decode().split())
 
     async def image_ids(self) -> dict[str, str]:
         """Return the ids of the node's images by name and by digest."""
@@ -222,6 +240,29 @@ class Podman:
                 raise
             await self._check(argv, self.timeout * 4, env)
         self._started(new.name)
+
+    async def try_create(self, new: NewContainer) -> str:
+        """Create a container that is never started, without its image's volumes, and return its id.
+
+        It takes the place of one that a killed attempt left. Raises CommandFailed for bad options, missing sources of
+        bind mounts and the like.
+        """
+        try:
+            output = await self._check(trial_argv(new), self.timeout * 4)
+        except proc.CommandFailed:
+            if (left := (await self.find(new.name)).get(new.name)) is not None:
+                await self.remove_by_id(left.identifier)
+            elif not await self._remove_storage(new.name):
+                raise
+            output = await self._check(trial_argv(new), self.timeout * 4)
+        return output.decode().strip()
+
+    async def read_file(self, identifier: str, path: str) -> bytes | None:
+        """Return a file of a container, empty if it does not exist; None if it cannot be read."""
+        copied = await proc.run(self.argv(["cp", f"{identifier}:{path}", "-"]), seconds=self.timeout)
+        if copied.returncode == 0:
+            return parse_archived_file(copied.stdout)
+        return b"" if "could not be found" in copied.last_words() else None
 
     async def _remove_storage(self, name: str) -> bool:
         """Remove what bears a container's name in the storage only; returns False if nothing does.
@@ -309,12 +350,18 @@ class Podman:
         await self._check(["rename", name, new_name])
 
     async def remove_by_id(self, identifier: str) -> None:
-        """Remove the container with this id and its anonymous volumes, if it still exists; end what runs still.
+        """Remove the container with this id, but not its volumes, if it still exists; end what runs still.
 
         podman takes a name that no container has for the prefix of an id: `rm db` could remove another container.
         """
-        argv = ["rm", "--force", "--ignore", "--volumes", f"--time={REMOVE_GRACE}", identifier]
+        argv = ["rm", "--force", "--ignore", f"--time={REMOVE_GRACE}", identifier]
         await self._check(argv, REMOVE_GRACE + self.timeout * 2)
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume, if it exists. Raises CommandFailed if a container has it."""
+        completed = await proc.run(self.argv(["volume", "rm", name]), seconds=self.timeout)
+        if completed.returncode not in (0, VOLUME_UNKNOWN):
+            raise proc.CommandFailed(completed)
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """Return a complete podman command line."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.podman import create_command
 from agent.podman.create_command import CreateCommand, inexpressible, volume_options
-from agent.podman.inspect import ContainerObject
+from agent.podman.inspect import ANONYMOUS, ContainerObject
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
 from mcp.shared.spec import (
     LOG_DRIVERS,
@@ -30,7 +30,6 @@ RTMIN, RTMAX = 34, 64
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - as podman has it
 LOG_FILE = ("", "json-file")  # podman's other names of k8s-file
 LOG_SIZE = re.compile(r"([0-9.]+)([kMGT]?)B")
-ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 # Options of `podman run` that a definition cannot express: path in `podman inspect`, default values, option.
 INEXPRESSIBLE: tuple[tuple[str, tuple[object, ...], str], ...] = (
@@ -264,7 +263,7 @@ def _ports(bindings: dict[str, Any], command: CreateCommand | None) -> Iterator[
 
 
 def _volumes(container: dict[str, Any]) -> Iterator[str]:
-    """Yield the mounts except the image's anonymous volumes, which podman creates for each new container."""
+    """Yield the mounts except anonymous volumes, which each new container gets again."""
     for bind in sorted(_at(container, "HostConfig.Binds") or (), key=lambda bind: str(bind).split(":")[1:2]):
         source, target, *options = str(bind).split(":")
         if not ANONYMOUS.fullmatch(source):

@@ -1,7 +1,9 @@
 """Parse the output of `podman inspect --type=container`. All pure."""
 
+import posixpath
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ from agent.podman.output import deploy_number, expecting, load_rows
 from agent.podman.states import ContainerState
 from mcp.shared.image import image_version
 
+ANONYMOUS = re.compile(r"[0-9a-f]{64}")  # the name that podman gives a volume without one
 STOP_SECONDS = 10  # podman's default
 STOP_SECONDS_MOST = 3600  # longest wait for a container; podman knows endless ones
 
@@ -55,6 +58,7 @@ class ContainerDetails:
     stop_signal: str = "SIGTERM"
     log_driver: str = ""
     log_path: Path | None = None  # of the k8s-file driver
+    anonymous_volumes: Mapping[str, str] = field(default_factory=dict)  # names of its volumes without one, by target
 
     @property
     def version(self) -> str:
@@ -123,7 +127,15 @@ def _details(row: dict[str, Any]) -> ContainerDetails:
         stop_signal=_signal_name(config.get("StopSignal") or signal.SIGTERM),
         log_driver=str(log.get("Type") or ""),
         log_path=Path(log["Path"]) if log.get("Path") else None,
+        anonymous_volumes=dict(_anonymous_volumes(row.get("Mounts") or ())),
     )
+
+
+def _anonymous_volumes(mounts: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for mount in mounts:
+        name = str(mount.get("Name", ""))
+        if mount.get("Type") == "volume" and ANONYMOUS.fullmatch(name):
+            yield posixpath.normpath(str(mount["Destination"])), name
 
 
 def _unix_time(text: str | None) -> float:

@@ -1,7 +1,8 @@
 """Parse the output of podman's lists: containers, images, networks, version. All pure."""
 
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ class Container:
     health: str = ""  # healthy, unhealthy or starting; empty without a health check
     exited: bool = False  # podman has seen its last run end, and knows the exit code
     pid: int = field(default=0, compare=False)  # of its main process; 0: not running, or not known
+    published: frozenset[tuple[int, str]] = frozenset()  # host ports with their protocols, also while it is stopped
 
     @property
     def deploy(self) -> int:
@@ -50,6 +52,7 @@ class Image:
     identifier: str
     digest: str  # of its manifest
     architecture: str  # as in GOARCH
+    volumes: tuple[str, ...] = ()  # paths that podman mounts an anonymous volume at
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,15 @@ def _container(row: dict[str, Any]) -> Container:
         health=_health(str(row.get("Status", ""))),
         exited=row.get("Exited") is True,
         pid=int(str(row.get("Pid") or 0)),
+        published=frozenset(_published(row.get("Ports") or ())),
     )
+
+
+def _published(ports: Iterable[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+    for port in ports:
+        first = int(port["host_port"])
+        numbers = range(first, first + int(port.get("range") or 1))
+        yield from ((number, protocol) for number in numbers for protocol in str(port["protocol"]).split(","))
 
 
 def _health(status: str) -> str:
@@ -104,7 +115,8 @@ def parse_image(output: bytes) -> Image:
     """Parse `podman image inspect` of one image. Raises Unavailable."""
     with expecting("podman image inspect", "an image"):
         row = load_rows(output)[0]
-        return Image(str(row["Id"]), str(row.get("Digest", "")), str(row.get("Architecture", "")))
+        volumes = tuple(sorted((row.get("Config") or {}).get("Volumes") or ()))
+        return Image(str(row["Id"]), str(row.get("Digest", "")), str(row.get("Architecture", "")), volumes)
 
 
 def parse_image_ids(output: bytes) -> dict[str, str]:
@@ -129,6 +141,21 @@ def parse_local_images(output: bytes) -> list[LocalImage]:
             LocalImage(str(row["Id"]), tuple(str(name) for name in row.get("Names") or ()), int(row.get("Size") or 0))
             for row in load_rows(output)
         ]
+
+
+def parse_archived_file(output: bytes) -> bytes | None:
+    """Return the file in the archive that `podman cp CONTAINER:FILE -` prints, or None. Raises Unavailable."""
+    import tarfile  # rarely needed, and with its own imports slow to import
+
+    try:
+        with tarfile.open(fileobj=io.BytesIO(output)) as archive:
+            member = archive.next()
+            file = archive.extractfile(member) if member is not None else None
+            return file.read() if file is not None else None
+    except KeyError:  # a link, whose target is not in the archive
+        return None
+    except tarfile.TarError:
+        raise Unavailable("unexpected output of podman cp: not an archive") from None
 
 
 def parse_network_name(output: bytes) -> str:

@@ -67,7 +67,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._node_name = node_name
         self._podman = podman
         self._registry = registry
-        executor = Executor(podman, registry, settle)
+        executor = Executor(podman, registry, settle, files)
         self.recovery = Recovery(executor, self.operations, settle, boot_order)
         self._interrupted = InterruptedOperations(executor, self.operations)
         self._deployer = Deployer(executor)
@@ -105,6 +105,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             force=request.force,
             prune=request.prune,
             leave=request.leave,
+            annotated=True,
         )
         return pb.PlanResponse(
             changes=[
@@ -114,6 +115,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                     action=change.action,
                     reasons=change.reasons,
                     steps=[step.title for step in change.steps],
+                    notes=change.notes,
                 )
                 for change in changes
             ]
@@ -145,7 +147,10 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
 
     async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:
-        return pb.UndeployServiceResponse(results=await self._change(_lifecycle("undeploy", request)))
+        asked = pb.LifecycleRequest(
+            operation="undeploy", name=request.name, component=request.component, volumes=request.volumes
+        )
+        return pb.UndeployServiceResponse(results=await self._change(asked))
 
     async def StopService(self, request: pb.StopServiceRequest, context: Any) -> pb.StopServiceResponse:
         return pb.StopServiceResponse(results=await self._change(_lifecycle("stop", request)))
@@ -320,7 +325,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             "stop": lambda: self._lifecycle.stop(name, component, report),
             "start": lambda: self._lifecycle.start(name, component, report),
             "restart": lambda: self._lifecycle.restart(name, component, report),
-            "undeploy": lambda: self._lifecycle.undeploy(name, component, report),
+            "undeploy": lambda: self._lifecycle.undeploy(name, component, report, volumes=request.volumes),
         }
         if request.operation not in works:
             raise InvalidInput(f"operation: {shown(request.operation)} is not {', '.join(works)}")

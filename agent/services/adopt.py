@@ -5,8 +5,8 @@ Calls podman three times, independent of the number of containers: list, inspect
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from agent.podman import import_spec
@@ -14,12 +14,13 @@ from agent.podman.client import Podman
 from agent.podman.inspect import ContainerObject
 from agent.podman.output import Container
 from agent.podman.states import ContainerState
+from agent.services import volumes
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.fields import problems
 from mcp.shared.image import image_problem
-from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, LABEL_SERVICE, NAME_RULE, container_name, is_name
+from mcp.shared.names import LABEL_COMPONENT, LABEL_SERVICE, NAME_RULE, base_name, container_name, is_name
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
 
@@ -37,6 +38,7 @@ class Adopted:
     running: bool = False
     deploy: int = 0  # number of the deploy that created it under an earlier registry
     notes: tuple[str, ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict)  # its anonymous ones, by target
 
 
 class Adopter:
@@ -109,6 +111,7 @@ class Adopter:
             except McpError as error:
                 results.append(_refused(adopted, str(error)))
             else:
+                await self._registry.call(self._registry.volumes.put, service, adopted.component, adopted.volumes)
                 results.append(adopted)
         return results
 
@@ -124,7 +127,7 @@ def candidates(
     free = [
         container
         for container in containers
-        if container.name not in registered and container.name.removesuffix(ASIDE_SUFFIX) not in registered
+        if container.name not in registered and base_name(container.name) not in registered
     ]
     if service:
         return {container.name: place for container in free if (place := _place(container, [service]))[0] == service}
@@ -169,7 +172,10 @@ def judge(container: ContainerObject, service: str, component: str) -> Adopted:
     running = details.state in (ContainerState.RUNNING, ContainerState.PAUSED)
     return Adopted(
         *(details.name, service, component, "; ".join(reasons), spec, details.digest, running, details.deploy),
-        notes=() if reasons else import_spec.notes(container),
+        notes=()
+        if reasons
+        else (*import_spec.notes(container), *volumes.notes(service, spec, details.anonymous_volumes)),
+        volumes=details.anonymous_volumes,
     )
 
 

@@ -14,6 +14,7 @@ async def boot(interrupted: InterruptedOperations, restored: RestoredRegistry, r
     left = await interrupted.finish_all(await interrupted.unfinished())
     await restored.complete()
     await recovery.boot()
+    await recovery.record_volumes()
     for delay in FINISH_RETRIES:  # podman may start late or fail temporarily
         if not left:
             return

@@ -1,11 +1,19 @@
 """Build the container of a component. Pure."""
 
+from collections.abc import Mapping
+
 from agent.podman.argv import NewContainer
 from mcp.shared.names import container_name, port_variable
 from mcp.shared.spec import ComponentSpec, fixed_port
 
 
-def new_container(service: str, component: ComponentSpec, host_ports: dict[str, int], deploy: int = 0) -> NewContainer:
+def new_container(
+    service: str,
+    component: ComponentSpec,
+    host_ports: Mapping[str, int],
+    deploy: int = 0,
+    anonymous_volumes: Mapping[str, str] | None = None,
+) -> NewContainer:
     """Return the container of a component with these host ports by route, labelled with the deploy number.
 
     The container port equals the host port unless the definition fixes another one (see `fixed_port`).
@@ -26,7 +34,10 @@ def new_container(service: str, component: ComponentSpec, host_ports: dict[str, 
         network=component.network,
         user=component.user,
         ports=tuple(published),
-        volumes=component.volumes,
+        volumes=(
+            *component.volumes,
+            *(f"{volume}:{target}" for target, volume in (anonymous_volumes or {}).items()),
+        ),
         cmd=component.cmd,
         env=tuple(env),
         deploy=deploy,

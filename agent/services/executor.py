@@ -1,18 +1,24 @@
 """Examine the node and apply changes."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from agent.files.files import ServiceFiles
 from agent.logs.tail import TailLine
 from agent.monitor.node import boot_time
 from agent.podman.client import Podman
+from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container
+from agent.podman.states import ENDED
+from agent.services import ports, volumes
 from agent.services.plan import Change, NodeState
-from agent.services.steps import StepContext
+from agent.services.steps import RunContainer, StepContext
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
-from agent.store.registry import AsyncRegistry
+from agent.store.registry import AsyncRegistry, ComponentRow
+from mcp.shared.names import aside_name, container_name
+from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import Action
 
 
@@ -40,26 +46,44 @@ class ComponentResult:
 class Executor:
     """Applies changes to this node."""
 
-    def __init__(self, podman: Podman, registry: AsyncRegistry, settle: float) -> None:
+    def __init__(self, podman: Podman, registry: AsyncRegistry, settle: float, files: ServiceFiles) -> None:
         """Require new containers to stay up for `settle` seconds."""
         self.podman = podman
         self.registry = registry
         self._settle = settle
+        self._files = files
 
     async def examine(self) -> NodeState:
         """Return the state of the registry and podman; raises McpError."""
         rows, (containers, image_ids) = await asyncio.gather(
             self.registry.call(self.registry.components.select), self._ask_podman()
         )
-        return NodeState(rows, containers, image_ids, boot_time())
+        return NodeState(rows, containers, image_ids, boot_time(), await self._stuck(rows, containers))
 
     async def examine_deployed(self) -> NodeState:
         """Return the same state without calling podman if nothing is deployed."""
         rows = await self.registry.call(self.registry.components.select)
-        return NodeState(rows, *(await self._ask_podman() if rows else ((), {})), boot_time())
+        if not rows:
+            return NodeState(rows, (), {}, boot_time())
+        containers, image_ids = await self._ask_podman()
+        return NodeState(rows, containers, image_ids, boot_time(), await self._stuck(rows, containers))
 
     async def _ask_podman(self) -> tuple[Sequence[Container], dict[str, str]]:
         return await asyncio.gather(self.podman.containers(), self.podman.image_ids())
+
+    async def _stuck(self, rows: Sequence[ComponentRow], containers: Sequence[Container]) -> set[str]:
+        """Return the names of the ended containers that cannot get the host ports of their routes."""
+        ended = {container.name: container for container in containers if container.state in ENDED}
+        wanted, stuck = dict[str, set[int]](), set[str]()
+        for row in rows:
+            container = ended.get(row.container) or ended.get(aside_name(row.container))
+            if row.spec.routes and container is not None and container.deploy == row.deploy:
+                reserved = await self.registry.call(self.registry.components.ports, row.service, row.name)
+                wanted[row.container] = {reserved[route.name] for route in row.spec.routes if route.name in reserved}
+                if wanted[row.container] - {port for port, _ in container.published}:
+                    stuck.add(row.container)
+        taken = await ports.taken({port for numbers in wanted.values() for port in numbers})
+        return stuck | {name for name, numbers in wanted.items() if numbers & taken}
 
     async def apply(
         self, changes: Sequence[Change], deploy: int = 0, report: Report = report_nothing
@@ -77,9 +101,37 @@ class Executor:
             await carry_out(self.registry, list(transactions.values()))
         return [_result(change, transactions.get(change.component)) for change in changes]
 
+    async def annotate(self, changes: Sequence[Change], state: NodeState) -> list[Change]:
+        """Return changes with notes on the anonymous volumes of new containers."""
+        specs = [
+            next((step.spec for step in change.steps if isinstance(step, RunContainer)), None) for change in changes
+        ]
+        names = [
+            container_name(change.service, change.component)
+            for change, spec in zip(changes, specs, strict=True)
+            if spec
+        ]
+        containers = await self.podman.inspect(*names, *map(aside_name, names))
+        return [
+            change if spec is None else replace(change, notes=await self._volume_notes(change, spec, state, containers))
+            for change, spec in zip(changes, specs, strict=True)
+        ]
+
+    async def _volume_notes(
+        self, change: Change, spec: ComponentSpec, state: NodeState, containers: Mapping[str, ContainerDetails]
+    ) -> tuple[str, ...]:
+        name = container_name(change.service, change.component)
+        known = await self.registry.call(self.registry.volumes.select, change.service, change.component)
+        known = volumes.carried(spec, known)
+        if (old := containers.get(aside_name(name)) or containers.get(name)) is not None:
+            known |= old.anonymous_volumes
+        image_id = state.image_id(spec.image)
+        declared = await self.podman.image_volumes(image_id) if image_id else ()
+        return volumes.notes(change.service, spec, known, declared)
+
     def context(self, service: str, component: str, deploy: int) -> StepContext:
         """Return the context for the steps of a component."""
-        return StepContext(self.podman, self.registry, service, component, deploy, self._settle)
+        return StepContext(self.podman, self.registry, service, component, deploy, self._settle, self._files)
 
     def _transaction(self, change: Change, deploy: int, report: Report) -> Transaction:
         number = deploy if change.deploy is None else change.deploy

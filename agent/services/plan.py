@@ -16,14 +16,17 @@ from agent.podman.output import Container
 from agent.podman.states import ContainerState
 from agent.services.steps import (
     AwaitStable,
+    CheckPorts,
     CreateNetwork,
     DiscardContainer,
     ForgetComponent,
     ProvideImage,
+    ProvideSources,
     RecordComponent,
     RemoveContainer,
     RemoveLeftover,
     RemoveReplaced,
+    RemoveVolumes,
     ReservePorts,
     RestoreName,
     RunContainer,
@@ -32,6 +35,7 @@ from agent.services.steps import (
     StartContainer,
     Step,
     StopContainer,
+    TryContainer,
 )
 from agent.store.registry import ComponentRow
 from mcp.shared.fields import differences
@@ -61,16 +65,21 @@ class Change:
     steps: tuple[Step, ...] = ()
     undone_on_failure: bool = False
     deploy: int | None = None
+    notes: tuple[str, ...] = ()  # for the user
 
 
 @dataclass(frozen=True)
 class NodeState:
-    """The registry's rows, podman's containers, the ids of the local images by name and digest, and the boot time."""
+    """The registry's rows, podman's containers, the ids of the local images by name and digest, and the boot time.
+
+    Containers named in `stuck` cannot be started again: a host port of theirs is taken.
+    """
 
     rows: Sequence[ComponentRow]
     containers: Sequence[Container]
     image_ids: Mapping[str, str]
     booted: datetime = LONG_AGO
+    stuck: Collection[str] = ()
 
     def image_id(self, image: str) -> str | None:
         """Return the id of the local image that podman runs for this name, or None."""
@@ -170,6 +179,7 @@ class _Comparison:
         self._owner = state.owner(self._name)
         self._image_id = state.image_id(component.image)
         self._left = resolve_replacement(self._name, self._row.deploy if self._row else 0, state)
+        self._stuck = self._name in state.stuck
 
     def change(self, force: bool) -> Change | None:
         """Return the required change, or None."""
@@ -219,7 +229,10 @@ class _Comparison:
         completed = not stopped and is_completed(self._component.restart, container, self._booted)
         if not container.running and not completed:
             reason = "was stopped" if stopped else _ended(container)
+            if self._stuck:
+                return self._replace(Action.REPLACE, [reason, "its host port is taken"])
             steps = [
+                *sources(row.spec),
                 StartContainer(self._name),
                 SetDesired(DesiredState.RUNNING),
                 self._await_stable(is_new=False),
@@ -238,8 +251,13 @@ class _Comparison:
         steps = make_ready(component, self._row, self._image_id)
         if old is not None:
             restart = old.running or self._was_interrupted()
+            steps += [TryContainer(self._name, component)] if reasons != ["forced"] else []
             steps += [*self._left.steps, StopContainer(self._name, restart), SetAside(self._name)]
-        steps += [RunContainer(component), self._await_stable(), RecordComponent(component, self._position)]
+        steps += [
+            RunContainer(component, old is not None),
+            self._await_stable(),
+            RecordComponent(component, self._position),
+        ]
         if old is not None:
             steps.append(RemoveReplaced(aside_name(self._name), old.identifier))
         return Change(self._service, component.name, action, tuple(reasons), in_phases(steps), undone_on_failure=True)
@@ -331,9 +349,10 @@ def repair(row: ComponentRow, remedy: Remedy, reason: str) -> Change:
     return Change(row.service, row.name, Action.RESTART, (reason,), steps, deploy=row.deploy)
 
 
-def undeploy(row: ComponentRow) -> Change:
-    """Return the change that removes a component's containers and registry row, but not its data."""
-    steps = (RemoveContainer(aside_name(row.container)), RemoveContainer(row.container), ForgetComponent())
+def undeploy(row: ComponentRow, volumes: Collection[str] = ()) -> Change:
+    """Return the change that removes a component's containers, registry row and these volumes, but no other data."""
+    removed = (RemoveVolumes(tuple(volumes)),) if volumes else ()
+    steps = (RemoveContainer(aside_name(row.container)), RemoveContainer(row.container), *removed, ForgetComponent())
     return Change(row.service, row.name, Action.REMOVE, (), steps)
 
 
@@ -342,9 +361,10 @@ def forget(service: str, component: str) -> Change:
     return Change(service, component, Action.REMOVE, (), (ForgetComponent(),))
 
 
-def remove_stray(service: str, component: str, container: Container) -> Change:
-    """Return the change that removes a container created by MCP but not registered."""
-    return Change(service, component, Action.REMOVE, (), (RemoveContainer(container.name),))
+def remove_stray(service: str, component: str, container: Container, volumes: Collection[str] = ()) -> Change:
+    """Return the change that removes a container created by MCP but not registered, and these volumes."""
+    removed = (RemoveVolumes(tuple(volumes)),) if volumes else ()
+    return Change(service, component, Action.REMOVE, (), (RemoveContainer(container.name), *removed))
 
 
 def recover(row: ComponentRow, state: NodeState, *, automatic: bool = False) -> Change | None:
@@ -374,10 +394,24 @@ def needs_start(row: ComponentRow, container: Container | None, booted: datetime
 
 
 def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -> list[Step]:
-    """Return the steps that start a container, or recreate a missing one from the registry."""
-    if container is not None:
-        return [StartContainer(row.container)]
-    return [*make_ready(row.spec, row, state.image_id(row.spec.image)), RunContainer(row.spec)]
+    """Return the steps that start a container, or recreate a missing or stuck one from the registry."""
+    if container is not None and row.container not in state.stuck:
+        return [*sources(row.spec), StartContainer(row.container)]
+    ready = make_ready(row.spec, row, state.image_id(row.spec.image))
+    if container is None:
+        return [*ready, RunContainer(row.spec)]
+    old = RemoveReplaced(aside_name(row.container), container.identifier)
+    return [*ready, SetAside(row.container), RunContainer(row.spec, replaces=True), old]
+
+
+def sources(spec: ComponentSpec) -> list[Step]:
+    """Return the step that checks the sources of bind mounts, if there are any."""
+    paths = _paths(spec)
+    return [ProvideSources(paths)] if paths else []
+
+
+def _paths(spec: ComponentSpec) -> tuple[str, ...]:
+    return tuple(source for volume in spec.volumes if (source := volume.partition(":")[0]).startswith("/"))
 
 
 def make_ready(spec: ComponentSpec, row: ComponentRow | None, image_id: str | None) -> list[Step]:
@@ -388,6 +422,9 @@ def make_ready(spec: ComponentSpec, row: ComponentRow | None, image_id: str | No
     if spec.routes:
         held = tuple(route.name for route in row.spec.routes) if row is not None else ()
         steps.append(ReservePorts(tuple(route.name for route in spec.routes), held))
+    steps.append(ProvideSources(_paths(spec)))
+    if spec.ports:
+        steps.append(CheckPorts(spec.ports))
     return steps
 
 

@@ -12,7 +12,7 @@ from itertools import chain, repeat
 
 from agent.log import fields, logger
 from agent.podman.output import Container
-from agent.services.executor import Executor
+from agent.services.executor import ComponentResult, Executor
 from agent.services.operations import Operations
 from agent.services.plan import BUSY, Change, NodeState, recover
 from agent.store.registry import ComponentRow
@@ -89,6 +89,19 @@ class Recovery:
                 logger.warning("cannot bring up services", extra=fields(error=error, retry_seconds=delay))
                 await asyncio.sleep(delay)
 
+    async def record_volumes(self) -> None:
+        """Record the anonymous volumes of all containers, which earlier agents did not; log a failure."""
+        registry = self._executor.registry
+        rows = await registry.call(registry.components.select)
+        try:
+            containers = await self._executor.podman.inspect(*(row.container for row in rows))
+        except McpError as error:
+            logger.warning("cannot record anonymous volumes", extra=fields(error=error))
+            return
+        for row in rows:
+            if row.container in containers and (volumes := containers[row.container].anonymous_volumes):
+                await registry.call(registry.volumes.put, row.service, row.name, volumes)
+
     async def _stage(self, stage: list[list[ComponentRow]], state: NodeState, user: str, boot: bool) -> list[Recovered]:
         limit = asyncio.Semaphore(AT_ONCE)
 
@@ -120,8 +133,8 @@ class Recovery:
         rows = [row for row in state.rows if row.service == service]
         changes = {row.name: change for row in rows if (change := recover(row, state, automatic=boot)) is not None}
         planned = await self._noted(rows, [_planned(row, changes.get(row.name)) for row in rows])
-        errors = {result.name: result.error for result in await self._executor.apply(list(changes.values()))}
-        results = [replace(result, error=errors.get(result.component, "")) for result in planned]
+        done = {result.name: result for result in await self._executor.apply(list(changes.values()))}
+        results = [_recovered(result, done.get(result.component)) for result in planned]
         for result in results:
             _log(result)
         return [result for result, row in zip(results, rows, strict=True) if row.desired_state is DesiredState.RUNNING]
@@ -180,6 +193,12 @@ def _volume_notes(names: Iterable[str], existing: Set[str]) -> tuple[str, ...]:
     return tuple(
         f"volume {name} did not exist and is empty: restore its data" for name in names if name not in existing
     )
+
+
+def _recovered(planned: Recovered, result: ComponentResult | None) -> Recovered:
+    if result is None:
+        return planned
+    return replace(planned, error=result.error, notes=(*planned.notes, *result.notes))
 
 
 def _log(result: Recovered) -> None:

@@ -5,13 +5,16 @@ stores them during a transaction (see transaction.py), so that the agent can res
 """
 
 import asyncio
+import errno
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from agent.files.files import ServiceFiles
+from agent.files.sources import provide_sources
 from agent.log import fields as log_fields
 from agent.log import logger
 from agent.logs import previous, tail
@@ -20,12 +23,14 @@ from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container, Image
 from agent.podman.states import ENDED, CheckResult, ContainerState
-from agent.services import ports
+from agent.services import ports, volumes
 from agent.services.container import new_container
+from agent.services.ports import HostPort
 from agent.store.previous_logs import PreviousReason
 from agent.store.registry import AsyncRegistry
+from mcp.shared import proc
 from mcp.shared.errors import McpError, NotReady
-from mcp.shared.names import aside_name, container_name
+from mcp.shared.names import aside_name, base_name, container_name, trial_name
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
 from mcp.shared.wire import component_from_json, component_to_json
@@ -35,6 +40,8 @@ POLL = 0.25  # seconds between two checks of a settling container
 CHECK_OUTPUT_LIMIT = 300  # characters of what a health check printed, in an error
 HEALTH_POLL = 0.5  # the same for containers with a health check, which each check runs
 REMOVE_AGAIN = (0.5, 2.0)  # seconds between attempts to remove a container
+PASSWD, GROUP = "/etc/passwd", "/etc/group"
+UNCHANGED = "correct the definition; nothing was changed"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2) machine to image architecture
 
 
@@ -66,8 +73,11 @@ class StepContext:
     component: str
     deploy: int
     settle: float
+    files: ServiceFiles
     digest: str = ""
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # for the user
+    settled: ContainerDetails | None = None  # the container that AwaitStable has seen last
+    replaced_volumes: Mapping[str, str] = field(default_factory=dict)  # anonymous ones of the old container, by target
 
     async def find(self, name: str) -> Container | None:
         """Return the container with that name, or None."""
@@ -202,16 +212,120 @@ class ReservePorts(Step):
         return f"reserve host ports for {named}" if named else "reserve a host port"
 
     async def do(self, context: StepContext) -> None:
+        components, names = context.registry.components, (context.service, context.component)
+        reserved = await context.registry.call(components.ports, *names)
+        taken = await self._taken(context, {reserved[route] for route in self.routes if route in reserved})
         for route in self.routes:
-            await context.registry.call(
-                context.registry.components.reserve_port,
-                *(context.service, context.component, route, ports.candidates()),
-            )
+            old = reserved.get(route)
+            if old not in taken:
+                await context.registry.call(components.reserve_port, *names, route, ports.candidates())
+                continue
+            new = await context.registry.call(components.move_port, *names, route, ports.candidates())
+            what = f"route {route}: host port" if route else "host port"
+            context.notes.append(f"{what} {old} is taken, moved to {new}")
+
+    async def _taken(self, context: StepContext, reserved: set[int]) -> set[int]:
+        """Return the ports that something else than the component's own container holds."""
+        name = container_name(context.service, context.component)
+        if not (taken := await ports.taken(reserved)):
+            return taken
+        own = [container for container in await context.podman.containers() if base_name(container.name) == name]
+        return taken - {port for container in own if container.state not in ENDED for port, _ in container.published}
 
     async def undo(self, context: StepContext) -> str:
         await context.registry.call(
             context.registry.components.release_ports, context.service, context.component, set(self.held)
         )
+        return ""
+
+
+@dataclass(frozen=True)
+class ProvideSources(Step):
+    """Create the service's folder, and missing folders in it that are bind mounted; refuse other missing sources."""
+
+    sources: tuple[str, ...]  # absolute paths
+
+    phase = Phase.PREPARE
+
+    template = "create missing folders of the service"
+
+    async def do(self, context: StepContext) -> None:
+        await asyncio.to_thread(provide_sources, context.files, context.service, self.sources)
+
+
+@dataclass(frozen=True)
+class CheckPorts(Step):
+    """Check that explicit host ports are free, but for those of the service's own containers."""
+
+    ports: tuple[str, ...]
+
+    phase = Phase.PREPARE
+
+    template = "check that its host ports are free"
+
+    async def do(self, context: StepContext) -> None:
+        for wanted in map(ports.parse_port, self.ports):
+            if refusal := wanted.refusal():
+                await self._judge(context, wanted, refusal)
+
+    async def _judge(self, context: StepContext, wanted: HostPort, refusal: int) -> None:
+        if refusal != errno.EADDRINUSE:
+            raise ports.unusable(wanted, refusal)
+        rows = await context.registry.call(context.registry.components.select, context.service)
+        own = {row.container for row in rows} | {container_name(context.service, context.component)}
+        for container in await context.podman.containers():
+            if container.state not in ENDED and (wanted.number, wanted.protocol) in container.published:
+                if base_name(container.name) in own:
+                    return  # it may be replaced before this one is started
+                raise NotReady(
+                    f"host port {wanted} is published by the container {container.name}", "choose another one"
+                )
+        raise ports.unusable(wanted, refusal)
+
+
+@dataclass(frozen=True)
+class TryContainer(Step):
+    """Create the new container under another name and remove it, to find what podman refuses."""
+
+    container: str
+    spec: ComponentSpec
+
+    phase = Phase.PREPARE
+
+    template = "try to create {container}"
+
+    async def do(self, context: StepContext) -> None:
+        host_ports = await context.registry.call(context.registry.components.ports, context.service, self.spec.name)
+        made = new_container(context.service, self.spec, host_ports, context.deploy)
+        trial = replace(made, name=trial_name(self.container), user="", env=())
+        try:
+            identifier = await context.podman.try_create(trial)
+        except proc.CommandFailed as error:
+            what = error.completed.last_words().removeprefix("Error: ")
+            raise NotReady(f"podman cannot create the new container: {what}", error.hint or UNCHANGED) from None
+        try:
+            await self._check_user(context, identifier)
+        finally:
+            await self._remove(context, identifier)
+
+    async def _check_user(self, context: StepContext, identifier: str) -> None:
+        user, _, group = self.spec.user.partition(":")
+        for path, name in ((PASSWD, user), (GROUP, group)):
+            if name and not name.isdigit():
+                content = await context.podman.read_file(identifier, path)
+                if content is not None and not has_entry(content, name):
+                    raise NotReady(f'the image has no "{name}" in its {path}', "name one that it has, or use a number")
+
+    async def _remove(self, context: StepContext, identifier: str) -> None:
+        try:
+            await context.podman.remove_by_id(identifier)
+        except McpError as error:  # the next attempt removes it
+            logger.warning("cannot remove a trial container", extra=log_fields(container=self.container, error=error))
+
+    async def undo(self, context: StepContext) -> str:
+        left = await context.find(trial_name(self.container))
+        if left is not None:
+            await self._remove(context, left.identifier)
         return ""
 
 
@@ -248,6 +362,9 @@ class SetAside(Step):
     async def do(self, context: StepContext) -> None:
         await context.podman.rename(self.container, aside_name(self.container))
 
+    async def is_done(self, context: StepContext) -> bool:
+        return await context.find(self.container) is None
+
     async def undo(self, context: StepContext) -> str:
         await restore(context, self.container)
         return ""
@@ -267,16 +384,35 @@ class RestoreName(Step):
 
 @dataclass(frozen=True)
 class RunContainer(Step):
-    """Create and start the container of a component; undo saves its log tail and removes it."""
+    """Create and start the container of a component; undo saves its log tail and removes it.
+
+    It gets the anonymous volumes of the container set aside if it `replaces` one, and otherwise those last recorded.
+    """
 
     spec: ComponentSpec
+    replaces: bool = False
 
     template = "run {spec.image}"
 
     async def do(self, context: StepContext) -> None:
         components = context.registry.components
         host_ports = await context.registry.call(components.ports, context.service, self.spec.name)
-        await context.podman.run(new_container(context.service, self.spec, host_ports, context.deploy))
+        carried = await self._volumes(context)
+        await context.podman.run(new_container(context.service, self.spec, host_ports, context.deploy, carried))
+
+    async def _volumes(self, context: StepContext) -> dict[str, str]:
+        """Return the anonymous volumes to mount, by target."""
+        aside = aside_name(container_name(context.service, self.spec.name))
+        if self.replaces:
+            for details in (await context.podman.inspect(aside)).values():
+                context.replaced_volumes = details.anonymous_volumes
+        known = await context.registry.call(context.registry.volumes.select, context.service, self.spec.name)
+        known = volumes.carried(self.spec, {**known, **context.replaced_volumes})
+        others = {target: name for target, name in known.items() if target not in context.replaced_volumes}
+        unused = await context.podman.unused_volumes() if others else set()
+        for target in [target for target, name in others.items() if name not in unused]:
+            context.notes.append(f"{target}: its anonymous volume {known.pop(target)} is gone or another container's")
+        return known
 
     async def undo(self, context: StepContext) -> str:
         new = await context.find(container_name(context.service, self.spec.name))
@@ -345,7 +481,7 @@ class AwaitStable(Step):
 
     async def _running(self, context: StepContext) -> ContainerDetails:
         """Return the details of the container; raises DidNotStayUpError if it has ended, but not as a job does."""
-        details = await context.podman.details(self.container)
+        details = context.settled = await context.podman.details(self.container)
         if self._completed(details):
             return details
         if details.state != ContainerState.RUNNING:
@@ -380,6 +516,14 @@ class RecordComponent(Step):
             context.registry.components.put,
             *(context.service, self.position, self.spec, DesiredState.RUNNING, context.digest, context.deploy),
         )
+        await self._record_volumes(context)
+
+    async def _record_volumes(self, context: StepContext) -> None:
+        name = container_name(context.service, self.spec.name)
+        details = context.settled or await context.podman.details(name)
+        known = {**context.replaced_volumes, **details.anonymous_volumes}
+        await context.registry.call(context.registry.volumes.put, context.service, self.spec.name, known)
+        context.notes += volumes.notes(context.service, self.spec, known)
 
     async def is_done(self, context: StepContext) -> bool:
         rows = await context.registry.call(context.registry.components.select, context.service, self.spec.name)
@@ -459,6 +603,25 @@ class RemoveContainer(Step):
 
 
 @dataclass(frozen=True)
+class RemoveVolumes(Step):
+    """Remove the anonymous volumes of a component, but for those that another container has."""
+
+    names: tuple[str, ...]
+
+    template = "remove its anonymous volumes"
+
+    async def do(self, context: StepContext) -> None:
+        for name in self.names:
+            try:
+                await context.podman.remove_volume(name)
+            except proc.CommandFailed as error:
+                context.notes.append(
+                    f"a volume was not removed: {error.completed.last_words().removeprefix('Error: ')}"
+                )
+        await context.registry.call(context.registry.volumes.remove, context.service, context.component)
+
+
+@dataclass(frozen=True)
 class ForgetComponent(Step):
     """Remove a component with its ports and saved log from the registry."""
 
@@ -498,6 +661,11 @@ async def discard(context: StepContext, container: Container) -> None:
             )
         await asyncio.sleep(pause)
     await context.podman.remove_by_id(container.identifier)
+
+
+def has_entry(content: bytes, name: str) -> bool:
+    """Return True if the content of a passwd(5) or group(5) file has an entry of that name."""
+    return any(line.partition(b":")[0] == name.encode() for line in content.splitlines())
 
 
 def check_architecture(image: Image, name: str) -> None:

@@ -57,10 +57,15 @@ class Syncer:
         force: bool = False,
         prune: bool = False,
         leave: Collection[str] = (),
+        annotated: bool = False,
     ) -> list[Change]:
-        """Return the changes (see plan.plan); calls podman twice, independent of the number of services."""
+        """Return the changes (see plan.plan); calls podman twice, independent of the number of services.
+
+        Those that are `annotated` have notes for the user, which takes two more calls.
+        """
         state = await self._executor.examine()
-        return plan(services, state, partial=partial, only=only, force=force, prune=prune, leave=leave)
+        changes = plan(services, state, partial=partial, only=only, force=force, prune=prune, leave=leave)
+        return await self._executor.annotate(changes, state) if annotated else changes
 
     async def sync(
         self,

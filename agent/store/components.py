@@ -158,14 +158,20 @@ class ComponentTable(Table):
         """
         with self._database.transaction():
             reserved = self.ports(service, component).get(route)
-            if reserved is not None:
-                return reserved
-            taken = {row[0] for row in self._database.rows("SELECT host_port FROM ports")}
-            port = next((candidate for candidate in candidates if candidate not in taken), None)
-            if port is None:
-                raise NotReady("no free host port was found between 10000 and 60000")
-            self._database.db.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", (service, component, route, port))
-            return port
+            return reserved or self._draw(service, component, route, candidates)
+
+    def move_port(self, service: str, component: str, route: str, candidates: Iterator[int]) -> int:
+        """Reserve the first free candidate for a route in place of its host port; raises NotReady if none is free."""
+        with self._database.transaction():
+            return self._draw(service, component, route, candidates)
+
+    def _draw(self, service: str, component: str, route: str, candidates: Iterator[int]) -> int:
+        taken = {row[0] for row in self._database.rows("SELECT host_port FROM ports")}
+        port = next((candidate for candidate in candidates if candidate not in taken), None)
+        if port is None:
+            raise NotReady("no free host port was found between 10000 and 60000")
+        self._database.db.execute("INSERT OR REPLACE INTO ports VALUES (?, ?, ?, ?)", (service, component, route, port))
+        return port
 
     def release_ports(self, service: str, component: str, keep: set[str]) -> None:
         """Release the ports of a component's routes, except those named in `keep`."""

@@ -20,6 +20,7 @@ from agent.store.operations import OperationRow, OperationTable, TransactionRow
 from agent.store.previous_logs import PreviousLogTable
 from agent.store.restores import RestoreTable
 from agent.store.tokens import TokenRow, TokenTable
+from agent.store.volumes import VolumeTable
 
 __all__ = [
     "AsyncRegistry",
@@ -51,6 +52,7 @@ class Registry:
         self.previous_logs = PreviousLogTable(self._database)
         self.restores = RestoreTable(self._database)
         self.certificate_alerts = CertificateAlertTable(self._database)
+        self.volumes = VolumeTable(self._database)
 
     def close(self) -> None:
         """Close the file."""
@@ -71,6 +73,7 @@ class AsyncRegistry:
         self.previous_logs = registry.previous_logs
         self.restores = registry.restores
         self.certificate_alerts = registry.certificate_alerts
+        self.volumes = registry.volumes
         self._registry = registry
         self._thread = ThreadPoolExecutor(1, "registry")
 

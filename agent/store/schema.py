@@ -142,4 +142,14 @@ ADDITIONS: tuple[str, ...] = (
         PRIMARY KEY (service, component)
     ) STRICT
     """,
+    """
+    -- Volumes that have no name but podman's; they stay when their component is removed.
+    CREATE TABLE IF NOT EXISTS anonymous_volumes (
+        service   TEXT NOT NULL,
+        component TEXT NOT NULL,
+        target    TEXT NOT NULL,                     -- path in the container
+        volume    TEXT NOT NULL,                     -- podman's name of it
+        PRIMARY KEY (service, component, target)
+    ) STRICT
+    """,
 )

@@ -11,6 +11,7 @@ NAME_FIELD = {"pattern": NAME_PATTERN, "rule": NAME_RULE}  # for the declaration
 
 # Service names contain no dot, so they never collide with derived container names that do.
 ASIDE_SUFFIX = ".old"
+TRIAL_SUFFIX = ".new"
 
 LABEL_SERVICE = "mcp.service"
 LABEL_COMPONENT = "mcp.component"
@@ -48,6 +49,16 @@ def container_name(service: str, component: str) -> str:
 def aside_name(container: str) -> str:
     """Return the temporary name of a container while its replacement is started."""
     return container + ASIDE_SUFFIX
+
+
+def trial_name(container: str) -> str:
+    """Return the name under which the replacement of a container is created on trial."""
+    return container + TRIAL_SUFFIX
+
+
+def base_name(container: str) -> str:
+    """Return the name without the suffix of a container that is set aside or on trial."""
+    return container.removesuffix(ASIDE_SUFFIX).removesuffix(TRIAL_SUFFIX)
 
 
 def port_variable(route: str) -> str:

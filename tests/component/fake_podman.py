@@ -42,7 +42,7 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "images": ({"--format=json"}, set(), set(), 0),
     "healthcheck run": (set(), set(), set(), 1),
     "pull": ({"--quiet"}, set(), {"--authfile"}, 1),
-    "volume ls": ({"--quiet"}, set(), set(), 0),
+    "volume ls": ({"--quiet"}, {"--filter=dangling=true"}, set(), 0),
     "network inspect": (set(), set(), set(), 1),
     "network create": (set(), set(), set(), 1),
     "run": (
@@ -53,10 +53,20 @@ FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
         | {"--health-cmd", "--health-interval", "--health-timeout", "--health-start-period", "--health-retries"},
         -1,
     ),
+    "create": (
+        {"--image-volume=ignore", "--pull=never", "--log-driver"},
+        {"--http-proxy=false"},
+        {"--log-driver", "--log-opt", "--name", "--label", "--restart", "--network", "--publish", "--volume"}
+        | {"--stop-timeout", "--stop-signal"}
+        | {"--health-cmd", "--health-interval", "--health-timeout", "--health-start-period", "--health-retries"},
+        -1,
+    ),
+    "cp": (set(), set(), set(), 2),
+    "volume rm": (set(), set(), set(), 1),
     "start": (set(), set(), set(), 1),
     "stop": (set(), set(), set(), 1),
     "rename": (set(), set(), set(), 2),
-    "rm": ({"--force", "--ignore", "--volumes", "--time=10"}, set(), set(), 1),
+    "rm": ({"--force", "--ignore", "--time=10"}, set(), set(), 1),
     "logs": ({"--timestamps"}, set(), {"--since"}, 1),
 }
 
@@ -312,10 +322,19 @@ def _listed(container: dict[str, Any]) -> dict[str, Any]:
         "ImageID": container["image_id"],
         "Labels": container["labels"],
         "Names": [container["name"]],
+        "Ports": _published(container),
         "StartedAt": int(container["started"]) if container["started"] else NEVER,
         "State": container["state"],
         "Status": f"Up 1 second ago ({container['health_status']})" if container["state"] == "running" else "Exited",
     }
+
+
+def _published(container: dict[str, Any]) -> list[dict[str, object]]:
+    protocols = [mapping.partition("/")[2] or "tcp" for mapping in container["ports"]]
+    return [
+        {"host_ip": address.replace("0.0.0.0", ""), "host_port": port, "range": 1, "protocol": protocol}
+        for (address, port), protocol in zip(host_ports(container), protocols, strict=True)
+    ]
 
 
 def do_inspect(options: Options, arguments: list[str]) -> None:
@@ -343,6 +362,10 @@ def _inspected(container: dict[str, Any]) -> dict[str, Any]:
         "Image": container["image_id"],
         "ImageDigest": f"sha256:{container['image_id']}",
         "ImageName": container["image"],
+        "Mounts": [
+            {"Type": "volume", "Name": name, "Destination": target, "RW": True}
+            for target, name in container.get("mounts", {}).items()
+        ],
         "Config": {
             "Cmd": container["cmd"] or [f"/bin/{container['program']}"],
             "Env": [*IMAGE_ENV, "TERM=xterm", "container=podman", *container["env"], f"HOSTNAME={short}"],
@@ -429,7 +452,11 @@ def _inspected_image(image: dict[str, Any], identifier: str) -> dict[str, Any]:
         "Id": identifier,
         "Digest": f"sha256:{identifier}",
         "Architecture": image.get("architecture") or {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
-        "Config": {"Cmd": [f"/bin/{image.get('program', 'web')}"], "Env": IMAGE_ENV},
+        "Config": {
+            "Cmd": [f"/bin/{image.get('program', 'web')}"],
+            "Env": IMAGE_ENV,
+            **({"Volumes": {target: {} for target in image["anonymous"]}} if "anonymous" in image else {}),
+        },
     }
 
 
@@ -492,65 +519,145 @@ def do_network_create(options: Options, arguments: list[str]) -> None:
     print(arguments[0])
 
 
-def do_volume_ls(options: Options, arguments: list[str]) -> None:
-    with world() as state:
-        print("\n".join(sorted(state.get("volumes", []))))
-
-
 def do_run(options: Options, arguments: list[str]) -> None:
     env = sys.stdin.read().splitlines() if "--env-file" in options else []
-    asked, cmd = arguments[0], arguments[1:]
-    name = options["--name"][0]
     with world() as state:
-        if not name[:1].isalnum() or not name.replace("_", "").replace(".", "").replace("-", "").isalnum():
-            fail(f"names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument: {name}")
-        image = local_image(state, asked)
-        if not image:
-            fail(f"{asked}: image not known")
-        network = options.get("--network", ["podman"])[0]
-        if network not in (*BUILT_IN_NETWORKS, *state["networks"]):
-            fail(f"unable to find network with name or ID {network}: network not found")
-        if other := find(state, name):
-            fail(f'creating container storage: the container name "{name}" is already in use by {other["id"]}')
-        for volume in options.get("--volume", []):
-            source = volume.partition(":")[0]
-            if source.startswith("/") and not os.path.exists(source):
-                fail(f"statfs {source}: no such file or directory")
-            if not source.startswith("/") and source not in state.setdefault("volumes", []):
-                state["volumes"].append(source)
-        container = {
-            "id": os.urandom(32).hex(),
-            "name": name,
-            "image": re.sub("(:[^:/]*)?@", "@", asked),
-            "image_id": image_id(state, image),
-            "health": health(options, state["images"][image]),
-            "health_status": "starting",
-            "check_log": [],
-            "cmd": cmd,
-            "labels": dict(label.split("=", 1) for label in options.get("--label", [])),
-            "restart": options.get("--restart", ["no"])[0],
-            "stop_timeout": int(options.get("--stop-timeout", ["10"])[0]),
-            "ports": options.get("--publish", []),
-            "user": options.get("--user", [""])[0],
-            "volumes": options.get("--volume", []),
-            "network": network,
-            "log_driver": options["--log-driver"][0],
-            "log_size": int(options.get("--log-opt", ["max-size=0"])[0].removeprefix("max-size=")),
-            "env": env,
-            "create_command": ["podman", *sys.argv[1:]],
-            "state": "created",
-            "started": None,
-            "finished": None,
-            "exit_code": 0,
-            "restarts": 0,
-            "logs": [],
-            **behaviour(state, image, cmd),
-        }
-        state["containers"].append(container)
+        container = made(state, options, arguments, env)
+        check_user(state, container, 126)
         check_program(state, container, 127)
         check_ports(state, container)
         begin(container, time.time())
     print(container["id"])
+
+
+def do_create(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        container = made(state, options, arguments, [])
+    print(container["id"])
+
+
+def made(state: dict[str, Any], options: Options, arguments: list[str], env: list[str]) -> dict[str, Any]:
+    """A new container, which was not started; it is among the others."""
+    asked, cmd = arguments[0], arguments[1:]
+    name = options["--name"][0]
+    if not name[:1].isalnum() or not name.replace("_", "").replace(".", "").replace("-", "").isalnum():
+        fail(f"names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument: {name}")
+    image = local_image(state, asked)
+    if not image:
+        fail(f"{asked}: image not known")
+    network = options.get("--network", ["podman"])[0]
+    if network not in (*BUILT_IN_NETWORKS, *state["networks"]):
+        fail(f"unable to find network with name or ID {network}: network not found")
+    if other := find(state, name):
+        fail(f'creating container storage: the container name "{name}" is already in use by {other["id"]}')
+    container = {
+        "id": os.urandom(32).hex(),
+        "name": name,
+        "image": re.sub("(:[^:/]*)?@", "@", asked),
+        "image_id": image_id(state, image),
+        "health": health(options, state["images"][image]),
+        "health_status": "starting",
+        "check_log": [],
+        "cmd": cmd,
+        "labels": dict(label.split("=", 1) for label in options.get("--label", [])),
+        "restart": options.get("--restart", ["no"])[0],
+        "stop_timeout": int(options.get("--stop-timeout", ["10"])[0]),
+        "ports": options.get("--publish", []),
+        "user": options.get("--user", [""])[0],
+        "volumes": options.get("--volume", []),
+        "mounts": mounts(state, options, state["images"][image]),
+        "network": network,
+        "log_driver": options["--log-driver"][0],
+        "log_size": int(options.get("--log-opt", ["max-size=0"])[0].removeprefix("max-size=")),
+        "env": env,
+        "create_command": ["podman", *sys.argv[1:]],
+        "state": "created",
+        "started": None,
+        "finished": None,
+        "exit_code": 0,
+        "restarts": 0,
+        "logs": [],
+        **behaviour(state, image, cmd),
+    }
+    state["containers"].append(container)
+    return container
+
+
+def mounts(state: dict[str, Any], options: Options, image: dict[str, Any]) -> dict[str, str]:
+    """The volumes of a new container by target; those that do not exist are made."""
+    found: dict[str, str] = {}
+    targets = set()
+    for volume in options.get("--volume", []):
+        source, target = volume.split(":")[:2]
+        targets.add(os.path.normpath(target))
+        if source.startswith("/"):
+            if not os.path.exists(source):
+                fail(f"statfs {source}: no such file or directory")
+        else:
+            found[target] = source
+    if "--image-volume" not in options:
+        found.update({target: os.urandom(32).hex() for target in image.get("anonymous", ()) if target not in targets})
+    state["volumes"] += [name for name in found.values() if name not in state["volumes"]]
+    return found
+
+
+def do_cp(options: Options, arguments: list[str]) -> None:
+    import io
+    import tarfile
+
+    name, _, path = arguments[0].partition(":")
+    with world() as state:
+        container = find(state, name)
+        if container is None:
+            fail(f'container "{name}" does not exist')
+        content = accounts(state, container).get(path)
+    if content is None:
+        fail(f'"{path}" could not be found on container {name}: no such file or directory')
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+        member = tarfile.TarInfo(path.rpartition("/")[2])
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content.encode()))
+
+
+def accounts(state: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:
+    """The passwd and group files of a container's image."""
+    image: dict[str, Any] = state["images"].get(local_image(state, container["image"]), {})
+    users = image.get("users", ["root", "nobody"])
+    groups = ["root", "nogroup"]
+    return {
+        "/etc/passwd": "".join(f"{user}:x:1:1::/:/bin/sh\n" for user in users),
+        "/etc/group": "".join(f"{group}:x:1:\n" for group in groups),
+    }
+
+
+def check_user(state: dict[str, Any], container: dict[str, Any], code: int) -> None:
+    user, _, group = container["user"].partition(":")
+    files = accounts(state, container)
+    for what, name, kind in (("user", user, "passwd"), ("group", group, "group")):
+        if name and not name.isdigit() and f"{name}:" not in files[f"/etc/{kind}"]:
+            write("state.json", state)  # the container stays, as with the real one
+            fail(f"unable to find {what} {name}: no matching entries in {kind} file", code)
+
+
+def in_use(state: dict[str, Any], volume: str) -> list[str]:
+    return [each["id"] for each in state["containers"] if volume in each.get("mounts", {}).values()]
+
+
+def do_volume_ls(options: Options, arguments: list[str]) -> None:
+    with world() as state:
+        names = [name for name in state["volumes"] if "--filter" not in options or not in_use(state, name)]
+    print("\n".join(sorted(names)))
+
+
+def do_volume_rm(options: Options, arguments: list[str]) -> None:
+    (name,) = arguments
+    with world() as state:
+        if name not in state["volumes"]:
+            fail(f'no volume with name "{name}" found: no such volume', 1)
+        if users := in_use(state, name):
+            fail(f"volume {name} is being used by the following container(s): {users[0]}: volume is being used", 2)
+        state["volumes"].remove(name)
+    print(name)
 
 
 def health(options: Options, image: dict[str, Any]) -> dict[str, Any] | None:
@@ -571,6 +678,7 @@ def do_start(options: Options, arguments: list[str]) -> None:
             return
         if container["state"] == "stopping":  # its `podman stop` was killed
             fail(f"container {container['id']} must be in Created or Stopped state to be started")
+        check_user(state, container, 125)
         check_program(state, container, 125)
         check_ports(state, container)
         container.update(restarts=0, health_status="starting", check_log=[])

@@ -41,7 +41,7 @@ class FakePodman:
         (folder / "podman").write_text(SCRIPT)
         (folder / "podman").chmod(0o755)
         images = {reference: {"program": program} for reference, program in IMAGES.items()}
-        empty = {"containers": [], "images": images, "registry": {}, "networks": []}
+        empty = {"containers": [], "images": images, "registry": {}, "networks": [], "volumes": []}
         (state / "state.json").write_text(json.dumps(empty))
         return cls(folder)
 
@@ -68,7 +68,8 @@ class FakePodman:
     ) -> None:
         """Add an image whose container ends after `lifetime` seconds; a `remote` one has to be pulled first.
 
-        `more`: healthy (it has a health check, with that result), check_output (of that), architecture.
+        `more`: healthy (it has a health check, with that result), check_output (of that), architecture, anonymous
+        (targets of volumes), users (of passwd).
         """
         where = "registry" if remote else "images"
         image = {"program": "web", "lifetime": lifetime, "code": code, **more}

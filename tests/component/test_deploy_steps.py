@@ -11,6 +11,7 @@ from tests.terminals import on_terminal
 FIRST = [
     f"check the image {WEB}",
     "reserve a host port",
+    "create missing folders of the service",
     f"run {WEB}",
     "wait until web-api is healthy or stays up",
     "record it in the registry",
@@ -18,6 +19,8 @@ FIRST = [
 AGAIN = [
     f"check the image {WEB2}",
     "reserve a host port",
+    "create missing folders of the service",
+    "try to create web-api",
     "stop web-api",
     "rename web-api to web-api.old",
     f"run {WEB2}",
@@ -64,9 +67,11 @@ def test_what_fails_and_is_undone_is_shown(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", FAIL)))
     done = rig.agent.cli.run("deploy", "web")
     assert done.code == 1
-    steps = [re.sub(r"^web/api: ./7 ", "", line) for line in done.errors if not line.startswith(("mcp: ", "    "))]
+    steps = [re.sub(r"^web/api: ./9 ", "", line) for line in done.errors if not line.startswith(("mcp: ", "    "))]
     assert steps == [
         f"check the image {FAIL}",
+        "create missing folders of the service",
+        "try to create web-api",
         "stop web-api",
         "rename web-api to web-api.old",
         f"run {FAIL}",
@@ -75,6 +80,7 @@ def test_what_fails_and_is_undone_is_shown(rig: Rig) -> None:
         f"undone: run {FAIL}",
         "undone: rename web-api to web-api.old",
         "undone: stop web-api",
+        "undone: try to create web-api",
     ]
     assert rig.fake.running() == {"web-api": WEB}
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from agent.podman import import_spec
-from agent.podman.argv import NewContainer, logs_argv, run_argv
-from agent.podman.inspect import ContainerDetails, parse_details, parse_objects
+from agent.podman.argv import NewContainer, logs_argv, run_argv, trial_argv
+from agent.podman.inspect import ANONYMOUS, ContainerDetails, parse_details, parse_objects
 from mcp.shared.spec import ComponentSpec, HealthSpec, log_size_text
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tests.component.processes import free_port
+from tools import images
 from tools.hostlib.private import Private
 
 Done = tuple[int, str, str]
@@ -51,9 +52,16 @@ def new(name: str, image: str, **more: Any) -> list[str]:
     return run_argv(NewContainer(name=name, image=image, **settings))
 
 
+def trial(name: str, image: str, **more: Any) -> list[str]:
+    """The command line that makes a container on trial."""
+    settings = {"restart": "no", "service": "web", "component": "api", **more}
+    return trial_argv(NewContainer(name=name, image=image, **settings))
+
+
 PS = ["ps", "--all", "--no-trunc", "--format=json"]
 INSPECT = ["inspect", "--type=container"]
-RM = ["rm", "--force", "--ignore", "--volumes", "--time=10"]
+RM = ["rm", "--force", "--ignore", "--time=10"]
+UNUSED = ["volume", "ls", "--filter=dangling=true", "--quiet"]
 
 
 # What is done, and what the message must contain where it fails.
@@ -128,6 +136,27 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     (["stop", "q"], 'no container with name or ID "q" found: no such container'),
     (logs_argv("q", ""), 'no container with name or ID "q" found: no such container'),
     ([*INSPECT, "q"], "no such container"),
+    (trial("t", WEB, volumes=("named:/x",), ports=("127.0.0.1:PORT:8080",)), ""),
+    (PS, ""),
+    ([*INSPECT, "t"], ""),
+    (["cp", "t:/etc/passwd", "-"], ""),
+    (["cp", "t:/etc/nosuch", "-"], "could not be found on container t: no such file or directory"),
+    (["cp", "nosuch:/etc/passwd", "-"], 'container "nosuch" does not exist'),
+    (trial("t", WEB), 'the container name "t" is already in use by'),
+    (UNUSED, ""),
+    (["volume", "rm", "named"], "is being used by the following container(s)"),
+    ([*RM, "t"], ""),
+    (UNUSED, ""),
+    (["volume", "rm", "named"], ""),
+    (["volume", "rm", "named"], 'no volume with name "named" found: no such volume'),
+    (trial("t", WEB, volumes=("/proc/nowhere:/x",)), "statfs /proc/nowhere: no such file or directory"),
+    (trial("t", MISSING), "image not known"),
+    (trial("t", WEB, network="nonet"), "unable to find network with name or ID nonet: network not found"),
+    (new("t", WEB, user="nobodyx"), "unable to find user nobodyx: no matching entries in passwd file"),
+    (["start", "t"], "unable to find user nobodyx: no matching entries in passwd file"),
+    ([*RM, "t"], ""),
+    (new("t", WEB, user="nobody:wheel"), "unable to find group wheel: no matching entries in group file"),
+    ([*RM, "t"], ""),
     (["stop", "w"], ""),
     (PS, ""),
     (["start", "w"], ""),
@@ -157,6 +186,8 @@ def _read(command: str, out: str) -> object:
         return sorted((str(row["Names"]), *_row(row)) for row in json.loads(out))
     if command == "inspect":
         return [(row["State"]["Status"], row["RestartCount"], _detail(details)) for row, details in _inspected(out)]
+    if command in ("cp", "volume"):
+        return _names(out)
     if command == "image":
         return [(len(row["Id"]), len(row["Digest"]), row["Architecture"]) for row in json.loads(out)]
     if command == "network":
@@ -166,11 +197,16 @@ def _read(command: str, out: str) -> object:
         return [named[WEB], named[FAIL], named[BRIEF]]
     if command == "version":
         return isinstance(json.loads(out)["Client"]["Version"], str)
-    if command == "volume":  # anonymous ones have names of their own
-        return [name for name in out.split() if not re.fullmatch("[0-9a-f]{64}", name)]
     if command == "logs":  # only that there is something: the programs' words are their own
         return len(out.splitlines())
     return re.sub(r"^[0-9a-f]{64}$", "ID", out, flags=re.MULTILINE)
+
+
+def _names(out: str) -> list[str]:
+    """The users in an archived passwd(5) file, or the names of volumes but for anonymous ones."""
+    if "\0" in out:
+        return sorted(line.split(":")[0] for line in out.replace("\0", "\n").splitlines() if ":x:" in line)
+    return [name for name in out.split() if not ANONYMOUS.fullmatch(name)]
 
 
 def _inspected(out: str) -> list[tuple[dict[str, Any], ContainerDetails]]:
@@ -187,7 +223,8 @@ def _detail(details: ContainerDetails) -> tuple[object, ...]:
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
     ours = {key: value for key, value in row["Labels"].items() if key.startswith("mcp.")}
     image = re.sub("@sha256:[0-9a-f]{64}$", "@DIGEST", row["Image"])
-    return row["State"], row["ExitCode"], image, sorted(ours.items()), row["StartedAt"] > 0, len(row["Id"])
+    ports = [(port["host_ip"], port["range"], port["protocol"]) for port in row["Ports"] or ()]
+    return row["State"], row["ExitCode"], image, sorted(ours.items()), row["StartedAt"] > 0, len(row["Id"]), ports
 
 
 def play(run: Podman, port: int) -> list[object]:
@@ -223,6 +260,28 @@ def test_of_several_containers_those_are_shown_that_there_are(rootless: Private,
         assert code == 125
         assert "no such container" in err
         assert [each.name for each in parse_details(out.encode())] == ["w"]
+        run(*RM, "w")
+
+
+def test_anonymous_volumes_are_made_and_stay_alike(rootless: Private, fake: FakePodman) -> None:
+    image = images.Image("web", "1.0.0-data", volumes=("/data", "/var/lib/pg/data"))
+    images.build_all(rootless, [image])
+    fake.add_image(image.reference, anonymous=["/data", "/var/lib/pg/data"])
+    for run in (real_runner(rootless), fake_runner(fake)):
+        assert run(*new("w", image.reference, volumes=("named:/data/",)))[0] == 0
+        (first,) = parse_details(run(*INSPECT, "w")[1].encode())
+        assert first.anonymous_volumes.keys() == {"/var/lib/pg/data"}
+        (volume,) = first.anonymous_volumes.values()
+        assert volume not in run(*UNUSED)[1].split()
+        assert run(*trial("t", image.reference))[0] == 0
+        assert parse_details(run(*INSPECT, "t")[1].encode())[0].anonymous_volumes == {}
+        run(*RM, "t")
+        run(*RM, "w")
+        assert {volume, "named"} <= set(run(*UNUSED)[1].split())
+        assert run(*new("w", image.reference, volumes=(f"{volume}:/var/lib/pg/data",)))[0] == 0
+        (second,) = parse_details(run(*INSPECT, "w")[1].encode())
+        assert second.anonymous_volumes["/var/lib/pg/data"] == volume
+        assert len(second.anonymous_volumes) == 2
         run(*RM, "w")
 
 

@@ -177,7 +177,7 @@ def test_a_health_check_decides_where_there_is_one(rig: Rig) -> None:
 
 def test_an_old_container_that_cannot_be_removed_does_not_undo_what_is_kept(rig: Rig) -> None:
     ok(deploy(rig, WEB))
-    rig.fake.misbehave("fail", ["rm"], times=1, message="the storage is busy")
+    rig.fake.misbehave("fail", ["rm"], times=1, message="the storage is busy", after=["run"])
     ok(deploy(rig, WEB2))
     assert rig.fake.running() == {"web-api": WEB2}
     assert set(rig.fake.containers()) == {"web-api", "web-api.old"}

@@ -65,7 +65,7 @@ def test_a_new_container_that_cannot_be_removed_at_once_does_not_keep_the_old_on
     rig.agent.define("web", service("web", component("api")))
     ok(rig.agent.cli.run("deploy", "-q", "web"))
     rig.agent.define("web", service("web", component("api", FAIL)))
-    rig.fake.misbehave("fail", ["rm"], times=2, message="cannot be stopped")
+    rig.fake.misbehave("fail", ["rm"], times=2, message="cannot be stopped", after=["run"])
     done = rig.agent.cli.run("deploy", "-q", "web")
     assert (done.code, done.errors[0].endswith("; the old container runs again")) == (1, True), done
     assert rig.fake.running() == {"web-api": WEB}

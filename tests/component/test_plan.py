@@ -176,7 +176,7 @@ def test_prune_removes_what_was_removed_from_the_definition(rig: Rig, command: t
     ok(rig.agent.cli.run(*command, "--prune", "web"))
     assert rig.fake.running() == {"web-api": WEB2}
     verbs = [(argv[0], "web-work" in argv) for argv in rig.fake.commands()]
-    assert [verb for verb, _ in verbs if verb in ("run", "rm")] == ["run", "rm", "rm"]
+    assert [verb for verb, _ in verbs if verb in ("run", "rm")] == ["rm", "run", "rm", "rm"]
     assert planned(rig) == []
     rows = json.loads(ok(rig.agent.cli.run("ps", "--json")))
     assert [row["component"] for row in rows] == ["api"]

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from agent.files.files import ServiceFiles
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails, HealthCheck
 from agent.podman.states import CheckResult
@@ -70,7 +71,7 @@ def waited(podman: Podman, settle: float = 0.0) -> tuple[str, float]:
 
     async def wait() -> tuple[str, float]:
         began = asyncio.get_running_loop().time()
-        context = StepContext(podman, cast(AsyncRegistry, None), "web", "web", 1, settle)
+        context = StepContext(podman, cast(AsyncRegistry, None), "web", "web", 1, settle, cast(ServiceFiles, None))
         try:
             await AwaitStable("web").do(context)
         except DidNotStayUpError as error:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.podman.output import Container
-from agent.services.plan import NodeState, plan, resolve_replacement
+from agent.services.plan import NodeState, plan, recover, resolve_replacement, restart, start
+from agent.services.steps import ProvideSources
 from agent.store.registry import ComponentRow
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
@@ -127,6 +128,7 @@ def test_the_steps_of_a_first_deploy() -> None:
         "pull the image localhost/web:2",
         "create the network mcpnet if missing",
         "reserve host ports for rest",
+        "create missing folders of the service",
         "run localhost/web:2",
         "wait until web-api is healthy or stays up",
         "record it in the registry",
@@ -139,6 +141,8 @@ def test_the_steps_of_a_replacement() -> None:
         "check the image localhost/web:2",
         "create the network mcpnet if missing",
         "reserve host ports for rest",
+        "create missing folders of the service",
+        "try to create web-api",
         "stop web-api",
         "rename web-api to web-api.old",
         "run localhost/web:2",
@@ -151,6 +155,45 @@ def test_the_steps_of_a_replacement() -> None:
 def test_force_replaces_what_is_up_to_date() -> None:
     (change,) = plan([WEB], deployed([WEB]), partial=True, force=True)
     assert (change.action, change.reasons, change.undone_on_failure) == ("replace", ("forced",), True)
+    assert "try to create web-api" not in [step.title for step in change.steps]  # it was created like that before
+
+
+def test_explicit_host_ports_are_checked_while_the_old_container_runs() -> None:
+    service = replace(WEB, components=(replace(API, ports=("8080:80",)),))
+    (change,) = plan([service], deployed([WEB]), partial=True)
+    titles = [step.title for step in change.steps]
+    assert titles.index("check that its host ports are free") < titles.index("stop web-api")
+
+
+STOPPED = replace(deployed([WEB]), stuck={"web-api"})
+STOPPED = replace(STOPPED, containers=[replace(STOPPED.containers[0], state="exited")])
+RECREATE = [
+    "check the image localhost/web:2",
+    "create the network mcpnet if missing",
+    "reserve host ports for rest",
+    "create missing folders of the service",
+    "rename web-api to web-api.old",
+    "run localhost/web:2",
+]
+
+
+def test_a_container_whose_host_port_is_taken_is_recreated() -> None:
+    (row,) = STOPPED.rows
+    titles = [step.title for step in start(row, STOPPED).steps]
+    assert titles == [*RECREATE, "record its desired state: running", "remove web-api.old"]
+    recovered = recover(row, STOPPED)
+    assert recovered is not None
+    assert [step.title for step in recovered.steps] == [*RECREATE, "remove web-api.old"]
+    (change,) = plan([WEB], STOPPED, partial=True)
+    assert (change.action, change.reasons) == ("replace", ("is exited", "its host port is taken"))
+
+
+def test_sources_of_bind_mounts_are_checked_before_a_container_stops() -> None:
+    component = replace(API, volumes=("/srv/web/conf:/conf:ro", "named:/data"))
+    state = deployed([replace(WEB, components=(component,))])
+    (change,) = [restart(row, state) for row in state.rows]
+    assert [step.title for step in change.steps][:2] == ["create missing folders of the service", "stop web-api"]
+    assert ProvideSources(("/srv/web/conf",)) in change.steps
 
 
 def test_only_some_components_are_planned() -> None:

@@ -1,7 +1,9 @@
 """Commands compared whole; parsers fed with what podman 4.3.1 and 5.4.2 really printed, and with garbage."""
 
 import asyncio
+import io
 import json
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.monitor.state import observed_state
 from agent.podman import output as parsers
-from agent.podman.argv import NewContainer, logs_argv, run_argv
+from agent.podman.argv import NewContainer, logs_argv, run_argv, trial_argv
 from agent.podman.client import Podman, labelled
 from agent.podman.inspect import parse_details
 from agent.podman.output import Container
@@ -64,6 +66,49 @@ def test_run_argv_smallest() -> None:
     ]
 
 
+def test_a_trial_is_created_without_the_volumes_of_its_image() -> None:
+    assert trial_argv(WHOLE) == ["create", "--image-volume=ignore", *run_argv(WHOLE)[2:]]
+    assert run_argv(WHOLE)[:2] == ["run", "--detach"]
+
+
+def archived(*members: tuple[str, bytes | None]) -> bytes:
+    """What `podman cp` prints for files, or for links (no content)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size, info.linkname = len(content or b""), "elsewhere"
+            info.type = tarfile.SYMTYPE if content is None else tarfile.REGTYPE
+            archive.addfile(info, io.BytesIO(content or b""))
+    return buffer.getvalue()
+
+
+def test_a_file_of_a_container_comes_in_an_archive() -> None:
+    assert parsers.parse_archived_file(archived(("passwd", b"root:x:0\n"))) == b"root:x:0\n"
+    assert parsers.parse_archived_file(archived(("passwd", b""))) == b""
+    assert parsers.parse_archived_file(archived(("passwd", None))) is None
+    assert parsers.parse_archived_file(archived()) is None
+    with pytest.raises(Unavailable, match="unexpected output of podman cp: not an archive"):
+        parsers.parse_archived_file(b"nonsense")
+
+
+def test_volumes_of_images() -> None:
+    image = {"Id": "i", "Config": {"Volumes": {"/var/lib/pg": {}, "/data": {}}}}
+    assert parsers.parse_image(json.dumps([image]).encode()).volumes == ("/data", "/var/lib/pg")
+    assert parsers.parse_image(b'[{"Id": "i", "Config": {"Volumes": null}}]').volumes == ()
+
+
+def test_ranges_of_published_ports() -> None:
+    ports = [
+        {"host_ip": "", "container_port": 80, "host_port": 8080, "range": 3, "protocol": "tcp"},
+        {"host_ip": "", "container_port": 53, "host_port": 53, "range": 1, "protocol": "tcp,udp"},
+    ]
+    row = {"Id": "i", "Names": ["n"], "State": "running", "Ports": ports}
+    (container,) = parsers.parse_containers(json.dumps([row]).encode())
+    tcp = {(port, "tcp") for port in (8080, 8081, 8082, 53)}
+    assert container.published == {*tcp, (53, "udp")}
+
+
 def test_no_environment_value_is_in_argv() -> None:
     assert "hunter2" not in " ".join(run_argv(WHOLE))
 
@@ -92,6 +137,7 @@ def test_the_containers_of_podman_4() -> None:
         started=datetime(2026, 11, 22, 16, 1, 58, tzinfo=UTC),
         labels={"mcp.service": "web", "mcp.component": "web", "org.opencontainers.image.version": "1.0.0"},
         image_id="4ba8b5d235340eafc4f6d6afab1d48236e2acd38f8ef8d09c297697e1489416d",
+        published=frozenset({(23456, "tcp")}),
     )
     assert web.running
     assert (brief.name, brief.state, brief.exit_code, brief.running) == ("web-brief", "exited", 3, False)

@@ -83,6 +83,18 @@ def test_the_smallest_container() -> None:
     assert parse_details(b"[]") == []
 
 
+def test_anonymous_volumes() -> None:
+    anonymous = "0123456789abcdef" * 4
+    mounts = [
+        {"Type": "volume", "Name": anonymous, "Destination": "/var/lib/pg/data"},
+        {"Type": "volume", "Name": anonymous[::-1], "Destination": "/x/"},
+        {"Type": "volume", "Name": "named", "Destination": "/y"},
+        {"Type": "bind", "Source": "/srv/web", "Destination": "/z"},
+    ]
+    assert parsed(Mounts=mounts).anonymous_volumes == {"/var/lib/pg/data": anonymous, "/x": anonymous[::-1]}
+    assert parsed(Mounts=None).anonymous_volumes == {}
+
+
 def test_published_ports() -> None:
     ports = {
         "8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "20001"}, {"HostIp": "", "HostPort": "80"}],

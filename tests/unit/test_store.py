@@ -256,6 +256,29 @@ def test_a_port_is_kept(db: Registry) -> None:
     assert db.components.ports("web", "api") == {}
 
 
+def test_a_port_that_is_taken_is_replaced(db: Registry) -> None:
+    db.components.reserve_port("web", "web", "", iter([10001]))
+    db.components.reserve_port("web", "api", "", iter([10002]))
+    assert db.components.move_port("web", "web", "", iter([10001, 10002, 10003])) == 10003
+    assert db.components.ports("web", "web") == {"": 10003}
+    assert db.components.ports("web", "api") == {"": 10002}
+    with pytest.raises(NotReady, match="no free host port"):
+        db.components.move_port("web", "web", "", iter([10002]))
+    assert db.components.ports("web", "web") == {"": 10003}
+
+
+def test_anonymous_volumes_are_kept_by_target_and_without_their_component(db: Registry) -> None:
+    db.components.put("web", 0, WEB, DesiredState.RUNNING)
+    db.volumes.put("web", "web", {"/data": "one", "/log": "two"})
+    db.volumes.put("web", "web", {"/data": "three"})
+    db.volumes.put("web", "api", {})
+    assert db.volumes.select("web", "web") == {"/data": "three", "/log": "two"}
+    db.components.remove("web", "web")
+    assert db.volumes.select("web", "web") == {"/data": "three", "/log": "two"}
+    db.volumes.remove("web", "web")
+    assert db.volumes.select("web", "web") == {}
+
+
 def test_ports_of_routes_that_are_gone_are_given_back(db: Registry) -> None:
     for number, route in enumerate(("", "rest", "admin")):
         db.components.reserve_port("web", "web", route, iter([10000 + number]))

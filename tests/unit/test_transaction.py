@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Coroutine
 from copy import deepcopy
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.files.files import ServiceFiles
 from agent.podman.argv import NewContainer
 from agent.podman.output import Container
+from agent.services import ports
 from agent.services.boot import boot
 from agent.services.deploy import Deployer
-from agent.services.executor import Executor
+from agent.services.executor import ComponentResult, Executor
 from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
@@ -83,6 +86,15 @@ class MortalPodman(MemoryPodman):
     async def run(self, new: NewContainer) -> None:
         await self._change(super().run(new))
 
+    async def try_create(self, new: NewContainer) -> str:
+        self._life.moment()
+        identifier = await super().try_create(new)
+        self._life.moment()
+        return identifier
+
+    async def remove_volume(self, name: str) -> None:
+        await self._change(super().remove_volume(name))
+
     async def start(self, name: str) -> None:
         await self._change(super().start(name))
 
@@ -123,7 +135,9 @@ class Node:
     @classmethod
     def start(cls, world: World, folder: Path, life: Life) -> "Node":
         registry = MortalRegistry(Registry(folder / "mcp.db"), life)
-        executor = Executor(MortalPodman(world, life), registry, settle=0.0)
+        files = ServiceFiles(folder / "srv", ())
+        files.root.mkdir(exist_ok=True)
+        executor = Executor(MortalPodman(world, life), registry, 0.0, files)
         operations = Operations(registry)
         return cls(world, registry, executor, operations, InterruptedOperations(executor, operations))
 
@@ -131,11 +145,21 @@ class Node:
         self, service: ServiceSpec, report: Callable[[StepEvent], None] = lambda _event: None, *, prune: bool = False
     ) -> list[str]:
         """Deploy a service as the RPC does; return its errors."""
+        return [result.error for result in await self._deploy(service, report, prune)]
+
+    async def notes(self, service: ServiceSpec) -> list[str]:
+        """Deploy a service, which must succeed; return the notes for the user."""
+        results = await self._deploy(service, lambda _event: None, prune=False)
+        assert [result.error for result in results if result.error] == []
+        return [note for result in results for note in result.notes]
+
+    async def _deploy(
+        self, service: ServiceSpec, report: Callable[[StepEvent], None], prune: bool
+    ) -> list[ComponentResult]:
         deployer = Deployer(self.executor)
-        results = await self.operations.run(
+        return await self.operations.run(
             service.name, "kyle", "deploy", lambda: deployer.deploy(service, (), "kyle", prune=prune, report=report)
         )
-        return [result.error for result in results]
 
     async def lifecycle(self, verb: str, service: str, component: str = "") -> None:
         """Stop, start, restart or undeploy a service as the RPC does."""
@@ -156,7 +180,8 @@ class Node:
 
 def world() -> World:
     """A node with no container, whose images can be pulled."""
-    return World(local={OLD}, remote={OLD, NEW, BROKEN, JOB}, fails={BROKEN}, jobs={JOB})
+    declared: dict[str, tuple[str, ...]] = {OLD: ("/data",), NEW: ("/data",)}
+    return World(local={OLD}, remote={OLD, NEW, BROKEN, JOB}, fails={BROKEN}, jobs={JOB}, declared=declared)
 
 
 Work = Callable[[Node], Coroutine[Any, Any, object]]
@@ -207,6 +232,9 @@ def test_an_agent_that_is_killed_at_any_moment_leaves_nothing_half_done(verb: st
         made = deepcopy(before)
         asyncio.run(live(made, folder, Life(end), VERBS[verb]))
         asyncio.run(live(made, folder, Life(), lambda node, end=end: check_whole(node, verb, end)))  # type: ignore[misc]
+        kept = {name: made.anonymous(name) for name in made.containers}
+        assert kept == {name: before.anonymous(name) for name in made.containers}, end
+        assert made.volumes >= before.volumes
 
 
 async def check_whole(node: Node, verb: str, end: int) -> None:
@@ -239,6 +267,150 @@ async def check_whole(node: Node, verb: str, end: int) -> None:
         assert [] in either, (end, either)
     assert await node.deploy(AFTER) == ["", ""]
     assert await node.plan(AFTER) == []
+
+
+async def ports_of(node: Node) -> tuple[set[int], set[int]]:
+    """The host ports of web/api, as the registry and as its container have them."""
+    reserved = await node.registry.call(node.registry.components.ports, "web", "api")
+    return set(reserved.values()), {port for port, _ in node.world.containers["web-api"].published}
+
+
+def test_a_start_that_moves_a_port_may_be_killed_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "PAUSES", (0.0,))
+    (tmp_path / "before").mkdir()
+    before = prepared(tmp_path / "before")
+    taken: list[int] = []
+
+    async def stop(node: Node) -> None:
+        await node.lifecycle("stop", "web")
+        taken.extend((await ports_of(node))[0])
+
+    async def check(node: Node, end: int) -> None:
+        await node.boot()
+        assert await node.registry.call(node.registry.operations.transactions, "web") == [], end
+        assert set(node.world.containers) == {"web-api", "web-work"}, end
+        if node.world.containers["web-api"].running:
+            reserved, published = await ports_of(node)
+            assert reserved == published != set(taken), end
+        assert {name: node.world.anonymous(name) for name in node.world.containers} == kept, end
+
+    asyncio.run(live(before, tmp_path / "before", Life(), stop))
+    kept = {name: before.anonymous(name) for name in before.containers}
+    with socket.create_server(("127.0.0.1", *taken)):
+        for end in range(100):
+            folder, made, life = tmp_path / str(end), deepcopy(before), Life(end)
+            shutil.copytree(tmp_path / "before", folder)
+            asyncio.run(live(made, folder, life, lambda node: node.lifecycle("start", "web")))
+            asyncio.run(live(made, folder, Life(), lambda node, end=end: check(node, end)))  # type: ignore[misc]
+            if life.moments < end:
+                break
+    assert 40 < end < 99
+    assert made.containers["web-api"].running
+
+
+# --- anonymous volumes ---
+
+
+def test_a_container_that_is_recreated_has_its_anonymous_volumes_again(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    (volume,) = made.anonymous("web-api").values()
+
+    async def lose_and_start(node: Node) -> None:
+        made.containers.clear()
+        made.mounts.clear()
+        await node.lifecycle("start", "web")
+
+    asyncio.run(live(made, tmp_path, Life(), lose_and_start))
+    assert made.anonymous("web-api") == {"/data": volume}
+
+
+def test_what_an_earlier_agent_deployed_is_recorded_at_the_start(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+
+    async def forget_and_boot(node: Node) -> None:
+        await node.registry.call(node.registry.volumes.remove, "web", "api")
+        await node.boot()
+        assert await node.registry.call(node.registry.volumes.select, "web", "api") == made.anonymous("web-api")
+
+    asyncio.run(live(made, tmp_path, Life(), forget_and_boot))
+
+
+def api_with(*volumes: str) -> ServiceSpec:
+    """The service with its component api alone, and these volumes."""
+    return ServiceSpec("web", components=(replace(API, volumes=volumes),))
+
+
+def test_a_volume_of_the_definition_takes_the_place_of_an_anonymous_one_until_a_rollback(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    (volume,) = made.anonymous("web-api").values()
+
+    async def check(node: Node) -> None:
+        notes = await node.notes(api_with("pgdata:/data/"))
+        assert notes == [f"the earlier content of /data is in the anonymous volume {volume}"]
+        assert made.anonymous("web-api") == {}
+        assert await node.notes(api_with("pgdata:/data/", "other:/other")) == []
+        notes = await node.notes(api_with())
+        assert notes == [f'/data is in an anonymous volume; to name it: volumes = ["{volume}:/data"]']
+        assert made.anonymous("web-api") == {"/data": volume}
+        assert await node.notes(api_with(f"{volume}:/data")) == []
+        assert made.anonymous("web-api") == {"/data": volume}
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_an_undeploy_keeps_anonymous_volumes_for_the_next_deploy(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    (volume,) = made.anonymous("web-api").values()
+
+    async def check(node: Node) -> None:
+        results = await Lifecycle(node.executor).undeploy("web")
+        assert results[0].notes == (f"/data is kept in the anonymous volume {volume}",)
+        await node.deploy(BEFORE)
+        assert made.anonymous("web-api") == {"/data": volume}
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_an_undeploy_with_volumes_removes_those_that_no_definition_names(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    (api,), (work,) = made.anonymous("web-api").values(), made.anonymous("web-work").values()
+
+    async def check(node: Node) -> None:
+        named = ServiceSpec("web", components=(replace(API, volumes=(f"{api}:/data", "named:/x")), WORK))
+        await node.deploy(named)
+        results = await Lifecycle(node.executor).undeploy("web", volumes=True)
+        assert [list(result.notes) for result in results] == [[], []]
+        assert made.volumes == {api, "named"}
+        assert await node.notes(BEFORE) == [
+            f'/data is in an anonymous volume; to name it: volumes = ["{made.anonymous(name)["/data"]}:/data"]'
+            for name in ("web-api", "web-work")
+        ]
+        assert work not in made.volumes
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_a_volume_that_is_gone_or_another_containers_is_not_mounted(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    (volume,) = made.anonymous("web-api").values()
+
+    async def check(node: Node) -> None:
+        await Lifecycle(node.executor).undeploy("web")
+        made.volumes.discard(volume)
+        first, second = await node.notes(api_with())
+        assert first == f"/data: its anonymous volume {volume} is gone or another container's"
+        assert second.startswith("/data is in an anonymous volume")
+        assert made.anonymous("web-api")["/data"] not in ("", volume)
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_a_plan_says_that_data_will_be_in_an_anonymous_volume(tmp_path: Path) -> None:
+    async def check(node: Node) -> None:
+        (change,) = await node.executor.annotate(await node.plan(api_with()), await node.executor.examine())
+        assert change.notes == ('/data will be in an anonymous volume; to name it: volumes = ["web-api-data:/data"]',)
+
+    asyncio.run(live(world(), tmp_path, Life(), check))
 
 
 # --- the plan and what is done ---
@@ -361,6 +533,7 @@ def test_what_fails_is_undone_and_the_rest_is_done(tmp_path: Path) -> None:
         f"run {BROKEN}",
         "rename web-api to web-api.old",
         "stop web-api",
+        "try to create web-api",
         "reserve host ports for rest",
     ]
 

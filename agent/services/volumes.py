@@ -1,0 +1,60 @@
+"""Anonymous volumes of components: those that only podman knows by name. Pure."""
+
+import posixpath
+import re
+from collections.abc import Collection, Mapping
+
+from mcp.shared.names import container_name
+from mcp.shared.spec import ComponentSpec
+
+
+def clean(target: str) -> str:
+    """Return a target as podman compares it."""
+    return posixpath.normpath(f"/{target.lstrip('/')}")
+
+
+def named_targets(spec: ComponentSpec) -> dict[str, str]:
+    """Return the sources of the volumes in a definition, by target."""
+    pairs = (volume.split(":")[:2] for volume in spec.volumes)
+    return {clean(target): source for source, target in pairs}
+
+
+def carried(spec: ComponentSpec, volumes: Mapping[str, str]) -> dict[str, str]:
+    """Return those anonymous volumes, by target, that a container of a definition without them gets."""
+    named = named_targets(spec)
+    return {
+        target: volume
+        for target, volume in sorted(volumes.items())
+        if target not in named and volume not in named.values()
+    }
+
+
+def notes(
+    service: str, spec: ComponentSpec, volumes: Mapping[str, str], declared: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return what the user has to know about the anonymous volumes of a component.
+
+    Args:
+        service: The service of the component.
+        spec: Its specification.
+        volumes: Existing volumes by target.
+        declared: Targets at which its image asks for a volume.
+    """
+    mounted, named = carried(spec, volumes), named_targets(spec)
+    new = sorted({clean(target) for target in declared} - {*mounted, *named})
+    left = {
+        target: volume for target, volume in sorted(volumes.items()) if target in named and volume not in named.values()
+    }
+    return (
+        *(_unnamed(target, "is", volume) for target, volume in mounted.items()),
+        *(_unnamed(target, "will be", _name(service, spec, target)) for target in new),
+        *(f"the earlier content of {target} is in the anonymous volume {volume}" for target, volume in left.items()),
+    )
+
+
+def _unnamed(target: str, verb: str, name: str) -> str:
+    return f'{target} {verb} in an anonymous volume; to name it: volumes = ["{name}:{target}"]'
+
+
+def _name(service: str, spec: ComponentSpec, target: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", container_name(service, spec.name) + target).rstrip("-")

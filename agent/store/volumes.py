@@ -1,0 +1,31 @@
+"""The registry's table of anonymous volumes: their names, should podman lose the container that has them."""
+
+from collections.abc import Mapping
+
+from agent.store.database import Table
+
+
+class VolumeTable(Table):
+    """Table of the last known anonymous volume of each component at each target."""
+
+    def select(self, service: str, component: str) -> dict[str, str]:
+        """Return the anonymous volumes of a component by target."""
+        rows = self._database.rows(
+            "SELECT target, volume FROM anonymous_volumes WHERE service = ? AND component = ?", service, component
+        )
+        return {str(target): str(volume) for target, volume in rows}
+
+    def put(self, service: str, component: str, volumes: Mapping[str, str]) -> None:
+        """Record the anonymous volumes of a component; those at other targets stay recorded."""
+        with self._database.transaction():
+            self._database.db.executemany(
+                "INSERT OR REPLACE INTO anonymous_volumes VALUES (?, ?, ?, ?)",
+                [(service, component, target, volume) for target, volume in volumes.items()],
+            )
+
+    def remove(self, service: str, component: str) -> None:
+        """Forget the anonymous volumes of a component."""
+        with self._database.transaction():
+            self._database.db.execute(
+                "DELETE FROM anonymous_volumes WHERE service = ? AND component = ?", (service, component)
+            )
