@@ -96,9 +96,10 @@ def podman_calls(image: str) -> list[list[str]]:
         ["images", "--format=json"],
         ["stop", "--time=10", NAME],
         ["rename", NAME, f"{NAME}.old"],
+        ["inspect", "--type=container", f"{NAME}.old"],
         [*run, *labels, image],
         ["inspect", "--type=container", NAME],
-        ["rm", "--force", "--ignore", "--volumes", "--time=10", f"{NAME}.old"],
+        ["rm", "--force", "--ignore", "--time=10", f"{NAME}.old"],
     ]
 
 

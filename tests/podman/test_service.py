@@ -177,9 +177,9 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
         ),
         (
             'image = "localhost/mcp-worker:1.0.0"\nvolumes = ["/no/such/folder:/data"]',
-            ["/no/such/folder", "runs again"],
+            ["/no/such/folder does not exist on this node"],
         ),
-        ('image = "localhost/mcp-worker:1.0.0"\nports = ["127.0.0.1:{taken}:80"]', ["in use", "runs again"]),
+        ('image = "localhost/mcp-worker:1.0.0"\nports = ["127.0.0.1:{taken}:80"]', ["is in use by another program"]),
         ('image = "localhost/mcp-brief:1.0.0"\nrestart = "always"', ["was restarted", "brief: done", "runs again"]),
         ('image = "localhost/mcp-arch:1.0.0"', ["is for s390x, this node is"]),
         (
