@@ -232,6 +232,7 @@ async def striped(number: int, of: int, lines: int) -> AsyncGenerator[Piece]:
 
 
 def test_a_line_costs_the_same_among_many_components_as_among_two() -> None:
+    """A merge that looked at every component for each line would cost a hundred times as much."""
     lines, spent = 20_000, {}
     for count in (2, 200):
         began = time.process_time()
@@ -239,7 +240,7 @@ def test_a_line_costs_the_same_among_many_components_as_among_two() -> None:
         shown_text = text(blocks)
         spent[count] = time.process_time() - began
         assert (shown_text, error) == (b"".join(b"%d\n" % at for at in range(lines)), None)
-    assert spent[200] < 8 * spent[2]
+    assert spent[200] < 30 * spent[2]
 
 
 def test_it_ends_when_its_last_input_ends_while_a_slow_client_takes_a_block() -> None:
