@@ -24,10 +24,11 @@ from mcp.shared.errors import NotReady
 from mcp.shared.names import LABEL_SERVICE
 
 STOP_GRACE = 10  # seconds between SIGTERM and SIGKILL; podman's own default
-STOP_TIMEOUT = 30.0  # seconds until a stop fails; in a crash loop one attempt in three succeeds
-# Failed attempts until a stop fails. In a crash loop podman fails for many reasons: three in a row were seen on a busy
-# machine, where slirp4netns of the next run did not start.
-STOP_FAILURES = 10
+STOP_TIMEOUT = 30.0  # seconds until a stop fails
+STOP_FAILURES = 10  # failed attempts until a stop fails
+# In a crash loop one attempt in three succeeds, and a failed one takes 0.2 s, or 2 s on a busy machine: ten in a row
+# fail in one stop of sixty. There only the time counts.
+CRASH_LOOP_TIMEOUT = 120.0
 CLOCK_TOLERANCE = 1.0  # seconds between wall and monotonic clock above which the wall clock counts as set
 STEADY = 10.0  # seconds; a container that ran longer is not in a crash loop
 RETRY_PAUSE = 0.05  # seconds between two attempts
@@ -210,7 +211,11 @@ class Podman:
             if error is None and await self._stays_down(details, start):
                 return
             failures += int(error is not None)
-            if failures == STOP_FAILURES or start.elapsed() > STOP_TIMEOUT:
+            if details.restarts:
+                given_up = start.elapsed() > CRASH_LOOP_TIMEOUT
+            else:
+                given_up = failures >= STOP_FAILURES or start.elapsed() > STOP_TIMEOUT
+            if given_up:
                 raise error or NotReady(f"{name} restarts each time podman stops it")
             await asyncio.sleep(RETRY_PAUSE)
 

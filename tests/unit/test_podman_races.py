@@ -115,8 +115,12 @@ def test_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         [STOPPED, shown("exited"), shown("exited", 3), STOPPED, shown("running"), STOPPED, *[shown("exited")] * 2],
         [IMPROPER, shown("stopped"), STOPPED, shown("exited"), shown("exited")],
         [IN_USE, shown("exited"), IMPROPER, shown("exited"), STOPPED, shown("exited"), shown("exited")],
+        [*[IMPROPER, shown("exited", 3)] * 2 * module.STOP_FAILURES, STOPPED, shown("exited", 4), shown("exited", 4)],
     ],
-    ids=["ended by podman", "ended before", "between two runs", "again and again", "started meanwhile", "fails twice"],
+    ids=[
+        *("ended by podman", "ended before", "between two runs", "again and again", "started meanwhile"),
+        *("fails twice", "fails often in a crash loop"),
+    ],
 )
 def test_a_container_is_stopped_again_until_podman_has_stopped_it(
     monkeypatch: pytest.MonkeyPatch, answers: list[Answer]
@@ -127,15 +131,17 @@ def test_a_container_is_stopped_again_until_podman_has_stopped_it(
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([IMPROPER, shown("running")] * module.STOP_FAILURES, "container state improper"),
-        ([STOPPED, shown("running")], "web restarts each time podman stops it"),
+        ([IMPROPER, shown("running", 0)] * module.STOP_FAILURES, "container state improper"),
+        ([STOPPED, shown("running", 0)], "web restarts each time podman stops it"),
+        ([STOPPED, shown("running", 3)], "web restarts each time podman stops it"),
     ],
-    ids=["fails", "started again"],
+    ids=["fails", "started again", "in a crash loop"],
 )
 def test_one_that_cannot_be_stopped_is_an_error(
     monkeypatch: pytest.MonkeyPatch, answers: list[Answer], said: str
 ) -> None:
     monkeypatch.setattr(module, "STOP_TIMEOUT", 60 if answers[0] == IMPROPER else -1)
+    monkeypatch.setattr(module, "CRASH_LOOP_TIMEOUT", -1)
     error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers)
     assert isinstance(error, McpError)
     assert said in str(error)
@@ -167,7 +173,7 @@ def test_a_wall_clock_that_is_set_does_not_end_the_patience(monkeypatch: pytest.
 @SET_BY
 def test_a_wall_clock_that_is_set_does_not_prolong_the_patience(monkeypatch: pytest.MonkeyPatch, set_by: float) -> None:
     meanwhile = setting(SetClock(), monkeypatch, set_by)
-    answers = [STOPPED, shown("running")] * 20
+    answers = [STOPPED, shown("running", 0)] * 20
     error, left = played(monkeypatch, lambda podman: podman.stop("web"), *answers, meanwhile=meanwhile)
     assert str(error) == "web restarts each time podman stops it"
     assert left == 40 - 32, "more than STOP_TIMEOUT seconds, at two a try"
