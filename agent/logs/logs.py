@@ -90,8 +90,10 @@ class Logs:
         """Retain rotated log files until cancelled."""
         await self._retention.run()
 
-    def close(self) -> None:
-        """Stop watching files."""
+    async def close(self) -> None:
+        """Stop tracking containers and watching files."""
+        for tracker in list(self._trackers.values()):
+            await tracker.stop()
         self._notifier.close()
 
     def _started(self, container: str) -> None:
