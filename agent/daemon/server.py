@@ -81,7 +81,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         watchdog.cancel()
     finally:
         await server.stop(None)
-        servicer.logs.close()
+        await servicer.logs.close()
         backend.close()
         registry.close()
         os.close(lock)

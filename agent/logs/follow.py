@@ -104,6 +104,12 @@ class Tracker:
                 self._task = None
                 self._reset()
 
+    async def stop(self) -> None:
+        """End the tracking at the agent's end, before podman and the registry go away."""
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
     async def first_run(self, *, wait: bool) -> Run:
         """Return the present run; without one, wait for it if `wait`, and raise NotFound otherwise.
 

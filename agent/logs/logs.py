@@ -1,5 +1,6 @@
 """Serve the servicer's log requests: select components and readers, and send one log or several in turns."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -90,8 +91,9 @@ class Logs:
         """Retain rotated log files until cancelled."""
         await self._retention.run()
 
-    def close(self) -> None:
-        """Stop watching files."""
+    async def close(self) -> None:
+        """Stop tracking containers and watching files."""
+        await asyncio.gather(*(tracker.stop() for tracker in list(self._trackers.values())))
         self._notifier.close()
 
     def _started(self, container: str) -> None:

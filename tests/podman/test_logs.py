@@ -220,9 +220,9 @@ def test_a_follower_is_told_with_which_code_each_run_of_a_crash_loop_ended(agent
         assert following.end() == 130
     said = [line.strip("- \n") for line in following.err if "attached" not in line]
     codes = [int(line.rpartition(" ")[2]) for line in said if "with code" in line]
-    assert len(codes) >= 2
-    assert codes == sorted(set(codes))
     unseen = "loop/c0: exited and restarted"  # on a busy machine a run can end before anybody looks
+    assert len(codes) + said.count(unseen) >= 3
+    assert codes == sorted(set(codes))
     assert unseen in said or codes == [*range(codes[0], codes[-1] + 1)]
     seen = [line for line in said if line != unseen]
     again = "loop/c0: restarted"

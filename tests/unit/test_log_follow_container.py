@@ -181,6 +181,20 @@ def test_tracking_ends_with_the_last_follower() -> None:
     asyncio.run(go())
 
 
+def test_tracking_ends_with_the_agent_though_a_follower_is_still_there() -> None:
+    world = World(seen())
+
+    async def end(tracker: Tracker) -> None:
+        await tracker.first_run(wait=False)
+        await tracker.stop()
+        looks = world.looks
+        tracker.inspect_now()
+        await asyncio.sleep(0.05)
+        assert world.looks == looks
+
+    tracked(world, end)
+
+
 def test_a_component_that_is_deployed_anew_is_followed_also_where_a_slow_one_has_yet_to_hear_that_it_was_removed() -> (
     None
 ):
