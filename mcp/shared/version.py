@@ -3,8 +3,8 @@
 from enum import StrEnum
 from typing import TypedDict
 
-RELEASE = "0.1.0"  # the only place of this number; the release commit has the tag v0.1.0
-OLDEST_AGENT = "0.1.0"  # minimum for this CLI
+RELEASE = "0.2.0"  # the only place of this number; the release commit has the tag v0.2.0
+OLDEST_AGENT = "0.2.0"  # minimum for this CLI
 OLDEST_CLI = "0.1.0"  # minimum for this agent
 
 VERSION_HEADER = "x-mcp-version"  # the CLI's in request metadata, the agent's in trailing metadata

@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from mcp.shared.version import OLDEST_CLI, VERSION
+from mcp.shared.resources import ROOT
+from mcp.shared.version import OLDEST_AGENT, OLDEST_CLI, VERSION, is_older
 from tests import previous as history
-from tests.agents import AGENT, Agent, Cli, Home, Outcome, agent_env
+from tests.agents import AGENT, CLI, Agent, Cli, Home, Outcome, agent_env, run_program
 from tests.component.conftest import copy_home
 from tests.component.definitions import TWO
 from tests.component.fakes import FakePodman
 from tests.component.wire import connected
 from tests.previous import Previous, previous
 from tests.zipapps import PYTHON, built, forged
+
+TOO_OLD = "0.0.9"
+# A call that changes something, one with a stream of answers, and one with a stream of requests.
+CALLS = [("deploy", "web"), ("logs", "web", "-f"), ("push", __file__, "web/file")]
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +61,17 @@ def ok(outcome: Outcome) -> str:
     return outcome.stdout
 
 
+def refused(agent: Agent, call: tuple[str, ...], version: str) -> None:
+    """A call to an agent below the minimum does nothing, and names it and its upgrade."""
+    agent.define("web", TWO)
+    done = agent.cli.run(*call)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.errors == [
+        f"mcp: the agent on rift ({version}) is too old for mcp {VERSION}; upgrade it with `mcp agent upgrade rift`"
+    ]
+    assert list(agent.home.srv.iterdir()) == []
+
+
 def work(agent: Agent, cli: Cli, folder: Path) -> None:
     """What operators do every day; every command must do it, and say what it says."""
     agent.define("web", TWO)
@@ -88,8 +104,14 @@ def work(agent: Agent, cli: Cli, folder: Path) -> None:
     assert json.loads(ok(cli.run("ps", "--json"))) == []
 
 
-def test_this_cli_works_with_the_agent_of_the_previous_release(old_agent: Agent, tmp_path: Path) -> None:
-    work(old_agent, old_agent.cli, tmp_path)
+def test_this_cli_works_with_the_agent_of_the_previous_release_or_asks_for_its_upgrade(
+    old_agent: Agent, release: Previous, tmp_path: Path
+) -> None:
+    if is_older(release.version, OLDEST_AGENT):
+        for call in CALLS:
+            refused(old_agent, call, release.version)
+    else:
+        work(old_agent, old_agent.cli, tmp_path)
 
 
 def test_the_cli_of_the_previous_release_works_with_this_agent(
@@ -104,17 +126,30 @@ def test_the_versions_are_shown_side_by_side(old_agent: Agent, release: Previous
     assert row["skew"] != "current"
 
 
-def test_an_upgrade_and_its_undo_keep_what_is_registered(old_home: tuple[Home, dict[str, str]]) -> None:
-    home, env = old_home
-    new = replace(home, command=AGENT)
-    with Agent.start(home, env=env) as agent:
+def test_an_upgrade_and_its_undo_keep_what_is_registered(
+    old_home: tuple[Home, dict[str, str]], release: Previous, tmp_path: Path
+) -> None:
+    old, env = old_home
+    new = replace(old, command=AGENT)
+    own_cli = {old: (PYTHON, "-I", str(release.mcp)), new: CLI}
+    copy = str(tmp_path / "mcp-agent.prev.db")
+    with Agent.start(old, env=env, cli_command=own_cli[old]) as agent:
         agent.define("web", TWO)
         ok(agent.cli.run("deploy", "-q", "web"))
-        before = ok(agent.cli.run("ps", "--json"))
-    for each in (new, home, new):
-        with Agent.start(each, env=env) as agent:
-            assert ok(agent.cli.run("ps", "--json")) == before
+        before = listed(agent)
+    ok(run_program([*AGENT, "snapshot", "--config", str(old.config), copy], env=env, cwd=ROOT))
+    for each in (new, old, new):
+        with Agent.start(each, env=env, cli_command=own_cli[each]) as agent:
+            assert listed(agent) == before
             assert ok(agent.cli.run("list")).count("running") >= 2
+        restore = [*AGENT, "restore", "--if", "changed", "--config", str(old.config), copy]
+        ok(run_program(restore, env=env, cwd=ROOT))
+
+
+def listed(agent: Agent) -> list[list[str]]:
+    """The components that `mcp ps` shows, with what every release shows of them."""
+    rows = json.loads(ok(agent.cli.run("ps", "--json")))
+    return [[row[name] for name in ("service", "component", "state", "version", "started")] for row in rows]
 
 
 def test_without_the_history_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +163,6 @@ def test_without_the_history_it_is_one_line(tmp_path: Path, monkeypatch: pytest.
 
 
 # --- below the minimum ---
-
-TOO_OLD = "0.0.9"
 
 
 def forge(program: str, folder: Path) -> tuple[str, ...]:
@@ -147,19 +180,9 @@ def too_old_agent(tmp_path: Path, template: Home) -> Iterator[Agent]:
         yield agent
 
 
-# A call that changes something, one with a stream of answers, and one with a stream of requests.
-CALLS = [("deploy", "web"), ("logs", "web", "-f"), ("push", __file__, "web/file")]
-
-
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
 def test_an_agent_below_the_minimum_does_nothing_and_is_named(too_old_agent: Agent, call: tuple[str, ...]) -> None:
-    too_old_agent.define("web", TWO)
-    done = too_old_agent.cli.run(*call)
-    assert (done.code, done.stdout) == (1, "")
-    assert done.errors == [
-        f"mcp: the agent on rift ({TOO_OLD}) is too old for mcp {VERSION}; upgrade it with `mcp agent upgrade rift`"
-    ]
-    assert list(too_old_agent.home.srv.iterdir()) == []
+    refused(too_old_agent, call, TOO_OLD)
 
 
 def test_an_agent_below_the_minimum_says_what_an_upgrade_asks(too_old_agent: Agent) -> None:
