@@ -8,6 +8,7 @@ from contextlib import closing
 from tests.component.conftest import Rig
 from tests.component.definitions import component, route, service
 from tests.component.fakes import WEB, WEB2
+from tests.component.processes import free_port
 from tests.waiting import wait_for
 
 
@@ -278,7 +279,7 @@ def test_doctor_says_that_podman_has_lost_its_containers(rig: Rig) -> None:
 
 def test_what_was_deployed_before_a_rule_came_is_brought_up(rig: Rig) -> None:
     """An agent's registry outlives the rules of definitions, which a new release adds to."""
-    deploy(rig, "web", component("api", more='ports = ["18080:80"]'))
+    deploy(rig, "web", component("api", more=f'ports = ["127.0.0.1:{free_port()}:80"]'))
     rig.fake.add_image("web:1")
     rig.agent.kill()
     with closing(sqlite3.connect(rig.agent.home.database)) as database, database:

@@ -215,7 +215,7 @@ def test_a_bare_debian_12_becomes_a_node(bare: Fleet, operator: Operator) -> Non
         assert len(listed.splitlines()) == 2
     owners = node.run(["sh", "-c", "stat -c %U /srv/mcp/mcp.db* /srv/mcp/.cache/mcp; ls -d /root/.cache/mcp || true"])
     assert set(owners.stdout.split()) == {"mcp"}
-    refused_by = node.run(["mcp-agent", "version"], user="nobody", check=False)
+    refused_by = node.run(["setpriv", "--reuid=nobody", "--clear-groups", "mcp-agent", "version"], check=False)
     assert (refused_by.returncode, refused_by.stderr) == (1, "mcp-agent: only root and mcp can run it\n")
 
 
@@ -283,8 +283,9 @@ def pushed_first(operator: Operator, node: Node) -> None:
     (folder / "fresh.toml").write_text(f'name = "fresh"\nnode = "{node.name}"\n[[components]]\nname = "fresh"\n{text}')
     done = operator.cli.run("push", str(folder / "fresh.toml"), "fresh/app.toml")
     assert (done.code, done.errors) == (0, []), done
-    done = operator.cli.run("deploy", "-q", "fresh", timeout=120)
-    assert (done.code, done.errors) == (0, []), done
+    done = operator.cli.run("deploy", "-q", "fresh", timeout=120)  # the other nodes have no agent yet
+    unknown = "mcp: warning: cannot tell which services still run on "
+    assert (done.code, [line for line in done.errors if not line.startswith(unknown)]) == (0, []), done
     modes = node.run(["stat", "-c", "%U %a", "/srv/fresh", "/srv/fresh/data"]).stdout.split("\n")
     assert modes[:2] == ["mcp 700", "mcp 755"]
     assert node.run(["podman", "exec", "fresh", "cat", "/app.toml"], user="mcp").stdout.startswith('name = "fresh"')

@@ -263,8 +263,8 @@ def test_status_shows_what_each_agent_is(old: Upgrades) -> None:
     done = old.mcp("agent", "status")
     old.node("bob").run(["systemctl", "start", "mcp-agent"])
     assert done.code == 4
-    assert table(done.stdout)["ada"][4] == "yes"
-    assert table(done.stdout)["bob"][4] == "no"
+    assert table(done.stdout)["ada"][5] == "yes"
+    assert table(done.stdout)["bob"][5] == "no"
     assert "mcp: bob: " in done.stderr
 
 

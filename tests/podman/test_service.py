@@ -180,7 +180,10 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
             ["/no/such/folder does not exist on this node"],
         ),
         ('image = "localhost/mcp-worker:1.0.0"\nports = ["127.0.0.1:{taken}:80"]', ["is in use by another program"]),
-        ('image = "localhost/mcp-brief:1.0.0"\nrestart = "always"', ["was restarted", "brief: done", "runs again"]),
+        (
+            'image = "localhost/mcp-brief:1.0.0"\nrestart = "always"',
+            ["soon after its start", "brief: done", "runs again"],
+        ),
         ('image = "localhost/mcp-arch:1.0.0"', ["is for s390x, this node is"]),
         (
             'image = "localhost/mcp-worker:1.0.0"\nhealth = {cmd = ["false"], interval = "1s", retries = 3}',
@@ -243,9 +246,9 @@ def test_a_first_deploy_that_fails_leaves_nothing(agent: Agent, rootless: Privat
 @pytest.mark.parametrize("restart", ["no", "on-failure:2"])
 def test_a_job_that_ended_with_exit_code_0_is_done(agent: Agent, rootless: Private, restart: str) -> None:
     agent.define("solo", one("job", f'restart = "{restart}"', image="localhost/mcp-brief:1.0.0"))
-    done = agent.cli.run("deploy", "-q", "solo")
-    assert (done.code, done.stderr) == (0, "solo/job: ended with exit code 0\n")
-    assert ps(agent) == {"solo/job": "completed"}
+    done = agent.cli.run("deploy", "-q", "solo")  # on a busy machine it may outlast the settle time
+    assert (done.code, done.stderr.removesuffix("solo/job: ended with exit code 0\n")) == (0, "")
+    wait_for(lambda: ps(agent) == {"solo/job": "completed"})
     assert agent.cli.run("plan").stdout == "nothing to do: nodes match the definitions\n"
     before = started(rootless, "solo-job")
     assert agent.cli.run("sync").code == 0
@@ -418,7 +421,7 @@ def test_a_name_that_begins_another_containers_id_harms_nothing(agent: Agent, ro
     text = one(prefix, image="localhost/mcp-fail:1.0.0").replace('"solo"', f'"{prefix}"')
     agent.define(prefix, text)
     assert agent.cli.run("deploy", "-q", prefix).code == 1  # and is undone, under a name that has no container then
-    assert agent.cli.run("undeploy", prefix).code == 1
+    assert agent.cli.run("undeploy", prefix).code == 0
     assert containers(rootless) == {"solo-job"}
     assert ps(agent) == {"solo/job": "running"}
 
@@ -473,7 +476,7 @@ def slow(stop_timeout: str) -> str:
     """A service whose container takes 4 s to end after SIGTERM."""
     return f'''
 name = "slow"
-node = "rift"
+node = "dev"
 [[components]]
 name = "slow"
 image = "{WORKER}"
@@ -488,25 +491,25 @@ def test_a_container_has_its_own_time_to_end(agent: Agent, rootless: Private) ->
     agent.define("slow", slow("10s"))
     assert agent.cli.run("deploy", "-q", "slow").code == 0
     done = agent.cli.run("stop", "-q", "slow")
-    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", "")
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on dev\n", "")
     assert rootless.run(show).stdout == "0\n"
     assert agent.cli.run("start", "slow").code == 0
     agent.define("slow", slow("1s"))
     assert agent.cli.run("deploy", "-q", "slow").stderr == "", "the old one had its 10 s"
     done = agent.cli.run("stop", "-q", "slow")
     note = "slow/slow: had to be killed: still running 1 s after SIGTERM; raise stop_timeout in its definition\n"
-    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on rift\n", note)
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: stopped on dev\n", note)
     assert rootless.run(show).stdout == "137\n"
     assert agent.cli.run("start", "slow").code == 0
     done = agent.cli.run("undeploy", "-q", "slow")
-    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: undeployed on rift\n", note)
+    assert (done.code, done.stdout, done.stderr) == (0, "slow/slow: undeployed on dev\n", note)
 
 
 def checked(script: str, more: str) -> str:
     """A service with a health check that is a shell's command line."""
     return f'''
 name = "checked"
-node = "rift"
+node = "dev"
 [[components]]
 name = "checked"
 image = "localhost/mcp-worker:1.0.0"
@@ -545,5 +548,5 @@ def test_the_error_of_a_check_that_fails_says_what_it_printed(agent: Agent, root
     agent.define("checked", checked("echo hanging; sleep 1000; true", 'timeout = "1s"\ninterval = "1s"\nretries = 1'))
     done = agent.cli.run("deploy", "-q", "checked")
     assert done.code == 1
-    assert "within 2 s: its check did not end within 1 s and printed hanging" in done.errors[0]
+    assert re.search(r"within [23] s: its check did not end within 1 s and printed hanging", done.errors[0])
     assert containers(rootless) == set()

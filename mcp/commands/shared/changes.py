@@ -58,9 +58,7 @@ def wanted(session: "Session", service: str | None, node: str | None) -> Wanted:
     loaded, selected = _load(session, service, node)
     homes = {definition.service.name: definition.node for definition in loaded}
     names = [target.name for target in selected]
-    asked = [each for each in session.config.nodes if service is None or each.name not in names]
-    known = copies.registered(session, asked, names) if len(session.config.nodes) > 1 else []
-    strays = copies.misplaced(known, homes)
+    strays = copies.misplaced(copies.registered(session, names), homes)
     copy_of = {copy.service: copy for copy in strays}
     here = [each for each in loaded if each.node in names]
     held = [(each, copy_of[each.service.name]) for each in here if each.service.active and each.service.name in copy_of]

@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from mcp.commands.shared import undeploy_command
-from mcp.shared.errors import McpError, NotReady, Unauthenticated
+from mcp.shared.errors import McpError, NotReady
 from mcp.shared.states import DesiredState
 from mcp.terminal import output
 
 if TYPE_CHECKING:
     from mcp.client.fleet import NodeAnswer
     from mcp.client.session import Session
-    from mcp.config.configuration import Node
     from proto.mcp.v1 import mcp_pb2 as pb
 
 SECONDS = 3.0  # until a node counts as silent, which must not hold up a command that needs another one
@@ -38,24 +37,24 @@ class Copy(NamedTuple):
 
 
 def of_other_nodes(session: "Session", service: str, node: str) -> list[Copy]:
-    """Return the copies of a service on other nodes than `node`; warn of nodes that do not answer."""
-    others = [other for other in session.config.nodes if other.name != node]
-    return [copy for copy in registered(session, others) if copy.service == service]
+    """Return the copies of a service on other nodes than `node`; warn of other nodes that do not answer."""
+    return [copy for copy in registered(session, [node]) if copy.service == service and copy.node != node]
 
 
-def registered(session: "Session", nodes: "Sequence[Node]", reported: Collection[str] = ()) -> list[Copy]:
-    """Return what is registered on nodes, all asked at once.
+def registered(session: "Session", reported: Collection[str]) -> list[Copy]:
+    """Return what is registered on all nodes, or nothing if there is only one; they are asked at once.
 
     Warns of nodes that do not answer, except those that the caller asks again and reports.
+
+    Raises:
+        Unauthenticated: Every node rejects the token.
     """
     copies = []
-    for answer in _ask(session, nodes):
-        if answer.value is None and answer.node.name in reported:
-            continue
-        if answer.value is None:
-            output.error(f"warning: cannot tell which services still run on {answer.node.name}: {_why(answer)}")
-        else:
+    for answer in _ask(session) if len(session.config.nodes) > 1 else ():
+        if answer.value is not None:
             copies += [_copy(answer.node.name, service) for service in answer.value.services]
+        elif answer.node.name not in reported:
+            output.error(f"warning: cannot tell which services still run on {answer.node.name}: {_why(answer)}")
     return copies
 
 
@@ -70,13 +69,10 @@ def refuse(copies: Sequence[Copy]) -> None:
         raise NotReady(f"{copies[0].service} {copies[0].text}", copies[0].remedy)
 
 
-def _ask(session: "Session", nodes: "Sequence[Node]") -> "list[NodeAnswer[pb.ListServicesResponse]]":
+def _ask(session: "Session") -> "list[NodeAnswer[pb.ListServicesResponse]]":
     from mcp.client import fleet
 
-    try:
-        return fleet.ask_all(session, nodes, lambda agent: agent.list_services(SECONDS))
-    except Unauthenticated as error:  # by all of these nodes; the one that matters may accept the token
-        return [fleet.NodeAnswer(node, None, error) for node in nodes]
+    return fleet.ask_all(session, session.config.nodes, lambda agent: agent.list_services(SECONDS))
 
 
 def _why(answer: "NodeAnswer[pb.ListServicesResponse]") -> str:
