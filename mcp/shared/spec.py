@@ -188,13 +188,14 @@ class HealthSpec:
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problem of a command in the form of a Dockerfile, which podman would run as a program."""
-        if self.cmd == ("NONE",):
+        program = self.cmd[0].upper() if self.cmd else None  # podman takes Docker's words in any case
+        if program == "NONE":
             yield Problem("cmd", "[\"NONE\"] is Docker's form; a definition cannot turn off the image's health check")
-        elif self.cmd[:1] == ("CMD",):
+        elif program == "CMD":
             yield Problem("cmd", '["CMD", …] is Docker\'s form; leave out "CMD"')
-        elif self.cmd[:1] == ("CMD-SHELL",):
+        elif program == "CMD-SHELL":
             yield Problem("cmd", '["CMD-SHELL", …] is Docker\'s form; write ["sh", "-c", …]')
-        elif self.cmd[:1] == ("",):
+        elif program == "":
             yield Problem("cmd[0]", "is empty; expected a program")
 
 

@@ -378,8 +378,10 @@ def test_small_helpers() -> None:
         (HealthSpec(("true",), start_period="2d"), 'health.start_period: "2d" is outside 0s to 1d'),
         (HealthSpec(("",)), "health.cmd[0]: is empty; expected a program"),
         (HealthSpec(("NONE",)), "health.cmd: [\"NONE\"] is Docker's form; a definition cannot turn off the image's"),
+        (HealthSpec(("none", "a")), 'health.cmd: ["NONE"] is Docker\'s form; a definition cannot turn off'),
         (HealthSpec(("CMD", "a", "b")), 'health.cmd: ["CMD", …] is Docker\'s form; leave out "CMD"'),
         (HealthSpec(("CMD-SHELL", "a | b")), 'health.cmd: ["CMD-SHELL", …] is Docker\'s form; write ["sh", "-c", …]'),
+        (HealthSpec(("cmd-shell", "a")), 'health.cmd: ["CMD-SHELL", …] is Docker\'s form; write ["sh", "-c", …]'),
     ],
 )
 def test_health_checks_obey_rules(health: HealthSpec, problem: str) -> None:
@@ -388,7 +390,7 @@ def test_health_checks_obey_rules(health: HealthSpec, problem: str) -> None:
 
 
 def test_a_health_check_may_take_its_time() -> None:
-    health = HealthSpec(("NONE", "CMD"), interval="1d", timeout="1s", start_period="0s")
+    health = HealthSpec(("true", "CMD"), interval="1d", timeout="1s", start_period="0s")
     assert found_in(health=health) == []
 
 
