@@ -8,6 +8,7 @@ from datetime import datetime
 from agent.store.database import Table, now_text, time_of
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.names import container_name
+from mcp.shared.ports import published_port
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
 from mcp.shared.wire import component_from_json, component_to_json
@@ -167,6 +168,8 @@ class ComponentTable(Table):
 
     def _draw(self, service: str, component: str, route: str, candidates: Iterator[int]) -> int:
         taken = {row[0] for row in self._database.rows("SELECT host_port FROM ports")}
+        # A stopped component publishes nothing now, but will need its ports again.
+        taken |= {published_port(mapping) for row in self.select() for mapping in row.spec.ports}
         port = next((candidate for candidate in candidates if candidate not in taken), None)
         if port is None:
             raise NotReady("no free host port was found between 10000 and 60000")

@@ -61,6 +61,11 @@ def container_port(mapping: str) -> int:
     return int(_match(mapping)["container"])
 
 
+def published_port(mapping: str) -> int:
+    """Return the host port of a valid mapping."""
+    return int(_match(mapping)["host"])
+
+
 def host_port(mapping: str, owner: str, path: str) -> Claim:
     """Return the claim of a valid mapping."""
     match = _match(mapping)

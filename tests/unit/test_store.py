@@ -267,6 +267,13 @@ def test_a_port_that_is_taken_is_replaced(db: Registry) -> None:
     assert db.components.ports("web", "web") == {"": 10003}
 
 
+def test_a_port_that_a_component_publishes_is_not_drawn(db: Registry) -> None:
+    published = replace(WEB, ports=("10001:80", "127.0.0.1:10002:53/udp"))
+    db.components.put("dns", 0, published, DesiredState.STOPPED)
+    assert db.components.reserve_port("web", "web", "", iter([10001, 10002, 10003])) == 10003
+    assert db.components.move_port("web", "web", "", iter([10002, 10004])) == 10004
+
+
 def test_anonymous_volumes_are_kept_by_target_and_without_their_component(db: Registry) -> None:
     db.components.put("web", 0, WEB, DesiredState.RUNNING)
     db.volumes.put("web", "web", {"/data": "one", "/log": "two"})
