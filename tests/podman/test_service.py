@@ -392,7 +392,7 @@ def test_components_of_a_network_reach_each_other_by_the_names_of_their_containe
 
 def test_plan_and_deploy_find_the_same_image(agent: Agent, rootless: Private) -> None:
     def planned_and_done() -> tuple[int, str]:
-        return agent.cli.run("plan", "solo").code, agent.cli.run("deploy", "-q", "solo").stdout
+        return agent.cli.run("plan", "--exit-code", "solo").code, agent.cli.run("deploy", "-q", "solo").stdout
 
     up_to_date = (0, "solo/web: up to date on dev\n")
     names = ("localhost/team/web:2.0", "docker.io/web:2.0", "registry.example.net:5000/team/web:2.0")
