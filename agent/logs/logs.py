@@ -85,7 +85,7 @@ class Logs:
         self._readers = Readers(podman, self._notifier)
         self._trackers: WeakValueDictionary[str, Tracker] = WeakValueDictionary()  # by container
         self._retention = LogRetention(podman, registry, SegmentLinker(self._notifier))
-        podman.on_start = self._started
+        podman.on_start.append(self._started)
 
     async def retain_rotated(self) -> None:
         """Retain rotated log files until cancelled."""

@@ -14,7 +14,7 @@ from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Healing, Key, Repair
 from agent.monitor.node import boot_time
 from agent.monitor.state import observe
-from agent.podman.client import Podman
+from agent.podman.client import Podman, conmons
 from agent.podman.output import Container
 from agent.store.events import Event
 from agent.store.registry import AsyncRegistry, ComponentRow
@@ -55,6 +55,8 @@ class Monitor:
         self._repaired: dict[Key, str] = {}  # the details of events to come
         self._repairs: set[asyncio.Task[None]] = set()
         self._watched: set[int] = set()  # processes of the components that should run
+        self._started: set[str] = set()  # containers that may have none of them yet
+        podman.on_start.append(self._started.add)
         self._detector: ChangeDetector | None = None
         self._unwritten: list[Event] = []
         self._last_round = time.monotonic()
@@ -78,10 +80,17 @@ class Monitor:
         end = time.monotonic() + self._rules.interval
         while (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(left, LOOK_PAUSE))
+            await self._watch_started()
             ended = {pid for pid in self._watched if not _exists(pid)}
             self._watched -= ended  # if podman fails now, the next round has to do
             if ended or self._repaired or self.healing.is_due(time.monotonic()):
                 return
+
+    async def _watch_started(self) -> None:
+        """Watch the containers that were started since the last look, as one can end before the next round."""
+        if names := list(self._started):
+            self._started.clear()
+            self._watched |= await asyncio.to_thread(conmons, names)
 
     async def _safe_round(self) -> None:
         try:

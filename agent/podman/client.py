@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from agent.podman.argv import NewContainer, run_argv, trial_argv
@@ -79,7 +80,7 @@ class Podman:
         self.runtime = runtime
         self.auth_file = auth_file
         self.timeout = timeout
-        self.on_start: Callable[[str], None] | None = None  # called with the name of each started container
+        self.on_start: list[Callable[[str], object]] = []  # called with the name of each started container
         self._networks = asyncio.Lock()
         self._images: dict[str, Image] = {}  # by id, which names the content
 
@@ -290,8 +291,8 @@ class Podman:
         self._started(name)
 
     def _started(self, name: str) -> None:
-        if self.on_start is not None:
-            self.on_start(name)
+        for callback in self.on_start:
+            callback(name)
 
     async def stop(self, name: str) -> str:
         """Stop a container permanently; podman kills it at the end of its stop timeout. Raises McpError.
@@ -396,14 +397,30 @@ def restarters(identifier: str) -> dict[int, bool]:
     They are its conmon and the `podman container cleanup` that conmon starts: both have `cleanup` and the id among
     their arguments.
     """
-    processes, arguments = {}, {b"cleanup", identifier.encode()}
+    arguments = {b"cleanup", identifier.encode()}
+    return {pid: _is_conmon(argv) for pid, argv in _command_lines() if arguments <= set(argv)}
+
+
+def conmons(names: Collection[str]) -> set[int]:
+    """Return the pids of the conmons that run containers of these names; each ends with its container."""
+    wanted = [[b"-n", name.encode()] for name in names]
+    return {
+        pid
+        for pid, argv in _command_lines()
+        if _is_conmon(argv) and b"-e" not in argv and any(list(pair) in wanted for pair in pairwise(argv))
+    }
+
+
+def _is_conmon(argv: Sequence[bytes]) -> bool:
+    return argv[0].endswith(b"conmon")
+
+
+def _command_lines() -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the pid and the arguments of every process."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with suppress(OSError):  # ended in the meantime
-                argv = (process / "cmdline").read_bytes().split(b"\0")
-                if arguments <= set(argv):
-                    processes[int(process.name)] = argv[0].endswith(b"conmon")
-    return processes
+                yield int(process.name), (process / "cmdline").read_bytes().split(b"\0")
 
 
 def labelled(containers: Sequence[Container], service: str) -> Iterator[Container]:

@@ -13,6 +13,7 @@ import pytest
 
 from agent.config import MonitorConfig
 from agent.log import logger
+from agent.monitor import loop
 from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Repair
 from agent.monitor.loop import Monitor
@@ -34,6 +35,7 @@ class Podman:
     def __init__(self, *answers: Listed) -> None:
         self.answers = list(answers)
         self.asked = 0
+        self.on_start: list[Callable[[str], object]] = []
 
     async def containers(self) -> list[Container]:
         self.asked += 1
@@ -188,6 +190,39 @@ def test_the_end_of_a_process_is_noticed_at_once_and_repaired(tmp_path: Path) ->
         ("running", "exited", "exit code 3"),
         ("exited", "running", "started by the agent after exit code 3 (attempt 1)"),
     ]
+    shared.close()
+
+
+def test_one_that_was_started_a_moment_ago_is_watched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any round has seen its process; as long as that runs, podman is not asked."""
+    shared, podman, found = AsyncRegistry(Registry(tmp_path / "mcp.db")), Podman([]), list[list[str]]()
+    monkeypatch.setattr(loop, "LOOK_PAUSE", 0.01)
+    with subprocess.Popen([sys.executable, "-Ic", "input()"], stdin=subprocess.PIPE) as process:
+
+        def conmons(names: list[str]) -> set[int]:
+            found.append(names)
+            return {process.pid}
+
+        monkeypatch.setattr(loop, "conmons", conmons)
+
+        async def play() -> None:
+            task = asyncio.create_task(
+                monitor_of(podman, EventLog(shared), shared, 3600).run(asyncio.create_task(asyncio.sleep(0)))
+            )
+            await asyncio.sleep(0.1)
+            podman.on_start[0]("web")
+            await asyncio.sleep(0.2)
+            assert podman.asked == 0
+            process.kill()
+            await asyncio.to_thread(process.wait)
+            async with asyncio.timeout(60):
+                while not podman.asked:
+                    await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.wait({task})
+
+        asyncio.run(play())
+    assert (found, podman.asked) == ([["web"]], 1)
     shared.close()
 
 

@@ -212,9 +212,9 @@ def test_a_run_that_seems_long_because_the_wall_clock_was_set_is_looked_at_again
 
 
 @contextmanager
-def keeper(program: str) -> Iterator[int]:
+def keeper(program: str, *more: str) -> Iterator[int]:
     """A process with the arguments of one that looks after a container; it does nothing."""
-    argv = [program, "-Ic", "input()", "--exit-command-arg", "cleanup", "id1"]
+    argv = [program, "-Ic", "input()", *more, "--exit-command-arg", "cleanup", "id1"]
     with subprocess.Popen(argv, executable=sys.executable, stdin=subprocess.PIPE) as child:
         while b"id1" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
             time.sleep(0.01)
@@ -229,6 +229,13 @@ def test_the_processes_that_could_start_it_again() -> None:
         assert module.restarters("id1") == {cleanup: False, conmon: True}
         assert module.restarters("id") == {}
     assert module.restarters("id1") == {}
+
+
+def test_the_process_that_ends_with_a_container() -> None:
+    with keeper("/usr/bin/conmon", "-n", "web") as conmon, keeper("/usr/bin/conmon", "-n", "web", "-e"):
+        assert module.conmons(["web", "api"]) == {conmon}
+        assert module.conmons(["we", "id1", "-n"]) == set()
+    assert module.conmons(["web"]) == set()
 
 
 def test_they_are_waited_for_until_there_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
