@@ -57,6 +57,12 @@ def answers(site: Installed) -> bool:
         return False
 
 
+def judged(site: Installed, name: str) -> tuple[bool, int]:
+    """Whether the only component of a service drifts, and how often it was restarted."""
+    (row,) = json.loads(site.mcp("status", name, "--json").stdout)["components"]
+    return row["drift"], row["restarts"]
+
+
 def details(site: Installed, name: str) -> list[str]:
     return [json.loads(line)["detail"] for line in site.mcp("events", name, "--json").stdout.splitlines()]
 
@@ -71,8 +77,9 @@ def test_one_that_failed_once_serves_again(site: Installed, restart: str) -> Non
     )
     wait_for(lambda: answers(site), what=site.log)
     assert site.states() == {"crash/web": "running"}
-    (row,) = json.loads(site.mcp("status", "crash", "--json").stdout)["components"]
-    assert (row["drift"], row["restarts"]) == (False, 1)
+    wait_for(
+        lambda: judged(site, "crash") == (False, 1), 120
+    )  # for a minute after podman's own restart it may be drift
     if site.node.name == "thirteen":
         assert "started by the agent after exit code 7 (attempt 1)" in details(site, "crash")
     site.mcp("undeploy", "crash")
