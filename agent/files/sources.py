@@ -25,14 +25,25 @@ def provide_sources(files: ServiceFiles, service: str, sources: Sequence[str]) -
         files.create_folder([service.encode()])
     missing = [source for source in dict.fromkeys(map(posixpath.normpath, sources)) if not _exists(source)]
     folder = f"{files.root}/{service}/"
-    if elsewhere := [source for source in missing if not source.startswith(folder)]:
-        raise NotReady(f"{_named(elsewhere)} on this node", f"create it there as root: {_install(elsewhere)}")
+    elsewhere = [source for source in missing if not source.startswith(folder)]
+    if first := [source for source in elsewhere if not _is_file(source)] or elsewhere:
+        raise NotReady(f"{_named(first)} on this node", _advice(first, "as root"))
     for source in missing:
-        path = source.removeprefix(folder)
-        if _FILE.fullmatch(posixpath.basename(path)):
-            hint = f"copy a file there with `mcp push`, or create a folder as root: {_install([source])}"
-            raise NotReady(f"{_named([source])} on this node", hint)
-        _create(files, [service, *path.split("/")], source)
+        if _is_file(source):
+            raise NotReady(f"{_named([source])} on this node", _advice([source], "with `mcp push`"))
+        _create(files, [service, *source.removeprefix(folder).split("/")], source)
+
+
+def _is_file(source: str) -> bool:
+    """Tell if a path that does not exist looks like that of a file."""
+    return _FILE.fullmatch(posixpath.basename(source)) is not None
+
+
+def _advice(missing: Sequence[str], way: str) -> str:
+    """Say how to create missing sources, all of them files, which are copied in some `way`, or all folders."""
+    if _is_file(missing[0]):
+        return f"copy a file there {way}, or create a folder as root: {_install(missing)}"
+    return f"create {'them' if len(missing) > 1 else 'it'} there as root: {_install(missing)}"
 
 
 def _create(files: ServiceFiles, names: Sequence[str], source: str) -> None:

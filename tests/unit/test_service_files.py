@@ -352,7 +352,7 @@ def test_missing_sources_elsewhere_are_refused(files: ServiceFiles, source: str)
     with pytest.raises(NotReady) as caught:
         provide_sources(files, "web", ["/proc", path, "/nowhere/y"])
     assert caught.value.what == f"{path} and /nowhere/y do not exist on this node"
-    assert re.fullmatch(f"create it there as root: install -d -o [^ ]+ -g [^ ]+ {path} /nowhere/y", caught.value.hint)
+    assert re.fullmatch(f"create them there as root: install -d -o [^ ]+ -g [^ ]+ {path} /nowhere/y", caught.value.hint)
     assert not Path(path).exists()
 
 
@@ -360,6 +360,14 @@ def test_a_missing_file_is_no_folder(files: ServiceFiles) -> None:
     for name in ("app.toml", "a/key.pem"):
         with pytest.raises(NotReady, match=f"{name} does not exist on this node; copy a file there with `mcp push`"):
             provide_sources(files, "web", [f"{files.root}/web/{name}"])
+    with pytest.raises(
+        NotReady, match=r"; copy a file there as root, or create a folder as root: install -d .*/ca\.pem$"
+    ):
+        provide_sources(files, "web", ["/nowhere/ca.pem"])
+    with pytest.raises(
+        NotReady, match=r"^/nowhere/x does not exist .*; create it there as root: install -d .*/nowhere/x$"
+    ):
+        provide_sources(files, "web", ["/nowhere/ca.pem", "/nowhere/x"])
     provide_sources(files, "web", [f"{files.root}/web/{name}" for name in (".cache", "v1.2", "sites.d")])
     assert {"v1.2", ".cache", "sites.d"} <= {path.name for path in (files.root / "web").iterdir()}
 
