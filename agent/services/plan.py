@@ -137,11 +137,13 @@ def is_managed(row: ComponentRow) -> bool:
 
 
 def _service(service: ServiceSpec, state: NodeState, only: Collection[str], force: bool) -> Iterator[Change]:
+    replaced: list[str] = []
     for position, component in enumerate(service.components):
         if only and component.name not in only:
             continue
         if service.active:
-            change = _Comparison(service.name, position, component, state).change(force)
+            change = _Comparison(service.name, position, component, state, tuple(replaced)).change(force)
+            replaced += [container_name(service.name, component.name)] if change is not None else []
         else:
             change = _deactivate(service.name, component.name, state)
         if change is not None:
@@ -171,7 +173,11 @@ def _ignore(row: ComponentRow) -> Change:
 class _Comparison:
     """A defined component compared with its state on the node."""
 
-    def __init__(self, service: str, position: int, component: ComponentSpec, state: NodeState) -> None:
+    def __init__(
+        self, service: str, position: int, component: ComponentSpec, state: NodeState, replaced: tuple[str, ...] = ()
+    ) -> None:
+        """`replaced` are the containers that are replaced before this one."""
+        self._replaced = replaced
         self._service, self._position, self._component = service, position, component
         self._booted = state.booted
         self._name = container_name(service, component.name)
@@ -248,7 +254,7 @@ class _Comparison:
 
     def _replace(self, action: Action, reasons: list[str]) -> Change:
         component, old = self._component, self._left.container
-        steps = make_ready(component, self._row, self._image_id)
+        steps = make_ready(component, self._row, self._image_id, self._replaced)
         if old is not None:
             restart = old.running or self._was_interrupted()
             steps += [TryContainer(self._name, component)] if reasons != ["forced"] else []
@@ -414,8 +420,10 @@ def _paths(spec: ComponentSpec) -> tuple[str, ...]:
     return tuple(source for volume in spec.volumes if (source := volume.partition(":")[0]).startswith("/"))
 
 
-def make_ready(spec: ComponentSpec, row: ComponentRow | None, image_id: str | None) -> list[Step]:
-    """Return the steps that prepare a new container while the old one is still running."""
+def make_ready(
+    spec: ComponentSpec, row: ComponentRow | None, image_id: str | None, replaced: tuple[str, ...] = ()
+) -> list[Step]:
+    """Return the steps that prepare a new container while the old one, and those `replaced` before, still run."""
     steps: list[Step] = [ProvideImage(spec.image, image_id or "")]
     if spec.network not in BUILT_IN_NETWORKS:
         steps.append(CreateNetwork(spec.network))
@@ -424,7 +432,7 @@ def make_ready(spec: ComponentSpec, row: ComponentRow | None, image_id: str | No
         steps.append(ReservePorts(tuple(route.name for route in spec.routes), held))
     steps.append(ProvideSources(_paths(spec)))
     if spec.ports:
-        steps.append(CheckPorts(spec.ports))
+        steps.append(CheckPorts(spec.ports, replaced))
     return steps
 
 

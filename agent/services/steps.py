@@ -30,7 +30,7 @@ from agent.store.previous_logs import PreviousReason
 from agent.store.registry import AsyncRegistry
 from mcp.shared import proc
 from mcp.shared.errors import McpError, NotReady
-from mcp.shared.names import aside_name, base_name, container_name, trial_name
+from mcp.shared.names import LABEL_COMPONENT, LABEL_SERVICE, aside_name, base_name, container_name, trial_name
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
 from mcp.shared.wire import component_from_json, component_to_json
@@ -255,9 +255,10 @@ class ProvideSources(Step):
 
 @dataclass(frozen=True)
 class CheckPorts(Step):
-    """Check that explicit host ports are free, but for those of the service's own containers."""
+    """Check that explicit host ports are free, or are those of its own container or of one that is replaced before."""
 
     ports: tuple[str, ...]
+    freed: tuple[str, ...] = ()  # containers that this deploy replaces before
 
     phase = Phase.PREPARE
 
@@ -271,15 +272,12 @@ class CheckPorts(Step):
     async def _judge(self, context: StepContext, wanted: HostPort, refusal: int) -> None:
         if refusal != errno.EADDRINUSE:
             raise ports.unusable(wanted, refusal)
-        rows = await context.registry.call(context.registry.components.select, context.service)
-        own = {row.container for row in rows} | {container_name(context.service, context.component)}
+        freed = {container_name(context.service, context.component), *self.freed}
         for container in await context.podman.containers():
             if container.state not in ENDED and (wanted.number, wanted.protocol) in container.published:
-                if base_name(container.name) in own:
-                    return  # it may be replaced before this one is started
-                raise NotReady(
-                    f"host port {wanted} is published by the container {container.name}", "choose another one"
-                )
+                if base_name(container.name) in freed:
+                    return
+                raise _published(wanted, container, context.service)
         raise ports.unusable(wanted, refusal)
 
 
@@ -661,6 +659,14 @@ async def discard(context: StepContext, container: Container) -> None:
             )
         await asyncio.sleep(pause)
     await context.podman.remove_by_id(container.identifier)
+
+
+def _published(port: HostPort, container: Container, service: str) -> NotReady:
+    """Return the error for a host port of another container; one of the same service may give it up."""
+    hint = "choose another one"
+    if container.labels.get(LABEL_SERVICE) == service:
+        hint += f", or change {service}/{container.labels.get(LABEL_COMPONENT)} first"
+    return NotReady(f"host port {port} is published by the container {container.name}", hint)
 
 
 def has_entry(content: bytes, name: str) -> bool:

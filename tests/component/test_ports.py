@@ -127,5 +127,17 @@ def test_an_explicit_port_may_move_between_the_components_of_a_service(rig: Rig)
     mapped, plain = f'ports = ["127.0.0.1:{port}:80"]', ""
     rig.agent.define("web", service("web", component("a", more=mapped), component("b", more=plain)))
     ok(rig.agent.cli.run("deploy", "-q", "web"))
-    rig.agent.define("web", service("web", component("a", more=plain), component("b", more=mapped)))
+    swapped = service("web", component("a", more=plain), component("b", more=mapped))
+    rig.agent.define("web", swapped)
+    with listening(port):
+        before = rig.fake.lives()
+        done = rig.agent.cli.run("deploy", "-q", "web/b")
+        taken = f"host port 127.0.0.1:{port} is published by the container web-a"
+        assert done.errors == [f"mcp: web/b: {taken}; choose another one, or change web/a first"]
+        assert rig.fake.lives() == before
     ok(rig.agent.cli.run("deploy", "-q", "web"))
+    assert [rig.fake.containers()[f"web-{name}"]["ports"] for name in "ab"] == [[], [f"127.0.0.1:{port}:80"]]
+    with listening(port):  # it is not given up before: components are replaced in order
+        rig.agent.define("web", service("web", component("a", more=mapped), component("b", more=plain)))
+        done = rig.agent.cli.run("deploy", "-q", "web/a")
+        assert done.errors[0].endswith("is published by the container web-b; choose another one, or change web/b first")
