@@ -57,11 +57,15 @@ class Image:
 
 @dataclass(frozen=True)
 class LocalImage:
-    """An image as `podman images` lists it; `size` in bytes, with layers that it shares."""
+    """An image as `podman images` lists it; `size` in bytes, with layers that it shares.
+
+    `keys` are its names and digests (see `image_key`).
+    """
 
     identifier: str
     names: tuple[str, ...]
     size: int
+    keys: frozenset[str] = frozenset()
 
 
 def deploy_number(labels: Mapping[str, object]) -> int:
@@ -137,10 +141,12 @@ def _image_keys(row: dict[str, Any]) -> Iterator[str]:
 def parse_local_images(output: bytes) -> list[LocalImage]:
     """Parse `podman images --format json`. Raises Unavailable."""
     with expecting("podman images", "a list of images"):
-        return [
-            LocalImage(str(row["Id"]), tuple(str(name) for name in row.get("Names") or ()), int(row.get("Size") or 0))
-            for row in load_rows(output)
-        ]
+        return [_local_image(row) for row in load_rows(output)]
+
+
+def _local_image(row: dict[str, Any]) -> LocalImage:
+    names = tuple(str(name) for name in row.get("Names") or ())
+    return LocalImage(str(row["Id"]), names, int(row.get("Size") or 0), frozenset(_image_keys(row)))
 
 
 def parse_archived_file(output: bytes) -> bytes | None:

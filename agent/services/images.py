@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from agent.podman.client import Podman
 from agent.podman.output import LocalImage
 from agent.store.registry import AsyncRegistry
+from mcp.shared.image import image_key
 
 KEPT_DEFINITIONS = 3  # of each service: the present one, and those that `mcp rollback` returns to
 
@@ -20,11 +21,12 @@ async def unused_images(podman: Podman, registry: AsyncRegistry) -> list[LocalIm
 
 
 def select_unused(images: Sequence[LocalImage], used: Collection[str], wanted: Collection[str]) -> list[LocalImage]:
-    """Select the images that are not among the ids `used`, and whose names are not `wanted`, the largest first."""
-    unused = [image for image in images if image.identifier not in used and not _is_wanted(image.names, wanted)]
+    """Select the images that are not among the ids `used`, and which no `wanted` name means, the largest first."""
+    keys = {image_key(name) for name in wanted}
+    unused = [image for image in images if image.identifier not in used and not _is_wanted(image.keys, keys)]
     return sorted(unused, key=lambda image: -image.size)
 
 
-def _is_wanted(names: Sequence[str], wanted: Collection[str]) -> bool:
-    """Tell if a name is wanted, or may be what a wanted short name stands for."""
-    return any(name == each or name.endswith(f"/{each}") for name in names for each in wanted)
+def _is_wanted(keys: Collection[str], wanted: Collection[str]) -> bool:
+    """Tell if a key is wanted, or may be what a wanted short name stands for."""
+    return any(key == each or key.endswith(f"/{each}") for key in keys for each in wanted)

@@ -1,6 +1,7 @@
 """Images that nothing refers to, and those that a rollback needs."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.unit.memory_podman import MemoryPodman, World
 
 
 def image(name: str, size: int = 1) -> LocalImage:
-    return LocalImage(f"id-of-{name}", (name,) if name else (), size)
+    return LocalImage(f"id-of-{name}", (name,) if name else (), size, frozenset({name} - {""}))
 
 
 def test_what_is_used_and_what_is_wanted_stays() -> None:
@@ -26,6 +27,15 @@ def test_what_is_used_and_what_is_wanted_stays() -> None:
 @pytest.mark.parametrize(("name", "kept"), [("reg.example.net/web:1", True), ("reg.example.net/newweb:1", False)])
 def test_a_short_name_keeps_what_it_may_stand_for(name: str, kept: bool) -> None:
     assert (select_unused([image(name)], set(), {"web:1"}) == []) is kept
+
+
+def test_a_digest_and_the_other_name_of_docker_hub_are_understood() -> None:
+    digest = f"sha256:{'ab' * 32}"
+    row = {"Id": "id", "Names": ["docker.io/library/web:2"], "RepoDigests": [f"docker.io/library/web@{digest}"]}
+    images = parse_local_images(json.dumps([row]).encode())
+    for wanted in (f"localhost/web@{digest}", f"localhost/web:9@{digest}", "docker.io/web:2", "index.docker.io/web:2"):
+        assert select_unused(images, set(), {wanted}) == []
+    assert select_unused(images, set(), {"docker.io/web:3", f"web@sha256:{'cd' * 32}"}) == images
 
 
 class Images(MemoryPodman):
@@ -57,4 +67,7 @@ def test_those_of_recent_deploys_stay(tmp_path: Path) -> None:
 
 def test_what_podman_lists() -> None:
     listed = b'[{"Id": "a", "Names": ["x:1", "y:1"], "Size": 7}, {"Id": "b", "Size": 3}]'
-    assert parse_local_images(listed) == [LocalImage("a", ("x:1", "y:1"), 7), LocalImage("b", (), 3)]
+    assert parse_local_images(listed) == [
+        LocalImage("a", ("x:1", "y:1"), 7, frozenset({"x:1", "y:1"})),
+        LocalImage("b", (), 3),
+    ]
