@@ -455,12 +455,13 @@ class AwaitStable(Step):
         clock = asyncio.get_running_loop().time
         began, hung = clock(), 0
         while True:
+            lasted = clock() - began  # before podman is asked
             details = await self._running(context)
             if self._completed(details):
                 context.notes.append("ended with exit code 0")
                 return
             if (check := details.check) is None:
-                if clock() - began >= context.settle:
+                if lasted >= context.settle:
                     return
                 await asyncio.sleep(POLL)
                 continue
