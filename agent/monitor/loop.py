@@ -134,8 +134,9 @@ class Monitor:
         self, rows: Sequence[ComponentRow], containers: Mapping[str, Container], worked_on: set[str], busy: set[str]
     ) -> None:
         """Begin the repairs that are due, and end health checks that podman's timers wait for."""
+        present = [containers[row.container] for row in rows if row.container in containers]
         try:
-            await self._podman.end_overdue_checks()
+            await self._podman.end_overdue_checks([container.identifier for container in present])
             details = await self._podman.inspect(*self.healing.suspects(rows, containers))
         except McpError as error:  # the list is still worth its events
             logger.warning("cannot examine failed components", extra=fields(error=error))
@@ -145,8 +146,7 @@ class Monitor:
             task = create_guarded_task(self._carry_out(repair), "repair")
             self._repairs.add(task)
             task.add_done_callback(self._repairs.discard)
-        running = [containers[row.container] for row in rows if row.container in containers]
-        self._watched = {container.pid for container in running if container.running and container.pid}
+        self._watched = {container.pid for container in present if container.running and container.pid}
 
     async def _carry_out(self, repair: Repair) -> None:
         was_needed = True

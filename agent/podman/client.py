@@ -213,10 +213,10 @@ class Podman:
             return CheckResult.HEALTHY
         return CheckResult.TIMED_OUT if time.monotonic() - began >= check.timeout else CheckResult.UNHEALTHY
 
-    async def end_overdue_checks(self) -> None:
-        """End health checks that exceed their timeout, which podman's own timers would wait for."""
+    async def end_overdue_checks(self, identifiers: Collection[str]) -> None:
+        """End health checks of containers that exceed their timeout, which podman's own timers would wait for."""
         ages = await asyncio.to_thread(check_ages)
-        old = [identifier for identifier, age in ages.items() if age >= LEAST_TIMEOUT]
+        old = [identifier for identifier in identifiers if ages.get(identifier, 0.0) >= LEAST_TIMEOUT]
         for details in (await self.inspect(*old)).values():
             if details.check is not None:
                 check = details.check

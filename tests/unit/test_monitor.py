@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,7 @@ class Podman:
     async def inspect(self, *names: str) -> dict[str, ContainerDetails]:
         return {name: ContainerDetails("id", name, "exited", 3, ended=1.0) for name in names}
 
-    async def end_overdue_checks(self) -> None:
+    async def end_overdue_checks(self, _identifiers: Collection[str]) -> None:
         """There are none."""
 
 

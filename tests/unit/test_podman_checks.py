@@ -1,5 +1,6 @@
 """Health checks that hang are ended at their timeout, those of others and other sessions are not."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.podman import checks
+from agent.podman import checks, client
+from agent.podman.client import Podman
+from agent.podman.inspect import ContainerDetails, HealthCheck
 from tests.waiting import wait_for
 
 HANGS = [sys.executable, "-Ic", "input()"]
@@ -64,6 +67,27 @@ def test_one_of_another_user_is_ended_by_its_conmon(tmp_path: Path, monkeypatch:
         assert checks.end_overdue("id1", ["CMD", "true"], 0) == 1
         wait_for(lambda: not runs(conmon))  # the real one passes SIGTERM on
         assert runs(check)
+
+
+def test_only_those_of_the_given_containers_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may belong to another user's podman, or are none of MCP's."""
+    inspected: list[tuple[str, ...]] = []
+
+    async def inspect(_podman: Podman, *names: str) -> dict[str, ContainerDetails]:
+        inspected.append(names)
+        check = HealthCheck(("CMD", "true"), timeout=0.0)
+        return {"web": ContainerDetails("id1", "web", "running", 0, check=check)} if names else {}
+
+    monkeypatch.setattr(Podman, "inspect", inspect)
+    monkeypatch.setattr(client, "LEAST_TIMEOUT", 0.0)
+    with (
+        session(tmp_path / "own", "id1", ["true"]) as (_, own),
+        session(tmp_path / "other", "id2", ["true"]) as (_, other),
+    ):
+        asyncio.run(Podman("podman", 1).end_overdue_checks(["id1"]))
+        wait_for(lambda: not runs(own))
+        assert runs(other)
+    assert inspected == [("id1",)]
 
 
 @pytest.mark.parametrize(
