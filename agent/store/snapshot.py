@@ -104,8 +104,8 @@ def _schema(path: Path) -> int | None:
 
 
 def _prepare(new: Path, database: Path, *, copied: datetime) -> None:
-    """Give the new registry the accounts of the current one, and mark it as put back."""
-    made = Database(new)
+    """Give the new registry the accounts of the current one, and mark it as put back, for an agent of its schema."""
+    made = Database(new, migrate=False)
     try:
         for table in ("tokens", "revoked_tokens"):
             _keep_rows(made, database, table)
