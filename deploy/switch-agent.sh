@@ -227,7 +227,9 @@ switch() {
 
 # Start the new agent; if it is the one kept until now, with the registry that it left if it cannot read today's.
 start_with_registry() {
-    [ "$(sum "$agent.prev.old")" != "$sha" ] || put_back "$agent" "$agent.prev.old.db" newer
+    if [ "$(sum "$agent.prev.old")" = "$sha" ]; then
+        put_back "$agent" "$agent.prev.old.db" newer || put_back "$agent.prev" "$agent.prev.old.db" changed
+    fi
     verify restart
 }
 
@@ -253,10 +255,12 @@ copy_registry() {
     esac
 }
 
-# put_back AGENT COPY CONDITION: have a stopped agent put a copy of the registry back. A failure shows when it starts.
+# put_back AGENT COPY CONDITION: have an agent, none of which runs, put a copy of the registry back; sets `output`. The
+# agent that will use it is the proven one, but it may be from before there were copies: then the other one does it.
 put_back() {
     [ -s "$2" ] || return 0
-    case $(run_agent "$1" restore --if "$3" "$2" 2>/dev/null 9<&-) in
+    output=$(run_agent "$1" restore --if "$3" "$2" 2>&1 9<&-) || return 1
+    case $output in
     restored) registry=restored ;;
     esac
 }
@@ -330,16 +334,27 @@ last_log_line() {
 
 roll_back() {
     systemctl stop "$unit" >/dev/null 2>&1 9<&-
-    put_back "$agent.prev" "$agent.prev.db" changed
+    copy=''
+    put_back "$agent.prev" "$agent.prev.db" changed || put_back "$agent" "$agent.prev.db" changed || keep_copy
     mv -fT "$agent.prev" "$agent"
     restore_previous
     sync "$home"
     systemctl reset-failed "$unit" 2>/dev/null
     if timeout 90 systemctl restart "$unit" >/dev/null 2>&1 9<&-; then
+        [ -z "$copy" ] || rm -f "$copy" # it was not needed
         finish rolled-back "$why"
     else
-        finish no-agent "$why; and the old agent does not start: $(last_log_line)"
+        why="$why; and the old agent does not start: $(last_log_line)"
+        [ -z "$copy" ] || why="$why; its registry was not put back: $(printf '%s\n' "$output" | tail -n 1); \
+mend that, then: systemctl stop mcp-agent; mcp-agent restore $copy; systemctl start mcp-agent"
+        finish no-agent "$why"
     fi
+}
+
+# Keep a copy that cannot be put back, as on a full disk, under a name that no switch removes.
+keep_copy() {
+    copy=$agent.before.db
+    mv -fT "$agent.prev.db" "$copy"
 }
 
 # finish STATE WHY: record the result and remove all other files. If it cannot be recorded, `resume` runs again.

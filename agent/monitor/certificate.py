@@ -92,15 +92,11 @@ class CertificateWatch:
             await self._registry.call(table.put, now)
 
     def _alert(self, kind: AlertKind, now: datetime, since: datetime) -> Alert:
-        days = (self._end - now).days
+        days, date = (self._end - now).days, f"{self._end:%Y-%m-%d}"
         if kind is AlertKind.RESOLVED:
-            state, detail = "valid", f"the agent's certificate is valid until {self._end:%Y-%m-%d}"
+            state, detail = "valid", f"the agent's certificate is valid until {date}"
         else:
-            state = "expired" if now >= self._end else "ending"
-            when = (
-                f"ended on {self._end:%Y-%m-%d}"
-                if now >= self._end
-                else f"ends on {self._end:%Y-%m-%d}, in {days} days"
-            )
+            left = f"ends on {date}, in {days} day{'' if days == 1 else 's'}"
+            state, when = ("expired", f"ended on {date}") if now >= self._end else ("ending", left)
             detail = f"the agent's certificate {when}; renew it with `mcp node provision {self._node}`"
         return Alert("", "", kind, "valid", state, detail, since)

@@ -1,6 +1,7 @@
 """Run podman commands; argv.py builds the long ones, output.py and inspect.py parse their output."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -166,9 +167,11 @@ class Podman:
         try:
             await self._check(["pull", "--quiet", *self._login(), image], PULL_TIMEOUT)
         except proc.CommandFailed as error:
-            raise NotReady(
-                f"the image {image} is not on this node and cannot be pulled: {error.completed.last_words()}"
-            ) from None
+            reason = error.completed.last_words()
+            hint = ""
+            if self.auth_file is not None and re.search("unauthorized|access to the resource is denied", reason):
+                hint = f"log in to the registry on the node: podman login --authfile {self.auth_file}"
+            raise NotReady(f"the image {image} is not on this node and cannot be pulled: {reason}", hint) from None
         return parse_image(await self._check(["image", "inspect", image]))
 
     def _login(self) -> list[str]:

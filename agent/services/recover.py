@@ -5,19 +5,19 @@ running containers stay untouched.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, repeat
 
 from agent.log import fields, logger
 from agent.podman.output import Container
+from agent.services import volumes
 from agent.services.executor import ComponentResult, Executor
 from agent.services.operations import Operations
 from agent.services.plan import BUSY, Change, NodeState, recover
 from agent.store.registry import ComponentRow
 from mcp.shared.errors import McpError
-from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import Action, DesiredState
 
 AT_ONCE = 4  # services brought up concurrently
@@ -132,7 +132,7 @@ class Recovery:
         state = await self._executor.examine()
         rows = [row for row in state.rows if row.service == service]
         changes = {row.name: change for row in rows if (change := recover(row, state, automatic=boot)) is not None}
-        planned = await self._noted(rows, [_planned(row, changes.get(row.name)) for row in rows])
+        planned = [_planned(row, changes.get(row.name)) for row in rows]
         done = {result.name: result for result in await self._executor.apply(list(changes.values()))}
         results = [_recovered(result, done.get(result.component)) for result in planned]
         for result in results:
@@ -140,19 +140,15 @@ class Recovery:
         return [result for result, row in zip(results, rows, strict=True) if row.desired_state is DesiredState.RUNNING]
 
     async def _noted(self, rows: Sequence[ComponentRow], planned: list[Recovered]) -> list[Recovered]:
-        """Add notes on named volumes that are gone with the containers: podman creates them again, empty."""
-        specs = {(row.service, row.name): row.spec for row in rows}
-        wanted = {
-            (result.service, result.component): list(named_volumes(specs[result.service, result.component]))
-            for result in planned
-            if result.action == Action.CREATE
-        }
-        if not any(wanted.values()):
+        """Add the notes of containers that will be created."""
+        if all(result.action != Action.CREATE for result in planned):
             return planned
         existing = await self._executor.podman.volume_names()
         return [
-            replace(result, notes=_volume_notes(wanted.get((result.service, result.component), ()), existing))
-            for result in planned
+            replace(result, notes=volumes.lost(volumes.names(row.spec), existing))
+            if result.action == Action.CREATE
+            else result
+            for row, result in zip(rows, planned, strict=True)
         ]
 
     async def _settled(self, results: list[Recovered]) -> list[Recovered]:
@@ -181,24 +177,10 @@ def _planned(row: ComponentRow, change: Change | None) -> Recovered:
     return Recovered(row.service, row.name, NONE if change is None else str(change.action))
 
 
-def named_volumes(spec: ComponentSpec) -> Iterator[str]:
-    """Yield the names of a component's volumes, without the folders of the node."""
-    for volume in spec.volumes:
-        source = volume.partition(":")[0]
-        if not source.startswith("/"):
-            yield source
-
-
-def _volume_notes(names: Iterable[str], existing: Set[str]) -> tuple[str, ...]:
-    return tuple(
-        f"volume {name} did not exist and is empty: restore its data" for name in names if name not in existing
-    )
-
-
 def _recovered(planned: Recovered, result: ComponentResult | None) -> Recovered:
     if result is None:
         return planned
-    return replace(planned, error=result.error, notes=(*planned.notes, *result.notes))
+    return replace(planned, error=result.error, notes=tuple(result.notes))
 
 
 def _log(result: Recovered) -> None:

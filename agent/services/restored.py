@@ -8,13 +8,16 @@ states do not change, so what was undeployed or stopped since is started again.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, repeat
 
 from agent.log import fields, logger
+from agent.monitor.node import boot_time
 from agent.podman.client import Podman
 from agent.podman.output import Container
 from agent.services.adopt import Adopted, judge
 from agent.services.operations import Operations
+from agent.services.plan import needs_start
 from agent.services.recover import BOOT_RETRIES, BOOT_USER
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError
@@ -26,10 +29,11 @@ Place = tuple[str, str]  # service, component
 
 @dataclass(frozen=True)
 class Differences:
-    """Containers of other deploys than the registry's, by component, and components without a container."""
+    """Containers of other deploys than the registry's, by component, and components that have to be brought up."""
 
     deployed: dict[Place, Container]
-    missing: list[ComponentRow]
+    missing: list[ComponentRow]  # without a container
+    down: list[ComponentRow]
 
 
 class RestoredRegistry:
@@ -67,16 +71,20 @@ class RestoredRegistry:
         rows, containers = await asyncio.gather(
             self._registry.call(self._registry.components.select), self._podman.containers()
         )
-        found = differences(rows, containers)
+        found = differences(rows, containers, boot_time())
         objects = await self._podman.inspect_objects(*(container.name for container in found.deployed.values()))
         by_name = {item.details.name: item for item in objects}
         notes = []
         for place, container in found.deployed.items():
             if container.name in by_name:  # else it has just been removed
                 notes.append(await self._register(judge(by_name[container.name], *place), rows))
-        return notes + [
+        notes += [
             f"{row.service}/{row.name} has no container and is created again; undeploy it if it was undeployed since"
             for row in found.missing
+        ]
+        return notes + [
+            f"{row.service}/{row.name} does not run and is started again; stop it if it was stopped since"
+            for row in found.down
         ]
 
     async def _register(self, adopted: Adopted, rows: Sequence[ComponentRow]) -> str:
@@ -106,21 +114,22 @@ class RestoredRegistry:
         )
 
 
-def differences(rows: Sequence[ComponentRow], containers: Sequence[Container]) -> Differences:
+def differences(rows: Sequence[ComponentRow], containers: Sequence[Container], booted: datetime) -> Differences:
     """Compare the registry with the containers that MCP created."""
     by_place = {(row.service, row.name): row for row in rows}
-    names = {container.name for container in containers}
+    by_name = {container.name: container for container in containers}
     deployed = {
         place: container
         for container in containers
         if (place := _place(container)) and (place not in by_place or by_place[place].deploy != container.deploy)
     }
-    missing = [
-        row
-        for row in rows
-        if row.desired_state is DesiredState.RUNNING and not names & {row.container, aside_name(row.container)}
-    ]
-    return Differences(deployed, missing)
+    found = [(row, by_name.get(row.container) or by_name.get(aside_name(row.container))) for row in rows]
+    to_start = [(row, container) for row, container in found if needs_start(row, container, booted, automatic=True)]
+    return Differences(
+        deployed,
+        [row for row, container in to_start if container is None],
+        [row for row, container in to_start if container is not None],
+    )
 
 
 def _place(container: Container) -> Place | None:

@@ -396,7 +396,15 @@ class RunContainer(Step):
         components = context.registry.components
         host_ports = await context.registry.call(components.ports, context.service, self.spec.name)
         carried = await self._volumes(context)
+        if not self.replaces:
+            await self._note_lost_volumes(context)
         await context.podman.run(new_container(context.service, self.spec, host_ports, context.deploy, carried))
+
+    async def _note_lost_volumes(self, context: StepContext) -> None:
+        """Note named volumes that a component had, and that are gone with its container."""
+        for row in await context.registry.call(context.registry.components.select, context.service, self.spec.name):
+            if had := volumes.names(row.spec) & volumes.names(self.spec):
+                context.notes += volumes.lost(had, await context.podman.volume_names())
 
     async def _volumes(self, context: StepContext) -> dict[str, str]:
         """Return the anonymous volumes to mount, by target."""

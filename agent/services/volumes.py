@@ -1,8 +1,8 @@
-"""Anonymous volumes of components: those that only podman knows by name. Pure."""
+"""Volumes of components, above all the anonymous ones, which only podman knows by name. Pure."""
 
 import posixpath
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 
 from mcp.shared.names import container_name
 from mcp.shared.spec import ComponentSpec
@@ -17,6 +17,18 @@ def named_targets(spec: ComponentSpec) -> dict[str, str]:
     """Return the sources of the volumes in a definition, by target."""
     pairs = (volume.split(":")[:2] for volume in spec.volumes)
     return {clean(target): source for source, target in pairs}
+
+
+def names(spec: ComponentSpec) -> set[str]:
+    """Return the named volumes in a definition, without the folders of the node."""
+    return {source for source in named_targets(spec).values() if not source.startswith("/")}
+
+
+def lost(wanted: Set[str], existing: Set[str]) -> tuple[str, ...]:
+    """Return a note for each named volume that is gone with its container: podman creates it again, empty."""
+    return tuple(
+        f"volume {name} does not exist and comes back empty: restore its data" for name in sorted(wanted - existing)
+    )
 
 
 def carried(spec: ComponentSpec, volumes: Mapping[str, str]) -> dict[str, str]:

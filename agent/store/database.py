@@ -23,9 +23,10 @@ class RegistryError(McpError):
 class Database:
     """An open registry file. Not safe for use by several threads at once; every method may block."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file and migrate its schema; raises RegistryError."""
+    def __init__(self, path: Path, *, migrate: bool = True) -> None:
+        """Open or create the file and migrate its schema, unless it is for an older agent; raises RegistryError."""
         self.path = path
+        self._migrations = MIGRATIONS if migrate else ()
         try:
             # mode 0600 before SQLite opens it: the side files (-wal, -shm) copy it
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -70,7 +71,7 @@ class Database:
                     f"{self.path}: was written by a newer mcp-agent (schema {version}; {len(MIGRATIONS)} is known)",
                     "run that agent, or restore a copy made before the upgrade",
                 )
-            for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            for number, script in enumerate(self._migrations[version:], version + 1):
                 for statement in script.split(";\n"):
                     self.db.execute(statement)
                 self.db.execute(f"PRAGMA user_version = {number}")

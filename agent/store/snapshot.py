@@ -53,10 +53,13 @@ def restore(database: Path, copy: Path, condition: RestoreCondition) -> bool:
     """Replace the registry by a copy, atomically; return False if `condition` does not hold.
 
     The accounts stay those of the registry, so that no revoked token becomes valid again. The agent must not run: hold
-    its lock. Raises NotFound if there is no copy, McpError if it cannot be read by this agent, or not be written.
+    its lock. Raises NotFound if there is no copy, NotReady if it is the registry itself, McpError if
+    it cannot be read by this agent, or not be written.
     """
     if not copy.is_file():
         raise NotFound(f"{copy}: no copy of a registry", "mcp-agent snapshot writes one")
+    if database.exists() and copy.samefile(database):
+        raise NotReady(f"{copy}: is the registry itself", "name a copy of it")
     if not _is_needed(database, copy, condition):
         return False
     if (_schema(copy) or 0) > len(MIGRATIONS):
@@ -104,8 +107,8 @@ def _schema(path: Path) -> int | None:
 
 
 def _prepare(new: Path, database: Path, *, copied: datetime) -> None:
-    """Give the new registry the accounts of the current one, and mark it as put back."""
-    made = Database(new)
+    """Give the new registry the accounts of the current one, and mark it as put back, for an agent of its schema."""
+    made = Database(new, migrate=False)
     try:
         for table in ("tokens", "revoked_tokens"):
             _keep_rows(made, database, table)

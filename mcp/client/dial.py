@@ -6,6 +6,7 @@ and its errors are its own prose.
 
 import os
 import queue
+import re
 import selectors
 import socket
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
-from mcp.config.addresses import Address
+from mcp.config.addresses import LINK_LOCAL, Address
 from mcp.shared.errors import Unreachable
 
 ATTEMPT_DELAY = 0.25  # seconds between two connection attempts, as RFC 8305 recommends
@@ -47,6 +48,9 @@ NEVER = threading.Event()  # for attempts that nobody cancels
 def resolve(address: Address, seconds: float, cancelled: threading.Event = NEVER) -> list[Endpoint]:
     """Return the endpoints of an address, families interleaved; raises Unreachable."""
     _check(cancelled)
+    if re.match(LINK_LOCAL, address.host) and not address.zone:
+        what = f"{address.host} is a link-local address, which needs the interface of this machine that leads to it"
+        raise Unreachable(what, f"write it as in [{address.host}%eth0]:{address.port}")
     if address.zone and not _has_interface(address.zone):
         what = f"{address.scoped_host}: this machine has no network interface {address.zone}"
         raise Unreachable(what, CHECK_ADDRESS)
@@ -196,11 +200,11 @@ def explained(where: str, error: OSError | None) -> tuple[str, str]:
         return f"{where} does not respond", CHECK_NODE
     if isinstance(error, ConnectionRefusedError):
         return f"{where} refuses the connection", CHECK_AGENT
-    return f"{where}: {error.strerror or error}", ""
+    return f"{where}: {error.strerror or error}", CHECK_NODE
 
 
 def located(address: Address, endpoint: Endpoint) -> str:
     """Return the text for an endpoint: NAME:PORT (IP), or IP:PORT if the address has no name."""
     text = str(endpoint)
     ip = text.rpartition(":")[0].strip("[]")
-    return text if ip == address.scoped_host else f"{address.host}:{address.port} ({ip})"
+    return text if ":" in address.host or ip == address.host else f"{address.host}:{address.port} ({ip})"

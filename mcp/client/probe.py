@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED = 9, 10
+_MISMATCHES = (62, 64)  # of a host name, of an IP
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # SSL_R_… of its sslerr.h, in Python's spelling
 
 
@@ -33,7 +34,7 @@ def why_unreachable(
     except Unreachable as error:
         return error.what, error.hint
     except ssl.SSLCertVerificationError as error:
-        return f"{where} presented an untrusted certificate: {error.verify_message}", _advice(error)
+        return f"{where} presented an untrusted certificate: {error.verify_message.rstrip('.')}", _advice(error)
     except ssl.SSLError as error:
         if error.reason in _NOT_TLS:
             return f"{where} does not speak TLS, so it is not an mcp-agent", dial.CHECK_ADDRESS
@@ -80,4 +81,6 @@ def _advice(error: "ssl.SSLCertVerificationError") -> str:
         return "renew it, unless a clock is wrong: compare `date` there and here"
     if error.verify_code == _NOT_YET_VALID:
         return "a clock is wrong: compare `date` there and here"
+    if error.verify_code in _MISMATCHES:
+        return "the address in mcp.toml must be one of the certificate's names"
     return "check ca_cert in mcp.toml"

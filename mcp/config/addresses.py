@@ -4,10 +4,10 @@ import re
 from typing import NamedTuple
 
 _ZONE = r"[A-Za-z0-9._~-]+"  # an interface, in the characters of RFC 6874
-_LINK_LOCAL = r"[Ff][Ee][89ABab][0-9A-Fa-f]:[0-9A-Fa-f:.]*"
+LINK_LOCAL = r"[Ff][Ee][89ABab][0-9A-Fa-f]:[0-9A-Fa-f:.]*"
 # RFC 3986 host and port, fe80::1%eth0 also without brackets; resolution checks names, here only their characters
 ADDRESS = (
-    rf"(\[[0-9A-Fa-f:.]+\]|\[{_LINK_LOCAL}%{_ZONE}\]|{_LINK_LOCAL}%{_ZONE}"
+    rf"(\[[0-9A-Fa-f:.]+\]|\[{LINK_LOCAL}%{_ZONE}\]|{LINK_LOCAL}%{_ZONE}"
     r"|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})"
 )
 

@@ -78,6 +78,7 @@ def test_the_certificate_is_checked_for_the_name(
         (line,) = done.errors
         assert f"rift.test:{shared.agent.port} (127.0.0.1) presented an untrusted certificate: " in line
         assert "rift.test" in line
+        assert line.endswith("; the address in mcp.toml must be one of the certificate's names")
 
 
 def test_an_unknown_name(tmp_path: Path, ca: KeyPair) -> None:

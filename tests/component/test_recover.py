@@ -253,7 +253,7 @@ def test_named_volumes_that_come_back_empty_are_said(rig: Rig) -> None:
     more = f'volumes = ["data:/data", "cache:/cache:ro", "{rig.agent.home.srv}:/srv"]'
     deploy(rig, "web", component("api", more=more), component("work"))
     rig.fake.change(containers=[], volumes=["cache"])
-    notes = ["volume data did not exist and is empty: restore its data"]
+    notes = ["volume data does not exist and comes back empty: restore its data"]
     for option in ("--dry-run", ""):
         done = rig.agent.cli.run("agent", "recover", "rift", "--json", *([option] if option else []))
         rows = {row["component"]: row["notes"] for row in json.loads(done.stdout)}
@@ -264,6 +264,13 @@ def test_named_volumes_that_come_back_empty_are_said(rig: Rig) -> None:
     assert (done.code, done.stderr) == (0, f"web/api: {notes[0]}\n")
     rig.fake.change(containers=[])
     assert rig.agent.cli.run("agent", "recover", "rift").stderr == ""
+    for command in ("start", "deploy"):
+        rig.fake.change(containers=[], volumes=["cache"])
+        done = rig.agent.cli.run(command, "-q", "web")
+        assert (done.code, done.stderr) == (0, f"web/api: {notes[0]}\n")
+    assert rig.agent.cli.run("undeploy", "-q", "web").code == 0
+    rig.fake.change(volumes=[])
+    assert rig.agent.cli.run("deploy", "-q", "web").stderr == "", "a new service has lost nothing"
 
 
 def test_doctor_says_that_podman_has_lost_its_containers(rig: Rig) -> None:

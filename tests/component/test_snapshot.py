@@ -99,7 +99,7 @@ def _deploy_until_killed(agent: Agent, number: int, seconds: float) -> set[str]:
 
 def test_what_was_deployed_after_a_copy_is_adopted_when_it_is_put_back(rig: Rig, tmp_path: Path) -> None:
     cli, copy = rig.agent.cli, tmp_path / "copy.db"
-    for name in ("web", "same", "gone"):
+    for name in ("web", "same", "gone", "halted"):
         rig.agent.define(name, service(name))
         assert cli.run("deploy", "-q", name).code == 0
     assert snapshot(rig.agent.home, str(copy)).code == 0
@@ -108,6 +108,7 @@ def test_what_was_deployed_after_a_copy_is_adopted_when_it_is_put_back(rig: Rig,
     for name in ("web", "later"):
         assert cli.run("deploy", "-q", name).code == 0
     assert cli.run("undeploy", "gone").code == 0
+    assert cli.run("stop", "halted").code == 0
     before = {container["name"]: container["id"] for container in rig.fake.state["containers"]}
 
     argv = [*rig.agent.home.command, "restore", "--config", str(rig.agent.home.config), str(copy)]
@@ -125,14 +126,16 @@ def test_what_was_deployed_after_a_copy_is_adopted_when_it_is_put_back(rig: Rig,
     assert notes[0].startswith("the registry is that of ")
     assert sorted(notes[1:]) == [
         "gone/api has no container and is created again; undeploy it if it was undeployed since",
+        "halted/api does not run and is started again; stop it if it was stopped since",
         "later/api was deployed since and is adopted again",
         "web/api was deployed since and is adopted again",
     ]
-    wait_for(lambda: len(rig.fake.running()) == 4)
+    wait_for(lambda: len(rig.fake.running()) == 5)
     after = {container["name"]: container["id"] for container in rig.fake.state["containers"]}
     assert {name: after[name] for name in before} == before
     rows = json.loads(rig.agent.cli.run("list", "--json").stdout)
-    assert {row["service"]: row["image"] for row in rows} == {"web": WEB2, "same": WEB, "gone": WEB, "later": WEB}
+    older = dict.fromkeys(("same", "gone", "halted", "later"), WEB)
+    assert {row["service"]: row["image"] for row in rows} == {"web": WEB2, **older}
     with connected(rig.agent) as wire:
         kept = wire.call("NodeStatus", pb.NodeStatusRequest()).responses[0].restore_notes
     assert list(kept) == notes

@@ -37,6 +37,8 @@ elif words == ["serve"]:
     except McpError as error:
         sys.exit(str(error))
     sys.exit("no way to serve" if {crashes} else 0)
+elif words[0] == "restore" and not {restores}:
+    sys.exit('unknown command "restore"')
 else:
     from agent.main import main
     sys.exit(main([words[0], "--config", {config!r}, *words[1:]]))
@@ -107,7 +109,9 @@ class NodeFolder:
     def database(self) -> Path:
         return self.home / "mcp.db"
 
-    def agent(self, name: str, version: str, *, migrations: int = 0, crashes: bool = False) -> str:
+    def agent(
+        self, name: str, version: str, *, migrations: int = 0, crashes: bool = False, restores: bool = True
+    ) -> str:
         """Write an agent file, and return its checksum."""
         path = [str(ROOT), *(part for part in sys.path if part.endswith("site-packages"))]
         text = AGENT.format(
@@ -118,6 +122,7 @@ class NodeFolder:
             version=version,
             migrations=migrations,
             crashes=crashes,
+            restores=restores,
         )
         (self.home / name).write_text(text)
         (self.home / name).chmod(0o755)
@@ -134,6 +139,11 @@ class NodeFolder:
         """Switch to the staged file; return the result."""
         self.run("switch", "1", sha256, version, "10")
         return self.result()
+
+    def run_agent(self, *words: str) -> str:
+        """Run a command of the agent; return its output."""
+        argv = [str(self.home / "mcp-agent"), *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
 
     def result(self) -> dict[str, str]:
         lines = (self.folder / "switched/result").read_text().splitlines()
@@ -209,6 +219,43 @@ def test_an_agent_that_migrates_and_then_fails_leaves_the_old_one_with_its_regis
     assert node.serving() == "serving 1.0.0"
     assert (node.schema(), node.services()) == (OLD_SCHEMA, ["web"])
     assert node.files() == KEPT
+
+
+def test_an_old_agent_that_cannot_put_its_registry_back_gets_it_from_the_new_one(node: NodeFolder) -> None:
+    node.agent("mcp-agent", "1.0.0", restores=False)
+    result = node.switch(node.agent("mcp-agent.new", "2.0.0", migrations=1, crashes=True), "2.0.0")
+    assert (result["state"], result["registry"], node.serving()) == ("rolled-back", "restored", "serving 1.0.0")
+    assert (node.schema(), node.services(), node.files()) == (OLD_SCHEMA, ["web"], KEPT)
+
+    assert node.switch(node.agent("mcp-agent.new", "2.0.0", migrations=1), "2.0.0")["state"] == "upgraded"
+    os.link(node.home / "mcp-agent.prev", node.home / "mcp-agent.new")
+    result = node.switch(hashlib.sha256((node.home / "mcp-agent.new").read_bytes()).hexdigest(), "1.0.0")
+    assert (result["state"], result["registry"], node.serving()) == ("upgraded", "restored", "serving 1.0.0")
+    assert (node.schema(), node.services()) == (OLD_SCHEMA, ["web"])
+
+
+def test_a_registry_that_cannot_be_put_back_is_kept_and_said(node: NodeFolder) -> None:
+    node.agent("mcp-agent", "1.0.0", restores=False)
+    sha256 = node.agent("mcp-agent.new", "2.0.0", migrations=1, crashes=True, restores=False)
+    result = node.switch(sha256, "2.0.0")
+    assert (result["state"], node.serving()) == ("no-agent", "failed")
+    copy = node.home / "mcp-agent.before.db"
+    assert re.fullmatch(
+        r"it did not start: no way to serve; and the old agent does not start: .* was written by a newer mcp-agent .*; "
+        r'its registry was not put back: unknown command "restore"; mend that, then: systemctl stop mcp-agent; '
+        rf"mcp-agent restore {copy}; systemctl start mcp-agent",
+        result["why"],
+    )
+    assert node.files() == {*KEPT, copy.name}
+    node.agent("mcp-agent", "1.0.0")
+    assert node.run_agent("restore", str(copy)) == "restored\n"
+    assert (node.schema(), node.services()) == (OLD_SCHEMA, ["web"])
+
+    # one that has migrated nothing needs no copy
+    (node.folder / "state").write_text("inactive\n")
+    node.agent("mcp-agent", "1.0.0", restores=False)
+    result = node.switch(node.agent("mcp-agent.new", "2.0.0", crashes=True, restores=False), "2.0.0")
+    assert (result["state"], result["why"]) == ("rolled-back", "it did not start: no way to serve")
 
 
 def test_an_agent_that_fails_without_a_migration_leaves_the_registry_alone(node: NodeFolder) -> None:

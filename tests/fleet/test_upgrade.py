@@ -17,6 +17,7 @@ from tests.fleet.upgrades import (
     CRASHING,
     MIGRATING,
     MIGRATING_CRASHING,
+    MIGRATING_MUTE,
     NEW,
     OLD,
     STATE,
@@ -43,6 +44,7 @@ MIGRATIONS += ("CREATE TABLE novel (x INTEGER) STRICT",)
 """
 )
 CRASH = "import sys\nsys.stderr.write('about to fall\\n')\nraise RuntimeError('no way to serve')\n"
+MUTE = 'self._send(f"READY=1\\nSTATUS=serving {VERSION}")'  # systemd is not told, so the agent never serves for it
 LATE_CRASH = "    raise RuntimeError('no way to serve')\n    try:\n        address"
 MB = 1_000_000
 
@@ -69,12 +71,16 @@ def site(own_nodes: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Upgrades
     folder = tmp_path_factory.mktemp("operator")
     made = make(own_nodes, folder)
     late_crash = (ROOT / "agent/daemon/server.py").read_text().replace("    try:\n        address", LATE_CRASH, 1)
+    systemd = (ROOT / "agent/daemon/systemd.py").read_text()
+    assert MUTE in systemd
+    mute = systemd.replace(MUTE, "pass")
     changes: dict[str, dict[str, str]] = {
         OLD: {},
         NEW: {},
         CRASHING: {"agent/daemon/server": CRASH},
         MIGRATING: {"agent/store/schema": SCHEMA},
         MIGRATING_CRASHING: {"agent/store/schema": SCHEMA, "agent/daemon/server": late_crash},
+        MIGRATING_MUTE: {"agent/store/schema": SCHEMA, "agent/daemon/systemd": mute},
     }
     for version, modules in changes.items():
         made.agents[version] = agent_file(folder / version, version, **modules)
@@ -172,21 +178,63 @@ def test_an_agent_that_migrates_and_crashes_is_rolled_back_with_the_registry(old
     assert (schema(ada), old.versions()["ada"], left_behind(ada), previous(ada)) == (before, OLD, set(), "")
 
 
+def registered(node: Node) -> list[str]:
+    """The services in its registry."""
+    query = "SELECT service FROM components ORDER BY service"
+    code = f"import sqlite3; print(*(row[0] for row in sqlite3.connect('/srv/mcp/mcp.db').execute('{query}')))"
+    return node.run(["python3", "-c", code], user="mcp").stdout.split()
+
+
+def define_later(site: Upgrades) -> None:
+    """A second service of ada's."""
+    text = WEB.format(node="ada").replace("web-ada", "later").replace("8080:8080", "8081:8080")
+    (site.folder / "services/later.toml").write_text(text)
+
+
+def container(node: Node, name: str) -> str:
+    """Its id and the time of its start."""
+    return node.run(["podman", "inspect", "--format={{.Id}} {{.State.StartedAt}}", name], user="mcp").stdout
+
+
+def test_what_was_deployed_with_an_agent_that_is_rolled_back_is_adopted_again(old: Upgrades) -> None:
+    """The new agent migrates the registry, and takes commands, but never serves as far as systemd knows."""
+    ada, before = old.node("ada"), schema(old.node("ada"))
+    define_later(old)
+    with old.watched("ada"):
+        upgrade = start(old, MIGRATING_MUTE, "ada", "--json", deadline="45s")
+        wait_for(lambda: old.versions().get("ada") == MIGRATING_MUTE)
+        assert schema(ada) != before
+        deployed = old.mcp("deploy", "later")
+        assert deployed.code == 0, deployed
+        made = container(ada, "later-web")
+        out, err = upgrade.communicate(timeout=300)
+    (row,) = json.loads(out)
+    assert (upgrade.returncode, row["to"], row["result"]) == (1, OLD, "failed: rolled back"), err
+    assert row["error"].startswith("it did not serve within 45 s; the old agent is running again; ")
+    assert re.fullmatch(
+        r"the registry is that of \d{4}-\d\d-\d\d \d\d:\d\d UTC, put back for this agent", row["notes"][0]
+    )
+    assert row["notes"][1:] == ["later/web was deployed since and is adopted again"]
+    assert (schema(ada), old.versions()["ada"], left_behind(ada), previous(ada)) == (before, OLD, set(), "")
+    assert registered(ada) == ["later", "web-ada"]
+    assert container(ada, "later-web") == made
+    assert old.upgrade(NEW, "ada").code == 0  # the old version is too old for this CLI's commands
+    assert old.mcp("undeploy", "later").code == 0
+
+
 def test_a_rollback_from_a_newer_schema_adopts_what_was_deployed_since(old: Upgrades) -> None:
     ada, before = old.node("ada"), schema(old.node("ada"))
     assert old.upgrade(MIGRATING, "ada").code == 0
     assert schema(ada) != before
-    (old.folder / "services/later.toml").write_text(
-        WEB.format(node="ada").replace("web-ada", "later").replace("8080:8080", "8081:8080")
-    )
+    define_later(old)
     assert old.mcp("deploy", "later").code == 0
     with old.watched("ada"):
         done = old.mcp("agent", "rollback", "ada", "--json")
     (row,) = json.loads(done.stdout)
     assert (done.code, row["to"], row["result"]) == (0, OLD, "rolled back")
     assert "later/web was deployed since and is adopted again" in row["notes"]
-    assert schema(ada) == before
-    assert old.upgrade(NEW, "ada").code == 0  # the old version is too old for this CLI's commands
+    assert (schema(ada), registered(ada)) == (before, ["later", "web-ada"])
+    assert old.upgrade(NEW, "ada").code == 0
     assert old.mcp("undeploy", "later").code == 0
 
 
@@ -284,9 +332,9 @@ def test_where_ssh_dies_after_the_rename_the_table_says_what_is_so(old: Upgrades
     assert left_behind(ada) == set()
 
 
-def start(site: Upgrades, version: str, *arguments: str) -> "subprocess.Popen[str]":
+def start(site: Upgrades, version: str, *arguments: str, deadline: str = "10s") -> "subprocess.Popen[str]":
     """Begin an upgrade."""
-    return site.cli.popen("agent", "upgrade", "--from", str(site.agents[version]), "--deadline", "10s", *arguments)
+    return site.cli.popen("agent", "upgrade", "--from", str(site.agents[version]), "--deadline", deadline, *arguments)
 
 
 @pytest.mark.parametrize("version", [NEW, CRASHING])

@@ -17,8 +17,8 @@ from tests.zipapps import OWN_ARCH, PYTHON, built, forged
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
-OLD, NEW, CRASHING, MIGRATING = "0.0.9", "0.2.0", "0.3.0", "0.4.0"
-MIGRATING_CRASHING = "0.5.0"  # the first is below the minimum: it has to be upgraded
+OLD, NEW, CRASHING = "0.0.9", "0.2.0", "0.3.0"  # the first is below the minimum: it has to be upgraded
+MIGRATING, MIGRATING_CRASHING, MIGRATING_MUTE = "0.4.0", "0.5.0", "0.6.0"
 AGENT = "/srv/mcp/mcp-agent"
 STATE = "/var/lib/mcp-agent-switch"
 WEB = """\

@@ -130,7 +130,19 @@ def test_a_name_server_that_is_silent_or_refuses(monkeypatch: pytest.MonkeyPatch
         dial.resolve(NAME, HANGS)
 
 
+def test_addresses_are_named_once() -> None:
+    ip = endpoint("2001:db8::1", 9444)
+    assert dial.located(Address("2001:DB8:0::1", 9444), ip) == "[2001:db8::1]:9444"
+    assert dial.located(NAME, ip) == "rift.test:9444 (2001:db8::1)"
+    assert dial.explained("rift", OSError(101, "Network is unreachable")) == (
+        "rift: Network is unreachable",
+        "check that the node is up and its address in mcp.toml",
+    )
+
+
 def test_names_that_cannot_be_resolved_at_all() -> None:
+    with pytest.raises(Unreachable, match=r"fe80::1 is a link-local address, .*; write it as in \[fe80::1%eth0\]:9444"):
+        dial.resolve(Address("fe80::1", 9444), HANGS)
     with pytest.raises(Unreachable, match="this machine has no network interface nowhere0"):
         dial.resolve(Address("fe80::1", 9444, "nowhere0"), HANGS)
     with pytest.raises(Unreachable, match="unknown host name"):

@@ -325,3 +325,22 @@ case $1 in image) test -e {tmp_path}/pulled || exit 1; echo '[{{"Id": "1"}}]' ;;
         pulled()
     assert "secret" not in str(caught.value)
     assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("reading manifest 1 in registry.example.net/x: unauthorized: authentication required", True),
+        ("requested access to the resource is denied", True),
+        ("connection refused", False),
+    ],
+)
+def test_a_pull_without_a_login_says_where_to_log_in(tmp_path: Path, said: str, hint: bool) -> None:
+    program, auth = tmp_path / "podman", tmp_path / "auth.json"
+    program.write_text(f"#!/bin/sh\necho 'Error: {said}' >&2; exit 125\n")
+    program.chmod(0o755)
+    with pytest.raises(NotReady) as caught:
+        asyncio.run(Podman(str(program), 10, auth).ensure_image("registry.example.net/x:1"))
+    assert caught.value.what.endswith(f"cannot be pulled: Error: {said}")
+    login = f"log in to the registry on the node: podman login --authfile {auth}"
+    assert caught.value.hint == (login if hint else "")

@@ -177,6 +177,8 @@ def test_what_cannot_be_put_back_leaves_the_registry_alone(database: Path, copie
         restore(database, copied, RestoreCondition.ALWAYS)
     with pytest.raises(NotFound, match="no copy of a registry"):
         restore(database, tmp_path / "none", RestoreCondition.ALWAYS)
+    with pytest.raises(NotReady, match="is the registry itself; name a copy of it"):
+        restore(database, database, RestoreCondition.ALWAYS)
     copied.write_bytes(b"no database" * 1000)
     with pytest.raises(RegistryError, match="is not a database, or is damaged"):
         restore(database, copied, RestoreCondition.ALWAYS)

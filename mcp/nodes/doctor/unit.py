@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mcp.nodes.doctor.model import Finding, Inspection, error, ok, warning
 from mcp.nodes.provision.agent import SERVICE, UNIT, unit_text
 from mcp.nodes.upgrade.switch import SwitchPhase
+from mcp.shared.version import VersionSkew, skew
 
 
 def check(inspection: Inspection) -> Iterator[Finding]:
@@ -62,7 +63,8 @@ def _upgrade(inspection: Inspection) -> Iterator[Finding]:
     result, unit = inspection.values("switch"), inspection.values("unit")
     state, why, version = (result.get(name, "") for name in ("state", "why", "to"))
     busy = any(line.startswith(("active", "activating")) for line in inspection.lines("switching"))
-    runs, has_version = unit.get("ActiveState") == "active", unit.get("StatusText") == f"serving {version}"
+    runs, serving = unit.get("ActiveState") == "active", unit.get("StatusText", "").removeprefix("serving ")
+    is_repaired = runs and skew(serving, version) in (VersionSkew.CURRENT, VersionSkew.NEWER)
     staged = inspection.lines("staged")
     again = f"`mcp agent upgrade {inspection.node.name}`"
     if busy:
@@ -74,7 +76,7 @@ def _upgrade(inspection: Inspection) -> Iterator[Finding]:
         yield error("upgrade", f"the last upgrade left no running agent: {why}", again)
     elif staged:
         yield warning("upgrade", f"left by an interrupted upgrade: {' '.join(staged)}", f"clean up with {again}")
-    elif state in (SwitchPhase.ROLLED_BACK, SwitchPhase.FAILED, SwitchPhase.NO_AGENT) and not (runs and has_version):
+    elif state in (SwitchPhase.ROLLED_BACK, SwitchPhase.FAILED, SwitchPhase.NO_AGENT) and not is_repaired:
         outcome = "was rolled back" if state == SwitchPhase.ROLLED_BACK else "failed"
         yield warning("upgrade", f"the last upgrade, to {version}, {outcome}: {why}", f"fix that, then run {again}")
     else:

@@ -191,7 +191,7 @@ class NodeUpgrade:
                 if notes := await asyncio.to_thread(self._ask_notes, node):
                     return notes
             await asyncio.sleep(AGAIN_SECONDS)
-        return ("the registry from before the upgrade was put back; the agent's log says what it has adopted since",)
+        return ("the registry of this agent was put back, but it does not say what it has adopted; see mcp plan",)
 
     def _ask_notes(self, node: Node) -> tuple[str, ...]:
         with self.session.agent(node) as agent:
