@@ -56,7 +56,7 @@ def test_a_redeploy_keeps_what_was_written(agent: Agent, podman: Private) -> Non
     paths = ("/data", "/var/lib/pg/data")
     volumes = {path: volume(podman, path) for path in paths}
     assert notes == [
-        f'{path} is in an anonymous volume; to name it: volumes = ["{volumes[path]}:{path}"]' for path in paths
+        f'{path} is in an anonymous volume; to name it, add "{volumes[path]}:{path}" to volumes' for path in paths
     ]
     for path in paths:
         write(podman, path)
@@ -86,7 +86,7 @@ def test_an_adopted_container_keeps_what_it_wrote(agent: Agent, podman: Private)
     write(podman, "/data")
     done = agent.cli.run("adopt", "db")
     assert done.errors[0] == (
-        f'dev: db: /data is in an anonymous volume; to name it: volumes = ["{volume(podman, "/data")}:/data"]'
+        f'dev: db: /data is in an anonymous volume; to name it, add "{volume(podman, "/data")}:/data" to volumes'
     )
     deploy(agent)
     assert read(podman, "/data") == "kept\n"

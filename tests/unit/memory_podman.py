@@ -132,6 +132,9 @@ class MemoryPodman(Podman):
                 del self._world.containers[container.name]
                 self._world.mounts.pop(identifier, None)
 
+    async def volume_names(self) -> set[str]:
+        return set(self._world.volumes)
+
     async def unused_volumes(self) -> set[str]:
         return self._world.volumes - {name for mounts in self._world.mounts.values() for name in mounts.values()}
 
