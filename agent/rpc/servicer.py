@@ -25,7 +25,6 @@ from agent.services.adopt import Adopter
 from agent.services.boot import boot
 from agent.services.deploy import Deployer, check_deployable
 from agent.services.executor import ComponentResult, Executor
-from agent.services.images import unused_images
 from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
@@ -34,6 +33,7 @@ from agent.services.restored import RestoredRegistry
 from agent.services.supervisor import Supervisor
 from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
+from agent.services.unused import unused_images
 from agent.store.registry import AsyncRegistry, DeployRow
 from agent.tasks import create_guarded_task
 from mcp.shared.errors import InvalidInput, McpError, shown
