@@ -25,6 +25,10 @@ class VolumeTable(Table):
         )
         return [str(row[0]) for row in rows]
 
+    def names(self) -> set[str]:
+        """Return the names of all recorded volumes."""
+        return {str(row[0]) for row in self._database.rows("SELECT volume FROM anonymous_volumes")}
+
     def put(self, service: str, component: str, volumes: Mapping[str, str]) -> None:
         """Record the anonymous volumes of a component; those at other targets stay recorded."""
         with self._database.transaction():
