@@ -427,7 +427,6 @@ class RunContainer(Step):
     async def undo(self, context: StepContext) -> str:
         new = await context.find(container_name(context.service, self.spec.name))
         if new is not None and new.deploy == context.deploy:
-            await context.record_volumes(new, failed=True)
             await discard(context, new)
         return ""
 
@@ -666,7 +665,8 @@ async def restore(context: StepContext, name: str) -> None:
 
 
 async def discard(context: StepContext, container: Container) -> None:
-    """Save the log tail of a failed new container, and remove it."""
+    """Save the log tail of a failed new container, record its anonymous volumes, and remove it."""
+    await context.record_volumes(container, failed=True)
     await context.stop_to_remove(container)
     await context.keep_log(container.identifier, PreviousReason.FAILED)
     for pause in REMOVE_AGAIN:
