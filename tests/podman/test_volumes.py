@@ -72,6 +72,16 @@ def test_a_redeploy_keeps_what_was_written(agent: Agent, podman: Private) -> Non
     assert podman.run(["podman", "volume", "ls", "--quiet"]).stdout == "named\n"
 
 
+def test_attempts_at_a_first_deploy_share_their_volumes(agent: Agent, podman: Private) -> None:
+    define(agent, 'cmd = ["fail"]')
+    for _ in range(2):
+        assert agent.cli.run("deploy", "-q", "db", timeout=60).code == 1
+    assert len(podman.run(["podman", "volume", "ls", "--quiet"]).stdout.split()) == 2
+    assert agent.cli.run("undeploy", "-q", "db", timeout=60).code == 0
+    assert agent.cli.run("undeploy", "-q", "--volumes", "db", timeout=60).code == 0
+    assert podman.run(["podman", "volume", "ls", "--quiet"]).stdout == ""
+
+
 def test_a_lost_container_has_its_volumes_again(agent: Agent, podman: Private) -> None:
     deploy(agent)
     write(podman, "/data")
