@@ -25,7 +25,6 @@ from agent.services.adopt import Adopter
 from agent.services.boot import boot
 from agent.services.deploy import Deployer, check_deployable
 from agent.services.executor import ComponentResult, Executor
-from agent.services.images import unused_images
 from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
 from agent.services.operations import Operations
@@ -34,6 +33,7 @@ from agent.services.restored import RestoredRegistry
 from agent.services.supervisor import Supervisor
 from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
+from agent.services.unused import unused_images, unused_volumes
 from agent.store.registry import AsyncRegistry, DeployRow
 from agent.tasks import create_guarded_task
 from mcp.shared.errors import InvalidInput, McpError, shown
@@ -278,8 +278,9 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             agent_python=python,
             architecture=architecture,
             restore_notes=await self._restored.notes(),
-            unused_images=await self._unused_images() if request.images else (),
         )
+        if request.images:
+            await self._add_unused(response)
         response.uptime_since.FromDatetime(facts.up_since)
         response.now.GetCurrentTime()
         if self.certificate_end is not None:
@@ -334,13 +335,16 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         )
         return _results(results)
 
-    async def _unused_images(self) -> list[pb.UnusedImage]:
+    async def _add_unused(self, response: pb.NodeStatusResponse) -> None:
         try:
             images = await unused_images(self._podman, self._registry)
+            response.unused_volumes.extend(await unused_volumes(self._podman, self._registry))
         except McpError as error:
-            logger.warning("cannot list unused images", extra=fields(error=error))
-            return []
-        return [pb.UnusedImage(identifier=each.identifier, names=each.names, bytes=each.size) for each in images]
+            logger.warning("cannot list unused images and volumes", extra=fields(error=error))
+            return
+        response.unused_images.extend(
+            pb.UnusedImage(identifier=each.identifier, names=each.names, bytes=each.size) for each in images
+        )
 
     async def _runtime_version(self) -> str:
         try:

@@ -1,7 +1,7 @@
 """Stop, start, restart and undeploy services. Each operation is idempotent and completes an earlier attempt."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from itertools import chain
 
 from agent.podman.client import labelled
 from agent.podman.output import Container
@@ -44,39 +44,30 @@ class Lifecycle:
         """
         state, registry = await self._executor.examine(), self._executor.registry
         strays = _strays(state, service, component)
-        missing = await registry.call(registry.components.requested, service, component)
+        rest = [row.name for row in await registry.call(registry.components.requested, service, component)]
+        if volumes:  # also those of what was undeployed before
+            rest += await registry.call(registry.volumes.components, service, component)
         rows = [row for row in state.rows if row.service == service and component in ("", row.name)]
-        rows = rows if strays or missing else select_deployed(state.rows, service, component)
-        unique = _by_unique_name(strays, rows)
-        found = await self._volumes(rows, unique)
-        chosen = found if volumes else {}
-        changes = [plan.undeploy(row, chosen.get(row.name, {}).values()) for row in reversed(rows)]
-        named = {stray.labels.get(LABEL_COMPONENT) for stray in strays}
-        changes += [plan.forget(service, each.name) for each in missing if each.name not in named]
-        changes += [
-            plan.remove_stray(service, name, stray, chosen.get(name, {}).values()) for name, stray in unique.items()
-        ]
+        rows = rows if strays or rest else select_deployed(state.rows, service, component)
+        containers = {row.name: [aside_name(row.container), row.container] for row in reversed(rows)}
+        containers |= {name: [stray.name] for name, stray in _by_unique_name(strays, rows).items()}
+        containers |= {name: [] for name in rest if name not in containers}
+        found = await self._volumes(service, rows, containers) if volumes else {}
+        changes = [plan.remove(service, name, made, found.get(name, ())) for name, made in containers.items()]
         results = await self._executor.apply(changes, report=report)
-        if not volumes:
-            results = [_with_kept(result, found.get(result.name, {})) for result in results]
         return results[: len(rows)][::-1] + results[len(rows) :]
 
     async def _volumes(
-        self, rows: Sequence[ComponentRow], strays: Mapping[str, Container]
-    ) -> dict[str, dict[str, str]]:
-        """Return the anonymous volumes of components and strays, by target, that no definition names."""
-        names = [name for row in rows for name in (row.container, aside_name(row.container))]
-        details = await self._executor.podman.inspect(*names, *(stray.name for stray in strays.values()))
-        found = {
-            name: dict(each.anonymous_volumes) for name, stray in strays.items() if (each := details.get(stray.name))
-        }
-        registry = self._executor.registry
-        for row in rows:
-            known = await registry.call(registry.volumes.select, row.service, row.name)
-            for name in (row.container, aside_name(row.container)):
-                known |= details[name].anonymous_volumes if name in details else {}
-            sources = named_targets(row.spec).values()
-            found[row.name] = {target: volume for target, volume in known.items() if volume not in sources}
+        self, service: str, rows: Sequence[ComponentRow], containers: Mapping[str, Sequence[str]]
+    ) -> dict[str, list[str]]:
+        """Return the anonymous volumes of components, given their containers, but for those that a definition names."""
+        named = {row.name: set(named_targets(row.spec).values()) for row in rows}
+        details = await self._executor.podman.inspect(*chain.from_iterable(containers.values()))
+        registry, found = self._executor.registry, dict[str, list[str]]()
+        for component, names in containers.items():
+            known = set((await registry.call(registry.volumes.select, service, component)).values())
+            known.update(*(details[name].anonymous_volumes.values() for name in names if name in details))
+            found[component] = sorted(known - named.get(component, set()))
         return found
 
     async def _change(
@@ -102,11 +93,6 @@ def _strays(state: NodeState, service: str, component: str) -> list[Container]:
         if component in ("", container.labels.get(LABEL_COMPONENT, container.name))
     ]
     return [container for container in made if state.owner(container.name.removesuffix(ASIDE_SUFFIX)) is None]
-
-
-def _with_kept(result: ComponentResult, volumes: Mapping[str, str]) -> ComponentResult:
-    kept = [f"{target} is kept in the anonymous volume {volume}" for target, volume in sorted(volumes.items())]
-    return replace(result, notes=(*result.notes, *kept))
 
 
 def _by_unique_name(strays: Sequence[Container], rows: Sequence[ComponentRow]) -> dict[str, Container]:

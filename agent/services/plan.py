@@ -6,7 +6,7 @@ longer has only with `prune`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from agent.monitor.healing import Remedy
@@ -161,8 +161,9 @@ def _dropped(service: ServiceSpec, state: NodeState, prune: bool) -> Iterator[Ch
     """Yield a change for each registered component that the definition no longer has."""
     for row in state.rows:
         if row.service == service.name and row.name not in service.component_names():
-            steps = undeploy(row).steps if prune else ()
-            yield Change(row.service, row.name, Action.REMOVE if prune else Action.KEEP, (DROPPED,), steps)
+            removal = remove(row.service, row.name, [aside_name(row.container), row.container])
+            kept = Change(row.service, row.name, Action.KEEP)
+            yield replace(removal if prune else kept, reasons=(DROPPED,))
 
 
 def _ignore(row: ComponentRow) -> Change:
@@ -355,22 +356,11 @@ def repair(row: ComponentRow, remedy: Remedy, reason: str) -> Change:
     return Change(row.service, row.name, Action.RESTART, (reason,), steps, deploy=row.deploy)
 
 
-def undeploy(row: ComponentRow, volumes: Collection[str] = ()) -> Change:
-    """Return the change that removes a component's containers, registry row and these volumes, but no other data."""
-    removed = (RemoveVolumes(tuple(volumes)),) if volumes else ()
-    steps = (RemoveContainer(aside_name(row.container)), RemoveContainer(row.container), *removed, ForgetComponent())
-    return Change(row.service, row.name, Action.REMOVE, (), steps)
-
-
-def forget(service: str, component: str) -> Change:
-    """Return the change that forgets a component which a deploy was to create, and which never came up."""
-    return Change(service, component, Action.REMOVE, (), (ForgetComponent(),))
-
-
-def remove_stray(service: str, component: str, container: Container, volumes: Collection[str] = ()) -> Change:
-    """Return the change that removes a container created by MCP but not registered, and these volumes."""
-    removed = (RemoveVolumes(tuple(volumes)),) if volumes else ()
-    return Change(service, component, Action.REMOVE, (), (RemoveContainer(container.name), *removed))
+def remove(service: str, component: str, containers: Sequence[str], volumes: Collection[str] = ()) -> Change:
+    """Return the change that removes containers, these volumes and all that the registry has of a component."""
+    removed = [RemoveVolumes(tuple(volumes))] if volumes else []
+    steps = (*map(RemoveContainer, containers), *removed, ForgetComponent())
+    return Change(service, component, Action.REMOVE, (), steps)
 
 
 def recover(row: ComponentRow, state: NodeState, *, automatic: bool = False) -> Change | None:

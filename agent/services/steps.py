@@ -98,6 +98,16 @@ class StepContext:
         except McpError as error:
             logger.warning("cannot stop the container", extra=log_fields(container=container.name, error=error))
 
+    async def record_volumes(self, container: Container, *, failed: bool) -> None:
+        """Record the anonymous volumes of a container that is about to be removed, so that the next one gets them.
+
+        Those of one that `failed` do not take the place of others.
+        """
+        table, names = self.registry.volumes, (self.service, self.component)
+        for details in (await self.podman.inspect(container.identifier)).values():
+            known = await self.registry.call(table.select, *names) if failed else {}
+            await self.registry.call(table.put, *names, {**details.anonymous_volumes, **known})
+
     async def keep_log(self, identifier: str, reason: PreviousReason) -> None:
         """Save a container's log tail before its removal."""
         await previous.capture(self.podman, self.registry, self.service, self.component, identifier, reason)
@@ -605,6 +615,7 @@ class RemoveContainer(Step):
     async def do(self, context: StepContext) -> None:
         container = await context.find(self.container)
         if container is not None:
+            await context.record_volumes(container, failed=False)
             await context.stop_to_remove(container)
             await context.podman.remove_by_id(container.identifier)
 
@@ -630,12 +641,18 @@ class RemoveVolumes(Step):
 
 @dataclass(frozen=True)
 class ForgetComponent(Step):
-    """Remove a component with its ports and saved log from the registry."""
+    """Remove a component with its ports and saved log from the registry, and note the volumes that stay."""
 
     template = "remove it from the registry"
 
     async def do(self, context: StepContext) -> None:
-        await context.registry.call(context.registry.components.remove, context.service, context.component)
+        registry, names = context.registry, (context.service, context.component)
+        if known := await registry.call(registry.volumes.select, *names):
+            rows = await registry.call(registry.components.select, *names)
+            existing = await context.podman.volume_names()
+            present = {target: volume for target, volume in known.items() if volume in existing}
+            context.notes += volumes.kept(rows[0].spec if rows else None, present)
+        await registry.call(registry.components.remove, *names)
 
 
 def unhealthy(details: ContainerDetails, patience: float, result: CheckResult) -> str:
@@ -655,7 +672,8 @@ async def restore(context: StepContext, name: str) -> None:
 
 
 async def discard(context: StepContext, container: Container) -> None:
-    """Save the log tail of a failed new container, and remove it."""
+    """Save the log tail of a failed new container, record its anonymous volumes, and remove it."""
+    await context.record_volumes(container, failed=True)
     await context.stop_to_remove(container)
     await context.keep_log(container.identifier, PreviousReason.FAILED)
     for pause in REMOVE_AGAIN:

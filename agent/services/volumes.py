@@ -64,8 +64,18 @@ def notes(
     )
 
 
+def kept(spec: ComponentSpec | None, volumes: Mapping[str, str]) -> list[str]:
+    """Return what the user has to know about anonymous volumes that stay when their component is removed."""
+    named = named_targets(spec).values() if spec is not None else ()
+    return [
+        f"{target} is kept in the anonymous volume {volume}"
+        for target, volume in sorted(volumes.items())
+        if volume not in named
+    ]
+
+
 def _unnamed(target: str, verb: str, name: str) -> str:
-    return f'{target} {verb} in an anonymous volume; to name it: volumes = ["{name}:{target}"]'
+    return f'{target} {verb} in an anonymous volume; to name it, add "{name}:{target}" to volumes'
 
 
 def _name(service: str, spec: ComponentSpec, target: str) -> str:

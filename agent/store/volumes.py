@@ -15,6 +15,20 @@ class VolumeTable(Table):
         )
         return {str(target): str(volume) for target, volume in rows}
 
+    def components(self, service: str, component: str = "") -> list[str]:
+        """Return the components of a service (one if given) of which there are anonymous volumes."""
+        rows = self._database.rows(
+            "SELECT DISTINCT component FROM anonymous_volumes WHERE service = ?1 AND ?2 IN ('', component)"
+            " ORDER BY component",
+            service,
+            component,
+        )
+        return [str(row[0]) for row in rows]
+
+    def names(self) -> set[str]:
+        """Return the names of all recorded volumes."""
+        return {str(row[0]) for row in self._database.rows("SELECT volume FROM anonymous_volumes")}
+
     def put(self, service: str, component: str, volumes: Mapping[str, str]) -> None:
         """Record the anonymous volumes of a component; those at other targets stay recorded."""
         with self._database.transaction():

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcp.commands.shared import NODE_CONTINUES, Group, arguments, changes, copies, results, steps
+from mcp.commands.shared import NODE_CONTINUES, Group, arguments, changes, copies, results, steps, undeploy_command
 from mcp.commands.shared.copies import Copy
 from mcp.shared.command import Command, flag
 from mcp.shared.errors import EXIT_DONE, EXIT_FAILED, InvalidInput, NotReady
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mcp.client.agent import AgentClient
     from mcp.client.session import Session, Target
     from mcp.definitions.definitions import Definition
+    from proto.mcp.v1 import mcp_pb2 as pb
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
@@ -80,7 +81,8 @@ def _undeploy(
         for result in removed:
             if not result.success:
                 raise NotReady(f"{service}/{result.name} cannot be undeployed: {result.error}", node=copy.node)
-            output.note(f"{service}/{result.name}: undeployed on {copy.node}")
+            for text in (f"undeployed on {copy.node}", *result.notes):
+                output.note(f"{service}/{result.name}: {text}")
 
 
 def _deploy(
@@ -90,25 +92,27 @@ def _deploy(
     moved: Sequence[Copy],
     args: argparse.Namespace,
 ) -> int:
-    status = EXIT_FAILED
+    status, done = EXIT_FAILED, list["pb.ComponentResult"]()
     try:
         quiet = args.quiet or args.json
-        done = steps.deploy(
+        done += steps.deploy(
             agent, definition.service, target.component, force=args.force, prune=args.prune, quiet=quiet
         )
         status = results.show(target.service, target.node.name, "deployed", done, args.json)
     finally:
         for copy in moved:
-            _explain_move(copy, failed=status != EXIT_DONE)
+            if status == EXIT_DONE:
+                output.note(f"the data in /srv/{copy.service} on {copy.node} was not moved; see mcp pull and mcp push")
+            else:
+                output.note(_way_back(copy, target.node.name if any(result.success for result in done) else ""))
     return status
 
 
-def _explain_move(copy: Copy, *, failed: bool) -> None:
-    if failed:
-        back = f"`mcp rollback --node {copy.node} {copy.service}`"
-        output.note(f"{copy.service} no longer runs on {copy.node}; {back} deploys it there again")
-    else:
-        output.note(f"the data in /srv/{copy.service} on {copy.node} was not moved; see mcp pull and mcp push")
+def _way_back(copy: Copy, partly_on: str) -> str:
+    """Tell how to undo a move that failed, but for some components if the service is `partly_on` another node."""
+    first = f"{undeploy_command(partly_on, copy.service)} and " if partly_on else ""
+    back = f"{first}`mcp rollback --node {copy.node} {copy.service}`"
+    return f"{copy.service} no longer runs on {copy.node}; {back} {'deploy' if first else 'deploys'} it there again"
 
 
 COMMAND = Command(

@@ -187,6 +187,8 @@ def test_an_old_container_that_cannot_be_removed_does_not_undo_what_is_kept(rig:
 
 
 def test_images_that_a_rollback_needs_are_not_called_unused(rig: Rig) -> None:
+    lost = "0" * 64
+    rig.fake.change(volumes=[lost, "named"])
     for image in (WEB, WEB2):
         rig.agent.define("web", service("web", component("api", image)))
         assert rig.agent.cli.run("deploy", "-q", "web").code == 0
@@ -197,6 +199,7 @@ def test_images_that_a_rollback_needs_are_not_called_unused(rig: Rig) -> None:
     assert unused == set(IMAGES) - {WEB, WEB2}
     assert all(image.bytes for image in with_images.unused_images)
     assert not without.unused_images
+    assert (list(with_images.unused_volumes), list(without.unused_volumes)) == ([lost], [])
     rig.fake.misbehave("fail", ["images"])
     with connected(rig.agent) as wire:
         (broken,) = wire.call("NodeStatus", request_for("NodeStatus", images=True)).responses

@@ -52,7 +52,8 @@ def planned(verb: str) -> Change:
         return change
     if verb == "start":
         return planning.start(row, NodeState([row], [], {old.image: "image-id"}))  # its container is gone
-    return planning.undeploy(row) if verb == "undeploy" else getattr(planning, verb)(row, state)
+    undeploy = planning.remove("web", "api", ["web-api.old", "web-api"])
+    return undeploy if verb == "undeploy" else getattr(planning, verb)(row, state)
 
 
 # The real agent, but for one thing: it kills itself before or after the step that a file names.

@@ -69,8 +69,8 @@ def test_deploy_refuses_and_names_the_node_and_the_commands(pair: Pair, target: 
 
 def test_move_undeploys_there_and_deploys_here(pair: Pair) -> None:
     dry = ok(pair.cli.run("deploy", "--dry-run", "--move", "web"))
-    assert "remove   web/work on rift (moves to rift2)" in dry.splitlines()
-    assert "create   web/work on rift2 (is not deployed)" in dry.splitlines()
+    removed, created = "remove   web/work on rift (moves to rift2)", "create   web/work on rift2 (is not deployed)"
+    assert [line for line in dry.splitlines() if line in (removed, created)] == [removed, created]
     assert pair.running() == (["web-api", "web-work"], [])
     done = pair.cli.run("deploy", "-q", "--move", "web")
     assert (done.code, done.stdout) == (0, "web/api: deployed on rift2\nweb/work: deployed on rift2\n")
@@ -90,6 +90,33 @@ def test_a_move_whose_deploy_fails_says_how_to_go_back(pair: Pair) -> None:
     assert pair.running() == ([], [])
     assert pair.cli.run("rollback", "-q", "--node", "rift", "web").code == 0
     assert pair.running() == (["web-api", "web-work"], [])
+
+
+def test_a_move_of_which_a_component_fails_says_how_to_go_back(pair: Pair) -> None:
+    failing = component("work", FAIL, 'restart = "no"')
+    pair.define("web", service("web", component("api"), failing), NEW)
+    done = pair.cli.run("deploy", "-q", "--move", "web")
+    first, then = "mcp undeploy --node rift2 web", "mcp rollback --node rift web"
+    assert done.errors[-1] == f"web no longer runs on rift; `{first}` and `{then}` deploy it there again"
+    assert pair.running() == ([], ["web-api"])
+    for command in (first, then):
+        assert pair.cli.run(*command.split()[1:], "-q").code == 0
+    assert pair.running() == (["web-api", "web-work"], [])
+
+
+def test_a_move_says_which_volumes_stay_where_it_was(pair: Pair) -> None:
+    image = "localhost/mcp-data:1.0.0"
+    for side in (pair.old, pair.new):
+        side.fake.add_image(image, anonymous=["/data"])
+    pair.define("db", service("db", component("db", image)))
+    assert pair.cli.run("deploy", "-q", "db").code == 0
+    (volume,) = pair.old.fake.state["volumes"]
+    pair.define("db", service("db", component("db", image)), NEW)
+    done = pair.cli.run("deploy", "-q", "--move", "db")
+    assert done.errors[:2] == [
+        "db/db: undeployed on rift",
+        f"db/db: /data is kept in the anonymous volume {volume}",
+    ]
 
 
 def test_a_move_to_a_node_that_cannot_take_it_undeploys_nothing(pair: Pair) -> None:

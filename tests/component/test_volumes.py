@@ -29,14 +29,14 @@ def volume(rig: Rig, name: str = "web-api") -> str:
 
 
 def is_in(hash_: str) -> str:
-    return f'/var/lib/pg/data is in an anonymous volume; to name it: volumes = ["{hash_}:/var/lib/pg/data"]'
+    return f'/var/lib/pg/data is in an anonymous volume; to name it, add "{hash_}:/var/lib/pg/data" to volumes'
 
 
 def test_a_redeploy_keeps_an_anonymous_volume_and_says_where_data_lies(rig: Rig) -> None:
     prepare(rig)
     planned = rig.agent.cli.run("plan")
     named = "web-api-var-lib-pg-data:/var/lib/pg/data"
-    will = f'/var/lib/pg/data will be in an anonymous volume; to name it: volumes = ["{named}"]'
+    will = f'/var/lib/pg/data will be in an anonymous volume; to name it, add "{named}" to volumes'
     assert planned.stdout == f"create   web/api on rift (is not deployed; {will})\n"
     done = rig.agent.cli.run("deploy", "-q", "web")
     first = volume(rig)
@@ -99,6 +99,22 @@ def test_undeploy_keeps_volumes_unless_it_is_asked_to_remove_them(rig: Rig) -> N
     done = rig.agent.cli.run("undeploy", "-q", "--volumes", "web")
     assert (done.stdout, done.stderr) == ("web/api: undeployed on rift\n", "")
     assert rig.fake.state["volumes"] == []
+
+
+def test_prune_says_which_volumes_it_keeps_and_they_can_be_removed_later(rig: Rig) -> None:
+    prepare(rig)
+    for command in (("deploy", "-q", "--prune"), ("sync", "--prune")):
+        rig.agent.define("web", service("web", component("api", DATA), component("work", WEB)))
+        assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+        first = volume(rig)
+        rig.agent.define("web", service("web", component("work", WEB)))
+        done = rig.agent.cli.run(*command, "web")
+        assert done.code == 0
+        assert f"api: /var/lib/pg/data is kept in the anonymous volume {first}" in done.stdout + done.stderr
+        assert rig.fake.state["volumes"] == [first]
+    done = rig.agent.cli.run("undeploy", "-q", "--volumes", "web/api")
+    assert (done.stdout, done.stderr) == ("web/api: undeployed on rift\n", "")
+    assert (rig.fake.state["volumes"], rig.fake.running()) == ([], {"web-work": WEB})
 
 
 def test_an_interrupted_undeploy_with_volumes_removes_them_afterwards(rig: Rig) -> None:

@@ -56,7 +56,7 @@ def test_a_redeploy_keeps_what_was_written(agent: Agent, podman: Private) -> Non
     paths = ("/data", "/var/lib/pg/data")
     volumes = {path: volume(podman, path) for path in paths}
     assert notes == [
-        f'{path} is in an anonymous volume; to name it: volumes = ["{volumes[path]}:{path}"]' for path in paths
+        f'{path} is in an anonymous volume; to name it, add "{volumes[path]}:{path}" to volumes' for path in paths
     ]
     for path in paths:
         write(podman, path)
@@ -74,6 +74,16 @@ def test_a_redeploy_keeps_what_was_written(agent: Agent, podman: Private) -> Non
     assert not {*volumes.values()} & {*left}
 
 
+def test_attempts_at_a_first_deploy_share_their_volumes(agent: Agent, podman: Private) -> None:
+    define(agent, 'cmd = ["fail"]')
+    for _ in range(2):
+        assert agent.cli.run("deploy", "-q", "db", timeout=60).code == 1
+    assert len(podman.run(["podman", "volume", "ls", "--quiet"]).stdout.split()) == 2
+    assert agent.cli.run("undeploy", "-q", "db", timeout=60).code == 0
+    assert agent.cli.run("undeploy", "-q", "--volumes", "db", timeout=60).code == 0
+    assert podman.run(["podman", "volume", "ls", "--quiet"]).stdout == ""
+
+
 def test_a_lost_container_has_its_volumes_again(agent: Agent, podman: Private) -> None:
     deploy(agent)
     write(podman, "/data")
@@ -88,7 +98,7 @@ def test_an_adopted_container_keeps_what_it_wrote(agent: Agent, podman: Private)
     write(podman, "/data")
     done = agent.cli.run("adopt", "db")
     assert done.errors[0] == (
-        f'dev: db: /data is in an anonymous volume; to name it: volumes = ["{volume(podman, "/data")}:/data"]'
+        f'dev: db: /data is in an anonymous volume; to name it, add "{volume(podman, "/data")}:/data" to volumes'
     )
     deploy(agent)
     assert read(podman, "/data") == "kept\n"

@@ -299,6 +299,16 @@ def test_unused_images_are_named_where_the_disk_is_short_of_room() -> None:
     assert "prune" not in found[0][2]
     assert ask(node_status={"unused_images": UNUSED}) == (True, [])
     assert agent.images(UNUSED, short=False).what == what
+
+
+def test_unused_volumes_are_named_where_the_disk_is_short_of_room() -> None:
+    unused = ["1" * 64, "2" * 64]
+    _, found = ask(node_status={"disk_free_bytes": 10**9, "unused_volumes": unused})
+    names = " ".join(unused)
+    what = f"2 unused anonymous volumes, in no container, which no deploy would mount again: {names}"
+    assert found[1] == ("warning", "volumes", f"{what}; look into them, then `podman volume rm {names}` as mcp")
+    assert ask(node_status={"unused_volumes": unused}) == (True, [])
+    assert agent.volumes(unused, short=False).what == what
     assert agent.images([], short=True).is_fine
 
 

@@ -31,7 +31,7 @@ from agent.services.restored import RestoredRegistry
 from agent.services.steps import Phase, Step, StepContext
 from agent.services.transaction import StepEvent, StepState, Transaction
 from agent.store.registry import AsyncRegistry, Registry
-from mcp.shared.errors import NotReady
+from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
 from mcp.shared.states import Action, DesiredState
@@ -147,9 +147,9 @@ class Node:
         """Deploy a service as the RPC does; return its errors."""
         return [result.error for result in await self._deploy(service, report, prune)]
 
-    async def notes(self, service: ServiceSpec) -> list[str]:
+    async def notes(self, service: ServiceSpec, *, prune: bool = False) -> list[str]:
         """Deploy a service, which must succeed; return the notes for the user."""
-        results = await self._deploy(service, lambda _event: None, prune=False)
+        results = await self._deploy(service, lambda _event: None, prune)
         assert [result.error for result in results if result.error] == []
         return [note for result in results for note in result.notes]
 
@@ -350,7 +350,7 @@ def test_a_volume_of_the_definition_takes_the_place_of_an_anonymous_one_until_a_
         assert made.anonymous("web-api") == {}
         assert await node.notes(api_with("pgdata:/data/", "other:/other")) == []
         notes = await node.notes(api_with())
-        assert notes == [f'/data is in an anonymous volume; to name it: volumes = ["{volume}:/data"]']
+        assert notes == [f'/data is in an anonymous volume; to name it, add "{volume}:/data" to volumes']
         assert made.anonymous("web-api") == {"/data": volume}
         assert await node.notes(api_with(f"{volume}:/data")) == []
         assert made.anonymous("web-api") == {"/data": volume}
@@ -364,9 +364,68 @@ def test_an_undeploy_keeps_anonymous_volumes_for_the_next_deploy(tmp_path: Path)
 
     async def check(node: Node) -> None:
         results = await Lifecycle(node.executor).undeploy("web")
-        assert results[0].notes == (f"/data is kept in the anonymous volume {volume}",)
+        assert results[0].notes == [f"/data is kept in the anonymous volume {volume}"]
         await node.deploy(BEFORE)
         assert made.anonymous("web-api") == {"/data": volume}
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_a_prune_says_which_anonymous_volumes_it_keeps(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    (volume,) = made.anonymous("web-work").values()
+
+    async def check(node: Node) -> None:
+        *_, kept = await node.notes(FEWER, prune=True)
+        assert kept == f"/data is kept in the anonymous volume {volume}"
+        assert volume in made.volumes
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_a_volume_that_podman_has_lost_is_not_called_kept(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+
+    async def check(node: Node) -> None:
+        made.volumes.clear()
+        assert [each.notes for each in await Lifecycle(node.executor).undeploy("web")] == [[], []]
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_attempts_at_a_first_deploy_share_their_anonymous_volume(tmp_path: Path) -> None:
+    made = world()
+    made.declared[BROKEN] = ("/data",)
+    broken = ServiceSpec("web", components=(replace(API, image=BROKEN),))
+
+    async def check(node: Node) -> None:
+        for _ in range(3):
+            assert all(await node.deploy(broken))
+        (volume,) = made.volumes
+        (result,) = await Lifecycle(node.executor).undeploy("web")
+        assert list(result.notes) == [f"/data is kept in the anonymous volume {volume}"]
+        assert all(await node.deploy(broken))
+        assert made.volumes == {volume}
+        await Lifecycle(node.executor).undeploy("web", volumes=True)
+        assert made.volumes == set()
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+
+
+def test_the_volumes_of_what_was_undeployed_can_be_removed_afterwards(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+
+    async def check(node: Node) -> None:
+        lifecycle = Lifecycle(node.executor)
+        await lifecycle.undeploy("web", "work")
+        await lifecycle.undeploy("web")
+        with pytest.raises(NotFound):
+            await lifecycle.undeploy("web")
+        assert len(made.volumes) == 2
+        (work,) = await lifecycle.undeploy("web", "work", volumes=True)
+        assert (work.name, len(made.volumes)) == ("work", 1)
+        await lifecycle.undeploy("web", volumes=True)
+        assert made.volumes == set()
 
     asyncio.run(live(made, tmp_path, Life(), check))
 
@@ -382,7 +441,7 @@ def test_an_undeploy_with_volumes_removes_those_that_no_definition_names(tmp_pat
         assert [list(result.notes) for result in results] == [[], []]
         assert made.volumes == {api, "named"}
         assert await node.notes(BEFORE) == [
-            f'/data is in an anonymous volume; to name it: volumes = ["{made.anonymous(name)["/data"]}:/data"]'
+            f'/data is in an anonymous volume; to name it, add "{made.anonymous(name)["/data"]}:/data" to volumes'
             for name in ("web-api", "web-work")
         ]
         assert work not in made.volumes
@@ -408,7 +467,9 @@ def test_a_volume_that_is_gone_or_another_containers_is_not_mounted(tmp_path: Pa
 def test_a_plan_says_that_data_will_be_in_an_anonymous_volume(tmp_path: Path) -> None:
     async def check(node: Node) -> None:
         (change,) = await node.executor.annotate(await node.plan(api_with()), await node.executor.examine())
-        assert change.notes == ('/data will be in an anonymous volume; to name it: volumes = ["web-api-data:/data"]',)
+        assert change.notes == (
+            '/data will be in an anonymous volume; to name it, add "web-api-data:/data" to volumes',
+        )
 
     asyncio.run(live(world(), tmp_path, Life(), check))
 

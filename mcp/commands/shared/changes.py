@@ -178,8 +178,8 @@ def show(
     *,
     steps: bool = False,
 ) -> int:
-    """Print planned changes, and `more` rows; return 0, or with --exit-code 2 for changes and 1 for an error."""
-    changes = [*rows(answers), *more]
+    """Print `more` rows, and planned changes; return 0, or with --exit-code 2 for changes and 1 for an error."""
+    changes = [*more, *rows(answers)]
     if args.json:
         output.print_json(changes)
     else:

@@ -85,6 +85,7 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
         disk = room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
         yield disk
         yield images(node_status.unused_images, short=not disk.is_fine)
+        yield volumes(node_status.unused_volumes, short=not disk.is_fine)
     yield from _podman(agent, node_status.runtime_version)
 
 
@@ -111,6 +112,17 @@ def images(unused: "Sequence[pb.UnusedImage]", *, short: bool) -> Finding:
     size = sum(image.bytes for image in unused) / 1e9
     what = f"{len(unused)} unused images, up to {size:.1f} GB: in no container, no component, no recent deploy: {names}"
     return warning("images", what, f"`podman rmi {names}` as mcp") if short else ok("images", what)
+
+
+def volumes(unused: Sequence[str], *, short: bool) -> Finding:
+    """List the anonymous volumes that nothing refers to; they are a problem only where the disk is `short` of room."""
+    if not unused:
+        return ok("volumes", "every anonymous volume is in use or kept for a later deploy")
+    names = " ".join(unused)
+    what = f"{len(unused)} unused anonymous volumes, in no container, which no deploy would mount again: {names}"
+    if not short:
+        return ok("volumes", what)
+    return warning("volumes", what, f"look into them, then `podman volume rm {names}` as mcp")
 
 
 def version(node: Node, theirs: str) -> Finding:

@@ -58,7 +58,7 @@ def disks(inspection: Inspection) -> Iterator[Finding]:
 def room(where: str, free: int, total: int, inodes: int | None = None) -> Finding:
     """Judge free space in bytes; `inodes` is the number of free inodes, 0 or None: no limit."""
     text = f"{where}: {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-    do = "free space: the images that `mcp doctor -v` lists as unused, old files below /srv"
+    do = "free space: the images and volumes that `mcp doctor -v` lists as unused, old files below /srv"
     if free < DISK_ERROR:
         return error("disk", f"{text}: the disk is full; nothing can be deployed, and logs are lost", do)
     if inodes and inodes < INODES_WARNING:

@@ -1,4 +1,4 @@
-"""Images that nothing refers to, and those that a rollback needs."""
+"""Images and volumes that nothing refers to, and those that a rollback needs."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.podman.output import Container, LocalImage, parse_local_images
-from agent.services.images import KEPT_DEFINITIONS, select_unused, unused_images
+from agent.services.unused import KEPT_DEFINITIONS, select_unused, unused_images, unused_volumes
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import DeployResult, DesiredState
@@ -62,6 +62,19 @@ def test_those_of_recent_deploys_stay(tmp_path: Path) -> None:
     found = asyncio.run(unused_images(Images(world), shared))
     assert KEPT_DEFINITIONS == 3
     assert [each.names[0] for each in found] == ["base:1", "web:0", "web:1", "web:2", "web:failed"]
+    shared.close()
+
+
+def test_volumes_that_a_deploy_would_mount_again_stay(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "mcp.db")
+    used, recorded, deployed, recent, lost = (f"{number:064x}" for number in range(5))
+    definition = ServiceSpec("web", True, (ComponentSpec("web", "web:1", volumes=(f"{recent}:/data",)),))
+    registry.deploys.end(registry.deploys.begin(definition, "", "kyle"), DeployResult.DONE, "", {})
+    registry.components.put("db", 0, ComponentSpec("db", "db:1", volumes=(f"{deployed}:/data",)), DesiredState.STOPPED)
+    registry.volumes.put("gone", "gone", {"/data": recorded})
+    world = World(volumes={used, recorded, deployed, recent, lost, "named"}, mounts={"1": {"/data": used}})
+    shared = AsyncRegistry(registry)
+    assert asyncio.run(unused_volumes(MemoryPodman(world), shared)) == [lost]
     shared.close()
 
 
