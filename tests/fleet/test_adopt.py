@@ -41,10 +41,10 @@ def test_plain_containers_are_adopted(node: Node, tmp_path: Path) -> None:
     for word in ("--hostname", "--sysctl"):
         assert f"{word} cannot be expressed in a definition" in rows["odd"]["error"]
     site.mcp("service", "export", "--node", node.name)
-    shop = (site.cli.config.parent / "services/shop.toml").read_text()
-    (web,) = parse(shop, "shop.toml").service.components
+    shop = (site.cli.config.parent / "services/shop-web.toml").read_text()
+    (web,) = parse(shop, "shop-web.toml").service.components
     assert (web.stop_timeout, web.stop_signal, web.restart, web.ports) == ("30s", "SIGINT", "always", ("8080:80",))
-    for service in ("plain", "shop"):
+    for service in ("plain", "shop-web"):
         assert json.loads(site.mcp("plan", service, "--json").stdout) == []
         site.mcp("deploy", "-q", service)
     assert lives(node) == before, "nothing happened to it"

@@ -424,8 +424,8 @@ def test_both_nodes_take_the_same_operator(bare: Fleet, operator: Operator) -> N
 def test_a_push_and_a_deploy_work_through_sudo_as_well(bare: Fleet, operator: Operator) -> None:
     node = bare["thirteen"]
     pushed_first(operator, node)
-    operator.define("web", node)
-    done = operator.cli.run("deploy", "-q", "web", timeout=120)
+    operator.define("web13", node)
+    done = operator.cli.run("deploy", "-q", "web13", timeout=120)
     assert done.code == 0, done
     assert page(node) == b"mcp test image 1.0.0\n"
 
