@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Deploy the definition of an earlier deploy again."""
     from mcp.client.fleet import NodeAnswer
-    from mcp.shared.wire import service_from_wire
 
     changes.check_exit_code(args)
     target = nodes.deployed(session, (args.target, ""), args.node)
@@ -28,7 +27,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         registered = [info for info in agent.list_services().services if info.name == target.service]
         deployed = registered[0].definition if registered else None
         number, definition = choose(target.service, agent.history(target.service, 0).entries, deployed, args.to)
-        service = service_from_wire(definition)
+        service = _valid(target.service, number, definition)
         if args.dry_run:
             plan = NodeAnswer(target.node, agent.plan([service], partial=True, prune=args.prune), None)
             status = changes.show([plan], args)
@@ -38,6 +37,18 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     status = results.show(target.service, target.node.name, f"rolled back to deploy {number}", done, args.json)
     _remind(target, service)
     return status
+
+
+def _valid(service: str, number: int, definition: "pb.ServiceSpec") -> "ServiceSpec":
+    """Return the definition of a deploy; raises NotReady if it breaks a rule that is newer than the deploy."""
+    from mcp.shared.fields import problems
+    from mcp.shared.wire import stored_service
+
+    spec = stored_service(definition)
+    if found := "; ".join(problems(spec)):
+        hint = f"correct its definition, see mcp history {service} show {number}, and deploy that"
+        raise NotReady(f"deploy {number} of {service} breaks a rule of today: {found}", hint)
+    return spec
 
 
 def choose(
@@ -104,7 +115,9 @@ def _is_in_force(definition: "pb.ServiceSpec", deployed: "pb.ServiceSpec | None"
 
 
 def _remind(target: "Target", service: "ServiceSpec") -> None:
-    if target.definition is not None and target.definition.service != service:
+    from mcp.shared.fields import effective
+
+    if target.definition is not None and effective(target.definition.service) != effective(service):
         output.note(f"{target.service}.toml differs: `mcp sync` undoes the rollback unless you change it")
 
 
