@@ -206,7 +206,7 @@ class ComponentSpec:
     name: str = field(metadata=about("Name of the component, unique in its service", example="SERVICE", **NAME_FIELD))
     image: str = field(
         metadata=about(
-            "Full name of an image with a pinned tag, not `latest`, or a digest, which are the component's version",
+            "Full name of an image with a pinned tag, not `latest`, or a digest; either is the component's version",
             example="registry.example.net/SERVICE:v1.0.0",
             pattern=PINNED,
             check=_image_problem,
@@ -302,7 +302,7 @@ class ComponentSpec:
         True, "`false`: the agent does not start it again after it failed or became unhealthy", example=False
     )
     http_proxy: bool = optional(
-        False, "`true`: the proxy variables of the agent (`HTTPS_PROXY` and its like) are set in it", example=True
+        False, "`true`: it gets the proxy variables of the agent, such as `HTTPS_PROXY`", example=True
     )
 
     @property
