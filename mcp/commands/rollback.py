@@ -74,7 +74,7 @@ def choose(
     if numbers and not _is_in_force(after[numbers[0]], deployed):
         return numbers[0], after[numbers[0]]
     for earlier in numbers[1:]:
-        if after[earlier] != after[numbers[0]]:
+        if _in_effect(after[earlier]) != _in_effect(after[numbers[0]]):
             return earlier, after[earlier]
     raise NotFound(f"{service} has no earlier successful deploy that differs from the current one")
 
@@ -110,8 +110,17 @@ def _with_component(before: "pb.ServiceSpec | None", entry: "pb.HistoryEntry") -
 
 def _is_in_force(definition: "pb.ServiceSpec", deployed: "pb.ServiceSpec | None") -> bool:
     """Return True if all components of a definition are deployed as it has them."""
-    registered = {component.name: component for component in deployed.components} if deployed is not None else {}
-    return all(registered.get(component.name) == component for component in definition.components)
+    registered = {each.name: each for each in _in_effect(deployed).components} if deployed is not None else {}
+    return all(registered.get(component.name) == component for component in _in_effect(definition).components)
+
+
+def _in_effect(definition: "pb.ServiceSpec") -> "ServiceSpec":
+    """Return a stored definition, in which a default that is written out does not differ from one that is not."""
+    from mcp.shared.fields import effective
+    from mcp.shared.wire import stored_service
+
+    service: ServiceSpec = effective(stored_service(definition))
+    return service
 
 
 def _remind(target: "Target", service: "ServiceSpec") -> None:

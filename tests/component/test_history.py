@@ -188,6 +188,16 @@ def test_rollback_goes_to_the_last_one_that_worked_and_differs(rig: Rig) -> None
     assert ok(rig.agent.cli.run("rollback", "-q", "web", "--to", "2")) == "web/api: up to date on rift\n"
 
 
+def test_a_default_that_is_written_out_is_no_deploy_to_return_to(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    ok(deploy(rig, WEB2))
+    rig.agent.define("web", ok(rig.agent.cli.run("service", "show", "web")))
+    assert ok(rig.agent.cli.run("deploy", "-q", "web")) == "web/api: up to date on rift\n"
+    dry = rig.agent.cli.run("rollback", "web", "--dry-run").stdout
+    assert dry == f"replace  web/api on rift (image: {WEB2} -> {WEB})\n"
+    assert ok(rig.agent.cli.run("rollback", "-q", "web", "--to", "2")) == "web/api: up to date on rift\n"
+
+
 def test_what_cannot_be_rolled_back_to(rig: Rig) -> None:
     ok(deploy(rig, WEB))
     assert deploy(rig, FAIL).code == 1
