@@ -27,7 +27,7 @@ class NewContainer:
     health: HealthSpec | None = None
     log_driver: str = "k8s-file"
     log_max_bytes: int = 0  # size at which a k8s-file is rotated; 0: never
-    stop_seconds: int | None = None  # before SIGKILL; None: podman's default
+    stop_seconds: int = 10  # before SIGKILL
     stop_signal: str = ""
     http_proxy: bool = False  # pass on the agent's proxy variables, as podman does by default
 
@@ -42,8 +42,7 @@ def run_argv(new: NewContainer) -> list[str]:
     argv += [f"--log-opt=max-size={new.log_max_bytes}"] if new.log_max_bytes else []
     argv += [f"--label={LABEL_SERVICE}={new.service}", f"--label={LABEL_COMPONENT}={new.component}"]
     argv += [f"--label={LABEL_DEPLOY}={new.deploy}"] if new.deploy else []
-    argv += [f"--restart={new.restart}"]
-    argv += [f"--stop-timeout={new.stop_seconds}"] if new.stop_seconds is not None else []
+    argv += [f"--restart={new.restart}", f"--stop-timeout={new.stop_seconds}"]
     argv += [f"--stop-signal={new.stop_signal}"] if new.stop_signal else []
     argv += [] if new.http_proxy else ["--http-proxy=false"]
     argv += [f"--network={new.network}"] if new.network else []

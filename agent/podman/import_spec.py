@@ -216,7 +216,7 @@ def component(name: str, inspected: ContainerObject) -> ComponentSpec:
         health=_health(config.get("Healthcheck") or {}, base.get("Healthcheck") or {}),
         log_driver=_log_driver(container),
         log_max_size=_log_max_size(container),
-        stop_timeout=_stop_timeout(config, command),
+        stop_timeout=_stop_timeout(config),
         stop_signal=_stop_signal(config, base),
     )
 
@@ -306,11 +306,9 @@ def _env(container: dict[str, Any], base: dict[str, Any], command: CreateCommand
             yield str(entry)
 
 
-def _stop_timeout(config: dict[str, Any], command: CreateCommand | None) -> str:
+def _stop_timeout(config: dict[str, Any]) -> str:
     seconds = config.get("StopTimeout")
-    if seconds is None or (seconds == STOP_SECONDS and not (command and command.values("stop-timeout"))):
-        return ""
-    return f"{seconds}s"
+    return "" if seconds in (None, STOP_SECONDS) else f"{seconds}s"
 
 
 def _stop_signal(config: dict[str, Any], base: dict[str, Any]) -> str:

@@ -140,10 +140,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         )
 
     async def History(self, request: pb.HistoryRequest, context: Any) -> pb.HistoryResponse:
-        service = check_name("service", request.service)
-        if request.limit < 0:
-            raise InvalidInput("limit: must not be negative")
-        rows = await self._registry.call(self._registry.deploys.select, service, request.limit)
+        deploys = self._registry.deploys
+        service = check_name("service", request.service) if request.service or not request.number else ""
+        if request.limit < 0 or request.number < 0:
+            raise InvalidInput(f"{'limit' if request.limit < 0 else 'number'}: must not be negative")
+        if request.number:
+            rows = await self._registry.call(deploys.numbered, request.number, service)
+        else:
+            rows = await self._registry.call(deploys.select, service, request.limit)
         return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
 
     async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:

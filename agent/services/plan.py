@@ -38,7 +38,7 @@ from agent.services.steps import (
     TryContainer,
 )
 from agent.store.registry import ComponentRow
-from mcp.shared.fields import differences
+from mcp.shared.fields import differences, effective
 from mcp.shared.image import image_key
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
@@ -212,7 +212,10 @@ class _Comparison:
         return None
 
     def _differences(self, row: ComponentRow) -> list[str]:
-        return differences(row.spec, self._component)
+        """List the differences in effect: a default that is written out is none."""
+        if row.spec == self._component:
+            return []
+        return differences(effective(row.spec), effective(self._component))
 
     def _outdated(self, container: Container) -> list[str]:
         """Return the reasons to replace a container; empty if it is up to date."""

@@ -10,6 +10,7 @@ from agent.podman.client import Podman
 from agent.podman.output import Container
 from agent.podman.states import ENDED
 from agent.services.operations import Operations
+from agent.store.components import RequestedRow
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.states import DesiredState
@@ -39,10 +40,14 @@ class PurgeScope:
     defined: frozenset[str]
 
 
-def verdict(row: ComponentRow, containers: Collection[Container], defined: frozenset[str]) -> tuple[bool, str]:
+def verdict(
+    row: ComponentRow | RequestedRow, containers: Collection[Container], defined: frozenset[str]
+) -> tuple[bool, str]:
     """Return True if a component may be purged, and the reason."""
     if f"{row.service}/{row.name}" in defined:
         return False, "it has a definition"
+    if isinstance(row, RequestedRow):
+        return True, "no definition; it never came up"
     container = next((container for container in containers if container.name == row.container), None)
     if container is not None:
         if container.state in ENDED:
@@ -65,7 +70,7 @@ class Purger:
 
     async def purge(self, request: PurgeScope, user: str) -> list[Purged]:
         """Remove eligible components from the registry; raises NotFound if the scope matches none."""
-        rows = await self._registry.call(self._registry.components.select, request.service, request.component)
+        rows = await self._rows(request.service, request.component)
         if not rows and request.service:
             asked = f"{request.service}/{request.component}" if request.component else request.service
             raise NotFound(f"{asked} is not registered on this node")
@@ -73,11 +78,17 @@ class Purger:
         results = [await self._service(service, request, user) for service in services]
         return [result for purged in results for result in purged]
 
+    async def _rows(self, service: str, component: str) -> list[ComponentRow | RequestedRow]:
+        """Return the components of a service (of all if empty), also those that never came up."""
+        components, call = self._registry.components, self._registry.call
+        deployed = await call(components.select, service, component)
+        return [*deployed, *await call(components.requested, service, component)]
+
     async def _service(self, service: str, request: PurgeScope, user: str) -> list[Purged]:
         async def work() -> list[Purged]:
             return await self._judge(service, request)
 
-        rows = await self._registry.call(self._registry.components.select, service, request.component)
+        rows = await self._rows(service, request.component)
         if request.dry_run or all(f"{row.service}/{row.name}" in request.defined for row in rows):
             return await work()
         try:
@@ -86,7 +97,7 @@ class Purger:
             return [Purged(row.service, row.name, False, str(error)) for row in rows]
 
     async def _judge(self, service: str, request: PurgeScope) -> list[Purged]:
-        rows = await self._registry.call(self._registry.components.select, service, request.component)
+        rows = await self._rows(service, request.component)
         containers = await self._podman.containers()
         results = []
         for row in rows:

@@ -9,6 +9,8 @@ from mcp.shared.spec import ServiceSpec
 from mcp.shared.states import DeployResult
 from mcp.shared.wire import service_from_json, service_to_json
 
+_SELECT = "SELECT number, at, user, definition, component, digests, result, error FROM deploys"
+
 
 @dataclass(frozen=True)
 class DeployRow:
@@ -82,13 +84,15 @@ class DeployTable(Table):
 
     def select(self, service: str, limit: int = 0, result: DeployResult | None = None) -> list[DeployRow]:
         """Return a service's deploys, newest first: at most `limit` (0: all), with `result` if given."""
-        rows = self._database.rows(
-            "SELECT number, at, user, definition, component, digests, result, error FROM deploys"
-            " WHERE service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2",
-            service,
-            limit or -1,
-            result or "",
-        )
+        condition = " WHERE service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2"
+        return self._deploys(_SELECT + condition, service, limit or -1, result or "")
+
+    def numbered(self, number: int, service: str = "") -> list[DeployRow]:
+        """Return the deploy with that number, of a service if given; none if there is no such deploy."""
+        return self._deploys(_SELECT + " WHERE number = ? AND ? IN ('', service)", number, service)
+
+    def _deploys(self, sql: str, *parameters: object) -> list[DeployRow]:
+        rows = self._database.rows(sql, *parameters)
         return [
             DeployRow(
                 number=int(str(row[0])),

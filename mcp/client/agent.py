@@ -178,9 +178,12 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         request = pb.SyncDesiredStateRequest(services=wanted, partial=partial, prune=prune, leave=leave)
         return self._call(pb.SyncDesiredStateResponse, self._stub.SyncDesiredState, request, CHANGE_DEADLINE)
 
-    def history(self, service: str, limit: int) -> pb.HistoryResponse:
-        """Return the deploys of a service, newest first; `limit` 0 is all."""
-        request = pb.HistoryRequest(service=service, limit=limit)
+    def history(self, service: str, limit: int = 0, *, number: int = 0) -> pb.HistoryResponse:
+        """Return the deploys of a service, newest first; `limit` 0 is all.
+
+        With a `number` only that deploy, of any service if that is empty; older agents ignore the number.
+        """
+        request = pb.HistoryRequest(service=service, limit=limit, number=number)
         return self._call(pb.HistoryResponse, self._stub.History, request, self._patience.query)
 
     def lifecycle(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Deploy the definition of an earlier deploy again."""
     from mcp.client.fleet import NodeAnswer
-    from mcp.shared.wire import service_from_wire
 
     changes.check_exit_code(args)
     target = nodes.deployed(session, (args.target, ""), args.node)
@@ -28,7 +27,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         registered = [info for info in agent.list_services().services if info.name == target.service]
         deployed = registered[0].definition if registered else None
         number, definition = choose(target.service, agent.history(target.service, 0).entries, deployed, args.to)
-        service = service_from_wire(definition)
+        service = _valid(target.service, number, definition)
         if args.dry_run:
             plan = NodeAnswer(target.node, agent.plan([service], partial=True, prune=args.prune), None)
             status = changes.show([plan], args)
@@ -38,6 +37,18 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     status = results.show(target.service, target.node.name, f"rolled back to deploy {number}", done, args.json)
     _remind(target, service)
     return status
+
+
+def _valid(service: str, number: int, definition: "pb.ServiceSpec") -> "ServiceSpec":
+    """Return the definition of a deploy; raises NotReady if it breaks a rule that is newer than the deploy."""
+    from mcp.shared.fields import problems
+    from mcp.shared.wire import stored_service
+
+    spec = stored_service(definition)
+    if found := "; ".join(problems(spec)):
+        hint = f"correct its definition, see mcp history {service} show {number}, and deploy that"
+        raise NotReady(f"deploy {number} of {service} breaks a rule of today: {found}", hint)
+    return spec
 
 
 def choose(
@@ -63,7 +74,7 @@ def choose(
     if numbers and not _is_in_force(after[numbers[0]], deployed):
         return numbers[0], after[numbers[0]]
     for earlier in numbers[1:]:
-        if after[earlier] != after[numbers[0]]:
+        if _in_effect(after[earlier]) != _in_effect(after[numbers[0]]):
             return earlier, after[earlier]
     raise NotFound(f"{service} has no earlier successful deploy that differs from the current one")
 
@@ -99,12 +110,23 @@ def _with_component(before: "pb.ServiceSpec | None", entry: "pb.HistoryEntry") -
 
 def _is_in_force(definition: "pb.ServiceSpec", deployed: "pb.ServiceSpec | None") -> bool:
     """Return True if all components of a definition are deployed as it has them."""
-    registered = {component.name: component for component in deployed.components} if deployed is not None else {}
-    return all(registered.get(component.name) == component for component in definition.components)
+    registered = {each.name: each for each in _in_effect(deployed).components} if deployed is not None else {}
+    return all(registered.get(component.name) == component for component in _in_effect(definition).components)
+
+
+def _in_effect(definition: "pb.ServiceSpec") -> "ServiceSpec":
+    """Return a stored definition, in which a default that is written out does not differ from one that is not."""
+    from mcp.shared.fields import effective
+    from mcp.shared.wire import stored_service
+
+    service: ServiceSpec = effective(stored_service(definition))
+    return service
 
 
 def _remind(target: "Target", service: "ServiceSpec") -> None:
-    if target.definition is not None and target.definition.service != service:
+    from mcp.shared.fields import effective
+
+    if target.definition is not None and effective(target.definition.service) != effective(service):
         output.note(f"{target.service}.toml differs: `mcp sync` undoes the rollback unless you change it")
 
 

@@ -116,13 +116,15 @@ def _export_one(exported: "Exported", args: argparse.Namespace, folder: "Path") 
             raise exported.error or McpError(f"{exported.service}: has no definition")
         if args.output == STDOUT:
             output.text(write(exported.definition))
-            return True
-        path, changed = save(exported.definition, folder, force=args.force)
+        else:
+            path, changed = save(exported.definition, folder, force=args.force)
+            output.line(f"{exported.service}: {'written to' if changed else 'unchanged in'} {path}")
     except McpError as error:
         output.error(str(error))
         return False
-    output.line(f"{exported.service}: {'written to' if changed else 'unchanged in'} {path}")
-    return True
+    for problem in exported.problems:
+        output.error(f"{exported.service}: {problem}; correct the definition before its next deploy")
+    return not exported.problems
 
 
 _LIST = Command("list", "list definitions", _list, arguments=(arguments.JSON,))

@@ -254,6 +254,7 @@ _BY_KIND: dict[Kind, Callable[[_Place, str], Iterator[Candidate]]] = {
     Kind.TARGET: _targets,
     Kind.FILE_TARGET: _service_paths,
     Kind.COMMAND: _commands,
+    Kind.SHOW: lambda _place, _current: iter([(Kind.SHOW, "")]),
     Kind.TIME: _moments,
     Kind.FILE: _files,
     Kind.DIR: _folders,

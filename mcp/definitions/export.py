@@ -9,9 +9,12 @@ from mcp.definitions import definitions
 from mcp.definitions.definitions import Definition
 from mcp.definitions.writer import write
 from mcp.shared.errors import InvalidFile, McpError, NotReady
+from mcp.shared.fields import effective, problems
 from mcp.shared.files import make_folder, write_atomic
+from mcp.shared.names import check_name
+from mcp.shared.spec import ServiceSpec
 from mcp.shared.toml import read_text
-from mcp.shared.wire import service_from_wire
+from mcp.shared.wire import stored_service
 
 if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
@@ -19,12 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """A service of a node: its definition, or the error."""
+    """A service of a node: its definition, and the rules that it breaks since they are newer; or the error."""
 
     service: str
     node: str
     definition: Definition | None
     error: McpError | None = None
+    problems: tuple[str, ...] = ()
 
 
 def collect(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) -> list[Exported]:
@@ -49,10 +53,11 @@ def _exported(info: "pb.ServiceInfo", node: str) -> Exported:
         if not info.HasField("definition"):
             hint = f"upgrade its agent with `mcp agent upgrade {node}`"
             raise NotReady(f"{info.name}: {node} has no definition of this service", hint)
-        spec = service_from_wire(info.definition)
+        check_name("name", info.definition.name)  # names the file
     except McpError as error:
         return Exported(info.name, node, None, error)
-    return Exported(info.name, node, Definition(node, spec, path=info.name))
+    spec = stored_service(info.definition)
+    return Exported(info.name, node, Definition(node, spec, path=info.name), problems=tuple(problems(spec)))
 
 
 def _ambiguous(exported: Exported, nodes: list[str]) -> Exported:
@@ -67,7 +72,7 @@ def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bo
     """
     path = folder / f"{definition.service.name}.toml"
     existing = _existing(path)
-    if existing is not None and (existing.service, existing.node) == (definition.service, definition.node):
+    if existing is not None and _meaning(existing) == _meaning(definition):
         return path, False
     if path.exists() and not force:
         raise NotReady(f"{path}: exists and differs", "use --force to replace it")
@@ -75,6 +80,10 @@ def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bo
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600  # `env` may contain secrets
     write_atomic(path.resolve(), write(definition).encode(), mode)
     return path, True
+
+
+def _meaning(definition: Definition) -> tuple[str, ServiceSpec]:
+    return definition.node, effective(definition.service)
 
 
 def _existing(path: Path) -> Definition | None:

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     TARGET = "SERVICE[/COMPONENT]"
     FILE_TARGET = "SERVICE/PATH"
     COMMAND = "COMMAND"
+    SHOW = "show"
     TIME = "TIME"
     FILE = "FILE"
     DIR = "DIR"

@@ -20,6 +20,7 @@ from mcp.shared.times import DURATION, parse_duration
 RESTART_DEFAULT = "unless-stopped"
 LOG_DRIVERS = ("k8s-file", "journald", "none")
 LOG_SIZE_DEFAULT = "32m"  # per k8s-file: without a limit, one container can fill the node's disk
+STOP_TIMEOUT_DEFAULT = "10s"  # whatever containers.conf of the node says
 LOG_SIZE_LEAST = 1_000_000  # bytes
 ENV_LIMIT = 32 * 1024  # bytes of one KEY=VALUE: podman reads environment files line by line, 64 KiB at most
 
@@ -206,7 +207,7 @@ class ComponentSpec:
     name: str = field(metadata=about("Name of the component, unique in its service", example="SERVICE", **NAME_FIELD))
     image: str = field(
         metadata=about(
-            "Full name of an image with a pinned tag, not `latest`, or a digest, which are the component's version",
+            "Full name of an image with a pinned tag, not `latest`, or a digest; either is the component's version",
             example="registry.example.net/SERVICE:v1.0.0",
             pattern=PINNED,
             check=_image_problem,
@@ -286,7 +287,7 @@ class ComponentSpec:
         "",
         "Time to end after the stop signal, before SIGKILL",
         example="30s",
-        unset="10s",
+        unset=STOP_TIMEOUT_DEFAULT,
         pattern=DURATION,
         check=_stop_timeout_problem,
     )
@@ -302,7 +303,7 @@ class ComponentSpec:
         True, "`false`: the agent does not start it again after it failed or became unhealthy", example=False
     )
     http_proxy: bool = optional(
-        False, "`true`: the proxy variables of the agent (`HTTPS_PROXY` and its like) are set in it", example=True
+        False, "`true`: it gets the proxy variables of the agent, such as `HTTPS_PROXY`", example=True
     )
 
     @property
@@ -316,9 +317,9 @@ class ComponentSpec:
         return log_size(self.log_max_size or LOG_SIZE_DEFAULT) if self.log_driver == "k8s-file" else 0
 
     @property
-    def stop_seconds(self) -> int | None:
-        """The whole seconds to end after the stop signal; None: podman's default."""
-        return math.ceil(parse_duration(self.stop_timeout).total_seconds()) if self.stop_timeout else None
+    def stop_seconds(self) -> int:
+        """The whole seconds to end after the stop signal."""
+        return math.ceil(parse_duration(self.stop_timeout or STOP_TIMEOUT_DEFAULT).total_seconds())
 
     def variable(self, name: str) -> str | None:
         """Return the value of an environment variable in the definition (the last one wins), or None."""

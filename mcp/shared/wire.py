@@ -24,10 +24,15 @@ def component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
 
 def service_from_wire(message: pb.ServiceSpec) -> ServiceSpec:
     """Convert a message to a specification; raises InvalidInput with all problems, by field."""
-    service = _read(ServiceSpec, message)
+    service = stored_service(message)
     if found := list(problems(service)):
         raise InvalidInput("; ".join(f"service.{problem}" for problem in found))
     return service
+
+
+def stored_service(message: pb.ServiceSpec) -> ServiceSpec:
+    """Convert the message of a registry's specification, which may break rules that are newer than it."""
+    return _read(ServiceSpec, message)
 
 
 def component_to_json(component: ComponentSpec) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 GAP = 2  # cells between two columns
 NARROWEST = 8  # no column is cut below this, nor below its header
+CUT_LAST = ("SERVICE", "COMPONENT", "NODE", "WHEN")  # needed whole: names to type, and times
 
 
 def display_width(text: str) -> int:
@@ -36,9 +37,18 @@ def pad(text: str, width: int) -> str:
 
 
 def fit(widths: Sequence[int], headers: Sequence[str], columns: int) -> list[int]:
-    """Narrow the widest columns until the table takes at most `columns` cells, or none can be cut further."""
+    """Narrow the widest columns until the table takes at most `columns` cells, or none can be cut further.
+
+    Those in CUT_LAST are narrowed only once all others are as narrow as they can be.
+    """
+    named = list(zip(headers, widths, strict=True))
+    narrow = [min(width, max(NARROWEST, display_width(name))) for name, width in named]
+    others = [width if name in CUT_LAST else least for (name, width), least in zip(named, narrow, strict=True)]
+    return _narrowed(_narrowed(widths, others, columns), narrow, columns)
+
+
+def _narrowed(widths: Sequence[int], floors: Sequence[int], columns: int) -> list[int]:
     fitted = list(widths)
-    floors = [min(width, max(NARROWEST, display_width(name))) for width, name in zip(widths, headers, strict=True)]
     for _ in range(sum(fitted) + GAP * (len(fitted) - 1) - columns):
         room, widest = max((width if width > floors[index] else 0, index) for index, width in enumerate(fitted))
         if not room:

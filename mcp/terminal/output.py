@@ -116,7 +116,7 @@ def _stdout_first() -> None:
 
 def wants_colour() -> bool:
     """Return True if stdout is a terminal and NO_COLOR is unset (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return _has_colours(sys.stdout)
 
 
 def is_one_terminal() -> bool:

@@ -2,12 +2,18 @@
 
 import json
 import re
+import sqlite3
+
+import pytest
 
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
 from tests.component.fakes import FAIL, IMAGES, WEB, WEB2
+from tests.component.test_move import NEW, Pair, pair
 from tests.component.wire import connected, request_for
+
+__all__ = ["pair"]
 
 
 def ok(done: Outcome) -> str:
@@ -60,11 +66,59 @@ def test_one_deploy_is_shown_whole(rig: Rig) -> None:
     assert shown["definition"].splitlines() == lines[lines.index('name = "web"') :]
     done = rig.agent.cli.run("history", "web", "show", "7")
     assert (done.code, done.errors) == (1, ["mcp: web has no deploy 7; see mcp history web"])
-    done = rig.agent.cli.run("history", "web", "show")
+    assert ok(rig.agent.cli.run("history", "show", "1")).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (("web", "show"), 2, "show needs the number of a deploy; as in mcp history web show 3"),
+        (("web", "3"), 2, 'unexpected argument "3"; use mcp history web show N'),
+        (("web", "shwo", "3"), 2, 'unexpected argument "shwo"; use mcp history web show N'),
+        (("web", "show", "0"), 1, "web has no deploy 0; see mcp history web"),
+        (("show", "0"), 1, "no service has a deploy 0; see mcp history SERVICE"),
+        (("show", "7"), 1, "no service has a deploy 7; see mcp history SERVICE"),
+    ],
+)
+def test_deploys_that_cannot_be_shown(rig: Rig, words: tuple[str, ...], code: int, line: str) -> None:
+    done = rig.agent.cli.run("history", *words)
+    assert (done.code, done.stdout, done.errors) == (code, "", [f"mcp: {line}"])
+
+
+def test_a_number_that_several_nodes_have_needs_the_service(pair: Pair) -> None:
+    pair.define("other", service("other"), NEW)
+    ok(pair.cli.run("deploy", "-q", "other"))
+    done = pair.cli.run("history", "show", "1")
     assert (done.code, done.errors) == (
         2,
-        ["mcp: show needs the number of a deploy; as in mcp history web show 3"],
+        ["mcp: there is a deploy 1 of web on rift and other on rift2; use mcp history SERVICE show 1"],
     )
+    for words in (("other", "show", "1"), ("show", "1", "--node", NEW)):
+        assert ok(pair.cli.run("history", *words)).splitlines()[0] == "deploy:    1 of other on rift2"
+
+
+def test_a_deploy_that_breaks_a_rule_of_today_can_be_shown_and_exported(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    ok(deploy(rig, WEB2))
+    rig.agent.stop()
+    with sqlite3.connect(rig.agent.home.database) as database:
+        database.execute("UPDATE deploys SET definition = replace(definition, 'localhost/', '')")
+        database.execute("UPDATE components SET spec = replace(spec, 'localhost/', '')")
+    database.close()
+    rig.restart()
+    problem = 'components[0].image: "mcp-web:1.0.0" names no registry; write localhost/mcp-web:1.0.0 for an image of'
+    done = rig.agent.cli.run("rollback", "-q", "web")
+    assert (done.code, done.stdout) == (1, "")
+    (line,) = done.errors
+    assert line.startswith(f"mcp: deploy 1 of web breaks a rule of today: {problem}")
+    assert line.endswith("; correct its definition, see mcp history web show 1, and deploy that")
+    assert 'image = "mcp-web:1.0.0"' in ok(rig.agent.cli.run("history", "web", "show", "1")).splitlines()
+    done = rig.agent.cli.run("service", "export", "web", "-o", "-")
+    assert done.code == 1
+    assert f'image = "{WEB2.removeprefix("localhost/")}"' in done.stdout.splitlines()
+    (line,) = done.errors
+    assert line.startswith("mcp: web: components[0].image: ")
+    assert line.endswith("; correct the definition before its next deploy")
 
 
 def test_rollback_after_an_undeploy_goes_to_what_was_undeployed(rig: Rig) -> None:
@@ -131,6 +185,16 @@ def test_rollback_goes_to_the_last_one_that_worked_and_differs(rig: Rig) -> None
     assert rig.fake.running() == {"web-api": WEB}
 
     ok(deploy(rig, WEB2))  # its definition agrees with what is gone back to: nothing to note
+    assert ok(rig.agent.cli.run("rollback", "-q", "web", "--to", "2")) == "web/api: up to date on rift\n"
+
+
+def test_a_default_that_is_written_out_is_no_deploy_to_return_to(rig: Rig) -> None:
+    ok(deploy(rig, WEB))
+    ok(deploy(rig, WEB2))
+    rig.agent.define("web", ok(rig.agent.cli.run("service", "show", "web")))
+    assert ok(rig.agent.cli.run("deploy", "-q", "web")) == "web/api: up to date on rift\n"
+    dry = rig.agent.cli.run("rollback", "web", "--dry-run").stdout
+    assert dry == f"replace  web/api on rift (image: {WEB2} -> {WEB})\n"
     assert ok(rig.agent.cli.run("rollback", "-q", "web", "--to", "2")) == "web/api: up to date on rift\n"
 
 

@@ -39,6 +39,25 @@ def test_what_was_just_deployed_needs_nothing(rig: Rig) -> None:
     assert ok(rig.agent.cli.run("plan", "web")) == NOTHING
 
 
+def test_what_service_show_prints_deploys_the_same(rig: Rig) -> None:
+    more = 'env = ["A=1"]\n[components.health]\ncmd = ["true"]\n'
+    rig.agent.define("web", service("web", component("api", more=more), component("work")))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    before = rig.fake.containers()
+    shown = rig.agent.cli.run("service", "show", "web").stdout
+    assert 'interval = "30s"' in shown
+    rig.agent.define("web", shown)
+    plan = rig.agent.cli.run("plan", "--exit-code")
+    assert (plan.code, plan.stdout) == (0, "nothing to do: nodes match the definitions\n")
+    done = rig.agent.cli.run("deploy", "-q", "web")
+    assert (done.code, done.stdout) == (0, "web/api: up to date on rift\nweb/work: up to date on rift\n")
+    assert rig.fake.containers() == before
+    exported = rig.agent.cli.run("service", "export", "web")
+    assert exported.stdout == f"web: unchanged in {rig.agent.services}/web.toml\n"
+    rig.agent.define("web", shown.replace('stop_timeout = "10s"', 'stop_timeout = "20s"', 1))
+    assert rig.agent.cli.run("plan").stdout == "replace  web/api on rift (stop_timeout: 10s -> 20s)\n"
+
+
 def test_a_plan_says_why_and_shows_no_secret(rig: Rig) -> None:
     rig.agent.define("web", service("web", component("api", more='env = ["KEY=hunter2", "OLD=x"]')))
     ok(rig.agent.cli.run("deploy", "-q", "web"))

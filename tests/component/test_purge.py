@@ -5,6 +5,7 @@ import json
 from tests.agents import Outcome
 from tests.component.conftest import Rig
 from tests.component.definitions import component, service
+from tests.component.fakes import FAIL
 from tests.waiting import wait_for
 
 REMEDY = "remove it with `mcp undeploy --node rift"
@@ -136,3 +137,25 @@ def test_a_service_that_is_worked_on_is_refused(rig: Rig) -> None:
     _, err = stopping.communicate(timeout=30)
     assert (stopping.returncode, err) == (0, "")
     assert registered(rig) == ["web/api"]
+
+
+def test_what_never_came_up_is_forgotten_once_no_definition_has_it(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("api"), component("bad", FAIL)))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 1
+    assert verdicts(rig.agent.cli.run("purge", "--dry-run", "--json"))["web/bad"] == (False, "it has a definition")
+    rig.agent.define("web", service("web", component("api")))
+    expected = {"web/api": (False, "it has a definition"), "web/bad": (True, "no definition; it never came up")}
+    assert verdicts(rig.agent.cli.run("purge", "--dry-run", "--json")) == expected
+    assert rig.agent.cli.run("status", "--check").code == 2
+    assert verdicts(rig.agent.cli.run("purge", "--json")) == expected
+    assert rig.agent.cli.run("status", "--check").code == 0
+    assert list(rig.fake.running()) == ["web-api"]
+
+
+def test_a_service_that_never_came_up_can_be_purged_by_its_name(rig: Rig) -> None:
+    rig.agent.define("web", service("web", component("bad", FAIL)))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 1
+    (rig.agent.services / "web.toml").unlink()
+    done = rig.agent.cli.run("purge", "web/bad")
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(rig.agent.cli.run("status", "--json").stdout)["components"] == []

@@ -20,6 +20,7 @@ image = "localhost/mcp-worker:1.0.0"
 cmd = ["sh", "-c", """{SCRIPT}"""]
 ports = ["18080:8080"]
 restart = "RESTART"
+stop_timeout = "1s"
 '''
 HANGS = """
 [components.health]
@@ -70,7 +71,7 @@ def details(site: Installed, name: str) -> list[str]:
 @pytest.mark.parametrize("restart", ["unless-stopped", "always", "on-failure"])
 def test_one_that_failed_once_serves_again(site: Installed, restart: str) -> None:
     deploy(site, "crash", WEB.replace("RESTART", restart))
-    wait_for(lambda: answers(site))
+    wait_for(lambda: answers(site) and details(site, "crash"))  # the monitor has seen it: it reports what comes then
     touch(site, "crash", "/tmp/fail")
     wait_for(
         lambda: any("exit code 7" in each or "restarted" in each for each in details(site, "crash")), what=site.log
@@ -81,13 +82,13 @@ def test_one_that_failed_once_serves_again(site: Installed, restart: str) -> Non
         lambda: judged(site, "crash") == (False, 1), 120
     )  # for a minute after podman's own restart it may be drift
     if site.node.name == "thirteen":
-        assert "started by the agent after exit code 7 (attempt 1)" in details(site, "crash")
+        wait_for(lambda: "started by the agent after exit code 7 (attempt 1)" in details(site, "crash"))
     site.mcp("undeploy", "crash")
 
 
 def test_one_whose_check_hangs_is_restarted(site: Installed) -> None:
     """podman's own timer waits for such a check for ever, and goes on calling the container healthy."""
-    deploy(site, "hang", WEB.replace("RESTART", "always") + HANGS)
+    deploy(site, "hang", WEB.replace("RESTART", "always").replace("18080", "18081") + HANGS)
     touch(site, "hang", "/tmp/hang")
     wait_for(
         lambda: any("restarted by the agent after it was unhealthy" in each for each in details(site, "hang")), 120

@@ -50,6 +50,13 @@ def test_the_widest_column_gives_way_first() -> None:
     assert fit([20, 20], ["A LONG HEADER", "B"], 10) == [13, NARROWEST]
 
 
+def test_names_and_times_give_way_last() -> None:
+    headers = ["WHEN", "ERROR", "NODE"]
+    assert fit([20, 90, 30], headers, 80) == [20, 26, 30]
+    assert fit([20, 90, 30], headers, 60) == [20, NARROWEST, 28]
+    assert fit([20, 90, 30], headers, 10) == [NARROWEST] * 3
+
+
 def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe() -> None:
     argv = [sys.executable, "-c", PRINT]
     shown = on_terminal(argv, {"PYTHONPATH": str(ROOT)}, columns=50)

@@ -11,6 +11,7 @@ from agent.podman.output import Container
 from agent.services.plan import NodeState, plan, recover, resolve_replacement, restart, start
 from agent.services.steps import ProvideSources
 from agent.store.registry import ComponentRow
+from mcp.shared.fields import effective
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
 from mcp.shared.states import Action, DesiredState
@@ -57,6 +58,13 @@ distinct = st.lists(services, max_size=3, unique_by=lambda service: service.name
 @given(distinct)
 def test_what_was_just_deployed_needs_nothing(services: list[ServiceSpec]) -> None:
     assert plan(services, deployed(services), partial=False) == []
+
+
+@given(distinct)
+def test_defaults_that_are_written_out_change_nothing(services: list[ServiceSpec]) -> None:
+    full = [effective(service) for service in services]
+    assert plan(full, deployed(services), partial=False) == []
+    assert plan(services, deployed(full), partial=False) == []
 
 
 @given(distinct)

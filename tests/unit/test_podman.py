@@ -61,7 +61,7 @@ def test_run_argv_smallest() -> None:
     new = NewContainer(name="web", image="localhost/web:1", service="web", component="web", restart="no")
     assert run_argv(new) == [
         *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
-        *("--label=mcp.service=web", "--label=mcp.component=web", "--restart=no"),
+        *("--label=mcp.service=web", "--label=mcp.component=web", "--restart=no", "--stop-timeout=10"),
         *("--http-proxy=false", "localhost/web:1"),
     ]
 

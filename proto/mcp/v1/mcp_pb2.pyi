@@ -294,12 +294,14 @@ class PlanResponse(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[PlannedChange, _Mapping]]] = ...) -> None: ...
 
 class HistoryRequest(_message.Message):
-    __slots__ = ("service", "limit")
+    __slots__ = ("service", "limit", "number")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     service: str
     limit: int
-    def __init__(self, service: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    number: int
+    def __init__(self, service: _Optional[str] = ..., limit: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
 
 class HistoryEntry(_message.Message):
     __slots__ = ("number", "timestamp", "user", "definition", "component", "digests", "result", "error")
