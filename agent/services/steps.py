@@ -129,6 +129,7 @@ class Step(ABC):
     kinds: ClassVar[dict[str, type["Step"]]] = {}  # subclasses by name
     phase: ClassVar[Phase] = Phase.REPLACE
     commits: ClassVar[bool] = False  # after this step the change is completed instead of undone
+    leaves_nothing: ClassVar[bool] = False  # once it is done: only an interrupted attempt has to be undone
 
     template: ClassVar[str] = ""  # format string of the title, over the fields
 
@@ -300,7 +301,8 @@ class TryContainer(Step):
 
     phase = Phase.PREPARE
 
-    template = "try to create {container}"
+    leaves_nothing = True
+    template = "check that podman can create {container}"
 
     async def do(self, context: StepContext) -> None:
         host_ports = await context.registry.call(context.registry.components.ports, context.service, self.spec.name)

@@ -137,8 +137,8 @@ class Transaction:
     async def _undo(self) -> list[str]:
         """Undo the steps in reverse, from the one in progress; return notes for the user."""
         notes = []
-        for step in reversed(self._steps[: self._position + 1]):
-            if type(step).undo is Step.undo:
+        for position, step in reversed(list(enumerate(self._steps[: self._position + 1]))):
+            if type(step).undo is Step.undo or (position < self._position and step.leaves_nothing):
                 continue
             if note := await step.undo(self._context):
                 notes.append(note)

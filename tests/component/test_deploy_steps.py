@@ -20,7 +20,7 @@ AGAIN = [
     f"check the image {WEB2}",
     "reserve a host port",
     "create missing folders of the service",
-    "try to create web-api",
+    "check that podman can create web-api",
     "stop web-api",
     "rename web-api to web-api.old",
     f"run {WEB2}",
@@ -71,7 +71,7 @@ def test_what_fails_and_is_undone_is_shown(rig: Rig) -> None:
     assert steps == [
         f"check the image {FAIL}",
         "create missing folders of the service",
-        "try to create web-api",
+        "check that podman can create web-api",
         "stop web-api",
         "rename web-api to web-api.old",
         f"run {FAIL}",
@@ -80,7 +80,6 @@ def test_what_fails_and_is_undone_is_shown(rig: Rig) -> None:
         f"undone: run {FAIL}",
         "undone: rename web-api to web-api.old",
         "undone: stop web-api",
-        "undone: try to create web-api",
     ]
     assert rig.fake.running() == {"web-api": WEB}
 

@@ -594,7 +594,6 @@ def test_what_fails_is_undone_and_the_rest_is_done(tmp_path: Path) -> None:
         f"run {BROKEN}",
         "rename web-api to web-api.old",
         "stop web-api",
-        "try to create web-api",
         "reserve host ports for rest",
     ]
 
