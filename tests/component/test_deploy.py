@@ -81,7 +81,7 @@ def test_what_podman_is_asked_for(rig: Rig) -> None:
         *("run", "--detach", "--name=web", "--pull=never", "--log-driver=k8s-file"),
         "--log-opt=max-size=32000000",
         *("--label=mcp.service=web", "--label=mcp.component=web", "--label=mcp.deploy=1", "--restart=on-failure:3"),
-        "--http-proxy=false",
+        *("--stop-timeout=10", "--http-proxy=false"),
         *("--network=mcpnet", "--user=0:0", f"--publish=127.0.0.1:{port}:8080", "--volume=/tmp:/data:ro"),
         *("--env-file=/dev/stdin", WEB, "web", "--flag", "a b"),
     ]

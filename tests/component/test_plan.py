@@ -43,7 +43,7 @@ def test_what_service_show_prints_deploys_the_same(rig: Rig) -> None:
     more = 'env = ["A=1"]\n[components.health]\ncmd = ["true"]\n'
     rig.agent.define("web", service("web", component("api", more=more), component("work")))
     assert rig.agent.cli.run("deploy", "-q", "web").code == 0
-    before = rig.fake.containers()
+    before = rig.fake.lives()
     shown = rig.agent.cli.run("service", "show", "web").stdout
     assert 'interval = "30s"' in shown
     rig.agent.define("web", shown)
@@ -51,7 +51,7 @@ def test_what_service_show_prints_deploys_the_same(rig: Rig) -> None:
     assert (plan.code, plan.stdout) == (0, "nothing to do: nodes match the definitions\n")
     done = rig.agent.cli.run("deploy", "-q", "web")
     assert (done.code, done.stdout) == (0, "web/api: up to date on rift\nweb/work: up to date on rift\n")
-    assert rig.fake.containers() == before
+    assert rig.fake.lives() == before
     exported = rig.agent.cli.run("service", "export", "web")
     assert exported.stdout == f"web: unchanged in {rig.agent.services}/web.toml\n"
     rig.agent.define("web", shown.replace('stop_timeout = "10s"', 'stop_timeout = "20s"', 1))

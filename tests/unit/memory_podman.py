@@ -30,11 +30,13 @@ class World:
     remote: set[str] = field(default_factory=set)  # images that can be pulled
     networks: set[str] = field(default_factory=set)
     fails: set[str] = field(default_factory=set)  # images whose containers end at once with exit code 3
+    loops: set[str] = field(default_factory=set)  # images whose containers fail, and are restarted, again and again
     jobs: set[str] = field(default_factory=set)  # images whose containers end at once with exit code 0
     declared: dict[str, tuple[str, ...]] = field(default_factory=dict)  # targets of volumes by image
     volumes: set[str] = field(default_factory=set)
     mounts: dict[str, dict[str, str]] = field(default_factory=dict)  # volumes by target, by container's id
     made: int = 0
+    stopped: list[str] = field(default_factory=list)  # images of containers that were asked to end, not by force
 
     def anonymous(self, name: str) -> dict[str, str]:
         """Return the anonymous volumes of a container by target."""
@@ -116,6 +118,7 @@ class MemoryPodman(Podman):
         self._begin(name)
 
     async def stop(self, name: str) -> str:
+        self._world.stopped.append(self._need(name).image)
         if self._need(name).running:
             self._set(name, state="exited", exit_code=0, exited=True)
         return ""
@@ -154,4 +157,5 @@ class MemoryPodman(Podman):
         details = ContainerDetails(
             container.identifier, container.name, state, code, started=started, ended=ended, log_driver="none"
         )
-        return replace(details, anonymous_volumes=self._world.anonymous(container.name))
+        restarts = int(container.image in self._world.loops)
+        return replace(details, restarts=restarts, anonymous_volumes=self._world.anonymous(container.name))

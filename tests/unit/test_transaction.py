@@ -598,6 +598,20 @@ def test_what_fails_is_undone_and_the_rest_is_done(tmp_path: Path) -> None:
     ]
 
 
+def test_a_new_container_in_a_crash_loop_is_removed_by_force(tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    made.loops = {NEW}
+    looping = ServiceSpec("web", components=(replace(API, image=NEW), WORK))
+
+    async def check(node: Node) -> None:
+        (error, _) = await node.deploy(looping)
+        assert error == "the new container ended soon after its start, and was restarted; the old container runs again"
+
+    asyncio.run(live(made, tmp_path, Life(), check))
+    assert {name: each.image for name, each in made.containers.items()} == {"web-api": OLD, "web-work": OLD}
+    assert made.stopped == [OLD], "podman can hardly stop one in a crash loop"
+
+
 def test_steps_are_data_that_reads_back_the_same() -> None:
     state = asyncio.run(examined())
     steps = [step for change in state for step in change.steps]
