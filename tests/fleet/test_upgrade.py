@@ -7,11 +7,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mcp.shared.resources import ROOT
+from tests import previous as history
 from tests.fleet.upgrades import (
     AGENT,
     CRASHING,
@@ -32,6 +34,7 @@ from tests.fleet.upgrades import (
 from tests.nodes import load_images
 from tests.roots import Arm64
 from tests.waiting import wait_for
+from tests.zipapps import PYTHON
 from tools.hostlib.machine import HostError
 from tools.nodelib import fleet
 from tools.nodelib.fleet import Fleet
@@ -236,6 +239,32 @@ def test_a_rollback_from_a_newer_schema_adopts_what_was_deployed_since(old: Upgr
     assert (schema(ada), registered(ada)) == (before, ["later", "web-ada"])
     assert old.upgrade(NEW, "ada").code == 0
     assert old.mcp("undeploy", "later").code == 0
+
+
+def test_an_agent_of_the_previous_release_is_upgraded_and_rolled_back(old: Upgrades) -> None:
+    """The real files of that release, which know nothing of copies of the registry."""
+    ada, release = old.node("ada"), history.previous()
+    token = (old.folder / "token").read_bytes()
+    ada.run(["sh", "-euc", "systemctl stop mcp-agent; rm -f /srv/mcp/mcp.db*"])
+    ada.write(AGENT, release.agent.read_bytes(), owner="mcp", mode=0o755)
+    argv = ["/usr/bin/python3", "-I", AGENT, "token", "add", "operator", "--token-stdin"]
+    ada.run(argv, user="mcp", stdin=token)
+    ada.run(["systemctl", "start", "mcp-agent"])
+    its_cli = replace(old.cli, command=(PYTHON, "-I", str(release.mcp)))
+    assert its_cli.run("deploy", "web-ada", timeout=120).code == 0
+    before, made = schema(ada), container(ada, "web-ada-web")
+    with old.watched("ada"):
+        upgraded = old.upgrade(NEW, "ada")
+        assert upgraded.code == 0, upgraded
+        assert old.mcp("status", "--check", "web-ada").code == 0
+        back = old.mcp("agent", "rollback", "ada", "--json")
+        (row,) = json.loads(back.stdout)
+        assert (back.code, row["to"], row["result"]) == (0, release.version, "rolled back"), back
+        assert (schema(ada), left_behind(ada)) == (before, set())
+        assert "running" in its_cli.run("ps").stdout
+        assert old.upgrade(NEW, "ada").code == 0
+        assert old.mcp("status", "--check", "web-ada").code == 0
+    assert container(ada, "web-ada-web") == made
 
 
 def test_a_killed_switch_leaves_an_agent_that_runs(old: Upgrades) -> None:
