@@ -11,7 +11,7 @@ from agent.services.plan import Change, NodeState
 from agent.services.transaction import Report, report_nothing
 from agent.services.volumes import named_targets
 from agent.store.components import ComponentRow, select_deployed
-from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT, aside_name
+from mcp.shared.names import ASIDE_SUFFIX, LABEL_COMPONENT
 
 
 class Lifecycle:
@@ -49,7 +49,7 @@ class Lifecycle:
             rest += await registry.call(registry.volumes.components, service, component)
         rows = [row for row in state.rows if row.service == service and component in ("", row.name)]
         rows = rows if strays or rest else select_deployed(state.rows, service, component)
-        containers = {row.name: [aside_name(row.container), row.container] for row in reversed(rows)}
+        containers = {row.name: plan.containers_of(row, state) for row in reversed(rows)}
         containers |= {name: [stray.name] for name, stray in _by_unique_name(strays, rows).items()}
         containers |= {name: [] for name in rest if name not in containers}
         found = await self._volumes(service, rows, containers) if volumes else {}

@@ -161,7 +161,7 @@ def _dropped(service: ServiceSpec, state: NodeState, prune: bool) -> Iterator[Ch
     """Yield a change for each registered component that the definition no longer has."""
     for row in state.rows:
         if row.service == service.name and row.name not in service.component_names():
-            removal = remove(row.service, row.name, [aside_name(row.container), row.container])
+            removal = remove(row.service, row.name, containers_of(row, state))
             kept = Change(row.service, row.name, Action.KEEP)
             yield replace(removal if prune else kept, reasons=(DROPPED,))
 
@@ -357,6 +357,12 @@ def repair(row: ComponentRow, remedy: Remedy, reason: str) -> Change:
         return Change(row.service, row.name, Action.START, (reason,), (start,), deploy=row.deploy)
     steps = (StopContainer(row.container), start)
     return Change(row.service, row.name, Action.RESTART, (reason,), steps, deploy=row.deploy)
+
+
+def containers_of(row: ComponentRow, state: NodeState) -> list[str]:
+    """Return the names of a component's container, and of a replaced one that an earlier change has left."""
+    aside = aside_name(row.container)
+    return [row.container] if state.container(aside) is None else [aside, row.container]
 
 
 def remove(service: str, component: str, containers: Sequence[str], volumes: Collection[str] = ()) -> Change:

@@ -612,7 +612,7 @@ class RemoveContainer(Step):
 
     container: str
 
-    template = "remove {container}"
+    template = "stop and remove {container}"
 
     async def do(self, context: StepContext) -> None:
         container = await context.find(self.container)

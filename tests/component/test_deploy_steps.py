@@ -94,7 +94,7 @@ def test_only_one_component_is_planned(rig: Rig) -> None:
 
 STOP = ["record its desired state: stopped", "stop web-{}"]
 START = ["start web-{}", "record its desired state: running"]
-REMOVE = ["remove web-{}.old", "remove web-{}", "remove it from the registry"]
+REMOVE = ["stop and remove web-{}", "remove it from the registry"]
 
 
 def test_stop_start_restart_and_undeploy_show_their_steps(rig: Rig) -> None:

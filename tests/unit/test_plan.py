@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.podman.output import Container
 from agent.services.plan import NodeState, plan, recover, resolve_replacement, restart, start
-from agent.services.steps import ProvideSources
+from agent.services.steps import ProvideSources, RemoveContainer
 from agent.store.registry import ComponentRow
 from mcp.shared.fields import effective
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
@@ -103,11 +103,13 @@ def test_a_component_that_was_removed_from_the_definition(desired: DesiredState)
     (removed,) = plan([WEB], state, partial=True, prune=True)
     assert (removed.component, removed.action, removed.reasons) == ("work", "remove", kept.reasons)
     assert [step.title for step in removed.steps] == [
-        "remove web-work.old",
-        "remove web-work",
+        "stop and remove web-work",
         "remove it from the registry",
     ]
     assert plan([WEB], state, partial=True, prune=True, only={"api"}) == []
+    left = replace(state.containers[1], name="web-work.old", identifier="left")
+    (removed,) = plan([WEB], replace(state, containers=[*state.containers, left]), partial=True, prune=True)
+    assert removed.steps[:2] == (RemoveContainer("web-work.old"), RemoveContainer("web-work"))
 
 
 def test_an_inactive_service_that_was_never_deployed_needs_nothing() -> None:

@@ -666,7 +666,7 @@ def test_nothing_is_pruned_where_another_component_fails(tmp_path: Path) -> None
         events: list[StepEvent] = []
         assert await node.deploy(FEWER, events.append, prune=True) == ["", ""]
         titles = [event.title for event in events if event.state is StepState.DONE]
-        assert titles.index("record it in the registry") < titles.index("remove web-work")
+        assert titles.index("record it in the registry") < titles.index("stop and remove web-work")
 
     asyncio.run(live(made, tmp_path, Life(), check))
 
