@@ -3,7 +3,7 @@
 import asyncio
 
 from agent.log import fields, logger
-from agent.monitor.changes import Alert
+from agent.store.alerts import Alert
 from agent.tasks import create_guarded_task
 from mcp.shared import proc
 from mcp.shared.errors import McpError

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from agent.log import fields, logger
 from agent.monitor.alerts import Alerter
-from agent.monitor.changes import Alert, AlertKind
+from agent.store.alerts import Alert, AlertKind
 from agent.store.registry import AsyncRegistry
 from agent.tasks import not_cancelled
 from mcp.shared.errors import McpError
@@ -81,15 +81,17 @@ class CertificateWatch:
 
     async def check(self) -> None:
         """Send an alert if one is due, or that the last one is resolved; raises McpError."""
-        table, now = self._registry.certificate_alerts, self._now()
-        last = await self._registry.call(table.last)
+        now = self._now()
+        last = await self._registry.call(self._registry.alerts.of, "", "")
         if self._end - now > WARNING:
             if last is not None:
-                self._alerter.send(self._alert(AlertKind.RESOLVED, now, last))
-                await self._registry.call(table.clear)
-        elif last is None or not timedelta(0) <= now - last < AGAIN:
-            self._alerter.send(self._alert(AlertKind.CERTIFICATE, now, self._end - WARNING))
-            await self._registry.call(table.put, now)
+                await self._send(self._alert(AlertKind.RESOLVED, now, last.alert.since), now)
+        elif last is None or not timedelta(0) <= now - last.at < AGAIN:
+            await self._send(self._alert(AlertKind.CERTIFICATE, now, self._end - WARNING), now)
+
+    async def _send(self, alert: Alert, now: datetime) -> None:
+        self._alerter.send(alert)
+        await self._registry.call(self._registry.alerts.record, [alert], now)
 
     def _alert(self, kind: AlertKind, now: datetime, since: datetime) -> Alert:
         days, date = (self._end - now).days, f"{self._end:%Y-%m-%d}"

@@ -8,37 +8,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 
 from agent.config import MonitorConfig
 from agent.monitor.healing import Key
 from agent.monitor.state import Observed, is_drift
 from agent.podman.output import Container
+from agent.store.alerts import Alert, AlertKind, SentAlert
 from agent.store.events import Event
 from mcp.shared.states import DesiredState, ObservedState
 from mcp.shared.times import ago
-
-
-class AlertKind(StrEnum):
-    """Kind of an alert."""
-
-    DRIFT = "drift"
-    FLAPPING = "flapping"
-    CERTIFICATE = "certificate"  # of the agent itself
-    RESOLVED = "resolved"  # a condition that was alerted is over
-
-
-@dataclass(frozen=True)
-class Alert:
-    """An alert; `since` is the start of its condition."""
-
-    service: str
-    component: str
-    kind: AlertKind
-    desired: str
-    observed: str
-    detail: str
-    since: datetime
 
 
 @dataclass(frozen=True)
@@ -101,10 +79,33 @@ class _Past:
 class ChangeDetector:
     """Compares each round with the previous ones."""
 
-    def __init__(self, rules: MonitorConfig, last_states: Mapping[Key, str]) -> None:
-        """Start from `last_states`, the states in the latest events of the registry."""
+    def __init__(
+        self, rules: MonitorConfig, now: Moment, last_states: Mapping[Key, str], sent: Iterable[SentAlert] = ()
+    ) -> None:
+        """Continue from the registry.
+
+        Args:
+            rules: The configuration.
+            now: The time of the first round.
+            last_states: The states in the latest events.
+            sent: The alerts that are not resolved.
+        """
         self._rules = rules
         self._past = {key: _Past(state) for key, state in last_states.items() if state != ObservedState.REMOVED}
+        for alert in sent:
+            if alert.alert.component:
+                self._continue(alert, now)
+
+    def _continue(self, sent: SentAlert, now: Moment) -> None:
+        """Take over an alert from before a restart of the agent: its cooldown, and the start of its condition."""
+        alert = sent.alert
+        past = self._past.setdefault((alert.service, alert.component), _Past(alert.observed))
+        past.alert, past.alerted = alert, now.clock - max(0.0, (now.wall - sent.at).total_seconds())
+        if alert.kind is AlertKind.FLAPPING:  # until flap_window has passed without a change
+            past.flapping = True
+            past.changes.append((Moment(alert.since, past.alerted), self._rules.flap_threshold))
+        else:
+            past.drift_since = alert.since
 
     def round(
         self,

@@ -106,7 +106,8 @@ class Monitor:
         began = time.monotonic()
         # of before the list: a repair that ends while podman lists its containers is for the next round
         done, in_progress = dict(self._repaired), self.healing.in_progress
-        detector = self._detector or await self._remember()
+        now = Moment(datetime.now(UTC), began)
+        detector = self._detector or await self._remember(now)
         containers, rows = await asyncio.gather(
             self._podman.containers(), self._registry.call(self._registry.components.select)
         )
@@ -118,7 +119,7 @@ class Monitor:
         in_progress |= self.healing.in_progress
         result = detector.round(
             observe(rows, containers, boot_time()),
-            Moment(datetime.now(UTC), began),
+            now,
             worked_on=worked_on,
             busy=busy,
             doubtful=self._in_doubt,
@@ -129,6 +130,8 @@ class Monitor:
         for alert in result.alerts:
             self._alerter.send(alert)
         await self._write(result.events)
+        if result.alerts:
+            await self._registry.call(self._registry.alerts.record, result.alerts, now.wall)
 
     async def _heal(
         self, rows: Sequence[ComponentRow], containers: Mapping[str, Container], worked_on: set[str], busy: set[str]
@@ -160,10 +163,12 @@ class Monitor:
         finally:
             self.healing.finished(repair.key, was_needed=was_needed)
 
-    async def _remember(self) -> ChangeDetector:
-        """Continue from the latest events in the registry."""
+    async def _remember(self, now: Moment) -> ChangeDetector:
+        """Continue from the latest events and the unresolved alerts in the registry."""
         last = await self._registry.call(self._registry.events.latest)
-        self._detector = ChangeDetector(self._rules, {(event.service, event.component): event.state for event in last})
+        states = {(event.service, event.component): event.state for event in last}
+        sent = await self._registry.call(self._registry.alerts.select)
+        self._detector = ChangeDetector(self._rules, now, states, sent)
         return self._detector
 
     async def _write(self, events: tuple[Event, ...]) -> None:

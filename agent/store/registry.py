@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from agent.store.certificate_alerts import CertificateAlertTable
+from agent.store.alerts import AlertTable
 from agent.store.components import ComponentRow, ComponentTable
 from agent.store.database import Database, RegistryError
 from agent.store.deploys import DeployRow, DeployTable
@@ -51,7 +51,7 @@ class Registry:
         self.events = EventTable(self._database)
         self.previous_logs = PreviousLogTable(self._database)
         self.restores = RestoreTable(self._database)
-        self.certificate_alerts = CertificateAlertTable(self._database)
+        self.alerts = AlertTable(self._database)
         self.volumes = VolumeTable(self._database)
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class AsyncRegistry:
         self.events = registry.events
         self.previous_logs = registry.previous_logs
         self.restores = registry.restores
-        self.certificate_alerts = registry.certificate_alerts
+        self.alerts = registry.alerts
         self.volumes = registry.volumes
         self._registry = registry
         self._thread = ThreadPoolExecutor(1, "registry")

@@ -118,10 +118,17 @@ ADDITIONS: tuple[str, ...] = (
     ) STRICT
     """,
     """
-    -- The last alert for the agent's certificate, until it is resolved.
-    CREATE TABLE IF NOT EXISTS certificate_alerts (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        at TEXT NOT NULL                             -- RFC 3339, UTC
+    -- The last alert of each component, until it is resolved.
+    CREATE TABLE IF NOT EXISTS open_alerts (
+        service   TEXT NOT NULL,                     -- '' with component '' for the agent itself
+        component TEXT NOT NULL,
+        kind      TEXT NOT NULL CHECK (kind IN ('drift', 'flapping', 'certificate')),
+        desired   TEXT NOT NULL,
+        observed  TEXT NOT NULL,
+        detail    TEXT NOT NULL,
+        since     TEXT NOT NULL,                     -- RFC 3339, UTC: start of the condition
+        sent      TEXT NOT NULL,                     -- RFC 3339, UTC
+        PRIMARY KEY (service, component)
     ) STRICT
     """,
     """

@@ -136,6 +136,21 @@ def test_an_alert_is_taken_back_when_its_condition_is_over(watched: Watched) -> 
     assert over["MCP_SINCE"] == drift["MCP_SINCE"]
 
 
+def test_an_alert_is_taken_back_by_an_agent_that_starts_later(watched: Watched) -> None:
+    watched.set_state("web-api", state="exited", exit_code=137)
+    (drift,) = wait_for(watched.alerts)
+    watched.restart()
+    watched.wait_rounds()
+    assert watched.alerts() == [drift], "its cooldown is not over"
+    watched.rig.agent.stop()
+    watched.set_state("web-api", state="running")
+    watched.restart()
+    wait_for(lambda: len(watched.alerts()) == 2)
+    (over,) = (alert for alert in watched.alerts() if alert != drift)
+    assert [over[f"MCP_{name}"] for name in ("KIND", "COMPONENT", "OBSERVED")] == ["resolved", "api", "running"]
+    assert over["MCP_SINCE"] == drift["MCP_SINCE"]
+
+
 def test_a_container_that_flaps_is_seen_though_it_runs_at_every_look(watched: Watched) -> None:
     began = time.time()
     for number in range(1, 4):  # podman's list knows whole seconds only

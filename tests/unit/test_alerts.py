@@ -10,7 +10,7 @@ import pytest
 
 from agent.log import logger
 from agent.monitor.alerts import AT_ONCE, Alerter, environment
-from agent.monitor.changes import Alert, AlertKind
+from agent.store.alerts import Alert, AlertKind
 
 ALERT = Alert("web", "api", AlertKind.DRIFT, "running", "exited", "exit code 3", datetime(2026, 1, 31, 12, tzinfo=UTC))
 

@@ -10,7 +10,7 @@ import pytest
 from agent.admin.pki import make_ca, make_server_certificate
 from agent.monitor.alerts import Alerter
 from agent.monitor.certificate import CertificateWatch, certificate_end
-from agent.monitor.changes import Alert
+from agent.store.alerts import Alert
 from agent.store.registry import AsyncRegistry, Registry
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)

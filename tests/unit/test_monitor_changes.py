@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.config import MonitorConfig
-from agent.monitor.changes import NO_REPAIRS, Alert, AlertKind, ChangeDetector, Moment, Observations, Repairs
+from agent.monitor.changes import NO_REPAIRS, ChangeDetector, Moment, Observations, Repairs
 from agent.monitor.state import Observed, observe
 from agent.podman.output import Container
+from agent.store.alerts import Alert, AlertKind, SentAlert
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
@@ -34,9 +35,17 @@ class Rounds:
     """A watch, and a clock that goes on by a minute each round."""
 
     def __init__(self, rules: MonitorConfig = RULES, last: dict[tuple[str, str], str] | None = None) -> None:
-        self.watch = ChangeDetector(rules, last or {})
+        self.rules = rules
         self.now = START
         self.clock = 1000.0
+        self.watch = ChangeDetector(rules, Moment(self.now, self.clock), last or {})
+        self.sent: dict[str, SentAlert] = {}  # what the registry keeps
+
+    def restart(self, minutes: float = 1, clock: float = 50.0) -> None:
+        """An agent that starts after so many minutes, with a monotonic clock of its own."""
+        self.now += timedelta(minutes=minutes)
+        self.clock = clock
+        self.watch = ChangeDetector(self.rules, Moment(self.now, clock), {}, self.sent.values())
 
     def see(
         self,
@@ -51,9 +60,14 @@ class Rounds:
         self.now += timedelta(minutes=minutes)
         self.clock += minutes * 60
         moment = Moment(self.now, self.clock)
-        return self.watch.round(
+        verdict = self.watch.round(
             observed, moment, worked_on=set(worked_on), busy=set(busy), doubtful=doubtful, repairs=repairs
         )
+        for alert in verdict.alerts:
+            self.sent.pop(alert.component, None)
+            if alert.kind is not AlertKind.RESOLVED:
+                self.sent[alert.component] = SentAlert(alert, self.now)
+        return verdict
 
 
 def changes(verdict: Observations) -> list[tuple[str, str, str]]:
@@ -100,6 +114,52 @@ def test_drift_that_is_over_is_taken_back_and_told_again_when_it_returns() -> No
     )
     assert kinds(rounds.see(component())) == [], "once"
     assert kinds(rounds.see(component("exited"))) == ["drift"], "else the last word would be that all is well"
+
+
+def test_drift_that_ends_while_no_agent_runs_is_taken_back() -> None:
+    rounds = Rounds()
+    (drift,) = rounds.see(component("exited", exit_code=3)).alerts
+    rounds.restart(minutes=10)
+    (over,) = rounds.see(component()).alerts
+    assert (over.kind, over.since) == ("resolved", drift.since)
+    assert over.detail == "drift is over after 11m: exit code 3"
+    assert kinds(rounds.see(component())) == [], "once"
+
+
+def test_drift_that_lasts_is_told_again_after_its_cooldown_whenever_the_agent_starts() -> None:
+    rounds = Rounds()
+    (first,) = rounds.see(component("exited")).alerts
+    rounds.restart(minutes=10)
+    assert kinds(rounds.see(component("exited"))) == []
+    (again,) = rounds.see(component("exited"), minutes=4).alerts
+    assert again.since == first.since
+
+
+def test_a_wall_clock_that_was_set_back_meanwhile_only_begins_the_cooldown_anew() -> None:
+    rounds = Rounds()
+    rounds.see(component("exited"))
+    rounds.restart(minutes=-10_000)
+    assert [kinds(rounds.see(component("exited"))) for _ in range(15)][-1] == ["drift"]
+
+
+def test_what_is_gone_when_the_agent_starts_is_over() -> None:
+    rounds = Rounds()
+    rounds.see(component("exited"), component(name="work"))
+    rounds.restart()
+    verdict = rounds.see(component(name="work"))
+    assert [(alert.kind, alert.component, alert.observed) for alert in verdict.alerts] == [
+        ("resolved", "api", "removed")
+    ]
+
+
+def test_flapping_goes_on_across_a_restart_of_the_agent_until_its_window_is_over() -> None:
+    rounds = Rounds()
+    for number in range(1, 4):
+        rounds.see(component(restarts=number))
+    assert kinds(rounds.see(component(restarts=4))) == ["flapping"]
+    rounds.restart()
+    assert [kinds(rounds.see(component(restarts=4))) for _ in range(7)] == [[]] * 7
+    assert kinds(rounds.see(component(restarts=4), minutes=3)) == ["resolved"]
 
 
 def test_what_was_never_told_is_not_taken_back() -> None:
