@@ -59,6 +59,7 @@ class _Record:
     due: float | None = None
     remedy: Remedy | None = None  # that is due
     in_progress: bool = False
+    started_by_podman: bool = False  # between podman's list and the details
     given_up: str = ""
 
     def recover(self) -> None:
@@ -150,8 +151,11 @@ class Healing:
 
     @property
     def pending(self) -> set[Key]:
-        """The components that the agent is about to start, unless that has failed too often."""
-        return {key for key, record in self._records.items() if self._is_to_start(record)}
+        """The components that the agent is about to start, unless that has failed too often, or that podman started.
+
+        The list that the alerts are decided on shows the latter as ended.
+        """
+        return {key for key, record in self._records.items() if record.started_by_podman or self._is_to_start(record)}
 
     @property
     def in_progress(self) -> set[Key]:
@@ -182,11 +186,13 @@ class Healing:
         now: float,
     ) -> Repair | None:
         record = self._records.setdefault((row.service, row.name), _Record())
-        ailment = self._ailment(row, containers.get(row.container), details.get(row.container), record, now)
+        container, examined = containers.get(row.container), details.get(row.container)
+        record.started_by_podman = _has_ended(container) and examined is not None and examined.state not in ENDED
+        ailment = self._ailment(row, container, examined, record, now)
         if record.in_progress:
             return None
         if ailment is None:
-            self._no_ailment(containers.get(row.container), record, now)
+            self._no_ailment(container, record, now)
             return None
         record.has(ailment, now)
         if record.attempts >= self._most:
@@ -234,7 +240,11 @@ def _is_healed(row: ComponentRow) -> bool:
 def _may_be_ill(container: Container | None) -> bool:
     if container is None:
         return False
-    return container.state in ENDED or (container.running and container.health == Health.UNHEALTHY)
+    return _has_ended(container) or (container.running and container.health == Health.UNHEALTHY)
+
+
+def _has_ended(container: Container | None) -> bool:
+    return container is not None and container.state in ENDED
 
 
 def _restarts(policy: str, details: ContainerDetails, record: _Record) -> bool:

@@ -95,6 +95,17 @@ def test_podman_may_be_faster() -> None:
     assert story.healing.repairs == {}
 
 
+def test_one_that_podman_starts_between_two_looks_of_a_round_causes_no_alert() -> None:
+    story = Story()
+    story.down = replace(ENDED, state="running")
+    assert story.see(DOWN) is None
+    assert story.healing.pending == {KEY}
+    assert not story.healing.is_due(story.now + 1000)
+    story.down = replace(ENDED, state="paused")
+    assert story.see(replace(DOWN, state="paused")) is None
+    assert not story.healing.pending
+
+
 def test_a_repair_that_was_not_needed_does_not_count() -> None:
     story = Story()
     story.see(DOWN)
