@@ -52,7 +52,7 @@ def planned(verb: str) -> Change:
         return change
     if verb == "start":
         return planning.start(row, NodeState([row], [], {old.image: "image-id"}))  # its container is gone
-    undeploy = planning.remove("web", "api", ["web-api.old", "web-api"])
+    undeploy = planning.remove("web", "api", planning.containers_of(row, state))
     return undeploy if verb == "undeploy" else getattr(planning, verb)(row, state)
 
 
