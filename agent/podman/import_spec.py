@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.podman import create_command
 from agent.podman.create_command import CreateCommand, inexpressible, volume_options
-from agent.podman.inspect import ANONYMOUS, ContainerObject
+from agent.podman.inspect import ANONYMOUS, ANY_ADDRESS, STOP_SECONDS, ContainerObject
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
 from mcp.shared.spec import (
     LOG_DRIVERS,
@@ -25,9 +25,7 @@ PRIVATE_NETWORKS = ("", "slirp4netns", "pasta", "default", "private")  # default
 HOMES = ("", "/", "/root")  # of users that a container's image need not have
 LABELS = (LABEL_SERVICE, LABEL_COMPONENT, LABEL_DEPLOY)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-STOP_SECONDS = 10  # podman's default
 RTMIN, RTMAX = 34, 64
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - as podman has it
 LOG_FILE = ("", "json-file")  # podman's other names of k8s-file
 LOG_SIZE = re.compile(r"([0-9.]+)([kMGT]?)B")
 

@@ -14,6 +14,7 @@ from agent.podman.states import ContainerState
 from mcp.shared.image import image_version
 
 ANONYMOUS = re.compile(r"[0-9a-f]{64}")  # the name that podman gives a volume without one
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - podman's meaning of no address
 STOP_SECONDS = 10  # podman's default
 STOP_SECONDS_MOST = 3600  # longest wait for a container; podman knows endless ones
 
@@ -172,5 +173,5 @@ def _signal_name(value: int | str) -> str:
 def _ports(bindings: dict[str, list[dict[str, str]] | None]) -> Iterator[str]:
     for inside, hosts in sorted(bindings.items()):
         for host in hosts or ():  # None: exposed by the image, but not published
-            address = host.get("HostIp") or "0.0.0.0"  # noqa: S104 - podman's meaning of no address
+            address = host.get("HostIp") or ANY_ADDRESS
             yield f"{address}:{host['HostPort']}->{inside}"

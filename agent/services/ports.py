@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from agent.podman.inspect import ANY_ADDRESS
 from mcp.shared.errors import NotReady
+from mcp.shared.ports import parts
 
 FIRST, LAST = 10000, 60000
 ATTEMPTS = 2000
 PAUSES = (0.05, 0.15, 0.3, 0.0)  # seconds until a port that is taken is tried again
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 LOOPBACK = "127.0.0.1"
-ANY = "0.0.0.0"  # noqa: S104 - podman's meaning of no address
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ class HostPort:
 
     def __str__(self) -> str:
         """Return [ADDRESS:]NUMBER[/udp], as in a definition."""
-        address = f"[{self.address}]:" if ":" in self.address else f"{self.address}:" if self.address != ANY else ""
-        return f"{address}{self.number}{'/udp' if self.protocol == 'udp' else ''}"
+        port = f"{self.number}{'/udp' if self.protocol == 'udp' else ''}"
+        if self.address == ANY_ADDRESS:
+            return port
+        return f"[{self.address}]:{port}" if ":" in self.address else f"{self.address}:{port}"
 
 
 def unusable(port: HostPort, refusal: int) -> NotReady:
@@ -67,9 +70,8 @@ def unusable(port: HostPort, refusal: int) -> NotReady:
 
 def parse_port(mapping: str) -> HostPort:
     """Return the host port of a valid `[IP:]HOST:CONTAINER[/PROTOCOL]`."""
-    ports, _, protocol = mapping.partition("/")
-    address, _, number = ports.rpartition(":")[0].rpartition(":")
-    return HostPort(address.strip("[]") or ANY, int(number), protocol or "tcp")
+    found = parts(mapping)
+    return HostPort((found["ip"] or "").strip("[]") or ANY_ADDRESS, int(found["host"]), found["protocol"] or "tcp")
 
 
 async def taken(numbers: Iterable[int]) -> set[int]:
@@ -110,7 +112,7 @@ def ephemeral_ports() -> range:
 
 def is_free(port: int) -> bool:
     """Return True if nothing listens on `port` on loopback or on all addresses, and no connection goes out from it."""
-    for address in (LOOPBACK, ANY):
+    for address in (LOOPBACK, ANY_ADDRESS):
         with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
             try:
                 probe.bind((address, port))

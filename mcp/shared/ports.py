@@ -58,21 +58,22 @@ def port_problem(text: str) -> str:
 
 def container_port(mapping: str) -> int:
     """Return the container port of a valid mapping."""
-    return int(_match(mapping)["container"])
+    return int(parts(mapping)["container"])
 
 
 def published_port(mapping: str) -> int:
     """Return the host port of a valid mapping."""
-    return int(_match(mapping)["host"])
+    return int(parts(mapping)["host"])
 
 
 def host_port(mapping: str, owner: str, path: str) -> Claim:
     """Return the claim of a valid mapping."""
-    match = _match(mapping)
+    match = parts(mapping)
     return Claim(owner, path, f"host port {int(match['host'])}/{match['protocol'] or 'tcp'}", _address(match["ip"]))
 
 
-def _match(mapping: str) -> re.Match[str]:
+def parts(mapping: str) -> re.Match[str]:
+    """Return the ip, host, container and protocol of a valid mapping, all but host and container possibly None."""
     match = re.fullmatch(MAPPING, mapping)
     if match is None:
         raise ValueError(f"not a port mapping: {mapping!r}")

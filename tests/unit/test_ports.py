@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.podman.inspect import ANY_ADDRESS
 from agent.services import ports
 from agent.services.ports import HostPort
 
@@ -92,4 +93,4 @@ def test_connections_that_have_ended_do_not_matter() -> None:
     ],
 )
 def test_refusals_say_what_to_do(refusal: int, said: str) -> None:
-    assert str(ports.unusable(HostPort(ports.ANY, 80, "tcp"), refusal)).startswith(said)
+    assert str(ports.unusable(HostPort(ANY_ADDRESS, 80, "tcp"), refusal)).startswith(said)
