@@ -37,7 +37,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What the agent does about failures: repairs since the last round, with the detail of their event.
+    """Repairs of components by the agent: done since the last round, with the detail of their event, and to come.
 
     A component is judged again once its repair is done.
     """

@@ -55,17 +55,17 @@ class Executor:
 
     async def examine(self) -> NodeState:
         """Return the state of the registry and podman; raises McpError."""
-        rows, (containers, image_ids) = await asyncio.gather(
-            self.registry.call(self.registry.components.select), self._ask_podman()
-        )
-        return NodeState(rows, containers, image_ids, boot_time(), await self._stuck(rows, containers))
+        rows, found = await asyncio.gather(self.registry.call(self.registry.components.select), self._ask_podman())
+        return await self._state(rows, *found)
 
     async def examine_deployed(self) -> NodeState:
         """Return the same state without calling podman if nothing is deployed."""
         rows = await self.registry.call(self.registry.components.select)
-        if not rows:
-            return NodeState(rows, (), {}, boot_time())
-        containers, image_ids = await self._ask_podman()
+        return await self._state(rows, *(await self._ask_podman() if rows else ((), {})))
+
+    async def _state(
+        self, rows: Sequence[ComponentRow], containers: Sequence[Container], image_ids: dict[str, str]
+    ) -> NodeState:
         return NodeState(rows, containers, image_ids, boot_time(), await self._stuck(rows, containers))
 
     async def _ask_podman(self) -> tuple[Sequence[Container], dict[str, str]]:
