@@ -6,7 +6,7 @@
 Each test module has a fleet of its own; its nodes are as the tests before have left them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -37,6 +37,14 @@ def _boot() -> tuple[Fleet | None, str]:
     except HostError as error:
         return None, str(error)
     return made, ""
+
+
+def boot_bare(releases: Mapping[str, str]) -> Fleet:
+    """Boot nodes, Debian releases by name, as debootstrap leaves them: without the user mcp."""
+    try:
+        return fleet.create(releases, account=False)
+    except HostError as error:
+        pytest.fail(f"nodes cannot be booted: {error}", pytrace=False)
 
 
 def load_images(node: Node) -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from mcp.shared.resources import ROOT
 from tests.fleet.operator import Operator
-from tools.hostlib.machine import HostError
-from tools.nodelib import fleet
+from tests.nodes import boot_bare
 from tools.nodelib.fleet import Fleet
 
 # Nobody has subordinate IDs, and there is no sudo.
@@ -29,10 +28,7 @@ mv /usr/bin/sudo /usr/bin/sudo.away
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Fleet]:
     """A node as debootstrap leaves it, with a user `deploy` whom doas asks for a password."""
-    try:
-        made = fleet.create({"rift": "12"}, account=False)
-    except HostError as error:
-        pytest.fail(f"nodes cannot be booted: {error}", pytrace=False)
+    made = boot_bare({"rift": "12"})
     made["rift"].run(["sh", "-euc", PREPARE])
     yield made
     made.remove()

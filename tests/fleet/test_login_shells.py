@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fleet.operator import Operator
-from tools.hostlib.machine import HostError
-from tools.nodelib import fleet
+from tests.nodes import boot_bare
 from tools.nodelib.fleet import Fleet
 
 START_FILES = {"bash": ".bashrc", "tcsh": ".cshrc", "fish": ".config/fish/config.fish"}
@@ -14,10 +13,7 @@ START_FILES = {"bash": ".bashrc", "tcsh": ".cshrc", "fish": ".config/fish/config
 
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Fleet]:
-    try:
-        made = fleet.create({"one": "12"}, account=False)
-    except HostError as error:
-        pytest.fail(f"nodes cannot be booted: {error}", pytrace=False)
+    made = boot_bare({"one": "12"})
     yield made
     made.remove()
 

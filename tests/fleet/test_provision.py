@@ -14,10 +14,8 @@ import pytest
 from mcp.nodes.layout import UID
 from tests.agents import Outcome
 from tests.fleet.operator import Operator
-from tests.nodes import load_images
+from tests.nodes import boot_bare, load_images
 from tests.zipapps import PYTHON, built
-from tools.hostlib.machine import HostError
-from tools.nodelib import fleet
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
@@ -46,10 +44,7 @@ rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Fleet]:
     """Nodes as debootstrap leaves them: no user mcp."""
-    try:
-        made = fleet.create({"twelve": "12", "thirteen": "13"}, account=False)
-    except HostError as error:
-        pytest.fail(f"nodes cannot be booted: {error}", pytrace=False)
+    made = boot_bare({"twelve": "12", "thirteen": "13"})
     yield made
     made.remove()
 

@@ -31,12 +31,10 @@ from tests.fleet.upgrades import (
     make,
     page,
 )
-from tests.nodes import load_images
+from tests.nodes import boot_bare, load_images
 from tests.roots import Arm64
 from tests.waiting import wait_for
 from tests.zipapps import PYTHON
-from tools.hostlib.machine import HostError
-from tools.nodelib import fleet
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
 
@@ -55,10 +53,7 @@ MB = 1_000_000
 @pytest.fixture(scope="module")
 def own_nodes() -> Iterator[Fleet]:
     """Ada, bob with a service each; cyd's disk can be filled up."""
-    try:
-        made = fleet.create({"ada": "12", "bob": "13", "cyd": "12"}, account=False)
-    except HostError as error:
-        pytest.fail(f"nodes cannot be booted: {error}", pytrace=False)
+    made = boot_bare({"ada": "12", "bob": "13", "cyd": "12"})
     made["cyd"].run(["sh", "-euc", "mkdir /srv/mcp; mount -t tmpfs -o size=300m,mode=0755 tmpfs /srv/mcp"])
     for node in made.nodes.values():
         node.add_account()
