@@ -137,6 +137,9 @@ def test_an_alert_is_taken_back_when_its_condition_is_over(watched: Watched) -> 
 
 
 def test_an_alert_is_taken_back_by_an_agent_that_starts_later(watched: Watched) -> None:
+    job = component("api", WEB, 'restart = "no"\n')  # the agent starts others, if they are down when it starts
+    watched.rig.agent.define("web", service("web", job))
+    assert watched.rig.agent.cli.run("deploy", "-q", "--prune", "web").code == 0
     watched.set_state("web-api", state="exited", exit_code=137)
     (drift,) = wait_for(watched.alerts)
     watched.restart()
