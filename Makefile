@@ -6,7 +6,7 @@ RUN := env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/python
 TIERS := $(RUN) -m tools.tiers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet fleet-down test test-fast test-component test-podman test-built test-fleet coverage build lint format proto lock bench setup clean
+.PHONY: help demo fleet fleet-down test test-fast test-component test-podman test-built test-fleet torture coverage build lint format proto lock bench setup clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ test-built: setup ## the zipapps: reproducible, on Debian 12 and 13 and on arm64
 
 test-fleet: setup ## real nodes: provisioning, upgrades, reboots, journald (needs root)
 	$(TIERS) fleet
+
+torture: setup ## attack real agents for a quarter of an hour, and print the figures of docs/reliability.md (needs root)
+	$(TIERS) --full torture
 
 coverage: $(VENV)/ready ## which lines of agent/ and mcp/ the fast and the component tests run: printed, not enforced
 	$(TIERS) --coverage fast component

@@ -1,10 +1,11 @@
 """Run test tiers concurrently, as they mostly wait.
 
-    python -m tools.tiers [--coverage] [TIER ...]    (default: all tiers)
+    python -m tools.tiers [--coverage] [--full] [TIER ...]    (default: all tiers)
 
 Each tier is a pytest with its own temporary folder, log and JUnit file (build/tests). A single tier has the terminal;
 with several, the output of failed tiers is printed, and a summary in the form of pytest. The exit status is 1 if
 anything failed. --coverage prints the lines that were run, also in the programs that tests start.
+--full repeats the attacks of tests/torture as often as docs/reliability.md says, and prints their figures.
 """
 
 import argparse
@@ -31,6 +32,8 @@ POLL = 0.2  # seconds
 NEWS = 60.0  # seconds between progress lines
 END_SECONDS = 90.0  # for an interrupted tier to remove its nodes and containers; see tests/conftest.py
 INTERRUPTED = 130
+FIGURES = REPORTS / "figures.tsv"  # of tests/torture: name, tab, value
+FULL = "MCP_TORTURE_FULL"  # in the environment of a run with --full
 AGAINST_PODMAN = "tests/component/test_fake_podman.py"
 
 
@@ -60,6 +63,7 @@ TIERS = {
         Tier("fleet", ("tests/fleet",)),
         Tier("podman", ("tests/podman", AGAINST_PODMAN), workers=1),
         Tier("built", ("tests/build", "tests/e2e", "tests/nixos"), workers=1),
+        Tier("torture", ("tests/torture",), workers=1, nice=5),
         Tier("component", ("tests/component", "tests/platform"), without=(AGAINST_PODMAN,), nice=5),
         Tier("fast", ("tests/test_house.py", "tests/unit"), nice=10),
     )
@@ -201,6 +205,16 @@ def measured() -> Iterator[None]:
         subprocess.run([sys.executable, "-m", "coverage", *command], cwd=TREE, check=False)
 
 
+@contextlib.contextmanager
+def figures() -> Iterator[None]:
+    """Repeat attacks in full meanwhile; print their figures at the end."""
+    os.environ[FULL] = "1"
+    yield
+    rows = [line.split("\t") for line in FIGURES.read_text().splitlines()] if FIGURES.exists() else []
+    for name, value in rows:
+        say(f"{name:<70} {value}")
+
+
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     """Handle SIGTERM as Ctrl-C."""
     raise KeyboardInterrupt
@@ -211,14 +225,21 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tiers", description="Run the tests by tier.")
     parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"one of {', '.join(TIERS)}; default: all")
     parser.add_argument("--coverage", action="store_true", help="measure and print coverage")
+    parser.add_argument("--full", action="store_true", help="repeat attacks in full, and print their figures")
     options = parser.parse_args(argv)
     names = dict.fromkeys(options.tiers or TIERS)
     if unknown := [name for name in names if name not in TIERS]:
         parser.error(f"unknown tier: {', '.join(unknown)}; known: {', '.join(TIERS)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
+    FIGURES.unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, interrupt)
     tiers = [TIERS[name] for name in names]
-    with scratch_folder() as scratch, measured() if options.coverage else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(scratch_folder())
+        if options.coverage:
+            stack.enter_context(measured())
+        if options.full:
+            stack.enter_context(figures())
         try:
             return run_one(tiers[0], scratch) if len(tiers) == 1 else run_all(tiers, scratch)
         except KeyboardInterrupt:
