@@ -1,6 +1,7 @@
 """The agent's log: one line of `key=value` pairs (logfmt) per event, to stderr and so to journald.
 
-Values are quoted if needed and control characters are escaped, so that no input can forge a line.
+Values are quoted if needed, control characters are escaped and long values cut, so that no input can forge a line or
+fill the journal.
 """
 
 import logging
@@ -8,6 +9,9 @@ import sys
 from datetime import UTC, datetime
 
 from mcp.shared.errors import one_line
+
+FIELD_LIMIT = 2000  # characters of a value
+TRACEBACK_LIMIT = 20_000
 
 logger = logging.getLogger("mcp-agent")
 
@@ -49,7 +53,14 @@ class _Logfmt(logging.Formatter):
         values.update(getattr(record, "fields", {}))
         if record.exc_info:
             values["traceback"] = self.formatException(record.exc_info)
-        return " ".join(f"{key}={_quoted(str(value))}" for key, value in values.items())
+        return " ".join(f"{key}={_quoted(_cut(key, str(value)))}" for key, value in values.items())
+
+
+def _cut(key: str, text: str) -> str:
+    """Cut a long value: at its end, a traceback at its beginning."""
+    if key == "traceback":
+        return text if len(text) <= TRACEBACK_LIMIT else f"…{text[-TRACEBACK_LIMIT:]}"
+    return text if len(text) <= FIELD_LIMIT else f"{text[:FIELD_LIMIT]}…"
 
 
 def _quoted(text: str) -> str:

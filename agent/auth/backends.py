@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agent.store.registry import AsyncRegistry, TokenRow
-from mcp.shared.errors import Forbidden, Unauthenticated
+from mcp.shared.errors import Forbidden, McpError, Unauthenticated
 from mcp.shared.states import AccountType
 
 TOKEN_PREFIX = "mcp_"  # noqa: S105 - not a secret: lets scanners recognise leaked tokens
@@ -35,6 +35,9 @@ class TokenBackend(Protocol):
 
     async def verify(self, token: str) -> Identity:
         """Return the account of a token like `identify`, never from a cache."""
+
+    async def knows(self, token: str) -> bool:
+        """Tell without asking another machine if a token is, or lately was, valid; never raises."""
 
     def close(self) -> None:
         """Release the backend's resources."""
@@ -61,6 +64,14 @@ class LocalBackend:
     async def verify(self, token: str) -> Identity:
         """Return the account of a token; raises Unauthenticated."""
         return await self.identify(token)
+
+    async def knows(self, token: str) -> bool:
+        """Return True for a valid token."""
+        try:
+            await self.identify(token)
+        except McpError:
+            return False
+        return True
 
     def close(self) -> None:
         """Do nothing: the registry belongs to the caller."""

@@ -17,7 +17,9 @@ import grpc.aio
 
 from agent.auth.backends import LocalBackend, TokenBackend
 from agent.config import AgentConfig
+from agent.daemon.connections import Connections, connections_for, raise_open_files
 from agent.daemon.lock import hold_lock
+from agent.daemon.memory import give_back, raise_oom_score
 from agent.daemon.systemd import Notifier
 from agent.files.files import ServiceFiles
 from agent.log import fields, logger
@@ -39,6 +41,7 @@ STOP_GRACE = 10.0  # seconds
 CALL = "_schedule_rpc_coro"  # the coroutine of a call in grpcio's server.pyx.pxi
 CALL_SECONDS = 1.0
 MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a request
+STREAMS = 256  # calls at once on one connection; a client makes further ones wait
 
 
 async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
@@ -54,23 +57,24 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     backend: TokenBackend = mcias or LocalBackend(registry)
     stopping = asyncio.Event()
     tasks = DaemonTasks(stopping)
-    podman = Podman(config.container_runtime, config.runtime_timeout, config.source.parent / AUTH_FILE)
+    podman = Podman(
+        config.container_runtime, config.runtime_timeout, config.source.parent / AUTH_FILE, raise_oom_score()
+    )
     servicer = Servicer(
         config.node_name, podman, registry, config.settle, stopping, config.boot_order, files=service_files(config)
     )
     servicer.certificate_end = certificate_end(_read("server.tls_cert", config.tls_cert))
-    server = grpc.aio.server(interceptors=[RequestInterceptor(backend)], options=_options())
-    pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
+    interceptor = RequestInterceptor(backend)
+    server = _server(servicer, interceptor)
     try:
         address = _bind(server, config.grpc_addr, credentials)
+        connections = interceptor.connections = Connections(int(address.rpartition(":")[2]))
         # first, so that interrupted operations are finished before new ones on the same service
         boot = tasks.start(servicer.boot(), "boot")
         await server.start()
         _on_signals(stopping)
         logger.info("serving", extra=fields(address=address, node=config.node_name, version=VERSION, pid=os.getpid()))
-        for name, work in _background(config, podman, registry, servicer, boot).items():
-            tasks.start(work, name)
-        _tame_collector()
+        _start_background(tasks, _background(config, podman, registry, servicer, boot), connections)
         ready(address)
         manager.ready()
         watchdog = tasks.start(manager.watch(), "watchdog")
@@ -92,6 +96,12 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     tasks.raise_failure()
 
 
+def _server(servicer: Servicer, interceptor: RequestInterceptor) -> grpc.aio.Server:
+    server = grpc.aio.server(interceptors=[interceptor], options=_options(connections_for(raise_open_files())))
+    pb_grpc.add_McpAgentServiceServicer_to_server(servicer, server)
+    return server
+
+
 async def _end_of_calls() -> None:
     """Let the tasks of calls end that gRPC counts as done: it logs a traceback for one that the loop's end cancels.
 
@@ -100,6 +110,12 @@ async def _end_of_calls() -> None:
     calls = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == CALL]
     if calls:
         await asyncio.wait(calls, timeout=CALL_SECONDS)
+
+
+def _start_background(tasks: DaemonTasks, work: dict[str, Coroutine[None, None, None]], gate: Connections) -> None:
+    for name, task in {**work, "connection watch": gate.watch(), "memory watch": give_back()}.items():
+        tasks.start(task, name)
+    _tame_collector()
 
 
 def _tame_collector() -> None:
@@ -195,8 +211,12 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-def _options() -> list[tuple[str, int]]:
+def _options(connections: int) -> list[tuple[str, int]]:
     return [
+        ("grpc.max_allowed_incoming_connections", connections),  # see agent.daemon.connections
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.max_connection_idle_ms", 600_000),
+        ("grpc.max_concurrent_streams", STREAMS),
         ("grpc.max_receive_message_length", MESSAGE_LIMIT),
         ("grpc.so_reuseport", 0),  # else two agents on one port would share its calls at random
         ("grpc.keepalive_time_ms", 60_000),  # detects clients that vanished

@@ -23,6 +23,9 @@ class Notifier:
         self.watchdog = watchdog
         self._address = "\0" + address[1:] if address.startswith("@") else address  # @ is the abstract namespace
         self._failed = False
+        # open from the start, so that the watchdog is fed even when the process has no descriptor left
+        flags = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_UNIX, flags) if address else None
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "Notifier":
@@ -55,11 +58,10 @@ class Notifier:
             await asyncio.sleep(self.watchdog / 2)
 
     def _send(self, message: str) -> None:
-        if not self._address:
+        if self._socket is None:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as to:
-                to.sendto(message.encode(), self._address)
+            self._socket.sendto(message.encode(), self._address)
         except OSError as error:
             if not self._failed:  # once, as the watchdog repeats it
                 logger.warning("cannot notify systemd", extra=fields(message=message, error=error.strerror))

@@ -76,11 +76,17 @@ class _StopStart:
 class Podman:
     """Podman on this node."""
 
-    def __init__(self, runtime: str, timeout: float, auth_file: Path | None = None) -> None:
-        """Set podman's name or path, the timeout of a query in seconds, and the file of registry logins."""
+    def __init__(
+        self, runtime: str, timeout: float, auth_file: Path | None = None, oom_score: int | None = None
+    ) -> None:
+        """Set podman's name or path, the timeout of a query in seconds, and the file of registry logins.
+
+        Containers start with this oom_score_adj (proc(5)), by default with ours.
+        """
         self.runtime = runtime
         self.auth_file = auth_file
         self.timeout = timeout
+        self._oom_score = oom_score
         self.on_start: list[Callable[[str], object]] = []  # called with the name of each started container
         self._networks = asyncio.Lock()
         self._images: dict[str, Image] = {}  # by id, which names the content
@@ -238,11 +244,11 @@ class Podman:
         """Create and start a container, in place of one whose `podman run` was killed before podman knew it."""
         argv, env = run_argv(new), "".join(f"{entry}\n" for entry in new.env).encode()
         try:
-            await self._check(argv, self.timeout * 4, env)
+            await self._check_start(argv, env)
         except proc.CommandFailed:
             if not await self._remove_storage(new.name):
                 raise
-            await self._check(argv, self.timeout * 4, env)
+            await self._check_start(argv, env)
         self._started(new.name)
 
     async def try_create(self, new: NewContainer) -> str:
@@ -285,12 +291,12 @@ class Podman:
         podman leaves that one in the state stopping permanently, with its process running, and refuses to start it.
         """
         try:
-            await self._check(["start", name], self.timeout * 4)
+            await self._check_start(["start", name])
         except proc.CommandFailed:
             if (await self.details(name)).state != ContainerState.STOPPING:
                 raise
             await self.stop(name)
-            await self._check(["start", name], self.timeout * 4)
+            await self._check_start(["start", name])
         self._started(name)
 
     def _started(self, name: str) -> None:
@@ -370,6 +376,11 @@ class Podman:
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """Return a complete podman command line."""
         return [self.runtime, *arguments]
+
+    async def _check_start(self, arguments: Sequence[str], stdin: bytes | None = None) -> None:
+        """Run a command that starts conmon, which keeps the score for as long as the container runs."""
+        choom = [] if self._oom_score is None else ["choom", "--adjust", str(self._oom_score), "--"]
+        await proc.check([*choom, *self.argv(arguments)], seconds=self.timeout * 4, stdin=stdin)
 
     async def _check(self, arguments: Sequence[str], seconds: float | None = None, stdin: bytes | None = None) -> bytes:
         return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)

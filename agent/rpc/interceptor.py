@@ -1,7 +1,7 @@
 """The interceptor of all RPCs: authentication, versions, request log, and errors as status codes.
 
-No handler runs before the caller is authenticated. Expected errors become status codes; anything else is a bug, logged
-with its traceback under the request id that is sent to the client.
+No handler runs, and no message is taken in, before the caller is authenticated. Expected errors become status codes;
+anything else is a bug, logged with its traceback under the request id that is sent to the client.
 """
 
 import asyncio
@@ -10,14 +10,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
 from agent.auth.backends import Identity, TokenBackend, authorize, bearer_token
+from agent.auth.guesses import Guesses
 from agent.log import fields, logger
+from agent.rpc.refusals import Refusals
 from agent.rpc.streams import OpenStream, TokenWatch
 from mcp.shared import errors
 from mcp.shared.version import OLDEST_AGENT_HEADER, OLDEST_CLI, VERSION, VERSION_HEADER, is_older
@@ -26,6 +28,8 @@ REQUEST_ID = "x-request-id"
 FOR_EVERY_VERSION = frozenset({"NodeStatus"})  # used by upgrades before and after the switch
 # bytes; clients refuse trailers above 8 KiB, where a byte of the message may take 3 bytes, of the hint 1.4
 MESSAGE_LIMIT, HINT_LIMIT = 2000, 500
+AT_ONCE = 16  # requests of unary calls in receipt; together with gRPC's limit of a message this bounds their memory
+RECEIPT_SECONDS = 60.0  # until the request of a unary call must have come in
 
 _caller: ContextVar[Identity] = ContextVar("caller")
 
@@ -61,13 +65,27 @@ def _hint(error: errors.McpError) -> tuple[tuple[str, bytes], ...]:
     return ((errors.HINT_HEADER, _cut(error.hint, HINT_LIMIT).encode(errors="replace")),) if error.hint else ()
 
 
+class TrustedPeers(Protocol):
+    """Told of callers with a valid token."""
+
+    def trust(self, peer: str) -> None:
+        """Note a call from a peer, in gRPC's form."""
+
+
 class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unused-ignore]
     """Authenticates and logs calls and maps errors, for unary and streaming RPCs."""
 
     def __init__(self, backend: TokenBackend) -> None:
-        """Authenticate tokens with `backend`, and those of open streams again and again."""
+        """Authenticate tokens with `backend`, and those of open streams again and again.
+
+        `connections` is told the peer of each authenticated call.
+        """
         self._backend = backend
-        self._watch = TokenWatch(self._verify)
+        self.guesses = Guesses(backend)
+        self.connections: TrustedPeers | None = None
+        self.refusals = Refusals()
+        self.watch = TokenWatch(self._verify)
+        self.receipt = asyncio.Semaphore(AT_ONCE)
 
     async def _verify(self, token: str) -> None:
         authorize(await self._backend.verify(token))
@@ -77,29 +95,20 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handler of a call; unknown methods get one that raises NotImplementedError."""
+        """Wrap the handler of a call; unknown methods get one that raises NotImplementedError.
+
+        To gRPC every request is a stream: it asks for the message of a unary call before the handler runs, and then
+        takes in 16 MB for a caller without a token. The messages of a stream are asked for by its handler; until then
+        gRPC holds no more than a window of 64 KiB. They stay bytes until the token has been checked, as gRPC would
+        answer invalid ones with UNKNOWN.
+        """
         handler: Any = await continuation(details) or grpc.stream_stream_rpc_method_handler(_unknown)
         metadata = dict(details.invocation_metadata or ())
         headers = {key: value for key, value in metadata.items() if isinstance(value, str)}
-        call = _AuthorizedCall(self._backend, self._watch, details.method, headers)
-        # Requests stay bytes until the token has been checked: gRPC would parse them before the handler runs, and
-        # answer invalid ones with UNKNOWN.
-        call.deserializer = handler.request_deserializer
+        call = _AuthorizedCall(self, details.method, headers, handler)
         if handler.response_streaming:
-            wrap = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            behaviour = call.streaming(handler.stream_stream or handler.unary_stream)
-        else:
-            wrap = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            behaviour = call.unary(handler.stream_unary or handler.unary_unary)
-        return wrap(behaviour, None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(call.streaming, None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(call.unary, None, handler.response_serializer)
 
 
 async def _unknown(_requests: Any, _context: Any) -> AsyncIterator[Any]:
@@ -111,34 +120,39 @@ async def _unknown(_requests: Any, _context: Any) -> AsyncIterator[Any]:
 class _AuthorizedCall:
     """One call that passes through the interceptor."""
 
-    def __init__(self, backend: TokenBackend, watch: TokenWatch, method: str, headers: Mapping[str, str]) -> None:
-        self._backend = backend
-        self._watch = watch
+    def __init__(self, gate: RequestInterceptor, method: str, headers: Mapping[str, str], handler: Any) -> None:
+        self._gate = gate
         self._stream = OpenStream()
         self._headers = headers
-        self.deserializer: Callable[[bytes], Any] | None = None
+        self._handler = handler
         self._fields: dict[str, object] = {"rid": secrets.token_hex(6), "method": method.rpartition("/")[2]}
 
-    def unary(self, handler: Handler) -> Handler:
-        async def behaviour(request: Any, context: Any) -> Any:
-            async with self._guarded(context, is_stream=not isinstance(request, bytes)):
-                return await handler(self._parsed(request), context)
+    async def unary(self, requests: AsyncIterator[bytes], context: Any) -> Any:
+        """Handle a call with one answer."""
+        handler: Handler = self._handler.stream_unary or self._handler.unary_unary
+        async with self._guarded(context, is_stream=self._handler.request_streaming):
+            return await handler(await self._request(requests), context)
 
-        return behaviour
+    async def streaming(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        """Handle a call with a stream of answers."""
+        handler: Handler = self._handler.stream_stream or self._handler.unary_stream
+        async with self._guarded(context, is_stream=True):
+            responses = self._stream.items(handler(await self._request(requests), context))
+            async with aclosing(responses):
+                async for response in responses:
+                    yield response
 
-    def streaming(self, handler: Handler) -> Handler:
-        async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._guarded(context, is_stream=True):
-                responses = self._stream.items(handler(self._parsed(request), context))
-                async with aclosing(responses):
-                    async for response in responses:
-                        yield response
-
-        return behaviour
-
-    def _parsed(self, request: Any) -> Any:
-        """Parse a request, or an iterator over the requests of a stream."""
-        return self._message(request) if isinstance(request, bytes) else self._messages(request)
+    async def _request(self, requests: AsyncIterator[bytes]) -> Any:
+        """Return the parsed request, or an iterator over the requests of a stream."""
+        if self._handler.request_streaming:
+            return self._messages(requests)
+        try:
+            async with asyncio.timeout(RECEIPT_SECONDS), self._gate.receipt:
+                return self._message(await anext(requests))
+        except TimeoutError:
+            raise errors.Unavailable(f"the request did not come in within {RECEIPT_SECONDS:g} s") from None
+        except StopAsyncIteration:
+            raise errors.InvalidInput(f"no request for {self._fields['method']}") from None
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for request in requests:
@@ -147,9 +161,8 @@ class _AuthorizedCall:
             yield self._message(request)
 
     def _message(self, request: bytes) -> Any:
-        assert self.deserializer is not None
         try:
-            return self.deserializer(request)
+            return self._handler.request_deserializer(request)
         except DecodeError:
             raise errors.InvalidInput(
                 f"invalid request for {self._fields['method']}: not a protobuf message of its type"
@@ -167,7 +180,7 @@ class _AuthorizedCall:
                 await self._authenticate()
                 self._check_versions()
                 if is_stream:
-                    self._watch.add(self._stream)
+                    self._gate.watch.add(self._stream)
                 yield
             except errors.McpError as error:
                 code, message = status_code(error), _cut(str(error), MESSAGE_LIMIT)
@@ -183,12 +196,15 @@ class _AuthorizedCall:
                 logger.exception("bug in a handler", extra=fields(**self._fields))
                 await self._abort_internal(context)
         finally:
-            self._watch.remove(self._stream)
+            self._gate.watch.remove(self._stream)
             self._log(code, message, time.monotonic() - started)
 
     async def _authenticate(self) -> None:
+        peer = str(self._fields["peer"])
         self._stream.token = bearer_token(self._headers.get("authorization"))
-        identity = await self._backend.identify(self._stream.token)
+        identity = await self._gate.guesses.identify(self._stream.token, peer)
+        if self._gate.connections is not None:
+            self._gate.connections.trust(peer)
         self._fields.update(user=identity.user, account=identity.account_type)
         authorize(identity)
         _caller.set(identity)
@@ -217,5 +233,9 @@ class _AuthorizedCall:
         values = {**self._fields, "code": code.name, "ms": round(seconds * 1000, 1)}
         if message:
             values["error"] = message
-        refused = code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
-        logger.log(30 if refused else 20, "refused" if refused else "call", extra=fields(**values))
+        if "user" not in values:
+            self._gate.refusals.note(str(values["peer"]), values)
+        elif code is grpc.StatusCode.PERMISSION_DENIED:
+            logger.warning("refused", extra=fields(**values))
+        else:
+            logger.info("call", extra=fields(**values))

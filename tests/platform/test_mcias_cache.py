@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -154,14 +155,15 @@ def test_no_more_than_so_many_verdicts_the_oldest_go(
 def test_a_thousand_verdicts_and_no_token_in_memory(mcias: Answering, backend: MciasBackend) -> None:
     async def flood() -> None:
         for number in range(1200):
+            mcias.clock.forward(1 / backends.UNKNOWN_RATE)
             await backend.identify(f"token-{number}")
 
     mcias.answer = lambda _token: Account("ann", AccountType.HUMAN, (), mcias.clock.now() + timedelta(hours=1))
     asyncio.run(flood())
-    assert len(backend._cache) == 1000
-    assert token_hash("token-1199") in backend._cache
-    assert token_hash("token-0") not in backend._cache
-    assert "token-" not in repr((backend._cache, backend._in_progress))
+    assert len(backend._valid) == 1000
+    assert token_hash("token-1199") in backend._valid
+    assert token_hash("token-0") not in backend._valid
+    assert "token-" not in repr((backend._valid, backend._rejected, backend._unknown_lane.in_progress))
 
 
 def test_mcias_is_asked_once_however_many_wait(mcias: Answering, backend: MciasBackend) -> None:
@@ -210,7 +212,7 @@ def test_when_all_give_up_nothing_is_left(mcias: Answering, backend: MciasBacken
             task.cancel()
         mcias.gate.set()
         await asyncio.gather(*waiting, return_exceptions=True)
-        while backend._in_progress:
+        while backend._unknown_lane.in_progress:
             await asyncio.sleep(0.01)
         gc.collect()
 
@@ -245,3 +247,38 @@ def test_no_call_waits_for_ever(mcias: Answering, backend: MciasBackend, monkeyp
 
     asyncio.run(ask())
     assert mcias.asked == ["ann"]
+
+
+def test_guesses_push_no_known_user_out(mcias: Answering, backend: MciasBackend) -> None:
+    """Their verdicts have just run out; 16 of 23 were refused when all tokens had one queue."""
+    users = [f"user-{number}" for number in range(23)]
+
+    async def flood() -> list[Identity]:
+        for user in users:
+            await backend.identify(user)
+        mcias.clock.forward(backends.CACHE_SECONDS)
+        mcias.gate.clear()
+        guesses = [asyncio.create_task(backend.identify(f"guess-{number}")) for number in range(2000)]
+        await asyncio.sleep(0)
+        known = [asyncio.create_task(backend.identify(user)) for user in users]
+        await asyncio.sleep(0.05)
+        mcias.gate.set()
+        await asyncio.gather(*guesses, return_exceptions=True)
+        return await asyncio.gather(*known)
+
+    mcias.answer = lambda token: mcias.account(token) if token in users else None
+    assert [identity.user for identity in asyncio.run(flood())] == users
+
+
+def test_guesses_reach_mcias_at_a_bounded_rate(mcias: Answering, backend: MciasBackend) -> None:
+    async def guess(count: int) -> None:
+        for number in range(count):
+            with suppress(Unauthenticated, Unavailable):
+                await backend.identify(f"guess-{len(mcias.asked)}-{number}")
+
+    mcias.answer = lambda _token: None
+    asyncio.run(guess(500))
+    assert len(mcias.asked) == backends.WAITING_LIMIT
+    mcias.clock.forward(1)
+    asyncio.run(guess(500))
+    assert len(mcias.asked) == backends.WAITING_LIMIT + backends.UNKNOWN_RATE

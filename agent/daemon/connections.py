@@ -1,0 +1,192 @@
+"""Bounds on connections that have shown no token: their number, in all and per address, and their age.
+
+grpcio accepts connections by itself and lets nobody close one. Ours are found among the process's own descriptors, by
+the port, and shut down there; gRPC then closes them as if the client had gone. Without this, a thousand idle
+connections use up the descriptors that podman, the registry and the watchdog need.
+"""
+
+import asyncio
+import os
+import resource
+import socket
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from agent.auth.peers import address_and_port, network_of, plain_address
+from agent.log import fields, logger
+
+OPEN_FILES = 16384  # descriptors that we ask for; the hard limit is left alone, since podman gives it to containers
+RESERVE = 512  # descriptors that connections never get
+CONNECTIONS = 4096  # in all, those of authenticated clients too; gRPC closes more at once
+STRANGERS = 256  # connections without a token in all; beyond, the oldest of the busiest address are closed
+STRANGERS_OF_ADDRESS = 64
+SECONDS = 10.0  # until a connection must have shown a token
+CALM, BUSY = 1.0, 0.25  # seconds between two looks, and with more than STRANGERS_OF_ADDRESS strangers
+REPORT_SECONDS = 60.0  # between two lines of the log
+
+
+def raise_open_files() -> int:
+    """Raise the soft limit of open files to OPEN_FILES if the hard one allows it; return the new one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft if soft != resource.RLIM_INFINITY else OPEN_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def connections_for(open_files: int) -> int:
+    """Return how many connections may be open with this limit of open files."""
+    return max(64, min(CONNECTIONS, open_files - RESERVE))
+
+
+@dataclass(eq=False)
+class _Connection:
+    """A connection to our port; sockets are told apart by their inode, which no other open one has."""
+
+    descriptor: int
+    inode: int
+    address: str
+    peer: tuple[str, int]
+    since: float
+
+
+class Connections:
+    """The connections to our port. One that has shown a token is never closed."""
+
+    def __init__(self, port: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Watch the connections to a local TCP port."""
+        self._port = port
+        self._monotonic = monotonic
+        self._strangers: dict[int, _Connection] = {}  # by inode, oldest first
+        self._known: set[int] = set()  # inodes of other sockets, and of connections that have shown a token
+        self._trusted: set[tuple[str, int]] = set()  # address and port of calls with a token
+        self._closed: Counter[str] = Counter()
+        self._reported = -REPORT_SECONDS
+
+    def trust(self, peer: str) -> None:
+        """Note that a call with a valid token came from a peer, in gRPC's form."""
+        self._trusted.add(address_and_port(peer))
+
+    async def watch(self) -> None:
+        """Look after the connections until cancelled."""
+        while True:
+            count = self.look()
+            await asyncio.sleep(BUSY if count > STRANGERS_OF_ADDRESS else CALM)
+
+    def look(self) -> int:
+        """Close what is over the bounds; return how many connections were open without a token."""
+        now = self._monotonic()
+        self._update(now)
+        strangers = list(self._strangers.values())
+        for connection in over_bounds(strangers, now):
+            if _shut_down(connection):
+                self._closed[connection.address] += 1
+            del self._strangers[connection.inode]
+            self._known.add(connection.inode)
+        self._report(now)
+        return len(strangers)
+
+    def _update(self, now: float) -> None:
+        present = set()
+        for descriptor, inode in _sockets():
+            present.add(inode)
+            if inode not in self._strangers and inode not in self._known:
+                self._add(descriptor, inode, now)
+        trusted, self._trusted = self._trusted, set()
+        for inode in [inode for inode, each in self._strangers.items() if inode not in present or each.peer in trusted]:
+            del self._strangers[inode]
+            self._known.add(inode)
+        self._known &= present
+
+    def _add(self, descriptor: int, inode: int, now: float) -> None:
+        peer = _peer(descriptor, inode, self._port)
+        if peer is None:
+            self._known.add(inode)
+        else:
+            self._strangers[inode] = _Connection(descriptor, inode, network_of(peer[0]), peer, now)
+
+    def _report(self, now: float) -> None:
+        if not self._closed or now - self._reported < REPORT_SECONDS:
+            return
+        address, count = self._closed.most_common(1)[0]
+        values = fields(count=self._closed.total(), addresses=len(self._closed), most_from=address, of_them=count)
+        logger.warning("closed connections without a token", extra=values)
+        self._closed.clear()
+        self._reported = now
+
+
+def over_bounds(strangers: Iterable[_Connection], now: float) -> list[_Connection]:
+    """Return the connections to close, of `strangers`, oldest first.
+
+    Those that are too old, then the oldest of each address beyond its share, then the oldest of the busiest address
+    until the rest is within the bound for all: a client at another address stays.
+    """
+    closing = []
+    by_address: dict[str, list[_Connection]] = {}
+    for each in strangers:
+        if now - each.since >= SECONDS:
+            closing.append(each)
+        else:
+            by_address.setdefault(each.address, []).append(each)
+    share = STRANGERS_OF_ADDRESS
+    while share > 1 and sum(min(len(found), share) for found in by_address.values()) > STRANGERS:
+        share -= 1
+    rest = []
+    for found in by_address.values():
+        closing += found[: max(0, len(found) - share)]
+        rest += found[-share:]
+    rest.sort(key=lambda connection: connection.since)
+    return closing + rest[: max(0, len(rest) - STRANGERS)]
+
+
+def _sockets() -> Iterator[tuple[int, int]]:
+    """Yield the descriptor and inode of each of our sockets."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - thousands of names, several times a second
+        with suppress(OSError):  # closed meanwhile, like the descriptor of the listing itself
+            status = os.fstat(int(name))
+            if stat.S_ISSOCK(status.st_mode):
+                yield int(name), status.st_ino
+
+
+def _duplicate(descriptor: int, inode: int) -> socket.socket | None:
+    """Return a duplicate of a socket, which no other thread can close; None if the descriptor is another's by now."""
+    try:
+        copy = os.dup(descriptor)
+    except OSError:
+        return None
+    if os.fstat(copy).st_ino != inode:
+        os.close(copy)
+        return None
+    return socket.socket(fileno=copy)
+
+
+def _peer(descriptor: int, inode: int, port: int) -> tuple[str, int] | None:
+    """Return the address and port of the client of a connection to our port; None for another socket."""
+    connection = _duplicate(descriptor, inode)
+    if connection is None:
+        return None
+    with connection:
+        if connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        try:
+            if connection.getsockname()[1] != port:
+                return None
+            name = connection.getpeername()
+        except OSError:  # it listens, or was reset
+            return None
+        return plain_address(name[0]), name[1]
+
+
+def _shut_down(connection: _Connection) -> bool:
+    """Shut a connection down, upon which gRPC closes it."""
+    copy = _duplicate(connection.descriptor, connection.inode)
+    if copy is None:
+        return False
+    with copy, suppress(OSError):
+        copy.shutdown(socket.SHUT_RDWR)
+    return True

@@ -1,0 +1,139 @@
+"""Which connections without a token are closed, and what counts as one client."""
+
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from agent.auth.peers import address_and_port, network_of
+from agent.daemon import connections
+from agent.daemon.connections import Connections, _Connection, connections_for, over_bounds, raise_open_files
+
+
+def strangers(*counts: int, age: float = 1.0) -> list[_Connection]:
+    """So many connections of each of several addresses, the oldest first, now being 100."""
+    return [
+        _Connection(0, 1000 * number + index, f"192.0.2.{number}", ("", 0), 100 - age + index / 1e6)
+        for number, count in enumerate(counts)
+        for index in range(count)
+    ]
+
+
+def left(found: list[_Connection]) -> list[int]:
+    """How many stay of each address."""
+    closing = over_bounds(found, 100)
+    staying = [each.address for each in found if each not in closing]
+    return [staying.count(address) for address in dict.fromkeys(each.address for each in found)]
+
+
+def test_few_and_young_ones_stay() -> None:
+    assert left(strangers(64, 1, 3)) == [64, 1, 3]
+
+
+def test_old_ones_go() -> None:
+    assert left(strangers(3, age=connections.SECONDS + 1)) == [0]
+
+
+def test_an_address_has_its_share_and_its_oldest_go() -> None:
+    found = strangers(100, 1)
+    assert left(found) == [64, 1]
+    assert over_bounds(found, 100) == found[:36]
+
+
+def test_the_busiest_go_when_all_together_are_too_many() -> None:
+    assert left(strangers(64, 64, 64, 64, 64, 1)) == [51, 51, 51, 51, 51, 1]
+
+
+def test_more_addresses_than_connections_are_allowed() -> None:
+    counts = left(strangers(*[1] * 300))
+    assert sum(counts) == connections.STRANGERS
+
+
+@pytest.mark.parametrize(
+    ("peer", "address", "network"),
+    [
+        ("ipv4:192.0.2.7:5000", ("192.0.2.7", 5000), "192.0.2.7"),
+        ("ipv6:%5B2001:db8:1:2:3::9%5D:77", ("2001:db8:1:2:3::9", 77), "2001:db8:1:2::/64"),
+        ("ipv6:%5B::ffff:192.0.2.7%5D:77", ("192.0.2.7", 77), "192.0.2.7"),
+        ("ipv6:%5Bfe80::1%252%5D:77", ("fe80::1", 77), "fe80::/64"),
+        ("unix:", ("", 0), ""),
+    ],
+)
+def test_what_counts_as_one_client(peer: str, address: tuple[str, int], network: str) -> None:
+    assert address_and_port(peer) == address
+    assert network_of(address[0]) == network
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        yield server
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def is_open(client: socket.socket) -> bool:
+    """Tell if the other side has not shut the connection down."""
+    client.setblocking(False)
+    try:
+        return client.recv(1) != b""
+    except BlockingIOError:
+        return True
+
+
+def test_real_connections(listening: socket.socket) -> None:
+    """One that has shown a token stays for good, one of another port is none of ours."""
+    clock = Clock()
+    watched = Connections(listening.getsockname()[1], clock)
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        pairs = [(socket.create_connection(listening.getsockname()), listening.accept()[0]) for _ in range(3)]
+        other = (socket.create_connection(elsewhere.getsockname()), elsewhere.accept()[0])
+    client, trusted, late = (pair[0] for pair in pairs)
+    watched.trust(f"ipv4:127.0.0.1:{trusted.getsockname()[1]}")
+    assert watched.look() == 2
+    clock.now = 5
+    watched.trust(f"ipv4:127.0.0.1:{late.getsockname()[1]}")
+    watched.look()
+    clock.now = connections.SECONDS
+    watched.look()
+    assert [is_open(each) for each in (client, trusted, late, other[0])] == [False, True, True, True]
+    clock.now = 1000
+    assert watched.look() == 0
+    assert is_open(trusted)
+    for each in (*(each for pair in pairs for each in pair), *other):
+        each.close()
+
+
+def test_a_descriptor_that_is_anothers_by_now_is_left_alone(listening: socket.socket) -> None:
+    client = socket.create_connection(listening.getsockname())
+    accepted, _ = listening.accept()
+    stale = _Connection(accepted.fileno(), 1, "127.0.0.1", ("", 0), 0)
+    assert not connections._shut_down(stale)
+    assert is_open(client)
+    client.close()
+    accepted.close()
+
+
+def test_the_limit_of_open_files_is_raised_but_never_lowered() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, before[1]), before[1]))
+        raised = raise_open_files()
+        assert raised == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(connections.OPEN_FILES, before[1])
+        assert raise_open_files() == raised
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(("files", "most"), [(16384, 4096), (1024, 512), (4096, 3584), (256, 64)])
+def test_descriptors_are_kept_in_reserve(files: int, most: int) -> None:
+    assert connections_for(files) == most
