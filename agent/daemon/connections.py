@@ -21,11 +21,11 @@ from agent.log import fields, logger
 
 OPEN_FILES = 16384  # descriptors that we ask for; the hard limit is left alone, since podman gives it to containers
 RESERVE = 512  # descriptors that connections never get
-CONNECTIONS = 4096  # in all, those of authenticated clients too; gRPC closes more at once
+CONNECTIONS = 8192  # in all, those of authenticated clients too; gRPC closes more at once
 STRANGERS = 256  # connections without a token in all; beyond, the oldest of the busiest address are closed
 STRANGERS_OF_ADDRESS = 64
 SECONDS = 10.0  # until a connection must have shown a token
-CALM, BUSY = 1.0, 0.25  # seconds between two looks, and with more than STRANGERS_OF_ADDRESS strangers
+CALM, BUSY = 0.25, 0.1  # seconds between two looks, and with more than STRANGERS_OF_ADDRESS strangers
 REPORT_SECONDS = 60.0  # between two lines of the log
 
 

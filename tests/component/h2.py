@@ -9,11 +9,17 @@ from tests.agents import Agent
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, SETTINGS = 0, 1, 4
 END_STREAM, END_HEADERS = 1, 4
+FRAME = 16384  # bytes of a frame at most, unless the other side allows more
 EMPTY_MESSAGE = b"\0\0\0\0\0"  # gRPC's prefix: not compressed, no bytes
 
 
 def call(agent: Agent, path: str, authorization: bytes) -> bytes:
     """Make a call with an empty request and this header, and return what came back, undecoded, until it fell silent."""
+    return _exchange(agent, opening(path, authorization) + _frame(DATA, END_STREAM, 1, EMPTY_MESSAGE))
+
+
+def opening(path: str, authorization: bytes) -> bytes:
+    """The beginning of a connection with one call, up to its headers."""
     headers = [
         (b":method", b"POST"),
         (b":scheme", b"https"),
@@ -24,8 +30,13 @@ def call(agent: Agent, path: str, authorization: bytes) -> bytes:
         (b"authorization", authorization),
     ]
     block = b"".join(b"\0" + _text(key) + _text(value) for key, value in headers)
-    frames = _frame(SETTINGS, 0, 0, b"") + _frame(HEADERS, END_HEADERS, 1, block)
-    return _exchange(agent, PREFACE + frames + _frame(DATA, END_STREAM, 1, EMPTY_MESSAGE))
+    return PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(HEADERS, END_HEADERS, 1, block)
+
+
+def unfinished(size: int, sent: int) -> bytes:
+    """The first `sent` bytes of a call's message that says that it has `size`."""
+    data = b"\0" + size.to_bytes(4) + bytes(sent)
+    return b"".join(_frame(DATA, 0, 1, data[place : place + FRAME]) for place in range(0, len(data), FRAME))
 
 
 def _text(value: bytes) -> bytes:

@@ -134,6 +134,6 @@ def test_the_limit_of_open_files_is_raised_but_never_lowered() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.parametrize(("files", "most"), [(16384, 4096), (1024, 512), (4096, 3584), (256, 64)])
+@pytest.mark.parametrize(("files", "most"), [(16384, 8192), (1024, 512), (4096, 3584), (256, 64)])
 def test_descriptors_are_kept_in_reserve(files: int, most: int) -> None:
     assert connections_for(files) == most
