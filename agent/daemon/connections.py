@@ -22,7 +22,7 @@ from agent.log import fields, logger
 OPEN_FILES = 16384  # descriptors that we ask for; the hard limit is left alone, since podman gives it to containers
 RESERVE = 512  # descriptors that connections never get
 CONNECTIONS = 8192  # in all, those of authenticated clients too; gRPC closes more at once
-STRANGERS = 256  # connections without a token in all; beyond, the oldest of the busiest address are closed
+STRANGERS = 256  # connections without a token in all; beyond, those of the busiest addresses are closed
 STRANGERS_OF_ADDRESS = 64
 SECONDS = 10.0  # until a connection must have shown a token
 CALM, BUSY = 0.25, 0.1  # seconds between two looks, and with more than STRANGERS_OF_ADDRESS strangers
@@ -83,7 +83,7 @@ class Connections:
         now = self._monotonic()
         self._update(now)
         strangers = list(self._strangers.values())
-        for connection in over_bounds(strangers, now):
+        for connection in over_bounds(strangers, now, _has_sent):
             if _shut_down(connection):
                 self._closed[connection.address] += 1
             del self._strangers[connection.inode]
@@ -120,11 +120,14 @@ class Connections:
         self._reported = now
 
 
-def over_bounds(strangers: Iterable[_Connection], now: float) -> list[_Connection]:
-    """Return the connections to close, of `strangers`, oldest first.
+def over_bounds(
+    strangers: Iterable[_Connection], now: float, has_sent: Callable[[_Connection], bool]
+) -> list[_Connection]:
+    """Return the connections to close, of `strangers`, which are in order of age.
 
-    Those that are too old, then the oldest of each address beyond its share, then the oldest of the busiest address
-    until the rest is within the bound for all: a client at another address stays.
+    Those that are too old go, then of each address those beyond its share, then of the busiest addresses until the rest
+    is within the bound for all, so that a client at another address stays. Of one address those go first that have
+    sent nothing, then the oldest.
     """
     closing = []
     by_address: dict[str, list[_Connection]] = {}
@@ -138,10 +141,21 @@ def over_bounds(strangers: Iterable[_Connection], now: float) -> list[_Connectio
         share -= 1
     rest = []
     for found in by_address.values():
+        if len(found) > share:
+            found.sort(key=has_sent)
         closing += found[: max(0, len(found) - share)]
         rest += found[-share:]
-    rest.sort(key=lambda connection: connection.since)
     return closing + rest[: max(0, len(rest) - STRANGERS)]
+
+
+def _has_sent(connection: _Connection) -> bool:
+    """Tell if the client has sent anything: tcpi_bytes_received of struct tcp_info in linux/tcp.h."""
+    copy = _duplicate(connection.descriptor, connection.inode)
+    if copy is None:
+        return False
+    with copy, suppress(OSError):
+        return copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)[128:] != bytes(8)
+    return False
 
 
 def _sockets() -> Iterator[tuple[int, int]]:

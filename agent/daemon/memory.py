@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SECONDS = 10.0  # between two looks
+ROUNDS = 3  # looks at which memory is given back after growth: at the first one the flood may still go on
 GROWTH = 16 * 1024 * 1024  # bytes of growth since the last time after which it is worth the milliseconds
 OOM_SCORE = 200  # added to our own badness: the kernel ends us before a container of equal size
 _OOM_FILE = Path("/proc/self/oom_score_adj")
@@ -27,21 +28,22 @@ def raise_oom_score() -> int | None:
 
 
 async def give_back() -> None:
-    """Call glibc's malloc_trim(3) when the resident memory has grown, until cancelled; at once without glibc.
+    """Call glibc's malloc_trim(3) when the resident memory has grown, until cancelled; return at once without glibc.
 
-    After 300 connections with unfinished messages the freed memory stayed with glibc, 100 MB of it, as its arenas
-    give back only what lies at their end.
+    glibc gives back only what lies at the end of its arenas: of 5,000 idle connections 226 MiB stayed, with this 25.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return
-    base = _resident()
+    base, rounds = _resident(), 0
     while True:
         await asyncio.sleep(SECONDS)
         if _resident() - base > GROWTH:
+            rounds = ROUNDS
+        if rounds:
+            rounds -= 1
             await asyncio.to_thread(trim, 0)
             base = _resident()
-        base = min(base, _resident())
 
 
 def _resident() -> int:

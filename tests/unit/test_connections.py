@@ -1,5 +1,6 @@
 """Which connections without a token are closed, and what counts as one client."""
 
+import os
 import resource
 import socket
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def strangers(*counts: int, age: float = 1.0) -> list[_Connection]:
 
 def left(found: list[_Connection]) -> list[int]:
     """How many stay of each address."""
-    closing = over_bounds(found, 100)
+    closing = over_bounds(found, 100, lambda _each: False)
     staying = [each.address for each in found if each not in closing]
     return [staying.count(address) for address in dict.fromkeys(each.address for each in found)]
 
@@ -38,7 +39,13 @@ def test_old_ones_go() -> None:
 def test_an_address_has_its_share_and_its_oldest_go() -> None:
     found = strangers(100, 1)
     assert left(found) == [64, 1]
-    assert over_bounds(found, 100) == found[:36]
+    assert over_bounds(found, 100, lambda _each: False) == found[:36]
+
+
+def test_those_that_have_sent_something_stay() -> None:
+    found = strangers(100)
+    closing = over_bounds(found, 100, lambda each: each in found[:10])
+    assert closing == found[10:46]
 
 
 def test_the_busiest_go_when_all_together_are_too_many() -> None:
@@ -110,6 +117,18 @@ def test_real_connections(listening: socket.socket) -> None:
     assert is_open(trusted)
     for each in (*(each for pair in pairs for each in pair), *other):
         each.close()
+
+
+def test_whether_a_client_has_sent_anything(listening: socket.socket) -> None:
+    client = socket.create_connection(listening.getsockname())
+    accepted, _ = listening.accept()
+    connection = _Connection(accepted.fileno(), os.fstat(accepted.fileno()).st_ino, "", ("", 0), 0)
+    assert not connections._has_sent(connection)
+    client.sendall(b"x")
+    assert accepted.recv(1) == b"x"
+    assert connections._has_sent(connection)
+    client.close()
+    accepted.close()
 
 
 def test_a_descriptor_that_is_anothers_by_now_is_left_alone(listening: socket.socket) -> None:
