@@ -22,7 +22,7 @@ from agent.monitor.node import boot_time
 from agent.monitor.state import observe
 from agent.podman.client import Podman
 from agent.podman.output import Container, parse_containers
-from agent.rpc.status import service_status, services_info
+from agent.rpc.status import Efforts, service_status, services_info
 from agent.services.operations import Operations
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared import proc
@@ -87,7 +87,7 @@ async def measure(size: int, command: str, registry: AsyncRegistry) -> None:
         "mcp ps": lambda: live_check(podman, registry),
         "monitor's round": monitor.round,
         "monitor's round but for podman": alone.round,
-        "mcp status": lambda: service_status(podman, registry, log, "", {}),
+        "mcp status": lambda: service_status(podman, registry, log, "", Efforts({}, {})),
     }
     rows = [{name: await seconds(step) for name, step in steps.items()} for _ in range(RUNS)]
     print(f"{size} services:")
@@ -123,7 +123,7 @@ async def list_containers(podman: Podman) -> bytes:
 async def live_check(podman: Podman, registry: AsyncRegistry) -> object:
     """Run the agent's part of `mcp ps`."""
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
-    return services_info(observe(rows, containers, boot_time()), {}, {})
+    return services_info(observe(rows, containers, boot_time()), {}, Efforts({}, {}))
 
 
 async def seconds(step: Callable[[], Awaitable[object]]) -> float:

@@ -144,6 +144,7 @@ def _background(
     """Return the agent's own tasks by name."""
     return {
         "podman check": _report_podman(podman),  # in the background, as podman may hang
+        "pending changes": servicer.finish_pending(boot, config.monitor.interval),
         "monitor": _monitor(config, podman, registry, servicer).run(boot),
         "certificate watch": _watch_certificate(config, registry, servicer),
         "log retention": servicer.logs.retain_rotated(),

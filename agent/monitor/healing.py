@@ -1,4 +1,4 @@
-"""Decide when the agent starts a container that failed, or restarts one that is unhealthy.
+"""Decide when the agent starts a container that failed, restarts one that is unhealthy, or replaces a lost one.
 
 podman's restart policies act first. What they leave down is started again with growing delays, until that has failed
 too often. Independent of clock, podman and registry: Healing gets the time and the observed states.
@@ -22,6 +22,7 @@ Key = tuple[str, str]  # service, component
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0)  # seconds before each attempt
 
 ON_FAILURE = "on-failure"
+LOST = "podman lost its process"  # or its conmon, without which podman hears and stops nothing
 
 
 class Remedy(StrEnum):
@@ -29,6 +30,7 @@ class Remedy(StrEnum):
 
     START = "start"
     RESTART = "restart"
+    REPLACE = "replace"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Repair:
     @property
     def note(self) -> str:
         """The detail of the event."""
-        return f"{self.remedy}ed by the agent after {self.reason} (attempt {self.attempt})"
+        return f"{self.remedy.removesuffix('e')}ed by the agent after {self.reason} (attempt {self.attempt})"
 
 
 @dataclass
@@ -204,7 +206,7 @@ class Healing:
         return Repair((row.service, row.name), row.container, ailment.remedy, ailment.reason, record.attempts)
 
     def _no_ailment(self, container: Container | None, record: _Record, now: float) -> None:
-        if container is not None and container.running and container.health != Health.UNHEALTHY:
+        if container is not None and container.running and not _may_be_ill(container):
             record.run = container.started, container.restarts
             record.is_well(now, self._stable)
         else:
@@ -223,6 +225,8 @@ class Healing:
         if not _is_healed(row) or not _may_be_ill(container) or details is None:
             return None
         delay = DELAYS[min(record.attempts, len(DELAYS) - 1)]
+        if container is not None and container.orphaned:
+            return _Ailment(Remedy.REPLACE, LOST, delay)
         if details.state in ENDED:
             reason = f"exit code {details.exit_code}" if details.ended else "a start that failed"
             return _Ailment(Remedy.START, reason, delay) if _restarts(row.spec.restart, details, record) else None
@@ -240,7 +244,7 @@ def _is_healed(row: ComponentRow) -> bool:
 def _may_be_ill(container: Container | None) -> bool:
     if container is None:
         return False
-    return _has_ended(container) or (container.running and container.health == Health.UNHEALTHY)
+    return _has_ended(container) or container.orphaned or (container.running and container.health == Health.UNHEALTHY)
 
 
 def _has_ended(container: Container | None) -> bool:

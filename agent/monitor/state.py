@@ -70,7 +70,8 @@ def observed_state(container: Container | None, desired: DesiredState, *, comple
         return ObservedState.REMOVED
     match container.state:
         case ContainerState.RUNNING:
-            return ObservedState.DEGRADED if container.health == Health.UNHEALTHY else ObservedState.RUNNING
+            is_degraded = container.orphaned or container.health == Health.UNHEALTHY
+            return ObservedState.DEGRADED if is_degraded else ObservedState.RUNNING
         case state if state in ENDED:
             # podman does not distinguish stopped containers from those that exited by themselves.
             if desired is DesiredState.STOPPED:

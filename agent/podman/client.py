@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from agent.podman.output import (
     LocalImage,
     parse_archived_file,
     parse_containers,
+    parse_count,
     parse_image,
     parse_image_ids,
     parse_local_images,
@@ -92,8 +93,36 @@ class Podman:
         self._images: dict[str, Image] = {}  # by id, which names the content
 
     async def containers(self) -> list[Container]:
-        """Return all containers of this user, running or not."""
-        return parse_containers(await self._check(["ps", "--all", "--no-trunc", "--format=json"]))
+        """Return all containers of this user, running or not; raises Unavailable if podman's answers disagree.
+
+        A podman that is broken may list nothing and exit with 0. Whoever believed that would take every container for
+        gone: an empty list is compared with podman's count.
+        """
+        found = await self._list()
+        if not found and (count := await self._count()) and not (found := await self._list()):
+            raise Unavailable(f"podman lists no containers, but has {count}", "see `podman ps --all` on the node")
+        orphans = await self._orphans(found)
+        return [replace(each, orphaned=True) if each.identifier in orphans else each for each in found]
+
+    async def _list(self) -> list[Container]:
+        return parse_containers(await self._read(["ps", "--all", "--no-trunc", "--format=json"]))
+
+    async def _count(self) -> int:
+        return parse_count(await self._read(["info", "--format={{.Store.ContainerStore.Number}}"]))
+
+    async def _orphans(self, containers: Sequence[Container]) -> set[str]:
+        """Return the ids of the containers that podman calls running although their process or conmon is gone.
+
+        podman hears of a container's end from conmon only. One that has just ended is told apart by asking again.
+        """
+        suspects = [each for each in containers if each.running and not is_attended(each.pid)]
+        details = await self.inspect(*(each.identifier for each in suspects))
+        pids = {each.identifier: each.pid for each in suspects}
+        return {
+            each.identifier
+            for each in details.values()
+            if each.state == ContainerState.RUNNING and each.pid == pids[each.identifier] and not is_attended(each.pid)
+        }
 
     async def find(self, *names: str) -> dict[str, Container]:
         """Return the existing containers of these names, by name."""
@@ -125,17 +154,15 @@ class Podman:
         """Run `podman inspect`, tolerating missing containers. Raises CommandFailed.
 
         podman fails for a missing container after it has printed the others. It also fails if a container's process
-        ends while it reads the cgroup, as in a crash loop: then this retries.
+        ends while it reads the cgroup, as in a crash loop. As it changes nothing, it is tried again.
         """
         for pause in (RETRY_PAUSE, RETRY_PAUSE, 0):
             completed = await proc.run(self.argv(["inspect", "--type=container", *names]), seconds=self.timeout)
-            if raced := completed.returncode != 0 and PROCESS_ENDED in completed.last_words():
-                await asyncio.sleep(pause)
-            else:
-                break
-        if raced or (completed.returncode != 0 and not completed.stdout.strip().startswith(b"[")):
-            raise proc.CommandFailed(completed)
-        return completed.stdout
+            raced = completed.returncode != 0 and PROCESS_ENDED in completed.last_words()
+            if not raced and (completed.returncode == 0 or completed.stdout.strip().startswith(b"[")):
+                return completed.stdout
+            await asyncio.sleep(pause)
+        raise proc.CommandFailed(completed)
 
     async def version(self) -> str:
         """Return podman's version."""
@@ -382,8 +409,29 @@ class Podman:
         choom = [] if self._oom_score is None else ["choom", "--adjust", str(self._oom_score), "--"]
         await proc.check([*choom, *self.argv(arguments)], seconds=self.timeout * 4, stdin=stdin)
 
+    async def _read(self, arguments: Sequence[str]) -> bytes:
+        """Run a command that changes nothing, once more if it fails."""
+        try:
+            return await self._check(arguments)
+        except proc.CommandFailed:
+            await asyncio.sleep(RETRY_PAUSE)
+            return await self._check(arguments)
+
     async def _check(self, arguments: Sequence[str], seconds: float | None = None, stdin: bytes | None = None) -> bytes:
         return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)
+
+
+def is_attended(pid: int) -> bool:
+    """Tell if a container's main process exists, and its parent is a conmon; True if that cannot be known."""
+    if not pid:
+        return True
+    try:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return Path(f"/proc/{parent}/comm").read_text().strip() == "conmon"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except (OSError, IndexError, ValueError):
+        return True
 
 
 def killed_note(stopped: ContainerDetails, took: float) -> str:

@@ -54,6 +54,7 @@ class ContainerDetails:
     check: HealthCheck | None = None
     check_output: str = ""  # of the last check
     ports: tuple[str, ...] = ()  # published ones, as in 127.0.0.1:8443->8443/tcp
+    pid: int = 0  # of its main process; 0: not running
     conmon: int = 0  # process id of its monitor; 0: not running
     stop_seconds: int = STOP_SECONDS  # between the stop signal and SIGKILL
     stop_signal: str = "SIGTERM"
@@ -123,6 +124,7 @@ def _details(row: dict[str, Any]) -> ContainerDetails:
         check=_check(config.get("Healthcheck") or {}),
         check_output=str((health.get("Log") or [{}])[-1].get("Output") or ""),
         ports=tuple(_ports((row.get("NetworkSettings") or {}).get("Ports") or host.get("PortBindings") or {})),
+        pid=int(state.get("Pid") or 0),
         conmon=int(state.get("ConmonPid") or 0),
         stop_seconds=_stop_seconds(config),
         stop_signal=_signal_name(config.get("StopSignal") or signal.SIGTERM),

@@ -32,6 +32,7 @@ class Container:
     health: str = ""  # healthy, unhealthy or starting; empty without a health check
     exited: bool = False  # podman has seen its last run end, and knows the exit code
     pid: int = field(default=0, compare=False)  # of its main process; 0: not running, or not known
+    orphaned: bool = False  # podman calls it running, but its process or its conmon is gone
     published: frozenset[tuple[int, str]] = frozenset()  # host ports with their protocols, also while it is stopped
 
     @property
@@ -183,6 +184,12 @@ def expecting(command: str, form: str) -> Iterator[None]:
         yield
     except FORM_ERRORS:
         raise Unavailable(f"unexpected output of {command}: not {form}") from None
+
+
+def parse_count(output: bytes) -> int:
+    """Parse a number that podman printed. Raises Unavailable."""
+    with expecting("podman info", "a number"):
+        return int(output)
 
 
 def load_rows(output: bytes) -> list[Any]:

@@ -227,7 +227,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def GetServiceStatus(self, request: pb.GetServiceStatusRequest, context: Any) -> pb.GetServiceStatusResponse:
         name = _optional_name("name", request.name)
-        return await status.service_status(self._podman, self._registry, self.events, name, self.repairs())
+        return await status.service_status(self._podman, self._registry, self.events, name, await self._efforts())
 
     async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.EventInfo]:
         service = _optional_name("service", request.service)
@@ -246,7 +246,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             self._podman.containers(), self._registry.call(self._registry.components.select)
         )
         observed = observe(rows, containers, boot_time())
-        return pb.LiveCheckResponse(services=status.services_info(observed, {}, self.repairs()))
+        return pb.LiveCheckResponse(services=status.services_info(observed, {}, await self._efforts()))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
         return await transfer.receive_whole(self._files, request)
@@ -308,6 +308,14 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def boot(self) -> None:
         """Bring the node up once the agent serves."""
         await boot(self._interrupted, self._restored, self.recovery)
+
+    async def finish_pending(self, boot: "asyncio.Task[None]", interval: float) -> None:
+        """Undo or complete what failed changes have left, after the start of the agent, until cancelled."""
+        await asyncio.wait({boot})
+        await self._interrupted.watch(interval)
+
+    async def _efforts(self) -> status.Efforts:
+        return status.Efforts(self.repairs(), await self._interrupted.pending())
 
     async def _deploy(self, request: pb.DeployRequest, report: Report) -> pb.DeployResponse:
         service = service_from_wire(request.service)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Key
@@ -23,6 +23,14 @@ from proto.mcp.v1 import mcp_pb2 as pb
 
 RECENT = 20  # events in a status
 YOUNG = 60.0  # seconds that a restarted container must run for not to be in a crash loop
+
+
+@dataclass(frozen=True)
+class Efforts:
+    """What the agent does about components: the number of its repairs, and what failed changes have left to do."""
+
+    repairs: Mapping[Key, int]
+    pending: Mapping[Key, str]
 
 
 async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
@@ -53,7 +61,7 @@ def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, 
 
 
 async def service_status(
-    podman: Podman, registry: AsyncRegistry, events: EventLog, service: str, repairs: Mapping[Key, int]
+    podman: Podman, registry: AsyncRegistry, events: EventLog, service: str, efforts: Efforts
 ) -> pb.GetServiceStatusResponse:
     """Return the current state of a service, or of all if empty; calls podman twice.
 
@@ -73,7 +81,7 @@ async def service_status(
     details, recent = await asyncio.gather(podman.inspect(*names), events.last(service, RECENT))
     chosen = [_with_crash_loop(component, details) for component in chosen]
     return pb.GetServiceStatusResponse(
-        services=services_info(chosen, details, repairs),
+        services=services_info(chosen, details, efforts),
         drift=[
             pb.DriftInfo(
                 service=component.service,
@@ -117,14 +125,14 @@ def not_deployed(service: str, services: set[str]) -> NotFound:
 
 
 def services_info(
-    components: Iterable[Observed], details: Mapping[str, ContainerDetails], repairs: Mapping[Key, int]
+    components: Iterable[Observed], details: Mapping[str, ContainerDetails], efforts: Efforts
 ) -> list[pb.ServiceInfo]:
     """Group components by service.
 
     Args:
         components: The components.
         details: Their containers' details by name; may be incomplete.
-        repairs: The agent's repairs by component, which are added to the restarts by podman.
+        efforts: The agent's repairs, which are added to the restarts by podman, and its pending changes.
     """
     services: dict[str, pb.ServiceInfo] = {}
     for component in components:
@@ -132,7 +140,9 @@ def services_info(
         service.active = service.active or component.desired is DesiredState.RUNNING
         known = details.get(component.container.name) if component.container else None
         info = _component_info(component, known)
-        info.restarts += repairs.get((component.service, component.component), 0)
+        key = component.service, component.component
+        info.restarts += efforts.repairs.get(key, 0)
+        info.pending = efforts.pending.get(key, "")
         service.components.append(info)
     return list(services.values())
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from agent.services.executor import ComponentResult, Dropped, Executor
+from agent.services.executor import ComponentResult, DeployEnd, Dropped, Executor
 from agent.services.plan import Change, NodeState, plan
 from agent.services.transaction import Report, report_nothing
 from mcp.shared.errors import NotFound, NotReady
@@ -62,7 +62,7 @@ class Deployer:
         errors = [f"{result.name}: {result.error}" for result in results if result.error]
         digests = {result.name: result.digest for result in results if result.digest}
         outcome = DeployResult.FAILED if errors else DeployResult.DONE
-        await self._registry.call(deploys.end, number, outcome, "; ".join(errors), digests)
+        await self._executor.end_deploy(DeployEnd(number, outcome, "; ".join(errors), digests))
         return results
 
     async def apply(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from agent.files.files import ServiceFiles
+from agent.log import fields, logger
 from agent.logs.tail import TailLine
 from agent.monitor.node import boot_time
 from agent.podman.client import Podman
@@ -16,10 +17,11 @@ from agent.services import ports, volumes
 from agent.services.plan import Change, NodeState
 from agent.services.steps import RunContainer, StepContext
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
+from agent.store.database import CannotWrite
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.names import aside_name, container_name
 from mcp.shared.spec import ComponentSpec
-from mcp.shared.states import Action
+from mcp.shared.states import Action, DeployResult
 
 
 class Dropped(StrEnum):
@@ -43,6 +45,16 @@ class ComponentResult:
     dropped: Dropped = Dropped.NO
 
 
+@dataclass(frozen=True)
+class DeployEnd:
+    """What the history says of the end of a deploy."""
+
+    number: int
+    result: DeployResult
+    error: str
+    digests: dict[str, str]
+
+
 class Executor:
     """Applies changes to this node."""
 
@@ -52,6 +64,24 @@ class Executor:
         self.registry = registry
         self._settle = settle
         self._files = files
+        self._unwritten: dict[int, DeployEnd] = {}  # by number; the registry could not be written
+
+    async def end_deploy(self, end: DeployEnd) -> None:
+        """Write the end of a deploy into the history; where the registry cannot be written, it is kept for later."""
+        try:
+            await self.registry.call(self.registry.deploys.end, end.number, end.result, end.error, end.digests)
+        except CannotWrite as error:
+            self._unwritten[end.number] = end
+            logger.error("cannot write the history", extra=fields(deploy=end.number, result=end.result, error=error))
+        else:
+            self._unwritten.pop(end.number, None)
+
+    async def end_deploy_again(self, number: int, digests: dict[str, str]) -> None:
+        """End a deploy that the history says is running, as known, or else as interrupted; raises McpError."""
+        why = "the agent ended during the deploy"
+        end = self._unwritten.get(number) or DeployEnd(number, DeployResult.INTERRUPTED, why, digests)
+        await self.registry.call(self.registry.deploys.end, end.number, end.result, end.error, end.digests)
+        self._unwritten.pop(number, None)
 
     async def examine(self) -> NodeState:
         """Return the state of the registry and podman; raises McpError."""
@@ -136,7 +166,8 @@ class Executor:
     def _transaction(self, change: Change, deploy: int, report: Report) -> Transaction:
         number = deploy if change.deploy is None else change.deploy
         context = self.context(change.service, change.component, number)
-        return Transaction(change.steps, context, undone_on_failure=change.undone_on_failure, report=report)
+        undone, again = change.undone_on_failure, change.tried_again
+        return Transaction(change.steps, context, undone_on_failure=undone, tried_again=again, report=report)
 
 
 def _result(change: Change, transaction: Transaction | None) -> ComponentResult:

@@ -43,6 +43,7 @@ class Operations:
         self._tasks: set[asyncio.Task[object]] = set()
         self._ended_at: dict[str, float] = {}
         self.finish_interrupted: Callable[[str], Awaitable[None]] | None = None  # called before each noted operation
+        self.on_end: Callable[[], object] | None = None  # called after each operation
 
     async def run(
         self,
@@ -101,6 +102,8 @@ class Operations:
                 self._ended_at[service] = time.monotonic()
             if holder.over is not None:
                 holder.over.set()
+            if self.on_end is not None:
+                self.on_end()
 
     async def _noted(
         self, registry: AsyncRegistry, row: OperationRow, user: str, work: Callable[[], Awaitable[T]]
@@ -113,10 +116,17 @@ class Operations:
         except asyncio.CancelledError:
             raise  # the agent is stopping: the next one resumes the operation
         except BaseException:
-            await registry.call(registry.operations.end, row.service)
+            await self._note_end(registry, row.service)
             raise
-        await registry.call(registry.operations.end, row.service)
+        await self._note_end(registry, row.service)
         return result
+
+    async def _note_end(self, registry: AsyncRegistry, service: str) -> None:
+        """Note the end of an operation; where the registry cannot be written, it stays and is finished later."""
+        try:
+            await registry.call(registry.operations.end, service)
+        except McpError as error:
+            logger.error("cannot note the end of an operation", extra=fields(service=service, error=error))
 
     def is_held(self, service: str) -> bool:
         """Tell if an operation on a service is in progress."""

@@ -55,7 +55,8 @@ class Change:
     """One change of a component, with its reasons and its steps in phase order.
 
     With `undone_on_failure`, the change is undone if a step before its commit fails or the agent is killed; otherwise
-    the next agent resumes it. `deploy` is the number for new containers, or None for the current deploy's.
+    the next agent resumes it. What cannot be undone or completed is tried again, unless `tried_again` is False.
+    `deploy` is the number for new containers, or None for the current deploy's.
     """
 
     service: str
@@ -64,6 +65,7 @@ class Change:
     reasons: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     undone_on_failure: bool = False
+    tried_again: bool = True
     deploy: int | None = None
     notes: tuple[str, ...] = ()  # for the user
 
@@ -345,18 +347,25 @@ def start(row: ComponentRow, state: NodeState) -> Change:
 def restart(row: ComponentRow, state: NodeState) -> Change:
     """Return the change that stops and starts a component, even if it was stopped or missing."""
     left = _left(row, state)
-    stopped = [StopContainer(row.container)] if left.container is not None else []
+    stopped = [StopContainer(row.container)] if left.container is not None and not left.container.orphaned else []
     steps = [*left.steps, *stopped, *bring_up(row, left.container, state), SetDesired(DesiredState.RUNNING)]
     return Change(row.service, row.name, Action.RESTART, (), in_phases(steps), deploy=row.deploy)
 
 
-def repair(row: ComponentRow, remedy: Remedy, reason: str) -> Change:
-    """Return the change by which the agent starts a component that failed, or restarts one that is unhealthy."""
+def repair(row: ComponentRow, remedy: Remedy, reason: str, state: NodeState) -> Change:
+    """Return the change by which the agent starts, restarts or replaces the container of a component that failed.
+
+    A start is not tried again: the monitor decides about the next attempt.
+    """
+    if remedy is Remedy.REPLACE:
+        steps = in_phases(replace_lost(row, state))
+        return Change(row.service, row.name, Action.REPLACE, (reason,), steps, deploy=row.deploy)
     start = StartContainer(row.container)
     if remedy is Remedy.START:
-        return Change(row.service, row.name, Action.START, (reason,), (start,), deploy=row.deploy)
-    steps = (StopContainer(row.container), start)
-    return Change(row.service, row.name, Action.RESTART, (reason,), steps, deploy=row.deploy)
+        action, steps = Action.START, (start,)
+    else:
+        action, steps = Action.RESTART, (StopContainer(row.container), start)
+    return Change(row.service, row.name, action, (reason,), steps, tried_again=False, deploy=row.deploy)
 
 
 def containers_of(row: ComponentRow, state: NodeState) -> list[str]:
@@ -398,8 +407,16 @@ def needs_start(row: ComponentRow, container: Container | None, booted: datetime
     return not (automatic and may_have_ended and container.started is not None and container.started > booted)
 
 
+def replace_lost(row: ComponentRow, state: NodeState) -> list[Step]:
+    """Return the steps that replace a container of which podman has lost the process, and which it cannot start."""
+    ready = make_ready(row.spec, row, state.image_id(row.spec.image))
+    return [*ready, RemoveContainer(row.container), RunContainer(row.spec)]
+
+
 def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -> list[Step]:
-    """Return the steps that start a container, or recreate a missing or stuck one from the registry."""
+    """Return the steps that start a container, or recreate a missing, stuck or lost one from the registry."""
+    if container is not None and container.orphaned:
+        return replace_lost(row, state)
     if container is not None and row.container not in state.stuck:
         return [*sources(row.spec), StartContainer(row.container)]
     ready = make_ready(row.spec, row, state.image_id(row.spec.image))

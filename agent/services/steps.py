@@ -26,6 +26,7 @@ from agent.podman.states import ENDED, CheckResult, ContainerState
 from agent.services import ports, volumes
 from agent.services.container import new_container
 from agent.services.ports import HostPort
+from agent.store.database import CannotWrite
 from agent.store.previous_logs import PreviousReason
 from agent.store.registry import AsyncRegistry
 from mcp.shared import proc
@@ -75,6 +76,7 @@ class StepContext:
     settle: float
     files: ServiceFiles
     digest: str = ""
+    unfinished: bool = False  # something is left that the agent has to try again
     notes: list[str] = field(default_factory=list)  # for the user
     settled: ContainerDetails | None = None  # the container that AwaitStable has seen last
     replaced_volumes: Mapping[str, str] = field(default_factory=dict)  # anonymous ones of the old container, by target
@@ -129,6 +131,7 @@ class Step(ABC):
     kinds: ClassVar[dict[str, type["Step"]]] = {}  # subclasses by name
     phase: ClassVar[Phase] = Phase.REPLACE
     commits: ClassVar[bool] = False  # after this step the change is completed instead of undone
+    starts: ClassVar[bool] = False  # it starts a container, which is down if it fails
     leaves_nothing: ClassVar[bool] = False  # once it is done: only an interrupted attempt has to be undone
 
     template: ClassVar[str] = ""  # format string of the title, over the fields
@@ -316,7 +319,7 @@ class TryContainer(Step):
         try:
             await self._check_user(context, identifier)
         finally:
-            await self._remove(context, identifier)
+            await remove(context, identifier)
 
     async def _check_user(self, context: StepContext, identifier: str) -> None:
         user, _, group = self.spec.user.partition(":")
@@ -326,16 +329,10 @@ class TryContainer(Step):
                 if content is not None and not has_entry(content, name):
                     raise NotReady(f'the image has no "{name}" in its {path}', "name one that it has, or use a number")
 
-    async def _remove(self, context: StepContext, identifier: str) -> None:
-        try:
-            await context.podman.remove_by_id(identifier)
-        except McpError as error:  # the next attempt removes it
-            logger.warning("cannot remove a trial container", extra=log_fields(container=self.container, error=error))
-
     async def undo(self, context: StepContext) -> str:
         left = await context.find(trial_name(self.container))
         if left is not None:
-            await self._remove(context, left.identifier)
+            await remove(context, left.identifier)
         return ""
 
 
@@ -402,6 +399,7 @@ class RunContainer(Step):
     spec: ComponentSpec
     replaces: bool = False
 
+    starts = True
     template = "run {spec.image}"
 
     async def do(self, context: StepContext) -> None:
@@ -449,6 +447,7 @@ class StartContainer(Step):
 
     container: str
 
+    starts = True
     template = "start {container}"
 
     async def do(self, context: StepContext) -> None:
@@ -565,7 +564,7 @@ class SetDesired(Step):
 
 @dataclass(frozen=True)
 class RemoveReplaced(Step):
-    """Remove a replaced container; on failure leave it to the next change."""
+    """Remove a replaced container; on failure the new one stays, and the agent tries again."""
 
     container: str
     identifier: str
@@ -574,10 +573,11 @@ class RemoveReplaced(Step):
     template = "remove {container}"
 
     async def do(self, context: StepContext) -> None:
-        await context.keep_log(self.identifier, PreviousReason.REPLACED)
         try:
+            await context.keep_log(self.identifier, PreviousReason.REPLACED)
             await context.podman.remove_by_id(self.identifier)
         except McpError as error:
+            context.unfinished = True
             logger.warning("cannot remove the old container", extra=log_fields(container=self.container, error=error))
 
     async def is_done(self, context: StepContext) -> bool:
@@ -675,21 +675,28 @@ async def restore(context: StepContext, name: str) -> None:
 
 async def discard(context: StepContext, container: Container) -> None:
     """Save the log tail of a failed new container, record its anonymous volumes, and remove it."""
-    await context.record_volumes(container, failed=True)
+    try:
+        await context.record_volumes(container, failed=True)
+    except CannotWrite as error:  # the old container matters more
+        logger.warning("cannot record its volumes", extra=log_fields(container=container.name, error=error))
     # Two attempts in three to stop a crash loop fail, for up to two minutes; removal by force takes 0.1 s.
     if not any(details.restarts for details in (await context.podman.inspect(container.identifier)).values()):
         await context.stop_to_remove(container)
     await context.keep_log(container.identifier, PreviousReason.FAILED)
+    await remove(context, container.identifier)
+
+
+async def remove(context: StepContext, identifier: str) -> None:
+    """Remove a container that may have just exited or been restarted."""
     for pause in REMOVE_AGAIN:
         try:
-            await context.podman.remove_by_id(container.identifier)
+            await context.podman.remove_by_id(identifier)
             return
-        except McpError as error:  # it may have just exited or been restarted
-            logger.warning(
-                "cannot remove the new container, retrying", extra=log_fields(container=container.name, error=error)
-            )
+        except McpError as error:
+            extra = log_fields(component=context.component, container=identifier[:12], error=error)
+            logger.warning("cannot remove a container, retrying", extra=extra)
         await asyncio.sleep(pause)
-    await context.podman.remove_by_id(container.identifier)
+    await context.podman.remove_by_id(identifier)
 
 
 def _published(port: HostPort, container: Container, service: str) -> NotReady:

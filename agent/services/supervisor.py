@@ -37,7 +37,11 @@ class Supervisor:
         return await self._operations.run(service, USER, REPAIR, work, component=component, awaited=True)
 
     async def _alone(self, repair: Repair) -> bool:
-        """Repair a component of a service that is held, if it still has to be repaired."""
+        """Repair a component of a service that is held, if it still has to be repaired, and no change of it is left."""
+        registry = self._executor.registry
+        left = await registry.call(registry.operations.transactions, repair.key[0])
+        if repair.key in {(change.service, change.component) for change in left}:
+            return False
         state = await self._executor.examine()
         row, container = state.row(*repair.key), state.container(repair.container)
         if row is None or row.desired_state is not DesiredState.RUNNING or container is None:
@@ -45,8 +49,8 @@ class Supervisor:
         if not await _is_needed(repair.remedy, container):
             return False
         about = fields(service=row.service, component=row.name, reason=repair.reason, attempt=repair.attempt)
-        logger.warning(f"{repair.remedy}ing a failed component", extra=about)
-        (result,) = await self._executor.apply([plan.repair(row, repair.remedy, repair.reason)])
+        logger.warning(f"{repair.remedy.removesuffix('e')}ing a failed component", extra=about)
+        (result,) = await self._executor.apply([plan.repair(row, repair.remedy, repair.reason, state)])
         if result.error:
             raise NotReady(result.error)
         return True
@@ -54,6 +58,8 @@ class Supervisor:
 
 async def _is_needed(remedy: Remedy, container: Container) -> bool:
     """Tell if a container is still as it was, and podman is not about to start it."""
+    if remedy is Remedy.REPLACE:
+        return container.orphaned
     if remedy is Remedy.RESTART:
         return container.running and container.health == Health.UNHEALTHY
     podmans = await asyncio.to_thread(restarters, container.identifier)

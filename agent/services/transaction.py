@@ -1,7 +1,8 @@
 """Carry out changes step by step, safe against failures and kills at any point.
 
 The registry records each step before it starts and after it is done. A failed change is undone in reverse order; after
-a kill, the next agent undoes or resumes the change from the same rows.
+a kill, the next agent undoes or resumes the change from the same rows. What cannot be undone or completed now stays in
+the registry, and is tried again (see interrupted.py).
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from enum import StrEnum
 from agent.log import fields, logger
 from agent.logs.tail import TailLine
 from agent.services.steps import DidNotStayUpError, Phase, Step, StepContext
+from agent.store.database import CannotWrite
 from agent.store.registry import AsyncRegistry, TransactionRow
 from mcp.shared.errors import McpError, NotReady
 
@@ -38,6 +40,7 @@ class StepEvent:
 
 
 Report = Callable[[StepEvent], None]
+TRIED_AGAIN = "the agent tries again until it has succeeded"
 
 
 def report_nothing(_event: StepEvent) -> None:
@@ -45,19 +48,35 @@ def report_nothing(_event: StepEvent) -> None:
 
 
 class Transaction:
-    """The steps of one component's change; on failure, `error` and the `last_lines` of the container are set."""
+    """The steps of one component's change.
+
+    On failure, `error` and the `last_lines` of the container are set; `pending` if it is yet to be undone or completed.
+    """
 
     def __init__(
-        self, steps: Sequence[Step], context: StepContext, *, undone_on_failure: bool, report: Report = report_nothing
+        self,
+        steps: Sequence[Step],
+        context: StepContext,
+        *,
+        undone_on_failure: bool,
+        tried_again: bool = True,
+        report: Report = report_nothing,
     ) -> None:
-        """Prepare the steps without carrying any out."""
+        """Prepare the steps without carrying any out; for the flags see Change."""
         self.error: McpError | None = None
         self.last_lines: list[TailLine] = []
+        self._is_pending = False
         self._steps = steps
         self._context = context
         self._undone_on_failure = undone_on_failure
+        self._tried_again = tried_again
         self._report = report
         self._position = 0
+
+    @property
+    def pending(self) -> bool:
+        """Tell if something is left to be undone or completed."""
+        return self._tried_again and (self._is_pending or self._context.unfinished)
 
     @property
     def digest(self) -> str:
@@ -123,15 +142,20 @@ class Transaction:
             self.last_lines = error.last_lines
         self._tell(step, StepState.FAILED)
         if not self._undone_on_failure or any(done.commits for done in self._steps[: self._position]):
+            # a container that ended after its start would do so again; what was stopped and removed stays as wanted
+            starts = any(left.starts or left.phase is Phase.FINISH for left in self._steps[self._position :])
+            self._is_pending = starts and not isinstance(error, DidNotStayUpError)
             return
+        self._is_pending = True
         try:
             notes = await self._undo()
         except McpError as failure:
-            self.error = NotReady(f"{error.what}; rollback failed: {failure}", error.hint)
+            self.error = NotReady(f"{error.what}; undo pending: {failure.what}", TRIED_AGAIN)
         except Exception:  # noqa: BLE001 - a bug must not cancel the steps of other components; it is logged whole
             logger.exception("bug in the rollback of %s", self._name)
-            self.error = NotReady(f"{error.what}; rollback failed: internal error; see the agent's log")
+            self.error = NotReady(f"{error.what}; undo pending: internal error; see the agent's log", TRIED_AGAIN)
         else:
+            self._is_pending = False
             self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
 
     async def _undo(self) -> list[str]:
@@ -175,8 +199,23 @@ async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]
         else:
             for transaction in transactions:
                 await transaction.run(phase)
-    for row in rows:
+    for row, transaction in zip(rows, transactions, strict=True):
+        if not transaction.pending:
+            await _end(registry, row)
+
+
+async def _end(registry: AsyncRegistry, row: TransactionRow) -> None:
+    """Remove a transaction's row; where the registry cannot be written, it stays, and is resumed without effect."""
+    try:
         await registry.call(registry.operations.end_transaction, row.service, row.component)
+    except CannotWrite as error:
+        logger.error("cannot note the end of a change", extra=fields(service=row.service, error=error))
+
+
+def is_undo(row: TransactionRow) -> bool:
+    """Tell if a change that is left is to be undone, not completed."""
+    done = json.loads(row.steps)[: row.position]
+    return row.undone_on_failure and not any(Step.kinds[step["kind"]].commits for step in done)
 
 
 async def resume(row: TransactionRow, context: StepContext) -> None:

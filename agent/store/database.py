@@ -20,6 +20,10 @@ class RegistryError(McpError):
     """The registry file is unusable."""
 
 
+class CannotWrite(NotReady):
+    """The registry's disk is full or read-only; nothing was changed."""
+
+
 class Database:
     """An open registry file. Not safe for use by several threads at once; every method may block."""
 
@@ -121,9 +125,9 @@ def as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:
     if name == "SQLITE_NOTADB" or name.startswith("SQLITE_CORRUPT"):
         return RegistryError(f"{path}: is not a database, or is damaged", "restore a copy, or move the file away")
     if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
-        return NotReady(f"{path}: cannot be written: {error}", "make room on its disk")
+        return CannotWrite(f"{path}: cannot be written: {error}", "make room on its disk")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return NotReady(f"{path}: cannot be written: {error}", "check the owner and mode of the file and its folder")
+        return CannotWrite(f"{path}: cannot be written: {error}", "check the owner and mode of the file and its folder")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return NotReady(f"{path}: is locked by another process for more than {BUSY_TIMEOUT:g} s", "try again")
     raise error

@@ -39,10 +39,13 @@ class OperationTable(Table):
             )
 
     def end(self, service: str) -> None:
-        """Record the end of a service's operation, successful or not."""
+        """Record the end of a service's operation, successful or not, unless changes of it are left."""
         with self._database.transaction():
-            self._database.db.execute("DELETE FROM operations WHERE service = ?", (service,))
-            self._database.db.execute("DELETE FROM transactions WHERE service = ?", (service,))
+            self._database.db.execute(
+                "DELETE FROM operations WHERE service = ?1 AND NOT EXISTS"
+                " (SELECT 1 FROM transactions WHERE service = ?1)",
+                (service,),
+            )
 
     def begin_transactions(self, rows: Iterable[TransactionRow]) -> None:
         """Record the steps to be carried out."""
@@ -68,11 +71,11 @@ class OperationTable(Table):
                 "DELETE FROM transactions WHERE service = ? AND component = ?", (service, component)
             )
 
-    def transactions(self, service: str) -> list[TransactionRow]:
-        """Return the unfinished transactions of a service."""
+    def transactions(self, service: str = "") -> list[TransactionRow]:
+        """Return the unfinished transactions of a service, or of all."""
         rows = self._database.rows(
             "SELECT service, component, deploy, undone_on_failure, steps, position FROM transactions"
-            " WHERE service = ? ORDER BY rowid",
+            " WHERE ?1 IN ('', service) ORDER BY rowid",
             service,
         )
         return [

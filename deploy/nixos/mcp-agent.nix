@@ -98,6 +98,10 @@ in
         Restart = "on-failure";
         RestartSec = 5;
         RestartPreventExitStatus = 2;
+        LimitNOFILE = "16384:524288";
+        LimitCORE = "0:infinity";
+        MemoryHigh = "1G";
+        MemoryMax = "2G";
         WatchdogSec = 30;
         TimeoutAbortSec = 5;
         CapabilityBoundingSet = "CAP_SETUID CAP_SETGID CAP_DAC_OVERRIDE CAP_SYS_ADMIN";

@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from mcp.client.session import Session
     from proto.mcp.v1 import mcp_pb2 as pb
 
-COLUMNS = ("service", "component", "node", "state", "version", "uptime")
-KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started")  # of each --json row
+COLUMNS = ("service", "component", "node", "state", "version", "uptime", "")
+KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started", "pending")  # of --json rows
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
     """Show the containers of every node as podman reports them; an unreachable node is a row with its state."""
     listing = nodes.Listing(
-        COLUMNS, nodes.rows_of(KEYS, "state", _rows), {"uptime": lambda row: _uptime(row["started"])}
+        COLUMNS,
+        nodes.rows_of(KEYS, "state", _rows),
+        {"uptime": lambda row: _uptime(row["started"]), "": lambda row: str(row["pending"] or " ")},
     )
     selected = nodes.select(session, args.node)
     return nodes.finish(nodes.show_all(session, selected, lambda agent: agent.live_check(), listing, as_json=args.json))
@@ -32,6 +34,7 @@ def _row(service: str, component: "pb.ComponentInfo") -> nodes.Row:
 
     started = component.started.ToDatetime(UTC).isoformat() if component.HasField("started") else None
     return {
+        "pending": component.pending or None,
         "service": service,
         "component": component.name,
         "state": component.observed_state,

@@ -26,7 +26,7 @@ ENDED = (ObservedState.EXITED, ObservedState.STOPPED, ObservedState.COMPLETED)
 COLUMNS = ("service", "component", "node", "desired", "observed", "version", "restarts", "for", "")
 KEYS = (  # of each --json row
     *("service", "component", "node", "desired", "observed", "drift", "version", "image"),
-    *("digest", "ports", "restarts", "health", "exit_code", "started", "since", "defined_for"),
+    *("digest", "ports", "restarts", "health", "exit_code", "started", "since", "defined_for", "pending"),
 )
 
 
@@ -91,7 +91,7 @@ def _checked(rows: Sequence[Row], elsewhere: Sequence[Copy], status: int) -> int
 
 
 def _is_wrong(row: Row) -> bool:
-    return bool(row["drift"]) or _is_misplaced(row)
+    return bool(row["drift"] or row["pending"]) or _is_misplaced(row)
 
 
 def _is_misplaced(row: Row) -> bool:
@@ -100,6 +100,8 @@ def _is_misplaced(row: Row) -> bool:
 
 def _remark(row: Row) -> str:
     remarks = ["drift"] if row["drift"] else []
+    if row["pending"]:
+        remarks.append(str(row["pending"]))
     if _is_misplaced(row):
         remarks.append(f"still runs on {row['node']}, defined for {row['defined_for']}")
     return ", ".join(remarks) or " "
@@ -133,6 +135,7 @@ def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.Event
         "exit_code": component.exit_code if ended or component.exit_code else None,
         "started": started.isoformat() if started else None,
         "since": since.isoformat() if since else None,
+        "pending": component.pending or None,
     }
 
 
@@ -176,6 +179,8 @@ def _component(row: Row, *, with_node: bool) -> Iterator[str]:
         state += f", should be {row['desired']}"
     elif row["desired"] == DesiredState.IGNORE:
         state += " (not registered, not managed)"
+    if row["pending"]:
+        state += f"; {row['pending']}"
     where = f" on {row['node']}" if with_node else ""
     yield f"  {row['component']}{where}: {state}"
     ports = row["ports"]

@@ -7,6 +7,7 @@
   * NotReady
     * LoggingDisabled (agent.logs.model)
     * DidNotStayUpError (agent.services.steps)
+    * CannotWrite (agent.store.database)
   * Unavailable
     * OutOfReach (mcp.shared.https)
   * Unauthenticated

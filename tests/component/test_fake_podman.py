@@ -58,6 +58,7 @@ def trial(name: str, image: str, **more: Any) -> list[str]:
     return trial_argv(NewContainer(name=name, image=image, **settings))
 
 
+COUNT = ["info", "--format={{.Store.ContainerStore.Number}}"]
 PS = ["ps", "--all", "--no-trunc", "--format=json"]
 INSPECT = ["inspect", "--type=container"]
 RM = ["rm", "--force", "--ignore", "--time=10"]
@@ -67,6 +68,7 @@ UNUSED = ["volume", "ls", "--filter=dangling=true", "--quiet"]
 # What is done, and what the message must contain where it fails.
 SCRIPT: list[tuple[Sequence[str], str]] = [
     (["version", "--format=json"], ""),
+    (COUNT, ""),
     (PS, ""),
     (["image", "inspect", WEB], ""),
     (["image", "inspect", MISSING], "image not known"),
@@ -77,6 +79,7 @@ SCRIPT: list[tuple[Sequence[str], str]] = [
     ([*RM, "d"], ""),
     (new("h", WEB, health=HealthSpec(("true",), interval="1m", retries=2), deploy=7), ""),
     (["healthcheck", "run", "h"], ""),
+    (COUNT, ""),
     (["stop", "h"], ""),
     (["healthcheck", "run", "h"], "is not running"),
     ([*RM, "h"], ""),

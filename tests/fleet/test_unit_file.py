@@ -1,10 +1,12 @@
 """deploy/mcp-agent.service on real nodes: from a fresh boot on, and whatever happens to the agent."""
 
 import re
+import resource
 import signal
+import socket
 import time
 import urllib.request
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from mcp.nodes.layout import UID
 from mcp.shared.resources import ROOT
 from tests.fleet.client import asking
-from tests.fleet.install import UNIT, Installed, install
+from tests.fleet.install import PORT, UNIT, Installed, install
 from tests.waiting import wait_for
 from tools.nodelib.fleet import Fleet
 from tools.nodelib.node import Node
@@ -140,6 +142,37 @@ def test_an_agent_that_hangs_is_restarted(site: Installed) -> None:
         site.node.run(["rm", "-r", f"{UNIT}.d"])
         site.systemctl("daemon-reload")
         site.systemctl("restart", "mcp-agent.service")
+
+
+def test_a_flood_of_connections_does_not_disturb_the_operator(site: Installed) -> None:
+    """5,000 connections used up the descriptors of the unit's 1,024, and the watchdog ended the agent."""
+    before, pid = containers(site.node), site.pid
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 6000), hard))
+    try:
+        with ExitStack() as held, asking({"port 8080": partial(page, site.node, 8080)}, least=10):
+            for _ in range(5000):
+                held.enter_context(socket.create_connection((site.node.address, PORT), 60))
+            site.mcp("ps")
+            site.define("site", WEB.replace("mcp-worker:1.0.0", "mcp-fail:1.0.0").replace('cmd = ["web"]', ""))
+            assert site.cli.run("deploy", "site").code == 1
+            assert site.states() == {"site/web": "running", "site/peer": "running"}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        site.define("site", WEB)
+    wait_for(lambda: answers(site.node))
+    assert site.pid == pid
+    assert "atchdog timeout" not in site.log()
+    assert before.split()[0] in containers(site.node)
+
+
+def test_conmon_is_not_ended_before_the_agent(site: Installed) -> None:
+    """When memory is short, the kernel ends the process with the highest score."""
+    site.mcp("restart", "site/web")
+    form = "{{.State.Pid}} {{.State.ConmonPid}}"
+    pids = site.node.run(["podman", "inspect", "--format", form, "site-web"], user="mcp").stdout.split()
+    scores = [site.node.run(["cat", f"/proc/{pid}/oom_score_adj"]).stdout.strip() for pid in (site.pid, *pids)]
+    assert scores == ["200", "0", "0"]
 
 
 def test_a_wrong_configuration_is_not_tried_again(site: Installed) -> None:

@@ -29,7 +29,7 @@ from agent.services.plan import Change, plan
 from agent.services.recover import Recovery
 from agent.services.restored import RestoredRegistry
 from agent.services.steps import Phase, Step, StepContext
-from agent.services.transaction import StepEvent, StepState, Transaction
+from agent.services.transaction import TRIED_AGAIN, StepEvent, StepState, Transaction
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE, aside_name, container_name
@@ -686,6 +686,6 @@ def test_a_bug_in_undoing_is_an_error_of_its_component_alone(tmp_path: Path) -> 
         context = node.executor.context("web", "api", 1)
         transaction = Transaction([BrokenUndo()], context, undone_on_failure=True)
         await transaction.run(Phase.REPLACE)
-        assert str(transaction.error) == "api fails; rollback failed: internal error; see the agent's log"
+        assert str(transaction.error) == f"api fails; undo pending: internal error; see the agent's log; {TRIED_AGAIN}"
 
     asyncio.run(live(world(), tmp_path, Life(), check))

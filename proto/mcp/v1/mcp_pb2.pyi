@@ -343,7 +343,7 @@ class SyncDesiredStateResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ServiceSyncResult, _Mapping]]] = ...) -> None: ...
 
 class ComponentInfo(_message.Message):
-    __slots__ = ("name", "image", "desired_state", "observed_state", "version", "started", "restarts", "digest", "ports", "exit_code", "health")
+    __slots__ = ("name", "image", "desired_state", "observed_state", "version", "started", "restarts", "digest", "ports", "exit_code", "health", "pending")
     NAME_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
@@ -355,6 +355,7 @@ class ComponentInfo(_message.Message):
     PORTS_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     name: str
     image: str
     desired_state: str
@@ -366,7 +367,8 @@ class ComponentInfo(_message.Message):
     ports: _containers.RepeatedScalarFieldContainer[str]
     exit_code: int
     health: str
-    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., desired_state: _Optional[str] = ..., observed_state: _Optional[str] = ..., version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., digest: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., exit_code: _Optional[int] = ..., health: _Optional[str] = ...) -> None: ...
+    pending: str
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., desired_state: _Optional[str] = ..., observed_state: _Optional[str] = ..., version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., digest: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., exit_code: _Optional[int] = ..., health: _Optional[str] = ..., pending: _Optional[str] = ...) -> None: ...
 
 class ServiceInfo(_message.Message):
     __slots__ = ("name", "active", "components", "definition")
