@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import re
 import sys
 import time
@@ -143,7 +144,17 @@ def take_order(argv: list[str]) -> dict[str, Any]:
                 order["times"] -= 1
                 found = order
         write("orders.json", orders)
-    return found
+    return flaky(found, argv) if found.get("do") == "flaky" else found
+
+
+def flaky(order: dict[str, Any], argv: list[str]) -> dict[str, Any]:
+    """Fail in so many of a hundred calls, before or after the real effect, or list nothing."""
+    chance = random.Random(f"{order['seed']} {order['times']}")
+    if chance.randrange(100) >= order["percent"]:
+        return {}
+    if argv[0] == "ps" and chance.randrange(2):
+        return {"do": "print", "when": "before", "message": chance.choice(["[]", "null", ""]), "code": 0}
+    return {**order, "do": "fail", "when": chance.choice(["before", "after"])}
 
 
 def misbehave(order: dict[str, Any], when: str) -> None:  # noqa: C901 - a flat list of orders

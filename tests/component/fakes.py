@@ -127,6 +127,14 @@ class FakePodman:
         """
         order = {"do": do, "argv": list(argv), "when": when, "times": times, "seconds": seconds}
         order |= {"message": message, "code": code, "stubborn": stubborn, "after": list(after)}
+        self._order(order)
+
+    def be_flaky(self, percent: int, seed: int) -> None:
+        """Fail in `percent` of a hundred calls, until `behave`: before or after their effect, or list nothing."""
+        order = {"do": "flaky", "argv": [], "times": -1, "after": [], "percent": percent, "seed": seed}
+        self._order({**order, "message": "it is told to fail", "code": 125})
+
+    def _order(self, order: dict[str, object]) -> None:
         path = self.folder / "state" / "orders.json"
         orders = json.loads(path.read_text()) if path.exists() else []
         path.with_suffix(".edit").write_text(json.dumps([*orders, order]))

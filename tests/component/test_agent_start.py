@@ -15,6 +15,7 @@ from tests.agents import Agent, Home, Outcome, agent_env, run_program
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import component, route, service
 from tests.component.fakes import WEB, WEB2, FakePodman
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -223,6 +224,32 @@ def test_a_full_disk(small_disk: Path, template: Home, tmp_path: Path) -> None:
         ballast.unlink()
         assert agent.cli.run("deploy", "-q", "web").code == 0
         assert fake.running() == {"web-api": WEB2}
+
+
+def test_a_disk_that_fills_while_a_deploy_settles(small_disk: Path, template: Home, tmp_path: Path) -> None:
+    """The old container runs, and history says what became of the deploy once there is room."""
+    fake = FakePodman.install(tmp_path / "bin")
+    home = copy_home(template, small_disk / "agent")
+    home.write_config(settle="50ms", runtime_timeout="8s", more='[monitor]\ninterval = "1s"\n')
+    with Agent.start(home, env=agent_env(home.folder, fake.folder)) as agent:
+        agent.define("web", service())
+        assert agent.cli.run("deploy", "-q", "web").code == 0
+        fake.misbehave("hold", ["inspect"], after=["run", WEB2], times=1)
+        agent.define("web", service("web", component("api", WEB2)))
+        with agent.cli.popen("deploy", "-q", "web") as deploy:
+            wait_for(lambda: WEB2 in fake.running().values())
+            ballast = fill(small_disk)
+            fake.behave()
+            _, said = deploy.communicate(timeout=60)
+        assert deploy.returncode == 1
+        assert "cannot be written" in said
+        assert "the old container runs again" in said
+        assert fake.running() == {"web-api": WEB}
+        ballast.unlink()
+        wait_for(lambda: "failed" in agent.cli.run("history", "web").stdout)
+        assert "the old container runs again" in agent.cli.run("history", "web", "show", "2").stdout
+        wait_for(lambda: "pending" not in agent.cli.run("status").stdout)
+        assert fake.running() == {"web-api": WEB}
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk: Path, template: Home) -> None:
