@@ -50,6 +50,7 @@ class AgentConfig:
     boot_order: tuple[tuple[str, ...], ...] = ()
     monitor: MonitorConfig = MonitorConfig()
     services_root: Path = Path("/srv")
+    allow_mounts: tuple[Path, ...] = ()
     mcias: MciasConfig | None = None
 
 
@@ -82,11 +83,23 @@ def _build(root: Table, path: Path) -> AgentConfig:
         boot_order=_boot_order(agent),
         monitor=_monitor(monitor),
         services_root=agent.checked("services_root", _absolute, "/srv") or Path("/srv"),
+        allow_mounts=_allow_mounts(agent),
         mcias=_mcias(root, auth),
     )
     for table in (server, database, agent, auth, log, monitor):
         table.close()
     return config
+
+
+def _allow_mounts(agent: Table) -> tuple[Path, ...]:
+    """Return the paths that containers get although they lead to the agent's own files or podman's."""
+    paths = list[Path]()
+    for index, text in enumerate(agent.texts("allow_mounts")):
+        try:
+            paths.append(_absolute(text))
+        except ValueError as error:
+            agent.problem(f"allow_mounts[{index}]", f"{shown(text)}: {error}")
+    return tuple(paths)
 
 
 def _mcias(root: Table, auth: Table) -> MciasConfig | None:

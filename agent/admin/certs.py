@@ -50,8 +50,10 @@ def _ca(args: argparse.Namespace) -> None:
 
 def _request(args: argparse.Namespace) -> None:
     from agent.admin import pki
+    from agent.admin.owner import refuse_root
     from mcp.shared.files import read_secret, write_atomic
 
+    refuse_root(args.key)
     if not args.key.exists():
         write_atomic(args.key, pki.make_key())
     sys.stdout.write(pki.make_request(read_secret(args.key).encode(), args.name).decode())

@@ -25,7 +25,7 @@ FILES = {
 EXAMPLES = """\
 mcp-agent dev                                  try MCP out on this machine
 mcp-agent token add alice --expires 90d        create an account, and print its token
-mcp-agent snapshot /srv/backup/mcp.db --force  back up the registry
+mcp-agent snapshot /srv/mcp/backup.db --force  back up the registry
 """
 HELP = Command(
     "help",

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 
 def _server(args: argparse.Namespace) -> int:
     from agent import config
+    from agent.admin.owner import refuse_root
 
-    return _serve(config.load(args.config), lambda _address: None)
+    refuse_root(args.config)
+    settings = config.load(args.config)
+    refuse_root(settings.database)
+    return _serve(settings, lambda _address: None)
 
 
 def _dev(args: argparse.Namespace) -> int:
     from agent.admin import dev
+    from agent.admin.owner import refuse_root
     from agent.daemon.lock import refuse_if_held
 
     folder = args.state or dev.default_folder()
+    refuse_root(folder)
     refuse_if_held(folder / "mcp.db")  # before writing to files of a running agent
     port = dev.DEFAULT_PORT if args.port is None else args.port
     state, config = dev.prepare(folder, port)
@@ -51,25 +57,37 @@ def _serve(config: "AgentConfig", ready: Callable[[str], None]) -> int:
     return EXIT_DONE
 
 
-def _snapshot(args: argparse.Namespace) -> int:
+def _config(path: Path) -> "AgentConfig":
+    """Read the configuration; as root, become the user whose registry it is."""
     from agent import config
+    from agent.admin.owner import give_up_root
+
+    give_up_root(path)
+    settings = config.load(path)
+    give_up_root(settings.database)
+    return settings
+
+
+def _snapshot(args: argparse.Namespace) -> int:
+    from agent.admin.reach import warn_if_served
     from agent.store.snapshot import snapshot
 
-    database = config.load(args.config).database
+    settings = _config(args.config)
+    database = settings.database
     if args.if_exists and not database.exists():
         return EXIT_DONE
     snapshot(database, args.file, force=args.force)
+    warn_if_served(settings, args.file)
     return EXIT_DONE
 
 
 def _restore(args: argparse.Namespace) -> int:
     import os
 
-    from agent import config
     from agent.daemon.lock import hold_lock
     from agent.store.snapshot import RestoreCondition, restore
 
-    database = config.load(args.config).database
+    database = _config(args.config).database
     lock = hold_lock(database)
     try:
         done = restore(database, args.file, RestoreCondition(args.condition))

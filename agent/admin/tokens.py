@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.admin.arguments import CONFIG, JSON
 from mcp.shared.command import Command, argument, flag
 from mcp.shared.errors import EXIT_DONE, InvalidInput, NotReady, one_line
+from mcp.shared.roles import GUEST, Role, role_text
 from mcp.shared.states import AccountType
 
 if TYPE_CHECKING:
@@ -30,10 +31,19 @@ def _on_registry(act: "Callable[[Registry, argparse.Namespace], None]") -> Calla
     """Wrap a command to open the configured registry."""
 
     def run(args: argparse.Namespace) -> int:
-        from agent import config
-        from agent.store.registry import Registry
+        # all that `act` uses, see agent/admin/owner.py
+        import json  # noqa: F401
 
+        from agent import config
+        from agent.admin.owner import give_up_root
+        from agent.admin.reach import warn_if_served
+        from agent.auth import backends, permissions  # noqa: F401
+        from agent.store.registry import Registry
+        from mcp.shared import files, names, times  # noqa: F401
+
+        give_up_root(args.config)
         settings = config.load(args.config)
+        give_up_root(settings.database)
         if settings.mcias is not None and act is _add:
             raise NotReady(
                 f"{args.config}: the backend is MCIAS, which manages all accounts",
@@ -44,6 +54,8 @@ def _on_registry(act: "Callable[[Registry, argparse.Namespace], None]") -> Calla
             act(registry, args)
         finally:
             registry.close()
+        if act is _add and args.output is not None:
+            warn_if_served(settings, args.output)
         return EXIT_DONE
 
     return run
@@ -60,11 +72,10 @@ def _add(registry: "Registry", args: argparse.Namespace) -> None:
     from mcp.shared.names import check_name
 
     check_name("name", args.name)
-    for role in args.role:
-        check_name("--role", role)
+    roles = _roles(args)
     token = _from_stdin() if args.token_stdin else new_token()
     expires = _expiry(_lifetime(args.expires))
-    registry.tokens.add(token_row(args.name, token, AccountType(args.type), tuple(args.role), expires))
+    registry.tokens.add(token_row(args.name, token, AccountType(args.type), roles, expires))
     if args.token_stdin and args.output is None:
         sys.stderr.write(f"added {args.name} with the given token\n")
         return
@@ -78,6 +89,22 @@ def _add(registry: "Registry", args: argparse.Namespace) -> None:
         registry.tokens.revoke(args.name)  # nobody has the token
         raise
     sys.stderr.write(f"added {args.name}; its token is in {args.output}\n")
+
+
+def _roles(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the roles of a new account; those of a deployer name its services. Raises InvalidInput."""
+    from agent.auth.permissions import deployer_roles
+    from mcp.shared.names import check_name
+
+    services = args.services.split(",") if args.services is not None else []
+    for service in services:
+        check_name("--services", service)
+    if services and Role.DEPLOYER not in args.role:
+        raise InvalidInput(f"--services: is for --role {Role.DEPLOYER}", f"add --role {Role.DEPLOYER}")
+    if Role.DEPLOYER in args.role and not services:
+        raise InvalidInput(f"--role {Role.DEPLOYER}: no services", "add --services, as in --services shop,web")
+    others = (role for role in args.role if role != Role.DEPLOYER)
+    return (*others, *deployer_roles(dict.fromkeys(services)))
 
 
 def _from_stdin() -> str:
@@ -113,10 +140,14 @@ def _expiry(lifetime: "timedelta | None") -> "datetime | None":
 
 
 def _list(registry: "Registry", args: argparse.Namespace) -> None:
-    rows = [
+    from agent.auth.permissions import permission_of
+
+    rows: list[dict[str, Any]] = [
         {
             "name": token.name,
             "type": token.account_type,
+            "role": GUEST if GUEST in token.roles else permission_of(token.roles).role,
+            "services": sorted(permission_of(token.roles).services),
             "roles": list(token.roles),
             "created": token.created_at.isoformat(timespec="seconds"),
             "expires": token.expires_at.isoformat(timespec="seconds") if token.expires_at else None,
@@ -128,11 +159,11 @@ def _list(registry: "Registry", args: argparse.Namespace) -> None:
 
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    sys.stdout.write(f"{'NAME':<24} {'TYPE':<8} {'ROLES':<16} {'CREATED':<26} EXPIRES\n")
+    sys.stdout.write(f"{'NAME':<24} {'TYPE':<8} {'ROLE':<16} {'CREATED':<26} EXPIRES\n")
     for row in rows:
-        roles = ",".join(token_role for token_role in row["roles"] or ()) or "-"
+        role = role_text(row["role"], row["services"])
         sys.stdout.write(
-            f"{row['name']:<24} {row['type']:<8} {roles:<16} {row['created']:<26} {row['expires'] or 'never'}\n"
+            f"{row['name']:<24} {row['type']:<8} {role:<16} {row['created']:<26} {row['expires'] or 'never'}\n"
         )
 
 
@@ -154,7 +185,15 @@ COMMAND = Command(
                     default="human",
                     help="the account type (default: human)",
                 ),
-                argument("--role", action="append", default=[], metavar="ROLE", help="a role; can be repeated"),
+                argument(
+                    "--role",
+                    action="append",
+                    default=[],
+                    choices=[*map(str, Role), GUEST],
+                    help="reader: may only read; deployer: may change --services, too; guest: refused; can be repeated,"
+                    " and the most counts (default: admin, everything)",
+                ),
+                argument("--services", metavar="SERVICE,...", help="the services that a deployer may change"),
                 argument("--expires", metavar="DURATION", help="the lifetime, as in 90d or 12h (default: permanent)"),
                 argument("--output", type=Path, metavar="FILE", help="write the token to FILE (mode 0600) instead"),
                 flag("--token-stdin", help="read the token of another node from stdin, and print none"),

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from agent.auth.permissions import Permission, permission_of
 from agent.store.registry import AsyncRegistry, TokenRow
 from mcp.shared.errors import Forbidden, McpError, Unauthenticated
+from mcp.shared.roles import GUEST
 from mcp.shared.states import AccountType
 
 TOKEN_PREFIX = "mcp_"  # noqa: S105 - not a secret: lets scanners recognise leaked tokens
-REFUSED_ROLE = "guest"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Identity:
     account_type: AccountType
     roles: tuple[str, ...]
     expires_at: datetime | None = None
+
+    @property
+    def permission(self) -> Permission:
+        """What the account may do."""
+        return permission_of(self.roles)
 
 
 class TokenBackend(Protocol):
@@ -79,8 +85,8 @@ class LocalBackend:
 
 def authorize(identity: Identity) -> None:
     """Raise Forbidden for an account that may not use the agent."""
-    if REFUSED_ROLE in identity.roles:
-        raise Forbidden(f"{identity.user} has the role {REFUSED_ROLE}, which may not use MCP")
+    if GUEST in identity.roles:
+        raise Forbidden(f"{identity.user} has the role {GUEST}, which may not use MCP")
 
 
 def bearer_token(header: str | None) -> str:

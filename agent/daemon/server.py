@@ -32,6 +32,7 @@ from agent.rpc.servicer import Servicer
 from agent.store.registry import AsyncRegistry, Registry
 from agent.tasks import DaemonTasks
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotReady
+from mcp.shared.resources import ROOT
 from mcp.shared.url import MciasConfig
 from mcp.shared.version import VERSION
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
@@ -158,9 +159,22 @@ async def _watch_certificate(config: AgentConfig, registry: AsyncRegistry, servi
 
 
 def service_files(config: AgentConfig) -> ServiceFiles:
-    """Return the services' files, without access to the folders of the agent's own files."""
-    own = (config.source, config.database, config.tls_cert, config.tls_key)
-    return ServiceFiles(config.services_root, tuple(path.parent for path in own))
+    """Return the services' files, without access to what is the agent's own."""
+    return ServiceFiles(config.services_root, _own_places(config), config.allow_mounts)
+
+
+def _own_places(config: AgentConfig) -> tuple[Path, ...]:
+    """Return the agent's files with their folders, its code where it may write that, and its user's runtime folder.
+
+    The runtime folder has the user's bus, which starts programs, and podman's socket.
+    """
+    registry = [config.database.with_name(config.database.name + suffix) for suffix in ("", "-wal", "-shm")]
+    own = (config.source, config.tls_cert, config.tls_key, *registry, config.source.with_name(AUTH_FILE))
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    folders = [path.parent for path in own] + [Path(f"/run/user/{os.geteuid()}")]
+    folders += [Path(runtime)] if runtime.startswith("/") else []
+    folders += [ROOT] if os.access(ROOT, os.W_OK) else []
+    return tuple(dict.fromkeys((*folders, *own)))
 
 
 def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:

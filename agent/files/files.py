@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.files.errors import translated
-from agent.files.folders import NewFolders, check_folder, identities, open_entry
+from agent.files.folders import NewFolders, check_folder, identities, identity, open_entry
 from mcp.shared.errors import InvalidInput, NotReady, Unavailable
 from mcp.shared.names import check_name
 from mcp.shared.paths import split_path
@@ -28,10 +28,14 @@ FOLDER_MODE = 0o755
 
 @dataclass(frozen=True)
 class ServiceFiles:
-    """The folders of all services below `root`; the folders in `private` are inaccessible through any of them."""
+    """The folders of all services below `root`.
+
+    The folders and files in `private` are inaccessible through any of them, and to containers but for `allow_mounts`.
+    """
 
     root: Path
     private: tuple[Path, ...]
+    allow_mounts: tuple[Path, ...] = ()
 
     def reader(self, service: str, path: str) -> "FileReader":
         """Return a reader of one file, without opening it yet; raises InvalidInput."""
@@ -79,6 +83,13 @@ class ServiceFiles:
             raise
         return folder, []
 
+    def check_file(self, entry: int, name: str) -> os.stat_result:
+        """Return the status of an opened entry; raises NotReady if it is not a regular file, or the agent's own."""
+        status = _regular(entry, name)
+        if identity(status) in identities(self.private):
+            raise NotReady(f"{name}: is one of the agent's own files, which are not copied this way")
+        return status
+
     def _open_root(self) -> int:
         try:
             return open_folder(self.root)
@@ -114,7 +125,7 @@ class FileReader:
         if entry is None:
             raise FileNotFoundError
         try:
-            status = _regular(entry, self._name)
+            status = self._files.check_file(entry, self._name)
             self._file = os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_NOCTTY)
         finally:
             os.close(entry)
@@ -175,7 +186,7 @@ class FileWriter:
         if entry is None:
             return
         try:
-            status = _regular(entry, self._name)
+            status = self._files.check_file(entry, self._name)
         finally:
             os.close(entry)
         self._mode = self._mode or stat.S_IMODE(status.st_mode) & MODE_BITS

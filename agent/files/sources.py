@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.files.errors import translated
 from agent.files.files import ServiceFiles
+from agent.files.mounts import planted_link
 from mcp.shared.errors import McpError, NotReady
 
 _FILE = re.compile(r"(?!.*\.d$).+\.[A-Za-z][A-Za-z0-9]{0,9}")  # a name with an extension
@@ -19,8 +20,12 @@ _FILE = re.compile(r"(?!.*\.d$).+\.[A-Za-z][A-Za-z0-9]{0,9}")  # a name with an 
 def provide_sources(files: ServiceFiles, service: str, sources: Sequence[str]) -> None:
     """Create a service's folder, and the missing folders below it among the sources of its bind mounts.
 
-    Blocks. Raises NotReady for a missing source that is a file or lies elsewhere.
+    Blocks. Raises NotReady for a missing source that is a file or lies elsewhere, and for one in a service's folder
+    that has become a link to a place which no container gets.
     """
+    for source in sources:
+        if problem := planted_link(files, source):
+            raise NotReady(problem)
     with suppress(McpError, OSError):  # needed only by what is to be created in it
         files.create_folder([service.encode()])
     missing = [source for source in dict.fromkeys(map(posixpath.normpath, sources)) if not _exists(source)]

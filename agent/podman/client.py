@@ -23,6 +23,7 @@ from agent.podman.output import (
     parse_image_ids,
     parse_local_images,
     parse_network_name,
+    parse_places,
     parse_version,
 )
 from agent.podman.states import CheckResult, ContainerState
@@ -90,6 +91,7 @@ class Podman:
         self._oom_score = oom_score
         self.on_start: list[Callable[[str], object]] = []  # called with the name of each started container
         self._networks = asyncio.Lock()
+        self._places: tuple[Path, ...] = ()
         self._images: dict[str, Image] = {}  # by id, which names the content
 
     async def containers(self) -> list[Container]:
@@ -108,7 +110,7 @@ class Podman:
         return parse_containers(await self._read(["ps", "--all", "--no-trunc", "--format=json"]))
 
     async def _count(self) -> int:
-        return parse_count(await self._read(["info", "--format={{.Store.ContainerStore.Number}}"]))
+        return parse_count(await self._read(["info", "--format=json"]))
 
     async def _orphans(self, containers: Sequence[Container]) -> set[str]:
         """Return the ids of the containers that podman calls running although their process or conmon is gone.
@@ -167,6 +169,12 @@ class Podman:
     async def version(self) -> str:
         """Return podman's version."""
         return parse_version(await self._check(["version", "--format=json"]))
+
+    async def places(self) -> tuple[Path, ...]:
+        """Return the folders of podman's own files, such as its storage."""
+        if not self._places:
+            self._places = parse_places(await self._check(["info", "--format=json"], self.timeout * 2))
+        return self._places
 
     async def ensure_image(self, image: str, identifier: str = "") -> Image:
         """Return an image, pulled if the node does not have it; one with a known id is inspected only once.
@@ -407,7 +415,10 @@ class Podman:
     async def _check_start(self, arguments: Sequence[str], stdin: bytes | None = None) -> None:
         """Run a command that starts conmon, which keeps the score for as long as the container runs."""
         choom = [] if self._oom_score is None else ["choom", "--adjust", str(self._oom_score), "--"]
-        await proc.check([*choom, *self.argv(arguments)], seconds=self.timeout * 4, stdin=stdin)
+        argv = self.argv(arguments)
+        completed = await proc.run([*choom, *argv], seconds=self.timeout * 4, stdin=stdin)
+        if completed.returncode != 0:
+            raise proc.CommandFailed(replace(completed, argv=tuple(argv)))
 
     async def _read(self, arguments: Sequence[str]) -> bytes:
         """Run a command that changes nothing, once more if it fails."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from agent.podman.states import ContainerState, Health
@@ -177,6 +178,13 @@ def parse_version(output: bytes) -> str:
         return str(json.loads(output)["Client"]["Version"])
 
 
+def parse_places(output: bytes) -> tuple[Path, ...]:
+    """Parse the folders of podman's own files from `podman info --format json`. Raises Unavailable."""
+    with expecting("podman info", "information about podman"):
+        store = json.loads(output)["store"]
+        return tuple(Path(str(store[key])) for key in ("graphRoot", "runRoot", "volumePath") if store[key])
+
+
 @contextmanager
 def expecting(command: str, form: str) -> Iterator[None]:
     """Raise Unavailable if a command's output is not JSON of the expected form."""
@@ -187,9 +195,9 @@ def expecting(command: str, form: str) -> Iterator[None]:
 
 
 def parse_count(output: bytes) -> int:
-    """Parse a number that podman printed. Raises Unavailable."""
-    with expecting("podman info", "a number"):
-        return int(output)
+    """Parse the number of containers from `podman info --format json`. Raises Unavailable."""
+    with expecting("podman info", "information about podman"):
+        return int(json.loads(output)["store"]["containerStore"]["number"])
 
 
 def load_rows(output: bytes) -> list[Any]:

@@ -7,7 +7,7 @@ anything else is a bug, logged with its traceback under the request id that is s
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from agent.auth.backends import Identity, TokenBackend, authorize, bearer_token
 from agent.auth.guesses import Guesses
 from agent.log import fields, logger
+from agent.rpc.permissions import check_permission, check_stream
 from agent.rpc.refusals import Refusals
 from agent.rpc.streams import OpenStream, TokenWatch
 from mcp.shared import errors
@@ -87,8 +88,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
         self.watch = TokenWatch(self._verify)
         self.receipt = asyncio.Semaphore(AT_ONCE)
 
-    async def _verify(self, token: str) -> None:
-        authorize(await self._backend.verify(token))
+    async def _verify(self, token: str) -> Identity:
+        identity = await self._backend.verify(token)
+        authorize(identity)
+        return identity
 
     async def intercept_service(
         self,
@@ -130,8 +133,10 @@ class _AuthorizedCall:
     async def unary(self, requests: AsyncIterator[bytes], context: Any) -> Any:
         """Handle a call with one answer."""
         handler: Handler = self._handler.stream_unary or self._handler.unary_unary
-        async with self._guarded(context, is_stream=self._handler.request_streaming):
-            return await handler(await self._request(requests), context)
+        is_stream = self._handler.request_streaming
+        async with self._guarded(context, is_stream=is_stream):
+            parsed = await self._request(requests)
+            return await handler(self._stream.items(parsed) if is_stream else parsed, context)
 
     async def streaming(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Handle a call with a stream of answers."""
@@ -143,22 +148,39 @@ class _AuthorizedCall:
                     yield response
 
     async def _request(self, requests: AsyncIterator[bytes]) -> Any:
-        """Return the parsed request, or an iterator over the requests of a stream."""
+        """Return the parsed request that the account may make, or an iterator over the requests of a stream."""
         if self._handler.request_streaming:
+            check_stream(caller(), self._method)
             return self._messages(requests)
         try:
             async with asyncio.timeout(RECEIPT_SECONDS), self._gate.receipt:
-                return self._message(await anext(requests))
+                message = await anext(requests)
         except TimeoutError:
             raise errors.Unavailable(f"the request did not come in within {RECEIPT_SECONDS:g} s") from None
         except StopAsyncIteration:
             raise errors.InvalidInput(f"no request for {self._fields['method']}") from None
+        return self._permitted(self._message(message))
 
-    async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[Any]:
+        first = True
         async for request in requests:
-            if self._stream.ended is not None:
-                raise self._stream.ended
-            yield self._message(request)
+            message = self._message(request)
+            yield self._permitted(message) if first else message
+            first = False
+
+    def _permitted(self, message: Any) -> Any:
+        """Return the message; raises Forbidden if the account may not make the call, now or while a stream lasts."""
+
+        def permit(identity: Identity) -> None:
+            check_permission(identity, self._method, message)
+
+        permit(caller())
+        self._stream.permit = permit
+        return message
+
+    @property
+    def _method(self) -> str:
+        return str(self._fields["method"])
 
     def _message(self, request: bytes) -> Any:
         try:
@@ -203,6 +225,7 @@ class _AuthorizedCall:
         peer = str(self._fields["peer"])
         self._stream.token = bearer_token(self._headers.get("authorization"))
         identity = await self._gate.guesses.identify(self._stream.token, peer)
+        self._stream.expires_at = identity.expires_at
         if self._gate.connections is not None:
             self._gate.connections.trust(peer)
         self._fields.update(user=identity.user, account=identity.account_type)

@@ -27,9 +27,12 @@ from agent.services.deploy import Deployer, check_deployable
 from agent.services.executor import ComponentResult, Executor
 from agent.services.interrupted import InterruptedOperations
 from agent.services.lifecycle import Lifecycle
+from agent.services.limits import check_limits
 from agent.services.operations import Operations
+from agent.services.plan import Change
 from agent.services.recover import Recovery
 from agent.services.restored import RestoredRegistry
+from agent.services.rollback import choose
 from agent.services.supervisor import Supervisor
 from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
@@ -37,10 +40,11 @@ from agent.services.unused import unused_images, unused_volumes
 from agent.store.registry import AsyncRegistry, DeployRow
 from agent.tasks import create_guarded_task
 from mcp.shared.errors import InvalidInput, McpError, shown
+from mcp.shared.fields import effective, without_values
 from mcp.shared.names import check_name
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.version import COMMIT, VERSION, platform
-from mcp.shared.wire import component_to_wire, service_from_wire, service_to_wire
+from mcp.shared.wire import component_to_wire, service_from_wire, service_to_wire, stored_service
 from proto.mcp.v1 import mcp_pb2 as pb
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 
@@ -73,7 +77,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._deployer = Deployer(executor)
         self._lifecycle = Lifecycle(executor)
         self._syncer = Syncer(executor, self.operations, self._deployer)
-        self._adopter = Adopter(podman, registry, self.operations)
+        self._adopter = Adopter(podman, registry, self.operations, files)
         self._restored = RestoredRegistry(podman, registry, self.operations)
         self._purger = purge.Purger(podman, registry, self.operations)
         self.logs = Logs(podman, registry)
@@ -107,22 +111,33 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             leave=request.leave,
             annotated=True,
         )
-        return pb.PlanResponse(
-            changes=[
-                pb.PlannedChange(
-                    service=change.service,
-                    component=change.component,
-                    action=change.action,
-                    reasons=change.reasons,
-                    steps=[step.title for step in change.steps],
-                    notes=change.notes,
-                )
-                for change in changes
-            ]
+        return pb.PlanResponse(changes=map(_planned, changes))
+
+    async def Rollback(self, request: pb.RollbackRequest, context: Any) -> AsyncIterator[pb.DeployEvent]:
+        number, service = await self._earlier(check_name("service", request.service), request.number)
+        choice = pb.RollbackChoice(number=number, differs=_differs(request, service))
+        if request.dry_run:
+            changes = await self._syncer.plan([service], partial=True, prune=request.prune, annotated=True)
+            choice.changes.extend(map(_planned, changes))
+            yield pb.DeployEvent(choice=choice)
+            return
+        yield pb.DeployEvent(choice=choice)
+        wanted = pb.DeployRequest(service=service_to_wire(service), prune=request.prune)
+        async with aclosing(_reported("rollback", lambda report: self._deploy(wanted, report))) as events:
+            async for event in events:
+                yield event
+
+    async def _earlier(self, service: str, number: int) -> tuple[int, ServiceSpec]:
+        """Return the number of the deploy that a rollback returns to, and the service after it; raises McpError."""
+        deploys, rows = await asyncio.gather(
+            self._registry.call(self._registry.deploys.select, service),
+            self._registry.call(self._registry.components.select, service),
         )
+        return choose(service, deploys, {row.name: row.spec for row in rows}, number)
 
     async def SyncDesiredState(self, request: pb.SyncDesiredStateRequest, context: Any) -> pb.SyncDesiredStateResponse:
         services, user = _definitions(request.services), caller().user
+        await check_limits(caller(), services, self._registry, self._files)
         results = await self._syncer.sync(
             services, user, partial=request.partial, prune=request.prune, leave=request.leave
         )
@@ -176,7 +191,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                     success=not result.error,
                     error=result.error,
                     service=result.service,
-                    spec=component_to_wire(result.spec) if result.spec else None,
+                    spec=component_to_wire(without_values(result.spec)) if result.spec else None,
                     notes=result.notes,
                 )
                 for result in adopted
@@ -223,7 +238,9 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         )
 
     async def ListServices(self, request: pb.ListServicesRequest, context: Any) -> pb.ListServicesResponse:
-        return await status.list_services(self._registry)
+        if request.with_env:
+            logger.warning("values of variables are read", extra=fields(user=caller().user))
+        return await status.list_services(self._registry, with_env=request.with_env)
 
     async def GetServiceStatus(self, request: pb.GetServiceStatusRequest, context: Any) -> pb.GetServiceStatusResponse:
         name = _optional_name("name", request.name)
@@ -293,7 +310,13 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:
         identity = caller()
-        response = pb.WhoAmIResponse(user=identity.user, account_type=identity.account_type, roles=identity.roles)
+        response = pb.WhoAmIResponse(
+            user=identity.user,
+            account_type=identity.account_type,
+            roles=identity.roles,
+            role=identity.permission.role,
+            services=sorted(identity.permission.services),
+        )
         if identity.expires_at is not None:
             response.expires.FromDatetime(identity.expires_at)
         return response
@@ -322,6 +345,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         component = _optional_name("component", request.component)
         only, user = {component} if component else set(), caller().user
         check_deployable(service, only)
+        await check_limits(caller(), [service], self._registry, self._files)
         results = await self.operations.run(
             service.name,
             user,
@@ -367,7 +391,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
 async def _reported(
     operation: str, work: Callable[[Report], Coroutine[Any, Any, pb.DeployResponse]]
-) -> AsyncIterator[pb.DeployEvent]:
+) -> AsyncGenerator[pb.DeployEvent]:
     """Yield the steps of `work` as they begin and end, then its response."""
     events: asyncio.Queue[StepEvent | None] = asyncio.Queue()
     task = create_guarded_task(work(events.put_nowait), operation, expected=(McpError,))
@@ -383,6 +407,22 @@ async def _reported(
             )
         )
     yield pb.DeployEvent(response=await task)
+
+
+def _planned(change: Change) -> pb.PlannedChange:
+    return pb.PlannedChange(
+        service=change.service,
+        component=change.component,
+        action=change.action,
+        reasons=change.reasons,
+        steps=[step.title for step in change.steps],
+        notes=change.notes,
+    )
+
+
+def _differs(request: pb.RollbackRequest, service: ServiceSpec) -> bool:
+    """Return True if the operator has a definition, and `sync` with it would undo the rollback to `service`."""
+    return request.HasField("defined") and bool(effective(stored_service(request.defined)) != effective(service))
 
 
 def _lifecycle(
@@ -431,7 +471,7 @@ def _history_entry(row: DeployRow) -> pb.HistoryEntry:
     entry = pb.HistoryEntry(
         number=row.number,
         user=row.user,
-        definition=service_to_wire(row.definition),
+        definition=service_to_wire(without_values(row.definition)),
         component=row.component,
         digests=row.digests,
         result=row.result,

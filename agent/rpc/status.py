@@ -15,6 +15,7 @@ from agent.store.components import RequestedRow
 from agent.store.events import Event
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import NotFound
+from mcp.shared.fields import without_values
 from mcp.shared.image import image_version
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.states import DesiredState, ObservedState
@@ -33,17 +34,23 @@ class Efforts:
     pending: Mapping[Key, str]
 
 
-async def list_services(registry: AsyncRegistry) -> pb.ListServicesResponse:
-    """Return the registered services with definitions and the states last observed by the monitor."""
+async def list_services(registry: AsyncRegistry, *, with_env: bool) -> pb.ListServicesResponse:
+    """Return the registered services with definitions and the states last observed by the monitor.
+
+    Definitions have the values of variables only `with_env`.
+    """
     rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
     states = {(event.service, event.component): event.state for event in last}
     by_service: dict[str, list[ComponentRow]] = {}
     for row in rows:
         by_service.setdefault(row.service, []).append(row)
-    return pb.ListServicesResponse(services=[_registered(name, rows, states) for name, rows in by_service.items()])
+    services = [_registered(name, rows, states, with_env=with_env) for name, rows in by_service.items()]
+    return pb.ListServicesResponse(services=services)
 
 
-def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, str], str]) -> pb.ServiceInfo:
+def _registered(
+    name: str, rows: list[ComponentRow], states: Mapping[tuple[str, str], str], *, with_env: bool
+) -> pb.ServiceInfo:
     active = any(row.desired_state is DesiredState.RUNNING for row in rows)
     components = [
         pb.ComponentInfo(
@@ -56,7 +63,8 @@ def _registered(name: str, rows: list[ComponentRow], states: Mapping[tuple[str, 
         )
         for row in rows
     ]
-    definition = service_to_wire(ServiceSpec(name=name, active=active, components=tuple(row.spec for row in rows)))
+    spec = ServiceSpec(name=name, active=active, components=tuple(row.spec for row in rows))
+    definition = service_to_wire(spec if with_env else without_values(spec))
     return pb.ServiceInfo(name=name, active=active, components=components, definition=definition)
 
 

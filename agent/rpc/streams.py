@@ -4,14 +4,17 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
+from agent.auth.backends import Identity
 from agent.tasks import create_guarded_task, not_cancelled
 from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unavailable
 
 T = TypeVar("T")
 
 TOKEN_SECONDS = 15.0  # between two checks of the tokens of open streams
+CHECKS_AT_ONCE = 4  # tokens; a backend refuses what exceeds its own limit
 
 
 @dataclass(eq=False)
@@ -19,6 +22,8 @@ class OpenStream:
     """A stream whose items pass through `items`. It has no task of its own, since there may be a thousand."""
 
     token: str = ""
+    expires_at: datetime | None = None  # of the token
+    permit: Callable[[Identity], None] = lambda _identity: None  # raises Forbidden once the account may not have it
     ended: McpError | None = None
     _waiting: "asyncio.Task[object] | None" = None  # the task that waits for the next item
 
@@ -86,12 +91,18 @@ def _stopping() -> Unavailable:
 
 
 class TokenWatch:
-    """Streams in progress, which end when their token is revoked or expires."""
+    """Streams in progress, which end when their token is revoked or expires, or its account may not have them."""
 
-    def __init__(self, verify: Callable[[str], Awaitable[None]], seconds: float = TOKEN_SECONDS) -> None:
+    def __init__(
+        self,
+        verify: Callable[[str], Awaitable[Identity]],
+        seconds: float = TOKEN_SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """Call `verify` every `seconds` with each token in use; it raises Unauthenticated or Forbidden."""
         self._verify = verify
         self._seconds = seconds
+        self._now = now
         self._streams: set[OpenStream] = set()
         self._watch: asyncio.Task[None] | None = None
 
@@ -114,13 +125,29 @@ class TokenWatch:
             by_token: defaultdict[str, list[OpenStream]] = defaultdict(list)
             for stream in self._streams:
                 by_token[stream.token].append(stream)
-            await asyncio.gather(*(self._check(token, streams) for token, streams in by_token.items()))
+            limit = asyncio.Semaphore(CHECKS_AT_ONCE)
+            await asyncio.gather(*(self._check(token, streams, limit) for token, streams in by_token.items()))
 
-    async def _check(self, token: str, streams: list[OpenStream]) -> None:
+    async def _check(self, token: str, streams: list[OpenStream], limit: asyncio.Semaphore) -> None:
         try:
-            await self._verify(token)
+            async with limit:
+                identity = await self._verify(token)
         except (Unauthenticated, Forbidden) as error:
+            _end(streams, error)
+        except McpError:  # the token cannot be verified now, but it ends when it was to end
+            _end([each for each in streams if each.expires_at and each.expires_at <= self._now()], _expired())
+        else:
             for stream in streams:
-                stream.end(error)
-        except McpError:
-            return  # the token cannot be verified now
+                try:
+                    stream.permit(identity)
+                except Forbidden as error:
+                    stream.end(error)
+
+
+def _end(streams: list[OpenStream], error: McpError) -> None:
+    for stream in streams:
+        stream.end(error)
+
+
+def _expired() -> Unauthenticated:
+    return Unauthenticated("the token has expired")

@@ -6,9 +6,10 @@ Calls podman three times, independent of the number of containers: list, inspect
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+from agent.files.files import ServiceFiles
 from agent.podman import import_spec
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerObject
@@ -16,6 +17,7 @@ from agent.podman.output import Container
 from agent.podman.states import ContainerState
 from agent.services import volumes
 from agent.services.operations import Operations
+from agent.services.steps import refused_mounts
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.fields import problems
@@ -44,8 +46,9 @@ class Adopted:
 class Adopter:
     """Adopts containers on this node."""
 
-    def __init__(self, podman: Podman, registry: AsyncRegistry, operations: Operations) -> None:
-        """Hold each service through `operations` while changing it."""
+    def __init__(self, podman: Podman, registry: AsyncRegistry, operations: Operations, files: ServiceFiles) -> None:
+        """Hold each service through `operations` while changing it; `files` says what is not to be mounted."""
+        self._files = files
         self._podman = podman
         self._registry = registry
         self._operations = operations
@@ -77,8 +80,14 @@ class Adopter:
             if name not in named
         ]
         inspected = await self._podman.inspect_objects(*sorted(named))
-        judged = [judge(container, *named[container.details.name]) for container in inspected]
+        judged = [await self._with_mounts(judge(container, *named[container.details.name])) for container in inspected]
         return sorted(judged + misnamed, key=lambda adopted: (adopted.service, adopted.container))
+
+    async def _with_mounts(self, adopted: Adopted) -> Adopted:
+        """Add a note for each mount with which a deploy of the component would be refused."""
+        sources = set(volumes.paths(adopted.spec)) if adopted.spec is not None and not adopted.error else set()
+        refused = await refused_mounts(self._podman, self._files, sources)
+        return replace(adopted, notes=(*adopted.notes, *(f"no deploy will have {what}" for what in refused.values())))
 
     async def _register(self, judged: list[Adopted], user: str) -> list[Adopted]:
         results: list[Adopted] = []

@@ -38,7 +38,7 @@ class Deployer:
         the definition no longer has follow those of the others.
         """
         check_deployable(service, only)
-        state = await self._executor.examine()
+        state = await self._executor.examine([service])
         changes = plan([service], state, partial=True, only=only, force=force, prune=prune)
         changed = {result.name: result for result in await self.record(service, only, user, changes, report)}
         names = [name for name in service.component_names() if not only or name in only]

@@ -15,12 +15,12 @@ from agent.podman.output import Container
 from agent.podman.states import ENDED
 from agent.services import ports, volumes
 from agent.services.plan import Change, NodeState
-from agent.services.steps import RunContainer, StepContext
+from agent.services.steps import RunContainer, StepContext, refused_mounts
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
 from agent.store.database import CannotWrite
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.names import aside_name, container_name
-from mcp.shared.spec import ComponentSpec
+from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import Action, DeployResult
 
 
@@ -83,10 +83,12 @@ class Executor:
         await self.registry.call(self.registry.deploys.end, end.number, end.result, end.error, end.digests)
         self._unwritten.pop(number, None)
 
-    async def examine(self) -> NodeState:
-        """Return the state of the registry and podman; raises McpError."""
+    async def examine(self, services: Sequence[ServiceSpec] = ()) -> NodeState:
+        """Return the state of the registry and podman, with the refused mounts of `services`; raises McpError."""
         rows, found = await asyncio.gather(self.registry.call(self.registry.components.select), self._ask_podman())
-        return await self._state(rows, *found)
+        sources = {source for service in services for each in service.components for source in volumes.paths(each)}
+        refused = await refused_mounts(self.podman, self._files, sources)
+        return replace(await self._state(rows, *found), refused_mounts=refused)
 
     async def examine_deployed(self) -> NodeState:
         """Return the same state without calling podman if nothing is deployed."""

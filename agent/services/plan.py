@@ -6,7 +6,7 @@ longer has only with `prune`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from agent.monitor.healing import Remedy
@@ -14,6 +14,7 @@ from agent.monitor.state import ALWAYS_UP, is_completed
 from agent.podman.client import BUILT_IN_NETWORKS
 from agent.podman.output import Container
 from agent.podman.states import ContainerState
+from agent.services import volumes
 from agent.services.steps import (
     AwaitStable,
     CheckPorts,
@@ -74,7 +75,8 @@ class Change:
 class NodeState:
     """The registry's rows, podman's containers, the ids of the local images by name and digest, and the boot time.
 
-    Containers named in `stuck` cannot be started again: a host port of theirs is taken.
+    Containers named in `stuck` cannot be started again: a host port of theirs is taken. `refused_mounts` are sources of
+    bind mounts that no new container gets, with the reasons.
     """
 
     rows: Sequence[ComponentRow]
@@ -82,6 +84,7 @@ class NodeState:
     image_ids: Mapping[str, str]
     booted: datetime = LONG_AGO
     stuck: Collection[str] = ()
+    refused_mounts: Mapping[str, str] = field(default_factory=dict)
 
     def image_id(self, image: str) -> str | None:
         """Return the id of the local image that podman runs for this name, or None."""
@@ -189,6 +192,9 @@ class _Comparison:
         self._image_id = state.image_id(component.image)
         self._left = resolve_replacement(self._name, self._row.deploy if self._row else 0, state)
         self._stuck = self._name in state.stuck
+        self._refused = [
+            state.refused_mounts[path] for path in volumes.paths(component) if path in state.refused_mounts
+        ]
 
     def change(self, force: bool) -> Change | None:
         """Return the required change, or None."""
@@ -259,6 +265,8 @@ class _Comparison:
         return self._change(Action.CLEAN_UP, [self._left.reason]) if self._left.steps else None
 
     def _replace(self, action: Action, reasons: list[str]) -> Change:
+        if self._refused:
+            return self._change(Action.BLOCKED, self._refused)
         component, old = self._component, self._left.container
         steps = make_ready(component, self._row, self._image_id, self._replaced)
         if old is not None:
@@ -360,11 +368,11 @@ def repair(row: ComponentRow, remedy: Remedy, reason: str, state: NodeState) -> 
     if remedy is Remedy.REPLACE:
         steps = in_phases(replace_lost(row, state))
         return Change(row.service, row.name, Action.REPLACE, (reason,), steps, deploy=row.deploy)
-    start = StartContainer(row.container)
+    start = [*sources(row.spec), StartContainer(row.container)]
     if remedy is Remedy.START:
-        action, steps = Action.START, (start,)
+        action, steps = Action.START, in_phases(start)
     else:
-        action, steps = Action.RESTART, (StopContainer(row.container), start)
+        action, steps = Action.RESTART, in_phases([StopContainer(row.container), *start])
     return Change(row.service, row.name, action, (reason,), steps, tried_again=False, deploy=row.deploy)
 
 
@@ -428,12 +436,8 @@ def bring_up(row: ComponentRow, container: Container | None, state: NodeState) -
 
 def sources(spec: ComponentSpec) -> list[Step]:
     """Return the step that checks the sources of bind mounts, if there are any."""
-    paths = _paths(spec)
+    paths = volumes.paths(spec)
     return [ProvideSources(paths)] if paths else []
-
-
-def _paths(spec: ComponentSpec) -> tuple[str, ...]:
-    return tuple(source for volume in spec.volumes if (source := volume.partition(":")[0]).startswith("/"))
 
 
 def make_ready(
@@ -446,7 +450,7 @@ def make_ready(
     if spec.routes:
         held = tuple(route.name for route in row.spec.routes) if row is not None else ()
         steps.append(ReservePorts(tuple(route.name for route in spec.routes), held))
-    steps.append(ProvideSources(_paths(spec)))
+    steps.append(ProvideSources(volumes.paths(spec)))
     if spec.ports:
         steps.append(CheckPorts(spec.ports, replaced))
     return steps

@@ -8,12 +8,13 @@ import asyncio
 import errno
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import Any, ClassVar
 
 from agent.files.files import ServiceFiles
+from agent.files.mounts import mount_problem
 from agent.files.sources import provide_sources
 from agent.log import fields as log_fields
 from agent.log import logger
@@ -170,6 +171,18 @@ class Step(ABC):
         kind = Step.kinds[data["kind"]]
         values = {key: _value(key, value) for key, value in data.items() if key != "kind"}
         return kind(**values)
+
+
+async def refused_mounts(podman: Podman, files: ServiceFiles, sources: Set[str]) -> dict[str, str]:
+    """Return the sources of bind mounts that no new container gets, with the reasons; raises McpError."""
+    if not sources:
+        return {}
+    places = await podman.places()
+
+    def judge() -> dict[str, str]:
+        return {path: problem for path in sorted(sources) if (problem := mount_problem(files, path, places))}
+
+    return await asyncio.to_thread(judge)
 
 
 def _value(key: str, value: Any) -> Any:
@@ -406,9 +419,22 @@ class RunContainer(Step):
         components = context.registry.components
         host_ports = await context.registry.call(components.ports, context.service, self.spec.name)
         carried = await self._volumes(context)
+        await self._check_mounts(context)
         if not self.replaces:
             await self._note_lost_volumes(context)
         await context.podman.run(new_container(context.service, self.spec, host_ports, context.deploy, carried))
+
+    async def _check_mounts(self, context: StepContext) -> None:
+        """Judge the mounts of a new definition again, which may lead elsewhere since the plan; raises NotReady.
+
+        What is created again from the registry was deployed: a mount that became forbidden since takes down nothing.
+        """
+        rows = await context.registry.call(context.registry.components.select, context.service, self.spec.name)
+        if any(row.spec == self.spec for row in rows):
+            return
+        refused = await refused_mounts(context.podman, context.files, set(volumes.paths(self.spec)))
+        if refused:
+            raise NotReady("; ".join(refused.values()))
 
     async def _note_lost_volumes(self, context: StepContext) -> None:
         """Note named volumes that a component had, and that are gone with its container."""

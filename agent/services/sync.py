@@ -63,7 +63,7 @@ class Syncer:
 
         Those that are `annotated` have notes for the user, which takes two more calls.
         """
-        state = await self._executor.examine()
+        state = await self._executor.examine(services)
         changes = plan(services, state, partial=partial, only=only, force=force, prune=prune, leave=leave)
         return await self._executor.annotate(changes, state) if annotated else changes
 

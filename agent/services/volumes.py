@@ -24,6 +24,11 @@ def names(spec: ComponentSpec) -> set[str]:
     return {source for source in named_targets(spec).values() if not source.startswith("/")}
 
 
+def paths(spec: ComponentSpec) -> tuple[str, ...]:
+    """Return the folders and files of the node that a definition mounts, in its order."""
+    return tuple(source for volume in spec.volumes if (source := volume.partition(":")[0]).startswith("/"))
+
+
 def lost(wanted: Set[str], existing: Set[str]) -> tuple[str, ...]:
     """Return a note for each named volume that is gone with its container: podman creates it again, empty."""
     return tuple(

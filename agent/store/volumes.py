@@ -29,6 +29,11 @@ class VolumeTable(Table):
         """Return the names of all recorded volumes."""
         return {str(row[0]) for row in self._database.rows("SELECT volume FROM anonymous_volumes")}
 
+    def owners(self) -> dict[str, str]:
+        """Return the services of all recorded volumes, by name of the volume."""
+        rows = self._database.rows("SELECT volume, service FROM anonymous_volumes")
+        return {str(volume): str(service) for volume, service in rows}
+
     def put(self, service: str, component: str, volumes: Mapping[str, str]) -> None:
         """Record the anonymous volumes of a component; those at other targets stay recorded."""
         with self._database.transaction():

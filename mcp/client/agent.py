@@ -149,6 +149,21 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             lambda: self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE), MAY_BE_APPLIED
         )
 
+    def rollback(
+        self, service: str, number: int, defined: ServiceSpec | None, *, prune: bool, dry_run: bool
+    ) -> Iterator[pb.DeployEvent]:
+        """Return to a deploy of a service (0: the agent chooses); yield the choice, then events as of a deploy.
+
+        The choice tells if `defined`, the service's definition on this machine, differs. A `dry_run` ends after it.
+        """
+        request = pb.RollbackRequest(service=service, number=number, prune=prune, dry_run=dry_run)
+        if defined is not None:
+            request.defined.CopyFrom(service_to_wire(defined))
+        hint = "" if dry_run else MAY_BE_APPLIED
+        return self._stream(
+            lambda: self._stub.Rollback(request, metadata=self._metadata, timeout=CHANGE_DEADLINE), hint
+        )
+
     def plan(
         self,
         services: Iterable[ServiceSpec],
@@ -223,10 +238,14 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Return the account of the token."""
         return self._call(pb.WhoAmIResponse, self._stub.WhoAmI, pb.WhoAmIRequest(), self._patience.query)
 
-    def list_services(self, seconds: float | None = None) -> pb.ListServicesResponse:
-        """Return the services registered on the node, without a call to podman; wait for at most `seconds`."""
+    def list_services(self, seconds: float | None = None, *, with_env: bool = False) -> pb.ListServicesResponse:
+        """Return the services registered on the node, without a call to podman; wait for at most `seconds`.
+
+        `with_env` asks for the values of variables, too.
+        """
         deadline = self._patience.query if seconds is None else min(seconds, self._patience.query)
-        return self._call(pb.ListServicesResponse, self._stub.ListServices, pb.ListServicesRequest(), deadline)
+        request = pb.ListServicesRequest(with_env=with_env)
+        return self._call(pb.ListServicesResponse, self._stub.ListServices, request, deadline)
 
     def status(self, service: str) -> pb.GetServiceStatusResponse:
         """Return the current state of a service (empty: all) in podman, its drift and last events."""

@@ -65,20 +65,25 @@ def _show(node: str, results: "list[pb.AdoptResult]", *, dry_run: bool) -> None:
         for note in result.notes:
             output.note(f"{node}: {result.container}: {note}")
     if services and not dry_run:
-        output.note(f"write their definitions with `mcp service export --node {node}`")
+        output.note(f"write their definitions with `mcp service export --with-env --node {node}`")
 
 
 def _show_definition(node: str, service: str, results: "Iterable[pb.AdoptResult]") -> None:
     from mcp.definitions import writer
     from mcp.definitions.definitions import Definition
-    from mcp.shared.wire import service_from_wire
+    from mcp.definitions.export import left_out
+    from mcp.shared.wire import stored_service
     from proto.mcp.v1 import mcp_pb2 as pb
 
     message = pb.ServiceSpec(name=service, active=True, components=[result.spec for result in results])
     output.line(f"# {service}.toml")
-    for line in writer.write(Definition(node, service_from_wire(message))).splitlines():
+    definition = Definition(node, stored_service(message))
+    for line in writer.write(definition).splitlines():
         output.line(line)
     output.line("")
+    if names := left_out(definition):
+        values = "once it is adopted, `mcp service export --with-env` has them"
+        output.note(f"{service}: without the values of {', '.join(names)}: {values}")
 
 
 def _row(node: str, result: "pb.AdoptResult", dry_run: bool) -> dict[str, object]:

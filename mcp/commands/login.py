@@ -5,8 +5,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from mcp.commands.shared import Group, arguments
+from mcp.commands.shared.account import role_of
 from mcp.shared.command import Command, argument, flag
 from mcp.shared.errors import InvalidFile, InvalidInput, NotReady
+from mcp.shared.roles import Role, role_text
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -92,7 +94,8 @@ def _take_token(session: "Session", args: argparse.Namespace) -> int:
         _refuse_unknown(session, node, account.user, token)
     session.store_token(token)
     until = f" until {account.expires.ToDatetime():%Y-%m-%d %H:%M} UTC" if account.HasField("expires") else ""
-    output.line(f"logged in on {node.name} as {account.user}{until}; token stored in {session.config.token_path}")
+    role = "" if role_of(account) == Role.ADMIN else f" ({role_text(account.role, account.services)})"
+    output.line(f"logged in on {node.name} as {account.user}{role}{until}; token stored in {session.config.token_path}")
     _warn(session)
     return 0
 

@@ -84,10 +84,11 @@ def _export(session: "Session", args: argparse.Namespace) -> int:
         raise InvalidInput("--output -: cannot print several definitions", "name a SERVICE, or give a folder")
     from mcp.definitions.export import collect
 
-    answers = nodes.ask(session, nodes.select(session, args.node), lambda agent: agent.list_services())
+    selected = nodes.select(session, args.node)
+    answers = nodes.ask(session, selected, lambda agent: agent.list_services(with_env=args.with_env))
     unanswered = nodes.finish(answers)
     registered = {answer.node.name: answer.value.services for answer in answers if answer.value}
-    exports = collect(registered, args.target or "")
+    exports = collect(registered, args.target or "", with_env=args.with_env)
     if not exports and not unanswered:
         where = args.node or "any node"
         raise NotFound(
@@ -108,9 +109,10 @@ def _expanded(text: str) -> "Path":
 
 
 def _export_one(exported: "Exported", args: argparse.Namespace, folder: "Path") -> bool:
-    from mcp.definitions.export import save
+    from mcp.definitions.export import left_out, save
     from mcp.definitions.writer import write
 
+    changed = True
     try:
         if exported.definition is None:
             raise exported.error or McpError(f"{exported.service}: has no definition")
@@ -122,6 +124,8 @@ def _export_one(exported: "Exported", args: argparse.Namespace, folder: "Path") 
     except McpError as error:
         output.error(str(error))
         return False
+    if changed and (names := left_out(exported.definition)):
+        output.note(f"{exported.service}: without the values of {', '.join(names)}: add them, or use --with-env")
     for problem in exported.problems:
         output.error(f"{exported.service}: {problem}; correct the definition before its next deploy")
     return not exported.problems
@@ -148,6 +152,7 @@ _EXPORT = Command(
             help="the folder to write to, or - for standard output (default: [services] dir of mcp.toml)",
         ),
         flag("--force", help="overwrite files that differ; comments and [build] are lost"),
+        flag("--with-env", help="with the values of variables; needs the role admin, and the nodes log it"),
     ),
 )
 _SCHEMA = Command(

@@ -1,6 +1,6 @@
 """Export of definitions from the registries of nodes to files."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from mcp.definitions import definitions
 from mcp.definitions.definitions import Definition
 from mcp.definitions.writer import write
 from mcp.shared.errors import InvalidFile, McpError, NotReady
-from mcp.shared.fields import effective, problems
+from mcp.shared.fields import effective, problems, with_some_values, without_values
 from mcp.shared.files import make_folder, write_atomic
 from mcp.shared.names import check_name
 from mcp.shared.spec import ServiceSpec
@@ -31,24 +31,29 @@ class Exported:
     problems: tuple[str, ...] = ()
 
 
-def collect(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) -> list[Exported]:
+def collect(
+    registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str, *, with_env: bool = False
+) -> list[Exported]:
     """Return the definitions of one service, or (empty) of all, by name, from registered services by node.
 
-    A service that is registered on several nodes is an error.
+    Variables have their values only `with_env`. A service that is registered on several nodes is an error.
     """
-    exports = sorted(_exports(registered, service), key=lambda exported: exported.service)
+    found = _exports(registered, service, with_env=with_env)
+    exports = sorted(found, key=lambda exported: exported.service)
     nodes: dict[str, list[str]] = {}
     for exported in exports:
         nodes.setdefault(exported.service, []).append(exported.node)
     return [entry if len(nodes[entry.service]) == 1 else _ambiguous(entry, nodes[entry.service]) for entry in exports]
 
 
-def _exports(registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str) -> Iterator[Exported]:
+def _exports(
+    registered: "Mapping[str, Iterable[pb.ServiceInfo]]", service: str, *, with_env: bool
+) -> Iterator[Exported]:
     for node, services in registered.items():
-        yield from (_exported(info, node) for info in services if service in ("", info.name))
+        yield from (_exported(info, node, with_env=with_env) for info in services if service in ("", info.name))
 
 
-def _exported(info: "pb.ServiceInfo", node: str) -> Exported:
+def _exported(info: "pb.ServiceInfo", node: str, *, with_env: bool) -> Exported:
     try:
         if not info.HasField("definition"):
             hint = f"upgrade its agent with `mcp agent upgrade {node}`"
@@ -57,7 +62,9 @@ def _exported(info: "pb.ServiceInfo", node: str) -> Exported:
     except McpError as error:
         return Exported(info.name, node, None, error)
     spec = stored_service(info.definition)
-    return Exported(info.name, node, Definition(node, spec, path=info.name), problems=tuple(problems(spec)))
+    found = problems(spec if with_env else with_some_values(spec))
+    shown = spec if with_env else without_values(spec)  # agents of 0.2.0 send the values to everybody
+    return Exported(info.name, node, Definition(node, shown, path=info.name), problems=tuple(found))
 
 
 def _ambiguous(exported: Exported, nodes: list[str]) -> Exported:
@@ -68,11 +75,12 @@ def _ambiguous(exported: Exported, nodes: list[str]) -> Exported:
 def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bool]:
     """Write SERVICE.toml; return its path and True if it changed. Raises McpError if a different one exists.
 
-    An equivalent file is left unchanged, with its comments.
+    An equivalent file is left unchanged, with its comments; one with the values of variables that `definition` lacks
+    is equivalent, too.
     """
     path = folder / f"{definition.service.name}.toml"
     existing = _existing(path)
-    if existing is not None and _meaning(existing) == _meaning(definition):
+    if existing is not None and _meaning(definition) in (_meaning(existing), _meaning(existing, without_values)):
         return path, False
     if path.exists() and not force:
         raise NotReady(f"{path}: exists and differs", "use --force to replace it")
@@ -82,8 +90,16 @@ def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bo
     return path, True
 
 
-def _meaning(definition: Definition) -> tuple[str, ServiceSpec]:
-    return definition.node, effective(definition.service)
+def left_out(definition: Definition) -> list[str]:
+    """Return the names of the variables without a value."""
+    entries = (entry for component in definition.service.components for entry in component.env)
+    return list(dict.fromkeys(entry for entry in entries if "=" not in entry))
+
+
+def _meaning(
+    definition: Definition, view: Callable[[ServiceSpec], ServiceSpec] = lambda service: service
+) -> tuple[str, ServiceSpec]:
+    return definition.node, effective(view(definition.service))
 
 
 def _existing(path: Path) -> Definition | None:

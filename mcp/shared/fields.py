@@ -41,7 +41,7 @@ class Field:
     check: Callable[[str], str] | None = None  # returns the problem of a string, or of one in a list
     nonempty: str = ""  # message for an empty list; if empty, the list may be empty
     required: bool = False
-    secret: bool = False  # KEY=VALUE, whose values are never shown
+    secret: bool = False  # list of KEY=VALUE, whose values are never shown
     name: str = ""
     kind: FieldKind = FieldKind.TEXT
     default: Any = None
@@ -166,6 +166,27 @@ def _effective(field: Field, value: Any) -> Any:
     if field.kind is FieldKind.INTEGER and field.unset:
         return int(field.unset)
     return field.unset if field.kind is FieldKind.TEXT and field.unset and not field.problem(field.unset) else value
+
+
+def without_values(source: Any) -> Any:
+    """Return a table, and its tables, with the names alone of secret KEY=VALUE entries, which no rule allows."""
+    return _replaced(source, lambda entry: entry.partition("=")[0])
+
+
+def with_some_values(source: Any) -> Any:
+    """Return a table with a value for each name that `without_values` left, so that its other rules can be checked."""
+    return _replaced(source, lambda entry: entry if "=" in entry else f"{entry}=1")
+
+
+def _replaced(source: Any, replace: Callable[[str], str]) -> Any:
+    values: dict[str, Any] = {}
+    for field in fields_of(type(source)):
+        value = getattr(source, field.name)
+        if field.secret:
+            values[field.name] = tuple(map(replace, value))
+        elif field.kind is FieldKind.TABLES:
+            values[field.name] = tuple(_replaced(part, replace) for part in value)
+    return dataclasses.replace(source, **values)
 
 
 def differences(old: Any, new: Any) -> list[str]:

@@ -98,7 +98,8 @@ def _word_problem(word: str) -> str:
 def _env_problem(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals:
-        return "is not KEY=VALUE"  # it may be a value without a key: secrets are not shown
+        # it may be a value without a key: secrets are not shown
+        return "is not KEY=VALUE; a name alone stands for a value that was left out, as `mcp service export` does"
     if not re.fullmatch(_ENV_KEY, key):
         return f"{shown(key, 40)} is not KEY=VALUE"
     if any(c in value for c in "\0\n\r"):

@@ -37,7 +37,7 @@ PROGRAMS = ("web", "worker", "fail", "brief", "stubborn")
 # command: (options that must be there, options that may be there, options with values, number of arguments)
 FORMS: dict[str, tuple[set[str], set[str], set[str], int]] = {
     "version": ({"--format=json"}, set(), set(), 0),
-    "info": ({"--format={{.Store.ContainerStore.Number}}"}, set(), set(), 0),
+    "info": ({"--format=json"}, set(), set(), 0),
     "ps": ({"--all", "--no-trunc", "--format=json"}, {"--external"}, set(), 0),
     "inspect": ({"--type=container"}, set(), set(), -1),
     "image inspect": (set(), set(), set(), -1),
@@ -314,13 +314,15 @@ def check_ports(state: dict[str, Any], container: dict[str, Any]) -> None:
 Options = dict[str, list[str]]
 
 
+def do_info(options: Options, arguments: list[str]) -> None:
+    store = {"graphRoot": STATE + "/storage", "runRoot": STATE + "/run", "volumePath": STATE + "/storage/volumes"}
+    with world() as state:
+        number = len([each for each in state["containers"] if each["state"] != "storage"])
+    print(json.dumps({"store": {**store, "containerStore": {"number": number}}}))
+
+
 def do_version(options: Options, arguments: list[str]) -> None:
     print(json.dumps({"Client": {"APIVersion": "4.3.1", "Version": "4.3.1", "OsArch": "linux/amd64"}}))
-
-
-def do_info(options: Options, arguments: list[str]) -> None:
-    with world() as state:
-        print(len([each for each in state["containers"] if each["state"] != "storage"]))
 
 
 def do_ps(options: Options, arguments: list[str]) -> None:

@@ -15,7 +15,7 @@ ENV = "--env-file=/dev/stdin"
 SHOP_WEB = [
     "--restart=always",
     f"--publish=127.0.0.1:{PORT}:8080",
-    "--volume=/tmp:/data:ro",
+    "--volume=/usr/share:/data:ro",
     "--env-file=/dev/stdin",
     WEB,
 ]
@@ -41,7 +41,7 @@ def test_a_service_is_adopted_as_it_is(shop: Rig) -> None:
     before = shop.fake.lives()
     done = shop.agent.cli.run("adopt", "shop")
     assert (done.code, done.stdout) == (0, "shop/web: adopted on rift\nshop/work: adopted on rift\n")
-    assert done.stderr == "write their definitions with `mcp service export --node rift`\n"
+    assert done.stderr == "write their definitions with `mcp service export --with-env --node rift`\n"
     rows = json.loads(shop.agent.cli.run("ps", "--json").stdout)
     assert [(row["component"], row["state"], row["desired"]) for row in rows] == [
         ("web", "running", "running"),
@@ -53,17 +53,18 @@ def test_a_service_is_adopted_as_it_is(shop: Rig) -> None:
 
 def test_the_definition_makes_the_same_container_again(shop: Rig) -> None:
     done = shop.agent.cli.run("adopt", "shop", "--dry-run")
-    assert (done.code, done.stderr) == (0, "")
-    web, work = parse(done.stdout, "stdout").service.components
+    exported = "shop: without the values of COLOUR: once it is adopted, `mcp service export --with-env` has them\n"
+    assert (done.code, done.stderr) == (0, exported)
+    web, work = parse(done.stdout.replace("COLOUR", "COLOUR=a b"), "stdout").service.components
     assert (web.image, web.restart, web.network, web.cmd) == (WEB, "always", "", ())
-    assert (web.ports, web.volumes, web.env) == ((f"127.0.0.1:{PORT}:8080",), ("/tmp:/data:ro",), ("COLOUR=a b",))
+    assert (web.ports, web.volumes, web.env) == ((f"127.0.0.1:{PORT}:8080",), ("/usr/share:/data:ro",), ("COLOUR=a b",))
     assert (work.image, work.restart, work.network, work.user) == (WORKER, "on-failure", "mcpnet", "0:0")
     assert work.cmd == ("worker", "-v")
     assert shop.agent.cli.run("ps", "--json").stdout.strip() == "[]", "a dry run registers nothing"
 
     assert shop.agent.cli.run("adopt", "shop").code == 0
     before = shop.fake.lives()
-    shop.agent.define("shop", done.stdout)
+    shop.agent.define("shop", shop.agent.cli.run("service", "export", "shop", "--with-env", "-o", "-").stdout)
     assert shop.agent.cli.run("deploy", "-q", "shop").code == 0
     assert shop.fake.lives() == before, "it is up to date"
     shop.fake.change(containers=[])

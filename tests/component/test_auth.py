@@ -2,7 +2,10 @@
 
 import re
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +13,7 @@ import grpc
 import pytest
 
 from mcp.shared.version import VERSION
+from proto.mcp.v1 import mcp_pb2 as pb
 from tests.component import h2
 from tests.component.conftest import Rig
 from tests.component.definitions import service
@@ -238,3 +242,43 @@ def test_a_revoked_token_ends_its_open_streams(rig: Rig) -> None:
     assert kept.poll() is None
     kept.send_signal(signal.SIGINT)
     kept.communicate(timeout=60)
+
+
+def test_every_kind_of_stream_ends_with_its_token(rig: Rig) -> None:
+    rig.agent.stop()
+    rig.agent.home.write_config(settle="50ms", more='[monitor]\ninterval = "200ms"\n')
+    rig.restart()
+    rig.agent.define("web", service("web"))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 0
+    token = rig.agent.home.new_token("anna")
+    cli = replace(rig.agent.cli, env={**rig.agent.cli.env, "MCP_TOKEN": token})
+    rig.fake.misbehave("hold", ["stop"])
+    followers = [cli.popen("events", "web", "--follow", "-n", "1"), cli.popen("restart", "web")]
+    for follower in followers:
+        output = follower.stdout if follower is followers[0] else follower.stderr
+        assert output is not None
+        assert output.readline()
+    with connected(rig.agent, token) as wire, endless_push(wire) as push:
+        assert rig.agent.home.token("revoke", "anna").code == 0
+        for follower in followers:
+            said = follower.communicate(timeout=60)[1]
+            assert (follower.returncode, "mcp: rift: invalid token; " in said) == (3, True), said
+        assert push.exception(timeout=60).code() is UNAUTHENTICATED
+    rig.fake.behave()
+    assert [path.name for path in (rig.agent.home.srv / "web").iterdir()] == []
+    wait_for(lambda: rig.fake.running())  # the operation goes on without its client
+
+
+@contextmanager
+def endless_push(wire: Wire) -> Iterator[Any]:
+    """The future of a push whose second chunk never comes."""
+    never = threading.Event()
+
+    def chunks() -> Iterator[pb.FileChunk]:
+        yield pb.FileChunk(service="web", path="x", data=b"x")
+        never.wait()
+
+    try:
+        yield wire.push_later(chunks())
+    finally:
+        never.set()

@@ -72,7 +72,7 @@ def test_what_podman_is_asked_for(rig: Rig) -> None:
     more = (
         'user = "0:0"\nnetwork = "mcpnet"\nrestart = "on-failure:3"\ncmd = ["web", "--flag", "a b"]\n'
         f'ports = ["127.0.0.1:{port}:8080"]\n'
-        'volumes = ["/tmp:/data:ro"]\nenv = ["LOG_LEVEL=info"]'
+        'volumes = ["/usr/share:/data:ro"]\nenv = ["LOG_LEVEL=info"]'
     )
     rig.agent.define("web", service("web", component("web", more=more)))
     ok(rig.agent.cli.run("deploy", "-q", "web"))
@@ -82,7 +82,7 @@ def test_what_podman_is_asked_for(rig: Rig) -> None:
         "--log-opt=max-size=32000000",
         *("--label=mcp.service=web", "--label=mcp.component=web", "--label=mcp.deploy=1", "--restart=on-failure:3"),
         *("--stop-timeout=10", "--http-proxy=false"),
-        *("--network=mcpnet", "--user=0:0", f"--publish=127.0.0.1:{port}:8080", "--volume=/tmp:/data:ro"),
+        *("--network=mcpnet", "--user=0:0", f"--publish=127.0.0.1:{port}:8080", "--volume=/usr/share:/data:ro"),
         *("--env-file=/dev/stdin", WEB, "web", "--flag", "a b"),
     ]
     assert ["network", "create", "mcpnet"] in rig.fake.commands()

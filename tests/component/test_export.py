@@ -39,7 +39,7 @@ def spec_in(path: Path) -> definitions.Definition:
 
 def test_what_is_exported_means_what_was_deployed(deployed: Rig, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
-    done = deployed.agent.cli.run("service", "export", "--output", str(folder))
+    done = deployed.agent.cli.run("service", "export", "--with-env", "--output", str(folder))
     assert (done.code, done.stdout) == (
         DONE,
         f"solo: written to {folder}/solo.toml\nweb: written to {folder}/web.toml\n",
@@ -52,6 +52,30 @@ def test_what_is_exported_means_what_was_deployed(deployed: Rig, tmp_path: Path)
         DONE,
         f"solo: unchanged in {folder}/solo.toml\nweb: unchanged in {folder}/web.toml\n",
     )
+
+
+def test_values_of_variables_are_left_out_unless_asked_for(deployed: Rig, tmp_path: Path) -> None:
+    before = deployed.agent.log().count("values of variables are read")
+    done = deployed.agent.cli.run("service", "export", "web", "-o", str(tmp_path))
+    assert (done.code, done.stdout) == (DONE, f"web: written to {tmp_path}/web.toml\n")
+    assert done.stderr == "web: without the values of A, B: add them, or use --with-env\n"
+    assert 'env = ["A", "B"]' in (tmp_path / "web.toml").read_text()
+    (tmp_path / "web.toml").write_text(RICH)  # the same, with the values
+    done = deployed.agent.cli.run("service", "export", "web", "-o", str(tmp_path))
+    assert (done.code, done.stdout, done.stderr) == (DONE, f"web: unchanged in {tmp_path}/web.toml\n", "")
+    assert deployed.agent.cli.run("service", "export", "web", "--with-env", "-o", "-").code == DONE
+    assert deployed.agent.log().count('msg="values of variables are read" user=kyle') == before + 1
+
+
+def test_a_definition_without_values_is_not_deployed(deployed: Rig) -> None:
+    text = deployed.agent.cli.run("service", "export", "web", "-o", "-").stdout
+    deployed.agent.define("web", text)
+    try:
+        done = deployed.agent.cli.run("deploy", "web")
+    finally:
+        deployed.agent.define("web", RICH)
+    assert done.code == USAGE
+    assert "components[0].env[0]: is not KEY=VALUE; a name alone stands for a value that was left out" in done.stderr
 
 
 def test_by_default_into_the_services_folder(deployed: Rig) -> None:
@@ -67,7 +91,7 @@ def test_a_file_that_differs_is_kept(deployed: Rig, tmp_path: Path) -> None:
     for text in (ours, "not TOML"):
         path = tmp_path / "solo.toml"
         path.write_text(text)
-        done = deployed.agent.cli.run("service", "export", "-o", str(tmp_path))
+        done = deployed.agent.cli.run("service", "export", "--with-env", "-o", str(tmp_path))
         assert (done.code, done.errors) == (
             FAILED,
             [f"mcp: {path}: exists and differs; use --force to replace it"],

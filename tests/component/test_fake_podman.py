@@ -14,6 +14,7 @@ import pytest
 from agent.podman import import_spec
 from agent.podman.argv import NewContainer, logs_argv, run_argv, trial_argv
 from agent.podman.inspect import ANONYMOUS, ContainerDetails, parse_details, parse_objects
+from agent.podman.output import parse_count, parse_places, parse_version
 from mcp.shared.spec import ComponentSpec, HealthSpec, log_size_text
 from tests.component.fakes import BRIEF, FAIL, MISSING, WEB, FakePodman
 from tests.component.processes import free_port
@@ -58,7 +59,7 @@ def trial(name: str, image: str, **more: Any) -> list[str]:
     return trial_argv(NewContainer(name=name, image=image, **settings))
 
 
-COUNT = ["info", "--format={{.Store.ContainerStore.Number}}"]
+COUNT = ["info", "--format=json"]
 PS = ["ps", "--all", "--no-trunc", "--format=json"]
 INSPECT = ["inspect", "--type=container"]
 RM = ["rm", "--force", "--ignore", "--time=10"]
@@ -198,8 +199,9 @@ def _read(command: str, out: str) -> object:
     if command == "images":
         named = {name: len(row["Digest"]) for row in json.loads(out) for name in row["Names"]}
         return [named[WEB], named[FAIL], named[BRIEF]]
-    if command == "version":
-        return isinstance(json.loads(out)["Client"]["Version"], str)
+    if command in ("info", "version"):
+        answer = out.encode()
+        return parse_count(answer) if command == "info" and parse_places(answer) else len(parse_version(answer)) > 0
     if command == "logs":  # only that there is something: the programs' words are their own
         return len(out.splitlines())
     return re.sub(r"^[0-9a-f]{64}$", "ID", out, flags=re.MULTILINE)

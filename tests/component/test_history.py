@@ -110,7 +110,7 @@ def test_a_deploy_that_breaks_a_rule_of_today_can_be_shown_and_exported(rig: Rig
     done = rig.agent.cli.run("rollback", "-q", "web")
     assert (done.code, done.stdout) == (1, "")
     (line,) = done.errors
-    assert line.startswith(f"mcp: deploy 1 of web breaks a rule of today: {problem}")
+    assert line.startswith(f"mcp: rift: deploy 1 of web breaks a rule of today: {problem}")
     assert line.endswith("; correct its definition, see mcp history web show 1, and deploy that")
     assert 'image = "mcp-web:1.0.0"' in ok(rig.agent.cli.run("history", "web", "show", "1")).splitlines()
     done = rig.agent.cli.run("service", "export", "web", "-o", "-")
@@ -119,6 +119,24 @@ def test_a_deploy_that_breaks_a_rule_of_today_can_be_shown_and_exported(rig: Rig
     (line,) = done.errors
     assert line.startswith("mcp: web: components[0].image: ")
     assert line.endswith("; correct the definition before its next deploy")
+
+
+def test_a_rollback_changes_what_nobody_sees(rig: Rig) -> None:
+    """The values of variables stay on the node: two deploys that differ in nothing else are different deploys."""
+    definition = rig.agent.services / "web.toml"
+    for value in ("first", "second"):
+        rig.agent.define("web", service("web", component("api", more=f'env = ["KEY={value}"]')))
+        ok(rig.agent.cli.run("deploy", "-q", "web"))
+    plan = rig.agent.cli.run("rollback", "--dry-run", "web")
+    assert (plan.code, plan.stderr) == (0, "web.toml differs: `mcp sync` undoes the rollback unless you change it\n")
+    assert plan.stdout == "replace  web/api on rift (env: KEY changed)\n"
+    assert rig.agent.cli.run("rollback", "-q", "web").stdout == "web/api: rolled back to deploy 1 on rift\n"
+    assert "KEY=first" in rig.agent.cli.run("service", "export", "web", "--with-env", "-o", "-").stdout
+    definition.write_text(definition.read_text().replace("second", "first"))
+    assert rig.agent.cli.run("rollback", "-q", "--to", "1", "web").stderr == ""
+    with connected(rig.agent) as wire:
+        entries = wire.call("History", request_for("History", service="web")).responses[0].entries
+    assert {tuple(entry.definition.components[0].env) for entry in entries} == {("KEY",)}
 
 
 def test_rollback_after_an_undeploy_goes_to_what_was_undeployed(rig: Rig) -> None:

@@ -250,7 +250,7 @@ def test_one_component_that_cannot_restart_does_not_stop_the_others(rig: Rig) ->
 
 
 def test_named_volumes_that_come_back_empty_are_said(rig: Rig) -> None:
-    more = f'volumes = ["data:/data", "cache:/cache:ro", "{rig.agent.home.srv}:/srv"]'
+    more = f'volumes = ["data:/data", "cache:/cache:ro", "{rig.agent.home.srv}/web:/srv"]'
     deploy(rig, "web", component("api", more=more), component("work"))
     rig.fake.change(containers=[], volumes=["cache"])
     notes = ["volume data does not exist and comes back empty: restore its data"]

@@ -14,7 +14,7 @@ from mcp.shared.version import OLDEST_AGENT, OLDEST_CLI, VERSION, is_older
 from tests import previous as history
 from tests.agents import AGENT, CLI, Agent, Cli, Home, Outcome, agent_env, run_program
 from tests.component.conftest import copy_home
-from tests.component.definitions import TWO
+from tests.component.definitions import TWO, component, service
 from tests.component.fakes import FakePodman
 from tests.component.wire import connected
 from tests.previous import Previous, previous
@@ -118,6 +118,39 @@ def test_the_cli_of_the_previous_release_works_with_this_agent(
     new_agent: Agent, release: Previous, tmp_path: Path
 ) -> None:
     work(new_agent, replace(new_agent.cli, command=(PYTHON, "-I", str(release.mcp))), tmp_path)
+
+
+def test_the_previous_cli_deploys_no_definition_without_values(
+    new_agent: Agent, release: Previous, tmp_path: Path
+) -> None:
+    """Agents show values of variables to nobody; what an earlier `mcp` makes of that is refused before it is sent."""
+    old = replace(new_agent.cli, command=(PYTHON, "-I", str(release.mcp)))
+    for user in ("1", "2"):
+        new_agent.define("web", service("web", component(more=f'user = "{user}"\nenv = ["KEY=hunter2"]')))
+        ok(old.run("deploy", "-q", "web"))
+    done = old.run("rollback", "web")
+    assert (done.code in (1, 2), done.stdout) == (True, "")
+    assert "components[0].env[0]: is not KEY=VALUE" in done.stderr
+    done = old.run("service", "export", "web", "-o", "-")
+    assert done.code == 1
+    assert "hunter2" not in done.stdout
+    new_agent.define("web", done.stdout)
+    assert old.run("deploy", "web").code == 2
+    new_agent.define("web", TWO)
+    assert new_agent.cli.run("rollback", "-q", "web").stdout == "web/api: rolled back to deploy 1 on rift\n"
+    assert "KEY=hunter2" in new_agent.cli.run("service", "export", "web", "--with-env", "-o", "-").stdout
+
+
+def test_values_of_an_agent_of_the_previous_release_are_left_out_here(old_agent: Agent, release: Previous) -> None:
+    if is_older(release.version, OLDEST_AGENT):
+        return  # its answers are refused
+    old_agent.define("web", service("web", component(more='env = ["KEY=hunter2"]')))
+    ok(old_agent.cli.run("deploy", "-q", "web"))
+    assert 'env = ["KEY"]' in old_agent.cli.run("service", "export", "web", "-o", "-").stdout
+    assert "admin" in ok(old_agent.cli.run("whoami"))
+    done = old_agent.cli.run("rollback", "web")
+    assert (done.code, done.stdout) == (1, "")
+    assert f"({release.version}) is too old for mcp {VERSION}; upgrade it with `mcp agent upgrade rift`" in done.stderr
 
 
 def test_the_versions_are_shown_side_by_side(old_agent: Agent, release: Previous) -> None:

@@ -28,7 +28,7 @@ def check(done: Outcome, code: int, *words: str) -> None:
 
 
 def test_a_token_is_shown_once(home: Home) -> None:
-    done = home.token("add", "anna", "--type", "system", "--role", "admin", "--role", "ops", "--expires", "90d")
+    done = home.token("add", "anna", "--type", "system", "--role", "reader", "--role", "admin", "--expires", "90d")
     assert done.code == 0
     (token,) = done.stdout.splitlines()
     assert token.startswith("mcp_")
@@ -36,19 +36,33 @@ def test_a_token_is_shown_once(home: Home) -> None:
     assert done.stderr == "added anna; the token is not shown again: save it in a file with mode 0600\n"
     rows = json.loads(home.token("list", "--json").stdout)
     assert [(row["name"], row["type"], row["roles"]) for row in rows] == [
-        ("anna", "system", ["admin", "ops"]),
+        ("anna", "system", ["reader", "admin"]),
         ("kyle", "human", []),
     ]
     assert rows[0]["expires"] is not None
     assert rows[1]["expires"] is None
     table = home.token("list").stdout
     assert [line.split()[:3] for line in table.splitlines()] == [
-        ["NAME", "TYPE", "ROLES"],
-        ["anna", "system", "admin,ops"],
-        ["kyle", "human", "-"],
+        ["NAME", "TYPE", "ROLE"],
+        ["anna", "system", "admin"],
+        ["kyle", "human", "admin"],
     ]
     assert token not in table
     assert all(token.encode() not in path.read_bytes() for path in home.folder.rglob("*") if path.is_file())
+
+
+def test_roles_are_listed_with_their_services(home: Home) -> None:
+    home.new_token("bob", "--role", "deployer", "--services", "web,shop")
+    home.new_token("eve", "--role", "reader")
+    home.new_token("mal", "--role", "guest", "--role", "admin")
+    rows = json.loads(home.token("list", "--json").stdout)
+    assert [(row["name"], row["role"], row["services"], row["roles"]) for row in rows] == [
+        ("bob", "deployer", ["shop", "web"], ["deployer:web", "deployer:shop"]),
+        ("eve", "reader", [], ["reader"]),
+        ("kyle", "admin", [], []),
+        ("mal", "guest", [], ["guest", "admin"]),
+    ]
+    assert "deployer: shop, web" in home.token("list").stdout
 
 
 def test_a_token_goes_into_a_file(home: Home, tmp_path: Path) -> None:
@@ -57,6 +71,13 @@ def test_a_token_goes_into_a_file(home: Home, tmp_path: Path) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, "", f"added anna; its token is in {path}\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text().startswith("mcp_")
+
+
+def test_secrets_in_the_folder_of_a_service_are_warned_of(home: Home) -> None:
+    (home.srv / "backup").mkdir(parents=True)
+    path = home.srv / "backup" / "token"
+    warning = f"mcp-agent: warning: `mcp pull` reads {path}, in the folder of the service backup; write it below "
+    assert warning in home.token("add", "anna", "--output", str(path)).stderr
 
 
 def test_a_token_of_another_node_is_taken_over(home: Home, tmp_path: Path, template: Home) -> None:
@@ -88,7 +109,10 @@ def test_what_is_refused(home: Home) -> None:
     check(home.token("revoke", "a\nb"), 1, "no token named a\\nb")
     check(home.token("add", "a b"), 2, 'name: "a b" is not a valid name')
     check(home.token("add", "--", "-x"), 2, 'name: "-x" is not a valid name')
-    check(home.token("add", "anna", "--role", "a,b"), 2, '--role: "a,b" is not a valid name')
+    check(home.token("add", "anna", "--role", "raeder"), 2, "invalid choice: 'raeder'")
+    check(home.token("add", "anna", "--role", "deployer"), 2, "--role deployer: no services; add --services, as in")
+    check(home.token("add", "anna", "--services", "shop"), 2, "--services: is for --role deployer")
+    check(home.token("add", "anna", "--role", "deployer", "--services", "shop,"), 2, "--services: is missing")
     check(home.token("add", "anna", "--type", "robot"), 2, "invalid choice: 'robot'")
     for expires in ("soon", "-1h", "", "1", "1e9d", "999999999999d"):
         check(home.token("add", "anna", f"--expires={expires}"), 2, "--expires: ")

@@ -82,16 +82,23 @@ class Wire:
 
     def push(self, chunks: Iterable[pb.FileChunk]) -> Answer:
         """PushFileStream with exactly these chunks."""
-        stub: Any = self._channel.stream_unary(
+        try:
+            answer, call = self._push_stub.with_call(iter(chunks), metadata=bearer(self._token), timeout=30)
+        except grpc.RpcError as error:
+            return _answer(error, ())
+        return _answer(call, (answer,))
+
+    def push_later(self, chunks: Iterator[pb.FileChunk]) -> Any:
+        """PushFileStream with these chunks as they come, as a future."""
+        return self._push_stub.future(chunks, metadata=bearer(self._token), timeout=120)
+
+    @property
+    def _push_stub(self) -> Any:
+        return self._channel.stream_unary(
             f"/{SERVICE.full_name}/PushFileStream",
             request_serializer=pb.FileChunk.SerializeToString,
             response_deserializer=pb.PushFileStreamResponse.FromString,
         )
-        try:
-            answer, call = stub.with_call(iter(chunks), metadata=bearer(self._token), timeout=30)
-        except grpc.RpcError as error:
-            return _answer(error, ())
-        return _answer(call, (answer,))
 
 
 def _arity(streaming: bool) -> str:

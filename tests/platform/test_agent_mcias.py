@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from tests.agents import Agent, Cli, Home, Outcome, agent_env, make_home, run_program
+from tests.component.definitions import service
 from tests.component.fakes import FakePodman
 from tests.component.processes import command_line
 from tests.component.wire import METHODS, bearer, connected
@@ -107,6 +108,32 @@ def test_every_call_is_guarded_by_mcias(fleet: Fleet) -> None:
     assert sorted(fleet.mcias.validations()) == sorted([*tokens.values(), "eyJnobody"])  # once each
 
 
+def test_roles_of_mcias_limit_an_account_also_in_streams(fleet: Fleet) -> None:
+    """An account that loses the role of a deployer loses the streams of its changes; what only reads goes on."""
+    account = fleet.mcias.accounts["ann"] = stand_ins.Account(PASSWORD, roles=("ops", "deployer:web"))
+    fake = FakePodman(fleet.agent.home.folder.parent / "bin")
+    cli = replace(fleet.cli, env={**fleet.cli.env, "MCP_TOKEN": fleet.mcias.token("ann")})
+    fleet.agent.define("web", service("web"))
+    fleet.agent.define("shop", service("shop"))
+    assert cli.run("deploy", "-q", "web").code == DONE
+    needed = "rift: ann may only deploy web (role deployer): deploy needs the role deployer for shop"
+    check(cli.run("deploy", "-q", "shop"), AUTH, needed)
+    fake.misbehave("hold", ["stop"])
+    ended, kept = cli.popen("restart", "web"), cli.popen("logs", "web", "--follow")
+    assert ended.stderr is not None
+    assert kept.stdout is not None
+    assert ended.stderr.readline()
+    assert kept.stdout.readline()
+    account.roles = ("reader",)
+    said = ended.communicate(timeout=60)[1]
+    needed = "mcp: rift: ann may only read (role reader): restart needs the role deployer for web"
+    assert (ended.returncode, needed in said) == (AUTH, True), said
+    assert kept.poll() is None
+    kept.kill()
+    kept.communicate(timeout=60)
+    fake.behave()
+
+
 def test_tokens_of_the_registry_count_for_nothing(fleet: Fleet, home: Home) -> None:
     done = home.token("add", "anna")
     assert done.code == 1
@@ -194,8 +221,8 @@ def test_login_whoami_logout(fleet: Fleet) -> None:
     done = fleet.cli.run("whoami")
     assert (done.code, done.stderr) == (DONE, "")
     header, row = done.stdout.splitlines()
-    assert header.split() == ["NODE", "STATE", "USER", "TYPE", "ROLES", "EXPIRES"]
-    assert row.split() == ["rift", "ready", "ann", "human", "ops", end.isoformat(timespec="seconds")]
+    assert header.split() == ["NODE", "STATE", "USER", "TYPE", "ROLE", "EXPIRES"]
+    assert row.split() == ["rift", "ready", "ann", "human", "admin", end.isoformat(timespec="seconds")]
     done = fleet.cli.run("whoami", "--json", "--node", "rift")
     assert json.loads(done.stdout) == [
         {
@@ -203,6 +230,8 @@ def test_login_whoami_logout(fleet: Fleet) -> None:
             "state": "ready",
             "user": "ann",
             "type": "human",
+            "role": "admin",
+            "services": [],
             "roles": ["ops"],
             "expires": end.isoformat(timespec="seconds"),
         }
@@ -362,7 +391,7 @@ def test_a_token_made_on_the_node(home: Home, tmp_path: Path) -> None:
         endless = home.new_token("bob")
         assert run_program(argv, env=agent.cli.environment(), stdin=endless).code == DONE
         assert agent.cli.run("whoami").stdout.splitlines()[1].split() == [
-            *("rift", "ready", "bob", "human", "-", "never"),
+            *("rift", "ready", "bob", "human", "admin", "never"),
         ]
 
 

@@ -161,16 +161,17 @@ def test_a_container_made_by_hand_is_adopted_without_noticing(agent: Agent, root
 
     dry = agent.cli.run("adopt", "--all", "--dry-run")
     assert dry.code == 1
-    (refusal,) = dry.errors
+    note, refusal = dry.errors
+    assert note.startswith("shop: without the values of COLOUR: ")
     assert refusal.startswith("mcp: dev: odd: ")
     for word in ("--cap-add", "--tmpfs", "--entrypoint"):
         assert word in refusal
-    text = dry.stdout.partition("# shop.toml\n")[2]
+    text = dry.stdout.partition("# shop.toml\n")[2].replace('"COLOUR"', '"COLOUR=a b"')
     assert agent.cli.run("ps").stdout.count("shop") == 0
 
     done = agent.cli.run("adopt", "shop", "--node", "dev")
     assert (done.code, done.stdout) == (0, "shop/web: adopted on dev\nshop/work: adopted on dev\n")
-    assert agent.cli.run("service", "export", "shop", "--node", "dev").code == 0
+    assert agent.cli.run("service", "export", "shop", "--with-env", "--node", "dev").code == 0
     exported = (agent.services / "shop.toml").read_text()
     assert [line for line in exported.splitlines() if line] == [line for line in text.splitlines() if line]
     assert agent.cli.run("deploy", "-q", "shop").code == 0

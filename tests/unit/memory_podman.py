@@ -7,6 +7,7 @@ image or a network that is missing, the removal of a volume that a container has
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from posixpath import normpath
 
 from agent.podman.argv import NewContainer
@@ -50,6 +51,9 @@ class MemoryPodman(Podman):
     def __init__(self, world: World) -> None:
         super().__init__("no-podman", 1)
         self._world = world
+
+    async def places(self) -> tuple[Path, ...]:
+        return (Path("/var/lib/memory-podman"),)
 
     def _need(self, name: str) -> Container:
         if name not in self._world.containers:

@@ -23,6 +23,7 @@ container_runtime = "/usr/bin/podman"
 runtime_timeout = "20s"
 settle = "1m"
 services_root = "/data/srv"
+allow_mounts = ["/run/podman.sock", "/data"]
 [auth]
 backend = "local"
 [log]
@@ -59,6 +60,7 @@ def test_the_whole_example(tmp_path: Path) -> None:
         runtime_timeout=20.0,
         settle=60.0,
         services_root=Path("/data/srv"),
+        allow_mounts=(Path("/run/podman.sock"), Path("/data")),
         log_level="debug",
         source=tmp_path / "a.toml",
     )
@@ -102,6 +104,7 @@ def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
         ('"rift"', '"Rift"', 'agent.node_name: "Rift": must be lower-case letters'),
         ('"/srv/mcp/mcp.db"', '"mcp.db"', 'database.path: "mcp.db": expected an absolute path'),
         ('"/srv/mcp/mcp.db"', '"/srv/\\u0000"', r'database.path: "/srv/\x00": expected an absolute path'),
+        ('"/run/podman.sock"', '"run"', 'agent.allow_mounts[0]: "run": expected an absolute path'),
         ('"/data/srv"', '"srv"', 'agent.services_root: "srv": expected an absolute path'),
         ('"/srv/mcp/mcp.db"', "true", "database.path: expected a string, found true or false"),
         ('"/usr/bin/podman"', '"docker"', 'agent.container_runtime: "docker": expected "podman" or the absolute path'),

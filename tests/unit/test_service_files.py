@@ -142,6 +142,20 @@ def test_services_have_valid_names(files: ServiceFiles, service: str) -> None:
         pull(files, service, "x")
 
 
+def test_the_agents_own_files_are_refused_wherever_they_are(files: ServiceFiles, tmp_path: Path) -> None:
+    """By what they are, not by their name: a registry beside a service's files, or a second name of a key."""
+    own = files.root / "web" / "registry.db"
+    own.write_bytes(CANARY)
+    (files.root / "web" / "a" / "copy").hardlink_to(tmp_path / "own" / "x")
+    private = ServiceFiles(files.root, (*files.private, own, tmp_path / "own" / "x"))
+    for path in ("registry.db", "a/copy"):
+        with pytest.raises(NotReady, match="is one of the agent's own files"):
+            pull(private, "web", path)
+        with pytest.raises(NotReady, match="is one of the agent's own files"):
+            push(private, "web", path)
+    assert own.read_bytes() == (tmp_path / "own" / "x").read_bytes() == CANARY
+
+
 def test_the_agents_own_files_are_out_of_reach(files: ServiceFiles) -> None:
     for attempt in (pull, push):
         with pytest.raises(InvalidInput, match="mcp is the agent itself"):

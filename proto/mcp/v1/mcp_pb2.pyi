@@ -138,12 +138,38 @@ class DeployResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ComponentResult, _Mapping]]] = ...) -> None: ...
 
 class DeployEvent(_message.Message):
-    __slots__ = ("step", "response")
+    __slots__ = ("step", "response", "choice")
     STEP_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
     step: StepEvent
     response: DeployResponse
-    def __init__(self, step: _Optional[_Union[StepEvent, _Mapping]] = ..., response: _Optional[_Union[DeployResponse, _Mapping]] = ...) -> None: ...
+    choice: RollbackChoice
+    def __init__(self, step: _Optional[_Union[StepEvent, _Mapping]] = ..., response: _Optional[_Union[DeployResponse, _Mapping]] = ..., choice: _Optional[_Union[RollbackChoice, _Mapping]] = ...) -> None: ...
+
+class RollbackRequest(_message.Message):
+    __slots__ = ("service", "number", "prune", "dry_run", "defined")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PRUNE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    DEFINED_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    number: int
+    prune: bool
+    dry_run: bool
+    defined: ServiceSpec
+    def __init__(self, service: _Optional[str] = ..., number: _Optional[int] = ..., prune: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., defined: _Optional[_Union[ServiceSpec, _Mapping]] = ...) -> None: ...
+
+class RollbackChoice(_message.Message):
+    __slots__ = ("number", "differs", "changes")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DIFFERS_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    differs: bool
+    changes: _containers.RepeatedCompositeFieldContainer[PlannedChange]
+    def __init__(self, number: _Optional[int] = ..., differs: _Optional[bool] = ..., changes: _Optional[_Iterable[_Union[PlannedChange, _Mapping]]] = ...) -> None: ...
 
 class StepEvent(_message.Message):
     __slots__ = ("component", "number", "count", "title", "state")
@@ -383,8 +409,10 @@ class ServiceInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., active: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentInfo, _Mapping]]] = ..., definition: _Optional[_Union[ServiceSpec, _Mapping]] = ...) -> None: ...
 
 class ListServicesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("with_env",)
+    WITH_ENV_FIELD_NUMBER: _ClassVar[int]
+    with_env: bool
+    def __init__(self, with_env: _Optional[bool] = ...) -> None: ...
 
 class ListServicesResponse(_message.Message):
     __slots__ = ("services",)
@@ -593,16 +621,20 @@ class WhoAmIRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class WhoAmIResponse(_message.Message):
-    __slots__ = ("user", "account_type", "roles", "expires")
+    __slots__ = ("user", "account_type", "roles", "expires", "role", "services")
     USER_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_TYPE_FIELD_NUMBER: _ClassVar[int]
     ROLES_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
     user: str
     account_type: str
     roles: _containers.RepeatedScalarFieldContainer[str]
     expires: _timestamp_pb2.Timestamp
-    def __init__(self, user: _Optional[str] = ..., account_type: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    role: str
+    services: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user: _Optional[str] = ..., account_type: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., role: _Optional[str] = ..., services: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecoverResult(_message.Message):
     __slots__ = ("service", "component", "success", "error", "action", "notes")

@@ -154,6 +154,11 @@ class McpAgentServiceStub:
                 request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LifecycleRequest.SerializeToString,
                 response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
                 _registered_method=True)
+        self.Rollback = channel.unary_stream(
+                '/mcp.v1.McpAgentService/Rollback',
+                request_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.RollbackRequest.SerializeToString,
+                response_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
+                _registered_method=True)
 
 
 class McpAgentServiceServicer:
@@ -320,6 +325,13 @@ class McpAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rollback(self, request, context):
+        """Deploy the definition of an earlier deploy from the agent's own history: the choice, then events as in DeployStream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_McpAgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -441,6 +453,11 @@ def add_McpAgentServiceServicer_to_server(servicer, server):
             'LifecycleStream': grpc.unary_stream_rpc_method_handler(
                     servicer.LifecycleStream,
                     request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.LifecycleRequest.FromString,
+                    response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.SerializeToString,
+            ),
+            'Rollback': grpc.unary_stream_rpc_method_handler(
+                    servicer.Rollback,
+                    request_deserializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.RollbackRequest.FromString,
                     response_serializer=proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.SerializeToString,
             ),
     }
@@ -1091,6 +1108,33 @@ class McpAgentService:
             target,
             '/mcp.v1.McpAgentService/LifecycleStream',
             proto_dot_mcp_dot_v1_dot_mcp__pb2.LifecycleRequest.SerializeToString,
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mcp.v1.McpAgentService/Rollback',
+            proto_dot_mcp_dot_v1_dot_mcp__pb2.RollbackRequest.SerializeToString,
             proto_dot_mcp_dot_v1_dot_mcp__pb2.DeployEvent.FromString,
             options,
             channel_credentials,
