@@ -7,9 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from mcp.shared.errors import shown
+from mcp.shared.files import Trust
 from mcp.shared.names import NAME_RULE, is_name
-from mcp.shared.times import parse_duration
-from mcp.shared.toml import Table, read_toml
+from mcp.shared.times import in_seconds, parse_duration
+from mcp.shared.toml import Table, read_text, read_toml
 from mcp.shared.url import MciasConfig, parse_https_url
 
 BACKENDS = ("local", "mcias")
@@ -56,7 +57,7 @@ class AgentConfig:
 
 def load(path: Path) -> AgentConfig:
     """Read the agent's configuration; raises InvalidFile with all problems."""
-    return read_toml(path, lambda table: _build(table, path))
+    return read_toml(path, lambda table: _build(table, path), read_text(path, Trust.OWN))
 
 
 def _build(root: Table, path: Path) -> AgentConfig:
@@ -141,7 +142,7 @@ def _monitor(table: Table) -> MonitorConfig:
 def _interval(text: str) -> float:
     seconds = parse_duration(text).total_seconds()
     if seconds < SHORTEST_INTERVAL:
-        raise ValueError(f"expected {SHORTEST_INTERVAL * 1000:g}ms or more")
+        raise ValueError(f"expected {in_seconds(SHORTEST_INTERVAL * 1000)}ms or more")
     return seconds
 
 

@@ -61,9 +61,9 @@ def _request(args: argparse.Namespace) -> None:
 
 def _sign(args: argparse.Namespace) -> None:
     from agent.admin import pki
-    from mcp.shared.files import read_secret
+    from mcp.shared.files import Trust, read_file, read_secret
 
-    ca = pki.KeyPair(args.ca.read_bytes(), read_secret(args.ca_key).encode())
+    ca = pki.KeyPair(read_file(args.ca, Trust.OWN), read_secret(args.ca_key).encode())
     request = sys.stdin.buffer.read(65536)
     sys.stdout.write(pki.sign_request(ca, request, args.name, args.days).decode())
 
@@ -72,11 +72,11 @@ def _check(args: argparse.Namespace) -> None:
     from datetime import UTC, datetime
 
     from agent.admin import pki
-    from mcp.shared.files import read_secret
+    from mcp.shared.files import Trust, read_file, read_secret
 
-    chain = args.cert.read_bytes()
+    chain = read_file(args.cert)
     key = read_secret(args.key).encode() if args.key else None
-    ca = args.ca.read_bytes() if args.ca else None
+    ca = read_file(args.ca, Trust.OWN) if args.ca else None
     report = pki.examine(chain, key=key, ca=ca, names=args.name)
     left = (report.expires - datetime.now(UTC)).days
     if report.problem:

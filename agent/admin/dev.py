@@ -13,7 +13,7 @@ from agent.admin.tokens import issue
 from agent.config import AgentConfig, load
 from agent.store.registry import Registry
 from mcp.shared import proc
-from mcp.shared.files import private_folder, write_atomic, xdg_folder
+from mcp.shared.files import Trust, private_folder, read_file, write_atomic, xdg_folder
 
 NODE = "dev"
 DEFAULT_PORT = 9444
@@ -91,7 +91,7 @@ def _make_certificates(ca_file: Path, ca_key: Path, cert: Path, key: Path) -> No
         ca = make_ca("MCP dev CA")
         write_atomic(ca_key, ca.key)
         write_atomic(ca_file, ca.certificate, 0o644)
-    ca = KeyPair(ca_file.read_bytes(), ca_key.read_bytes())
+    ca = KeyPair(read_file(ca_file, Trust.OWN), read_file(ca_key, Trust.SECRET))
     pair = make_server_certificate(ca, ["localhost", "127.0.0.1", "::1"], CERTIFICATE_DAYS)
     write_atomic(key, pair.key)
     write_atomic(cert, pair.certificate, 0o644)

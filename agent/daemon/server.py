@@ -32,6 +32,7 @@ from agent.rpc.servicer import Servicer
 from agent.store.registry import AsyncRegistry, Registry
 from agent.tasks import DaemonTasks
 from mcp.shared.errors import InvalidFile, InvalidInput, McpError, NotReady
+from mcp.shared.files import Trust, Unusable, read_file
 from mcp.shared.resources import ROOT
 from mcp.shared.url import MciasConfig
 from mcp.shared.version import VERSION
@@ -179,7 +180,8 @@ def _own_places(config: AgentConfig) -> tuple[Path, ...]:
 
 def load_credentials(config: AgentConfig) -> grpc.ServerCredentials:
     """Load the server's certificate and key; raises McpError if they cannot be used."""
-    certificate, key = _read("server.tls_cert", config.tls_cert), _read("server.tls_key", config.tls_key)
+    certificate = _read("server.tls_cert", config.tls_cert)
+    key = _read("server.tls_key", config.tls_key, Trust.SECRET)
     _check_pair(config)
     return grpc.ssl_server_credentials([(key, certificate)])
 
@@ -206,11 +208,11 @@ def _check_pair(config: AgentConfig) -> None:
         ) from None
 
 
-def _read(key: str, path: Path) -> bytes:
+def _read(key: str, path: Path, trust: Trust = Trust.OWN) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise McpError(f"{key}: {path} cannot be read: {error.strerror}") from None
+        return read_file(path, trust)
+    except Unusable as error:
+        raise McpError(f"{key}: {error.what}", error.hint) from None
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:

@@ -10,6 +10,7 @@ All of this blocks; agent/files/transfer.py uses it from the event loop.
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,18 @@ class ServiceFiles:
                     folders.enter(name, FOLDER_MODE if folders.names else SERVICE_FOLDER_MODE)
         finally:
             os.close(folder)
+
+    def remove_empty(self, names: Sequence[bytes], count: int) -> None:
+        """Remove the last `count` folders of a path, as far as they are empty. Raises McpError or OSError."""
+        for length in range(len(names), len(names) - count, -1):
+            folder, missing = self.descend(list(names[: length - 1]))
+            try:
+                if not missing:
+                    os.rmdir(names[length - 1], dir_fd=folder)
+            except FileNotFoundError:
+                continue  # the agent was killed before it came to this one
+            finally:
+                os.close(folder)
 
     def descend(self, names: list[bytes]) -> tuple[int, list[bytes]]:
         """Open folder by folder as far as they exist; return the last one and the remaining names.
@@ -198,6 +211,11 @@ class FileWriter:
             raise NotReady(
                 f"{self._name}: has {self._size} bytes, and the node's disk has {free} bytes left", "make room there"
             )
+
+    @property
+    def new_folders(self) -> tuple[list[bytes], int]:
+        """The path of the file's folder, and how many of its last names `commit` creates."""
+        return self._names[:-1], len(self._missing)
 
     def write(self, data: bytes) -> None:
         """Append `data`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.files.errors import translated
 from agent.files.files import ServiceFiles
 from agent.files.mounts import planted_link
-from mcp.shared.errors import McpError, NotReady
+from mcp.shared.errors import McpError, NotReady, shell_word
 
 _FILE = re.compile(r"(?!.*\.d$).+\.[A-Za-z][A-Za-z0-9]{0,9}")  # a name with an extension
 
@@ -79,4 +79,4 @@ def _install(sources: Sequence[str]) -> str:
     user, group = str(os.geteuid()), str(os.getegid())
     with suppress(KeyError):  # without an entry in passwd(5) or group(5)
         user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
-    return " ".join(["install -d -o", user, "-g", group, *sources])
+    return " ".join(["install -d -o", *map(shell_word, (user, "-g", group, *sources))])

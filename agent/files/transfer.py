@@ -6,9 +6,11 @@ import hmac
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from agent.files.files import FileWriter, ServiceFiles
+from agent.store.registry import AsyncRegistry
 from agent.tasks import create_guarded_task
 from mcp.shared.errors import InvalidInput, McpError, NotReady
 from proto.mcp.v1 import mcp_pb2 as pb
@@ -21,7 +23,9 @@ UNARY_LIMIT = 4 * 1024 * 1024 - 1024  # bytes of a file in one message: clients 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-async def receive(files: ServiceFiles, chunks: AsyncIterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
+async def receive(
+    files: ServiceFiles, registry: AsyncRegistry, chunks: AsyncIterator[pb.FileChunk]
+) -> pb.PushFileStreamResponse:
     """Write a pushed file if it arrived completely and its checksum matches; otherwise change nothing.
 
     Raises InvalidInput for an inconsistent sequence of chunks, and the errors of FileWriter.
@@ -37,7 +41,7 @@ async def receive(files: ServiceFiles, chunks: AsyncIterator[pb.FileChunk]) -> p
         async for chunk in chunks:
             await run_to_completion(lambda chunk=chunk: incoming.add(chunk))  # type: ignore[misc]
         incoming.check_whole()
-        await run_to_completion(writer.commit)
+        await _commit(writer, registry)
     finally:
         await run_to_completion(writer.discard)
     return pb.PushFileStreamResponse(size=incoming.size, sha256=incoming.sha256)
@@ -96,16 +100,40 @@ async def send(files: ServiceFiles, request: pb.PullFileRequest) -> AsyncGenerat
         await run_to_completion(reader.close)
 
 
-async def receive_whole(files: ServiceFiles, request: pb.PushFileRequest) -> pb.PushFileResponse:
+async def receive_whole(
+    files: ServiceFiles, registry: AsyncRegistry, request: pb.PushFileRequest
+) -> pb.PushFileResponse:
     """Write a file sent in one message. Raises the errors of FileWriter."""
     writer = files.writer(request.service, request.path, request.mode, len(request.content))
     try:
         await run_to_completion(writer.open)
         await run_to_completion(lambda: writer.write(request.content))
-        await run_to_completion(writer.commit)
+        await _commit(writer, registry)
     finally:
         await run_to_completion(writer.discard)
     return pb.PushFileResponse(success=True)
+
+
+async def _commit(writer: FileWriter, registry: AsyncRegistry) -> None:
+    """Commit a file; folders that it creates are on record meanwhile, for the case that the agent is killed."""
+    names, created = writer.new_folders
+    if not created:
+        await run_to_completion(writer.commit)
+        return
+    number = await registry.call(registry.pushes.begin, [name.decode() for name in names], created)
+    try:
+        await run_to_completion(writer.commit)
+    finally:
+        await registry.call(registry.pushes.end, number)
+
+
+async def remove_unfinished(files: ServiceFiles, registry: AsyncRegistry) -> None:
+    """Remove the empty folders that pushes left when the agent was killed."""
+    for number, names, created in await registry.call(registry.pushes.unfinished):
+        path = [name.encode() for name in names]
+        with suppress(McpError, OSError):  # not empty, or replaced by something else
+            await run_to_completion(partial(files.remove_empty, path, created))
+        await registry.call(registry.pushes.end, number)
 
 
 async def send_whole(files: ServiceFiles, request: pb.PullFileRequest) -> pb.PullFileResponse:

@@ -19,6 +19,7 @@ from agent.logs.model import Batch, LogReader, LogSource, Position, Reading
 from agent.tasks import create_guarded_task
 from mcp.shared import proc, resources
 from mcp.shared.errors import InvalidInput, McpError, Unavailable, shown
+from mcp.shared.times import in_seconds
 
 PATTERNS = 20
 PATTERN_LENGTH = 1000  # characters
@@ -113,7 +114,7 @@ class Filter:
                     return await process.stdout.readexactly(int.from_bytes(await process.stdout.readexactly(4), "big"))
             except TimeoutError:
                 await proc.end(process)
-                what = f"{self._option}: the expression takes too long, more than {seconds:g} s for a block of the log"
+                what = f"{self._option}: the expression takes too long, more than {in_seconds(seconds)} s for a block"
                 self._failure = InvalidInput(what, "simplify it, avoiding nested repetitions")
             except (asyncio.IncompleteReadError, ConnectionError):
                 what = f"{self._option}: the search process ended unexpectedly"

@@ -12,6 +12,7 @@ from agent.logs.readers import Readers
 from agent.logs.sources import source_of
 from agent.podman.client import Podman
 from mcp.shared.errors import Unavailable
+from mcp.shared.times import in_seconds
 
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
@@ -33,7 +34,7 @@ async def last_lines(podman: Podman, container: str, count: int) -> list[TailLin
         async with asyncio.timeout(podman.timeout):
             return await read_tail(podman, source_of(await podman.details(container)), count)
     except TimeoutError:
-        raise Unavailable(f"the log of {container} cannot be read within {podman.timeout:g} s") from None
+        raise Unavailable(f"the log of {container} cannot be read within {in_seconds(podman.timeout)} s") from None
 
 
 async def read_tail(podman: Podman, source: LogSource, count: int, *, timed: bool = False) -> list[TailLine]:

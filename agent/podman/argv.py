@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mcp.shared.names import LABEL_COMPONENT, LABEL_DEPLOY, LABEL_SERVICE
 from mcp.shared.spec import HealthSpec
-from mcp.shared.times import parse_duration
+from mcp.shared.times import in_seconds, parse_duration
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def health_options(health: HealthSpec) -> list[str]:
         ("timeout", health.timeout),
         ("start-period", health.start_period),
     ):
-        options += [f"--health-{option}={parse_duration(text).total_seconds():g}s"] if text else []
+        options += [f"--health-{option}={in_seconds(parse_duration(text).total_seconds())}s"] if text else []
     return [*options, *([f"--health-retries={health.retries}"] if health.retries else [])]
 
 

@@ -29,7 +29,7 @@ from agent.podman.output import (
 from agent.podman.states import CheckResult, ContainerState
 from agent.tasks import create_guarded_task
 from mcp.shared import proc
-from mcp.shared.errors import NotReady, Unavailable
+from mcp.shared.errors import NotReady, Unavailable, shell_word
 from mcp.shared.names import LABEL_SERVICE
 
 REMOVE_GRACE = 10  # seconds before SIGKILL for what runs still when it is removed; all others were stopped before
@@ -211,7 +211,7 @@ class Podman:
             reason = error.completed.last_words()
             hint = ""
             if self.auth_file is not None and re.search("unauthorized|access to the resource is denied", reason):
-                hint = f"log in to the registry on the node: podman login --authfile {self.auth_file}"
+                hint = f"log in to the registry on the node: podman login --authfile {shell_word(str(self.auth_file))}"
             raise NotReady(f"the image {image} is not on this node and cannot be pulled: {reason}", hint) from None
         return parse_image(await self._check(["image", "inspect", image]))
 
@@ -224,7 +224,10 @@ class Podman:
         if path is None or not path.exists():
             return []
         if path.stat().st_mode & 0o077:
-            raise NotReady(f"{path} is accessible to other users", f"chmod 600 {path}, and log in with new passwords")
+            raise NotReady(
+                f"{path} is accessible to other users",
+                f"chmod 600 {shell_word(str(path))}, and log in with new passwords",
+            )
         return [f"--authfile={path}"]
 
     async def volume_names(self) -> set[str]:

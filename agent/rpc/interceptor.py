@@ -23,6 +23,7 @@ from agent.rpc.permissions import check_permission, check_stream
 from agent.rpc.refusals import Refusals
 from agent.rpc.streams import OpenStream, TokenWatch
 from mcp.shared import errors
+from mcp.shared.times import in_seconds
 from mcp.shared.version import OLDEST_AGENT_HEADER, OLDEST_CLI, VERSION, VERSION_HEADER, is_older
 
 REQUEST_ID = "x-request-id"
@@ -156,7 +157,7 @@ class _AuthorizedCall:
             async with asyncio.timeout(RECEIPT_SECONDS), self._gate.receipt:
                 message = await anext(requests)
         except TimeoutError:
-            raise errors.Unavailable(f"the request did not come in within {RECEIPT_SECONDS:g} s") from None
+            raise errors.Unavailable(f"the request did not come in within {in_seconds(RECEIPT_SECONDS)} s") from None
         except StopAsyncIteration:
             raise errors.InvalidInput(f"no request for {self._fields['method']}") from None
         return self._permitted(self._message(message))

@@ -266,7 +266,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return pb.LiveCheckResponse(services=status.services_info(observed, {}, await self._efforts()))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
-        return await transfer.receive_whole(self._files, request)
+        return await transfer.receive_whole(self._files, self._registry, request)
 
     async def PullFile(self, request: pb.PullFileRequest, context: Any) -> pb.PullFileResponse:
         return await transfer.send_whole(self._files, request)
@@ -274,7 +274,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def PushFileStream(
         self, request_iterator: AsyncIterator[pb.FileChunk], context: Any
     ) -> pb.PushFileStreamResponse:
-        return await transfer.receive(self._files, request_iterator)
+        return await transfer.receive(self._files, self._registry, request_iterator)
 
     def PullFileStream(self, request: pb.PullFileRequest, context: Any) -> AsyncGenerator[pb.FileChunk]:
         return transfer.send(self._files, request)
@@ -330,6 +330,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
 
     async def boot(self) -> None:
         """Bring the node up once the agent serves."""
+        await transfer.remove_unfinished(self._files, self._registry)
         await boot(self._interrupted, self._restored, self.recovery)
 
     async def finish_pending(self, boot: "asyncio.Task[None]", interval: float) -> None:

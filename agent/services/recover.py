@@ -19,6 +19,7 @@ from agent.services.plan import BUSY, Change, NodeState, recover
 from agent.store.registry import ComponentRow
 from mcp.shared.errors import McpError
 from mcp.shared.states import Action, DesiredState
+from mcp.shared.times import in_seconds
 
 AT_ONCE = 4  # services brought up concurrently
 BOOT_USER = "mcp-agent"
@@ -168,7 +169,9 @@ class Recovery:
             return result
         if container.exit_code == 0:
             return result  # a finished job, or stopped by an operator
-        error = f"ended with exit code {container.exit_code} within {self._settle:g} s of its start; see its log"
+        error = (
+            f"ended with exit code {container.exit_code} within {in_seconds(self._settle)} s of its start; see its log"
+        )
         logger.warning("did not stay up", extra=fields(service=result.service, component=result.component, error=error))
         return replace(result, error=error)
 

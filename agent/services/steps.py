@@ -35,6 +35,7 @@ from mcp.shared.errors import McpError, NotReady
 from mcp.shared.names import LABEL_COMPONENT, LABEL_SERVICE, aside_name, base_name, container_name, trial_name
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
+from mcp.shared.times import in_seconds
 from mcp.shared.wire import component_from_json, component_to_json
 
 LAST_LINES = 20
@@ -686,9 +687,9 @@ class ForgetComponent(Step):
 def unhealthy(details: ContainerDetails, patience: float, result: CheckResult) -> str:
     """Say why a container has failed its health check for `patience` seconds: how the last one ended, what it said."""
     said = " | ".join(line.strip() for line in details.check_output.splitlines() if line.strip()) or "nothing"
-    how = f"did not become healthy within {patience:g} s: its check"
+    how = f"did not become healthy within {in_seconds(patience)} s: its check"
     if result is CheckResult.TIMED_OUT and details.check is not None:
-        how += f" did not end within {details.check.timeout:g} s and"
+        how += f" did not end within {in_seconds(details.check.timeout)} s and"
     return f"{how} printed {said[:CHECK_OUTPUT_LIMIT]}"
 
 

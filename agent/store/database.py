@@ -12,8 +12,10 @@ from pathlib import Path
 
 from agent.store.schema import ADDITIONS, MIGRATIONS
 from mcp.shared.errors import McpError, NotReady
+from mcp.shared.times import in_seconds
 
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's write
+LEAST_ROOM = 64 * 1024  # bytes; SQLite grows its side file -shm by 32 KiB
 
 
 class RegistryError(McpError):
@@ -124,13 +126,25 @@ def as_mcp_error(path: Path, error: sqlite3.DatabaseError) -> McpError:
     name = getattr(error, "sqlite_errorname", "")
     if name == "SQLITE_NOTADB" or name.startswith("SQLITE_CORRUPT"):
         return RegistryError(f"{path}: is not a database, or is damaged", "restore a copy, or move the file away")
-    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
+    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and _is_full(path.parent)):
         return CannotWrite(f"{path}: cannot be written: {error}", "make room on its disk")
+    if name.startswith("SQLITE_IOERR"):
+        hint = "look for errors of its disk in the kernel's log, and at quotas"
+        return CannotWrite(f"{path}: cannot be read or written: {error}", hint)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return CannotWrite(f"{path}: cannot be written: {error}", "check the owner and mode of the file and its folder")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return NotReady(f"{path}: is locked by another process for more than {BUSY_TIMEOUT:g} s", "try again")
+        return NotReady(f"{path}: is locked by another process for more than {in_seconds(BUSY_TIMEOUT)} s", "try again")
     raise error
+
+
+def _is_full(folder: Path) -> bool:
+    """Return True if the disk has no room: SQLite has no error of its own for that where it maps a side file."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < LEAST_ROOM
 
 
 def now_text() -> str:

@@ -18,6 +18,7 @@ from agent.store.deploys import DeployRow, DeployTable
 from agent.store.events import EventTable
 from agent.store.operations import OperationRow, OperationTable, TransactionRow
 from agent.store.previous_logs import PreviousLogTable
+from agent.store.pushes import PushTable
 from agent.store.restores import RestoreTable
 from agent.store.tokens import TokenRow, TokenTable
 from agent.store.volumes import VolumeTable
@@ -53,6 +54,7 @@ class Registry:
         self.restores = RestoreTable(self._database)
         self.alerts = AlertTable(self._database)
         self.volumes = VolumeTable(self._database)
+        self.pushes = PushTable(self._database)
 
     def close(self) -> None:
         """Close the file."""
@@ -74,6 +76,7 @@ class AsyncRegistry:
         self.restores = registry.restores
         self.alerts = registry.alerts
         self.volumes = registry.volumes
+        self.pushes = registry.pushes
         self._registry = registry
         self._thread = ThreadPoolExecutor(1, "registry")
 

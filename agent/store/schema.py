@@ -159,4 +159,12 @@ ADDITIONS: tuple[str, ...] = (
         PRIMARY KEY (service, component, target)
     ) STRICT
     """,
+    """
+    -- Folders that a push in progress creates: those that a killed agent left empty are removed at the next start.
+    CREATE TABLE IF NOT EXISTS pushes (
+        number  INTEGER PRIMARY KEY,
+        names   TEXT NOT NULL,                       -- JSON list: the path below the services root
+        created INTEGER NOT NULL                     -- how many of the last names did not exist
+    ) STRICT
+    """,
 )

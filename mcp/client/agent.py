@@ -1,13 +1,15 @@
 """gRPC client of an agent: channel, TLS, token, and a typed method per RPC.
 
 Every method raises McpError: Unreachable if the agent does not respond, Unauthenticated or Forbidden if it rejects the
-token, and the agent's own errors.
+token, Malformed for an answer that no agent gives, and the agent's own errors. What is returned has been checked: see
+mcp/client/answers.py.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +25,9 @@ from mcp.shared.version import OLDEST_AGENT, OLDEST_AGENT_HEADER, VERSION, VERSI
 prepare_grpc()
 
 import grpc  # noqa: E402 - its environment must be set before
+from google.protobuf.message import Message  # noqa: E402
 
+from mcp.client import answers  # noqa: E402
 from mcp.client.probe import why_unreachable  # noqa: E402
 from mcp.shared.wire import service_to_wire  # noqa: E402
 from proto.mcp.v1 import mcp_pb2 as pb  # noqa: E402
@@ -32,7 +36,11 @@ from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc  # noqa: E402
 if TYPE_CHECKING:
     from mcp.client.logs_query import LogsQuery
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Message)
+
+# It logs a traceback for bytes that are no message; the status of the call is what we report.
+logging.getLogger("grpc").addHandler(logging.NullHandler())
+logging.getLogger("grpc").propagate = False
 
 # Seconds for calls that pull images and stop containers, up to an hour each. The agent limits every step, and a
 # connection that is lost is noticed by keepalive: this is only for a bug.
@@ -46,6 +54,8 @@ _EXPECTED: dict[grpc.StatusCode, type[errors.McpError]] = {
     grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
     grpc.StatusCode.PERMISSION_DENIED: errors.Forbidden,
 }
+# from gRPC itself: the answer is longer than the limit, or its bytes are no message
+_MALFORMED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL)
 _NO_RESPONSE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -108,7 +118,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         self._where = dial.located(address, endpoint)
         milliseconds = int(1000 * seconds)
         options = [
-            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_receive_message_length", answers.MESSAGE_LIMIT),
             # timeout of a connection attempt, and delay before the next one
             ("grpc.min_reconnect_backoff_ms", milliseconds),
             ("grpc.initial_reconnect_backoff_ms", milliseconds),
@@ -146,7 +156,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Deploy like `deploy`; yield each step as it begins and ends, and finally the response."""
         request = pb.DeployRequest(service=service_to_wire(service), component=component, force=force, prune=prune)
         return self._stream(
-            lambda: self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE), MAY_BE_APPLIED
+            lambda: self._stub.DeployStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE),
+            answers.Steps(),
+            MAY_BE_APPLIED,
         )
 
     def rollback(
@@ -161,7 +173,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             request.defined.CopyFrom(service_to_wire(defined))
         hint = "" if dry_run else MAY_BE_APPLIED
         return self._stream(
-            lambda: self._stub.Rollback(request, metadata=self._metadata, timeout=CHANGE_DEADLINE), hint
+            lambda: self._stub.Rollback(request, metadata=self._metadata, timeout=CHANGE_DEADLINE),
+            answers.Steps(chooses=True),
+            hint,
         )
 
     def plan(
@@ -183,7 +197,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             prune=prune,
             leave=leave,
         )
-        return self._call(pb.PlanResponse, self._stub.Plan, request, self._patience.query)
+        answer = self._call(pb.PlanResponse, self._stub.Plan, request, self._patience.query)
+        if partial:
+            self._check(answers.asked((change.service for change in answer.changes), _names(request.services)))
+        return answer
 
     def sync(
         self, services: Iterable[ServiceSpec], *, partial: bool, prune: bool = False, leave: Iterable[str] = ()
@@ -191,7 +208,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """Reconcile the node with definitions; `partial`: other definitions of the node exist."""
         wanted = [service_to_wire(service) for service in services]
         request = pb.SyncDesiredStateRequest(services=wanted, partial=partial, prune=prune, leave=leave)
-        return self._call(pb.SyncDesiredStateResponse, self._stub.SyncDesiredState, request, CHANGE_DEADLINE)
+        answer = self._call(pb.SyncDesiredStateResponse, self._stub.SyncDesiredState, request, CHANGE_DEADLINE)
+        if partial:
+            self._check(answers.asked(_names(answer.results), _names(request.services)))
+        return answer
 
     def history(self, service: str, limit: int = 0, *, number: int = 0) -> pb.HistoryResponse:
         """Return the deploys of a service, newest first; `limit` 0 is all.
@@ -199,7 +219,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         With a `number` only that deploy, of any service if that is empty; older agents ignore the number.
         """
         request = pb.HistoryRequest(service=service, limit=limit, number=number)
-        return self._call(pb.HistoryResponse, self._stub.History, request, self._patience.query)
+        answer = self._call(pb.HistoryResponse, self._stub.History, request, self._patience.query)
+        self._check(answers.history(answer, service, number))
+        return answer
 
     def lifecycle(
         self, operation: str, service: str, component: str = "", *, volumes: bool = False
@@ -208,18 +230,23 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         request = pb.LifecycleRequest(operation=operation, name=service, component=component, volumes=volumes)
         return self._stream(
             lambda: self._stub.LifecycleStream(request, metadata=self._metadata, timeout=CHANGE_DEADLINE),
+            answers.Steps(),
             MAY_BE_APPLIED,
         )
 
     def purge(self, service: str, component: str, *, dry_run: bool, defined: Iterable[str]) -> pb.PurgeResponse:
         """Remove registry entries that are not `defined` (SERVICE/COMPONENT) and have no running container."""
         request = pb.PurgeRequest(service=service, component=component, dry_run=dry_run, defined=defined)
-        return self._call(pb.PurgeResponse, self._stub.PurgeComponent, request, CHANGE_DEADLINE)
+        answer = self._call(pb.PurgeResponse, self._stub.PurgeComponent, request, CHANGE_DEADLINE)
+        self._check(answers.purged(answer, service, component))
+        return answer
 
     def adopt(self, service: str, *, every: bool, dry_run: bool) -> pb.AdoptContainersResponse:
         """Register the unmanaged containers of a service, or with `every` all of them, without a restart."""
         request = pb.AdoptContainersRequest(service=service, all=every, dry_run=dry_run)
-        return self._call(pb.AdoptContainersResponse, self._stub.AdoptContainers, request, CHANGE_DEADLINE)
+        answer = self._call(pb.AdoptContainersResponse, self._stub.AdoptContainers, request, CHANGE_DEADLINE)
+        self._check(answers.adopted(answer, service))
+        return answer
 
     def recover(self, *, dry_run: bool) -> pb.RecoverResponse:
         """Start the components that should run on the node and do not."""
@@ -232,7 +259,9 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     def node_status(self, *, images: bool = False) -> pb.NodeStatusResponse:
         """Return versions, resources and certificate of the node, and with `images` those that nothing refers to."""
         request = pb.NodeStatusRequest(images=images)
-        return self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, self._patience.query)
+        answer = self._call(pb.NodeStatusResponse, self._stub.NodeStatus, request, self._patience.query)
+        self._check(answers.node(answer))
+        return answer
 
     def who_am_i(self) -> pb.WhoAmIResponse:
         """Return the account of the token."""
@@ -245,18 +274,25 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         """
         deadline = self._patience.query if seconds is None else min(seconds, self._patience.query)
         request = pb.ListServicesRequest(with_env=with_env)
-        return self._call(pb.ListServicesResponse, self._stub.ListServices, request, deadline)
+        answer = self._call(pb.ListServicesResponse, self._stub.ListServices, request, deadline)
+        self._check(answers.registered(answer))
+        return answer
 
     def status(self, service: str) -> pb.GetServiceStatusResponse:
         """Return the current state of a service (empty: all) in podman, its drift and last events."""
         request = pb.GetServiceStatusRequest(name=service)
-        return self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, self._patience.query)
+        answer = self._call(pb.GetServiceStatusResponse, self._stub.GetServiceStatus, request, self._patience.query)
+        self._check(answers.status(answer, service))
+        return answer
 
     def events(self, service: str, *, after: int = 0, tail: int = 0, follow: bool = False) -> Iterator[pb.EventInfo]:
         """Yield events numbered above `after`; of past events only the last `tail` (0: all, negative: none)."""
         request = pb.EventsRequest(service=service, after=after, tail=tail, follow=follow)
         deadline = None if follow else self._patience.query
-        return self._stream(lambda: self._stub.Events(request, metadata=self._metadata, timeout=deadline))
+        return self._stream(
+            lambda: self._stub.Events(request, metadata=self._metadata, timeout=deadline),
+            answers.Events(service, after=after, tail=tail, follow=follow),
+        )
 
     def logs(self, query: "LogsQuery", cursors: Iterable[pb.LogCursor] = ()) -> Generator[pb.LogsResponse]:
         """Yield blocks of logs, from the `cursors` of a broken call on; closing the iterator cancels the call."""
@@ -280,7 +316,7 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             runs=True,
             cursors=cursors,
         )
-        return self._stream(lambda: self._stub.Logs(request, metadata=self._metadata))
+        return self._stream(lambda: self._stub.Logs(request, metadata=self._metadata), answers.LogBlocks())
 
     def push_chunks(self, chunks: Iterator[pb.FileChunk]) -> pb.PushFileStreamResponse:
         """Write a file of any size; an exception of `chunks` cancels the call and is raised here."""
@@ -295,23 +331,32 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         began = time.monotonic()
         call = self._stub.PushFileStream.future(watched(), metadata=self._metadata)
         try:
-            response: pb.PushFileStreamResponse = call.result()
+            answer: pb.PushFileStreamResponse = call.result()
         except grpc.RpcError as error:
             raise failed[0] if failed else self._explain(error, began, MAY_BE_APPLIED) from None
         finally:
             call.cancel()
-        return response
+        with self._naming():
+            answers.check(answer, pb.PushFileStreamResponse)
+        self._check(answers.pushed(answer))
+        return answer
 
     def pull_chunks(self, request: pb.PullFileRequest) -> Iterator[pb.FileChunk]:
         """Read a file of any size; closing the iterator cancels the call."""
-        return self._stream(lambda: self._stub.PullFileStream(request, metadata=self._metadata))
+        file = answers.PulledFile(request.service, request.path)
+        return self._stream(lambda: self._stub.PullFileStream(request, metadata=self._metadata), file)
 
-    def _stream(self, start: Callable[[], Any], hint: str = "") -> Generator[Any]:
+    def _stream(self, start: Callable[[], Any], checked: answers.Stream, hint: str = "") -> Generator[Any]:
         """Start a streaming call and yield its responses; closing the iterator cancels the call."""
         began = time.monotonic()
         call = start()
         try:
-            yield from call
+            for message in call:
+                with self._naming():
+                    checked.take(message)
+                yield message
+            with self._naming():
+                checked.end()
         except grpc.RpcError as error:
             raise self._explain(error, began, hint) from None
         finally:
@@ -320,11 +365,25 @@ class AgentClient(AbstractContextManager["AgentClient"]):
     def _call(self, kind: type[T], method: Any, request: Any, deadline: float) -> T:
         began = time.monotonic()
         try:
-            response: T = method(request, metadata=self._metadata, timeout=deadline)
+            answer: T = method(request, metadata=self._metadata, timeout=deadline)
         except grpc.RpcError as error:
             raise self._explain(error, began, MAY_BE_APPLIED if deadline == CHANGE_DEADLINE else "") from None
-        assert isinstance(response, kind)
-        return response
+        with self._naming():
+            answers.check(answer, kind)
+        return answer
+
+    def _check(self, problems: Iterator[str]) -> None:
+        """Raise Malformed for the first problem of an answer, and its request."""
+        with self._naming():
+            answers.refuse(problems)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Add the node to the error of an answer."""
+        try:
+            yield
+        except answers.Malformed as error:
+            raise answers.Malformed(error.what, error.hint, node=self.node.name) from None
 
     def _explain(self, error: Any, began: float, hint: str = "") -> errors.McpError:
         """Convert a failed call, `began` at that monotonic time, to a typed error; `hint` is for a lost connection."""
@@ -337,6 +396,8 @@ class AgentClient(AbstractContextManager["AgentClient"]):
         if code is grpc.StatusCode.UNAUTHENTICATED:
             hint = self.advice() if self.advice is not None else self._login_hint
             return errors.Unauthenticated(what, hint, node=name)
+        if code in _MALFORMED and not version:
+            return answers.Malformed(f"malformed answer: {what}", node=name)
         if code in _NO_RESPONSE and not version:
             return self._no_response(code, began, what, hint)
         agents_hint = trailing.get(errors.HINT_HEADER, b"").decode(errors="replace")
@@ -358,6 +419,10 @@ class AgentClient(AbstractContextManager["AgentClient"]):
             "",
         )
         return errors.Unreachable(what, hint, node=name)
+
+
+def _names(messages: Iterable[Any]) -> list[str]:
+    return [message.name for message in messages]
 
 
 def had_connection(channel: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from mcp.config.addresses import LINK_LOCAL, Address
 from mcp.shared.errors import Unreachable
+from mcp.shared.times import in_seconds
 
 ATTEMPT_DELAY = 0.25  # seconds between two connection attempts, as RFC 8305 recommends
 CHECK_INTERVAL = 0.1  # seconds between two looks at `cancelled`
@@ -62,7 +63,9 @@ def resolve(address: Address, seconds: float, cancelled: threading.Event = NEVER
     threading.Thread(target=_look_up, args=(address, answers), daemon=True).start()
     answer = _await(answers, seconds, cancelled)
     if answer is None:
-        raise Unreachable(f"{address.host}: no answer from the name server in {seconds:g} s", "check DNS here")
+        raise Unreachable(
+            f"{address.host}: no answer from the name server in {in_seconds(seconds)} s", "check DNS here"
+        )
     if isinstance(answer, Exception):
         reason = getattr(answer, "strerror", None) or answer
         raise Unreachable(f"{address.host}: unknown host name ({reason})", CHECK_ADDRESS)

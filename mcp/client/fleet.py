@@ -10,6 +10,7 @@ from mcp.client.session import Session
 from mcp.config.configuration import Node
 from mcp.shared import interrupts
 from mcp.shared.errors import McpError, Unauthenticated, Unreachable
+from mcp.shared.times import in_seconds
 from mcp.terminal import output
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def ask_all(
         except McpError as error:
             return NodeAnswer(node, None, error)
 
-    limit = "" if changes else f" (up to {session.patience.query:g} s)"
+    limit = "" if changes else f" (up to {in_seconds(session.patience.query)} s)"
     with ThreadPoolExecutor(min(AT_ONCE, max(1, len(nodes)))) as pool:
         answers = {pool.submit(one, node): node for node in nodes}
         try:

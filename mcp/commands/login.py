@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcp.commands.shared import Group, arguments
 from mcp.commands.shared.account import role_of
 from mcp.shared.command import Command, argument, flag
-from mcp.shared.errors import InvalidFile, InvalidInput, NotReady
+from mcp.shared.errors import InvalidFile, InvalidInput, NotReady, shell_word
 from mcp.shared.roles import Role, role_text
 from mcp.terminal import output
 
@@ -109,8 +109,8 @@ def _refuse_unknown(session: "Session", node: "Node", user: str, token: str) -> 
         names = ", ".join(sorted(other.name for other in rejected))
         raise NotReady(
             f"{node.name} accepts the token, but {names} does not know it: token not stored",
-            f"register it there first: `mcp-agent token add {user} --token-stdin`; or store it with --force, "
-            "then run `mcp node provision` for each",
+            f"register it there first: `mcp-agent token add {shell_word(user)} --token-stdin`; "
+            "or store it with --force, then run `mcp node provision` for each",
         )
 
 

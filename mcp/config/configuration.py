@@ -9,7 +9,7 @@ from mcp.config import ARCHITECTURES, SUDO
 from mcp.config.addresses import ADDRESS, parse_address
 from mcp.shared.errors import InvalidFile, InvalidInput, NotFound, shown
 from mcp.shared.fields import about, optional, problems
-from mcp.shared.files import expand, xdg_folder
+from mcp.shared.files import Trust, Unusable, expand, read_file, xdg_folder
 from mcp.shared.names import NAME_FIELD, check_name
 from mcp.shared.toml import read_text, read_toml
 from mcp.shared.url import URL, MciasConfig, parse_https_url
@@ -185,7 +185,7 @@ def load(option: Path | None = None, *, may_be_new: bool = False) -> Config:
             return parse("", path)
         hint = "create it with `mcp node add`, or with `mcp-agent dev` to try MCP on this machine"
         raise InvalidFile(str(path), [f"no such file; {hint}"])
-    return parse(read_text(path), path)
+    return parse(read_text(path, Trust.OWN), path)
 
 
 def parse(text: str, path: Path) -> Config:
@@ -229,9 +229,9 @@ def read_ca(config: Config) -> bytes:
     if path is None:
         raise InvalidFile(str(config.source), ["ca_cert: is missing, and the system has no CA certificates"])
     try:
-        pem = path.read_bytes()
-    except OSError as error:
-        raise InvalidFile(str(config.source), [f"ca_cert: {path} cannot be read: {error.strerror}"]) from None
+        pem = read_file(path, Trust.OWN if config.ca_cert else Trust.NAMED)
+    except Unusable as error:
+        raise InvalidFile(str(config.source), [f"ca_cert: {error}"]) from None
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise InvalidFile(str(config.source), [f"ca_cert: {path} contains no PEM certificate"])
     return pem

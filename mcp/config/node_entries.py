@@ -15,9 +15,9 @@ from pathlib import Path
 
 from mcp.config import configuration
 from mcp.config.configuration import Node
-from mcp.shared.errors import McpError, NotReady
-from mcp.shared.files import private_folder, write_atomic
-from mcp.shared.toml import BOM, parse_toml, quoted
+from mcp.shared.errors import NotReady
+from mcp.shared.files import Trust, mode_of, private_folder, write_atomic
+from mcp.shared.toml import BOM, parse_toml, quoted, read_text
 
 # Tokens within a statement: strings of four kinds, comments, brackets, line ends, and everything else.
 _STRING = r"""'''.*?'{3,5}|""\"(?:\\.|[^\\])*?"{3,5}|'[^'\n]*'|"(?:\\.|[^"\\\n])*\""""
@@ -140,12 +140,7 @@ def _rewrite(
     change: Callable[[str], str],
     expected: Callable[[list[object]], list[object]],
 ) -> None:
-    target = path.resolve()  # preserves a symbolic link
-    try:
-        content = target.read_bytes() if target.exists() else b""
-        text = content.decode()
-    except OSError as error:
-        raise McpError(f"{path}: cannot be read: {error.strerror}") from None
+    text = read_text(path, Trust.OWN) if path.exists() else ""
     before = parse_toml(text, str(path))
     bom = BOM if text.startswith(BOM) else ""
     new = change(text.removeprefix(BOM))
@@ -156,7 +151,7 @@ def _rewrite(
     if after != _with_nodes(before, expected(_nodes_of(before))):
         raise NotReady(f"{path}: nodes are not plain [[nodes]] tables", "edit the file by hand")
     configuration.parse(new, path)
-    write_atomic(target, f"{bom}{new}".encode(), target.stat().st_mode & 0o7777 if target.exists() else 0o600)
+    write_atomic(path, f"{bom}{new}".encode(), mode_of(path), follow=True)
 
 
 def _with_nodes(document: dict[str, object], nodes: list[object]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Edit a definition in a copy, which replaces the original only if valid and is kept otherwise."""
 
+import errno
 import os
 import shlex
 import tempfile
@@ -10,7 +11,7 @@ from mcp.config.configuration import Config
 from mcp.definitions import definitions, neighbours
 from mcp.definitions.template import template
 from mcp.shared.errors import InvalidFile, McpError, NotReady
-from mcp.shared.files import make_folder, write_atomic
+from mcp.shared.files import Unusable, make_folder, mode_of, read_file, write_atomic
 from mcp.shared.proc import on_terminal
 from mcp.shared.toml import read_text
 from mcp.terminal import output
@@ -30,7 +31,7 @@ class _Original:
             raise NotReady(f"{self.path} was changed by another process meanwhile", hint)
         try:
             make_folder(self.path.parent)
-            write_atomic(self.path, content, _mode(self.path))
+            write_atomic(self.path, content, mode_of(self.path), follow=True)  # 0600 if new: `env` may have secrets
         except McpError as error:
             raise McpError(error.what, hint) from None
 
@@ -40,7 +41,7 @@ def edit(config: Config, service: str) -> bool:
 
     Raises McpError; if the copy is invalid, InvalidFile with all problems and the path of the copy.
     """
-    path = definitions.definition_path(config, service).resolve()  # preserves a symbolic link
+    path = definitions.definition_path(config, service)
     content = _read(path)
     before = content if content is not None else template(service, _first_node(config)).encode()
     copy = _copy(service, before)
@@ -123,13 +124,8 @@ def _copy(service: str, content: bytes) -> Path:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise McpError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _mode(path: Path) -> int:
-    """Return the mode of the replaced file; 0600 for a new one, since `env` may contain secrets."""
-    return path.stat().st_mode & 0o777 if path.exists() else 0o600
+        return read_file(path)
+    except Unusable as error:
+        if error.code == errno.ENOENT:
+            return None
+        raise

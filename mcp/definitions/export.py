@@ -10,8 +10,7 @@ from mcp.definitions.definitions import Definition
 from mcp.definitions.writer import write
 from mcp.shared.errors import InvalidFile, McpError, NotReady
 from mcp.shared.fields import effective, problems, with_some_values, without_values
-from mcp.shared.files import make_folder, write_atomic
-from mcp.shared.names import check_name
+from mcp.shared.files import make_folder, mode_of, write_atomic
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.toml import read_text
 from mcp.shared.wire import stored_service
@@ -54,13 +53,9 @@ def _exports(
 
 
 def _exported(info: "pb.ServiceInfo", node: str, *, with_env: bool) -> Exported:
-    try:
-        if not info.HasField("definition"):
-            hint = f"upgrade its agent with `mcp agent upgrade {node}`"
-            raise NotReady(f"{info.name}: {node} has no definition of this service", hint)
-        check_name("name", info.definition.name)  # names the file
-    except McpError as error:
-        return Exported(info.name, node, None, error)
+    if not info.HasField("definition"):
+        hint = f"upgrade its agent with `mcp agent upgrade {node}`"
+        return Exported(info.name, node, None, NotReady(f"{info.name}: {node} has no definition of this service", hint))
     spec = stored_service(info.definition)
     found = problems(spec if with_env else with_some_values(spec))
     shown = spec if with_env else without_values(spec)  # agents of 0.2.0 send the values to everybody
@@ -85,8 +80,7 @@ def save(definition: Definition, folder: Path, *, force: bool) -> tuple[Path, bo
     if path.exists() and not force:
         raise NotReady(f"{path}: exists and differs", "use --force to replace it")
     make_folder(folder)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600  # `env` may contain secrets
-    write_atomic(path.resolve(), write(definition).encode(), mode)
+    write_atomic(path, write(definition).encode(), mode_of(path), follow=True)  # 0600 if new: `env` may have secrets
     return path, True
 
 

@@ -1,5 +1,6 @@
 """Local files of push and pull."""
 
+import errno
 import os
 import stat
 import sys
@@ -8,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from mcp.shared.errors import InvalidInput, McpError, NotReady
+from mcp.shared.files import Unusable, open_file
 from mcp.shared.paths import RULE
-from mcp.shared.replace import MODE_BITS, Replacement, open_folder
+from mcp.shared.replace import MODE_BITS, Replacement, locate
 from mcp.terminal import output
 
 STANDARD = "-"  # standard input or output instead of a file
@@ -25,13 +27,12 @@ class LocalFile:
         if name == STANDARD and sys.stdin is None:  # then descriptor 0 is invalid or another file
             raise McpError("standard input is closed", "name a file, or pipe something in")
         try:
-            self._file = os.dup(0) if name == STANDARD else os.open(name, os.O_RDONLY)
-        except (OSError, ValueError) as error:
-            raise McpError(f"{name}: cannot be read: {getattr(error, 'strerror', error)}") from None
+            self._file = os.dup(0) if name == STANDARD else open_file(name)
+        except Unusable as error:
+            if error.code == errno.EISDIR:
+                raise InvalidInput(f"{name}: is a folder", "push copies one file; use tar for more") from None
+            raise
         status = os.fstat(self._file)
-        if stat.S_ISDIR(status.st_mode):
-            os.close(self._file)
-            raise InvalidInput(f"{name}: is a folder", "push copies one file; use tar for more")
         if stat.S_ISREG(status.st_mode) and name != STANDARD:
             self.size = self._left = status.st_size
             self.mode = stat.S_IMODE(status.st_mode) & MODE_BITS
@@ -82,25 +83,27 @@ class Destination:
 
     def __init__(self, option: str, name: str) -> None:
         """Take the path of a file, or of a folder for a file `name`; raises McpError if it is not writable."""
-        path = Path(option)
+        self.path = Path(option)
         try:
-            if path.is_dir():
-                path = path / name
+            if stat.S_ISDIR(self._mode()):
+                self.path /= name
             elif option.endswith("/"):
                 raise NotReady(f"{option}: no such folder")
-            self.path = path
-            self._file = Path(os.path.realpath(path))  # like cp, replaces the target of a symbolic link
-            self._refuse_special()
-            self._folder = open_folder(self._file.parent)
+            mode = self._mode()
+            if stat.S_ISDIR(mode):
+                raise NotReady(f"{self.path}: is a folder, expected a file")
+            if mode and not stat.S_ISREG(mode):
+                raise NotReady(f"{self.path}: is not a regular file", "use - for standard output")
+            self._place = locate(self.path, follow=True)  # like cp, replaces the target of a symbolic link
         except (OSError, ValueError) as error:
-            raise self._failure(path, error) from None
+            raise self._failure(self.path, error) from None
         self._new: Replacement | None = None
 
     def __enter__(self) -> Self:
         try:
-            self._new = Replacement(self._folder)
+            self._new = Replacement(self._place.folder)
         except OSError as error:
-            os.close(self._folder)
+            os.close(self._place.folder)
             raise self._failure(self.path, error) from None
         return self
 
@@ -109,7 +112,7 @@ class Destination:
     ) -> None:
         assert self._new is not None
         self._new.discard()
-        os.close(self._folder)
+        os.close(self._place.folder)
 
     def write(self, data: bytes) -> None:
         """Append `data`; raises McpError."""
@@ -123,15 +126,21 @@ class Destination:
         """Replace the file; raises McpError."""
         assert self._new is not None
         try:
-            self._new.commit(self._folder, self._file.name, mode)
+            self._new.commit(*self._place, mode)
         except OSError as error:
             raise self._failure(self.path, error) from None
 
-    def _refuse_special(self) -> None:
-        if self._file.is_dir():
-            raise NotReady(f"{self.path}: is a folder, expected a file")
-        if self._file.exists() and not self._file.is_file():
-            raise NotReady(f"{self.path}: is not a regular file", "use - for standard output")
+    def _mode(self) -> int:
+        """Return the type and mode of what the path leads to; 0 if there is nothing."""
+        if not self.path.parts:  # the working directory
+            return stat.S_IFDIR
+        place = locate(self.path, follow=True)
+        try:
+            return os.stat(place.name, dir_fd=place.folder, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return 0
+        finally:
+            os.close(place.folder)
 
     @staticmethod
     def _failure(path: Path, error: OSError | ValueError) -> McpError:

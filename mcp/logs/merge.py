@@ -47,7 +47,7 @@ class Lane:
         self.logs = logs
         self.size = 0
         self.sure = b""  # no earlier line follows
-        self.heard = time.monotonic()
+        self.heard = time.monotonic()  # the last time that it sent later lines than before
         self.is_live = False  # its history is complete
         self.is_done = False
         self.error: McpError | None = None
@@ -78,9 +78,9 @@ class Lane:
         for key, items in found:
             self._items.setdefault(key, []).extend(items)
             self.size += _size(items)
-        self.heard = time.monotonic()
+        now, before = time.monotonic(), self.sure
         if found:
-            self._arrivals.append((self.heard, max(items[-1][0] for _, items in found)))
+            self._arrivals.append((now, max(items[-1][0] for _, items in found)))
         if isinstance(block, str):
             return
         if block.watermark:
@@ -89,10 +89,12 @@ class Lane:
         else:
             self.is_live = self.is_live or block.caught_up
             self.sure = self._latest.get(_WHOLE, b"")
+        if self.sure != before:
+            self.heard = now
 
     def release(self, until: bytes) -> list[Item]:
         """Remove and return the items up to a time, sorted."""
-        released: list[Item] = []
+        was_full, released = self.is_full(), list[Item]()
         for items in self._items.values():
             if count := bisect_right(items, until, key=_time):
                 released += items[:count]
@@ -102,7 +104,8 @@ class Lane:
         if released:
             released.sort(key=_time)
             self.size -= _size(released)
-            self.heard = time.monotonic()  # it may have waited for buffer space
+        if released and was_full:  # it has waited for buffer space
+            self.heard = time.monotonic()
         return released
 
     def due(self, arrived: float) -> bytes:

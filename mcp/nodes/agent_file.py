@@ -89,7 +89,7 @@ def _best(arch: str, folder: Path | None) -> AgentFile:
         folder = Path(sys.argv[0]).resolve().parent
     elif not folder.is_dir():
         raise NotFound(f"--from: {folder} is not a folder")
-    paths = sorted(folder.glob("mcp-agent*.pyz"))
+    paths = sorted(path for path in folder.glob("mcp-agent*.pyz") if path.is_file())  # a named pipe would block
     agents = [agent for path in paths if (agent := read(path))]
     fitting = list({agent.sha256: agent for agent in agents if agent.arch == arch}.values())
     ours = [agent for agent in fitting if agent.version == VERSION]

@@ -28,8 +28,9 @@ from typing import Self
 
 from mcp.config.configuration import Node
 from mcp.shared import proc
-from mcp.shared.errors import McpError, NotReady, Unavailable, Unreachable, one_line
+from mcp.shared.errors import McpError, NotReady, Unavailable, Unreachable, one_line, shell_word
 from mcp.shared.proc import Completed
+from mcp.shared.times import in_seconds
 
 CONNECT_SECONDS = 10  # for TCP and the banner; a login may take longer
 LOGIN_SECONDS = 60.0  # until the login session prints our UID
@@ -174,7 +175,9 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
         try:
             done = await proc.run(command, seconds=seconds, env=_environment(), stdin=stdin)
         except Unavailable:
-            raise Unavailable(f"{_brief(argv)}: did not end within {seconds:g} s", node=self.node.name) from None
+            raise Unavailable(
+                f"{_brief(argv)}: did not end within {in_seconds(seconds)} s", node=self.node.name
+            ) from None
         if done.returncode == _FAILED and not frame.has_ended(done.stdout):
             raise self._unreachable(frame.inner(done.stderr).decode(errors="replace"))
         if not frame.has_begun(done.stdout):
@@ -249,7 +252,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
                         return
                     last = line if line.strip() else last
                 await self._refused(master, last)
-        what = f"ssh: login timed out after {LOGIN_SECONDS:g} s"
+        what = f"ssh: login timed out after {in_seconds(LOGIN_SECONDS)} s"
         raise Unreachable(what, self._by_hand(), node=self.node.name)
 
     async def _refused(self, master: asyncio.subprocess.Process, last: bytes) -> None:
@@ -263,7 +266,7 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
 
     def _not_run(self, done: Completed) -> NotReady:
         what = f"the login shell of {self.destination} does not run commands: {done.last_words()}"
-        hint = f"try it by hand: ssh {self.destination} sh -c true; or give the account another shell: chsh -s /bin/sh"
+        hint = f"{self._by_hand()} sh -c true; or give the account another shell: chsh -s /bin/sh"
         return NotReady(what, hint, node=self.node.name)
 
     async def _check_host_key(self, master: asyncio.subprocess.Process) -> None:
@@ -293,15 +296,16 @@ class Ssh(AbstractAsyncContextManager["Ssh"]):
             hint = "if the node was reinstalled, remove that line (ssh-keygen -R), then " + hint
         elif "Host key verification failed" in said:
             last = f"{last} Its host key is unknown"
-            hint = f"log in once by hand and compare the key: ssh {self.destination}"
+            hint = f"log in once by hand and compare the key: ssh {shell_word(self.destination)}"
         elif "Permission denied" in last:
-            hint = f"log in with a key, since ssh cannot prompt for a password here: ssh-copy-id {self.destination}"
+            copy = f"ssh-copy-id {shell_word(self.destination)}"
+            hint = f"log in with a key, since ssh cannot prompt for a password here: {copy}"
         elif "Could not resolve hostname" in last and _WITH_PORT.fullmatch(self.destination):
             hint = f"write the port as in ssh://{self.destination}"
         return Unreachable(f"ssh: {last.removeprefix('ssh: ')}", hint, node=self.node.name)
 
     def _by_hand(self) -> str:
-        return f"try it by hand: ssh {self.destination}"
+        return f"try it by hand: ssh {shell_word(self.destination)}"
 
     def _check_root(self, done: Completed) -> None:
         """Raise NotReady if sudo or doas itself failed, and not the command."""

@@ -14,6 +14,8 @@
   * Forbidden
   * Unreachable
   * CommandFailed (mcp.shared.proc)
+  * Unusable (mcp.shared.files)
+  * Malformed (mcp.client.answers)
   * RegistryError (agent.store.database)
 
 Code depends on the class and the attributes only; `str()` joins them into the line that is printed. On the wire the
@@ -126,3 +128,10 @@ def shown(value: str, limit: int = 80) -> str:
     """Quote `value` for an error message: one line, truncated to `limit` characters."""
     cut = value if len(value) <= limit else value[:limit] + "…"
     return f'"{one_line(cut)}"'
+
+
+def shell_word(text: str) -> str:
+    """Quote `text` for a shell if that is needed, for commands in hints, which users paste."""
+    import shlex  # needed after errors only: keeps startup short
+
+    return shlex.quote(text)

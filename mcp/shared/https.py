@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcp.shared.errors import EXIT_UNREACHABLE, InvalidInput, Unavailable
+from mcp.shared.files import Trust, Unusable, read_file
+from mcp.shared.times import in_seconds
 from mcp.shared.url import Endpoint
 from mcp.shared.version import VERSION
 
@@ -92,7 +94,7 @@ class HttpsService:
             case UnicodeError():  # a name with a part that is empty or longer than 63 characters
                 return f"{self.where}: invalid host name", "check server_url"
             case TimeoutError():
-                return f"{self.where} did not respond within {self._timeout:g} s", "try again"
+                return f"{self.where} did not respond within {in_seconds(self._timeout)} s", "try again"
             case ConnectionRefusedError():
                 return f"{self.where} refuses the connection", "check server_url, and that it runs there"
             case ssl.SSLCertVerificationError():
@@ -162,10 +164,11 @@ def _left(deadline: float) -> float:
 
 def _context(ca_cert: Path | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_cert)
-    except ssl.SSLError:
+        pem = read_file(ca_cert, Trust.OWN) if ca_cert else None
+        context = ssl.create_default_context(cadata=pem.decode("ascii", "replace") if pem is not None else None)
+    except (ssl.SSLError, ValueError):
         raise InvalidInput(f"ca_cert: {ca_cert} contains no PEM certificate") from None
-    except OSError as error:
-        raise InvalidInput(f"ca_cert: {ca_cert} cannot be read: {error.strerror}") from None
+    except Unusable as error:
+        raise InvalidInput(f"ca_cert: {error.what}", error.hint) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mcp.shared.errors import McpError, NotReady, Unavailable, one_line
+from mcp.shared.times import in_seconds
 
 OUTPUT_LIMIT = 32 * 1024 * 1024  # bytes per stream; a command that prints more is killed
 BLOCK = 256 * 1024  # bytes per read or write
@@ -104,7 +105,7 @@ async def run(
             stdout, stderr = await _collect(process, stdin)
             returncode = await process.wait()
     except TimeoutError:
-        raise Unavailable(f"{shlex.join(argv[:3])}: did not end within {seconds:g} s") from None
+        raise Unavailable(f"{shlex.join(argv[:3])}: did not end within {in_seconds(seconds)} s") from None
     finally:
         if returncode is None:  # not process.returncode: it may have exited and left children that hold our pipes
             await asyncio.shield(end(process))

@@ -1,14 +1,19 @@
-"""Atomic replacement of a file of any size, written in blocks."""
+"""Atomic replacement of a file of any size, written in blocks, and the way to its folder."""
 
 import errno
 import os
 import secrets
+import stat
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
+
+from mcp.shared.errors import NotReady
 
 MODE_BITS = 0o777  # without setuid, setgid and sticky bits, which a transferred file never gets
+MOST_LINKS = 40  # on the way to a file, as of the kernel: path_resolution(7)
 
 
 class Replacement:
@@ -82,6 +87,68 @@ def sync_folder(folder: int) -> None:
 def open_folder(path: Path) -> int:
     """Open a folder for access to its entries only (O_PATH); raises OSError."""
     return os.open(path, os.O_PATH | os.O_DIRECTORY)
+
+
+class Place(NamedTuple):
+    """An open folder, which the receiver closes, and the name of a file in it, which may not exist."""
+
+    folder: int
+    name: str
+
+
+def locate(path: Path, *, follow: bool) -> Place:
+    """Open the folder of a file to write, name by name, following no symbolic link that another user made.
+
+    With `follow`, a link of the file's name is followed as well, to what may not exist. The kernel refuses such links
+    only in folders that are sticky and open to everyone, and only with fs.protected_symlinks.
+
+    Raises:
+        NotReady: A link belongs to another user.
+        OSError: A folder cannot be opened.
+    """
+    way, links = deque(path.parts), 0
+    if not way:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    folder = open_folder(Path())
+    try:
+        while len(way) > 1 or follow:
+            name = way.popleft()
+            target = _link(folder, name)
+            if target is not None:
+                links += 1
+                if links > MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                way.extendleft(reversed(target.parts))
+            elif way:
+                within, folder = folder, os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(within)
+            else:
+                return Place(folder, name)
+        return Place(folder, way[0])
+    except BaseException:
+        os.close(folder)
+        raise
+
+
+def _link(folder: int, name: str) -> Path | None:
+    """Return the target of an entry that is a symbolic link; raises NotReady if it is not to be followed."""
+    try:
+        entry = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(entry)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        # a second name: another user may have moved our link to where we look, unless fs.protected_hardlinks is set
+        if status.st_uid not in (os.geteuid(), 0) or status.st_nlink > 1:
+            where = Path(f"/proc/self/fd/{folder}").readlink() / name
+            raise NotReady(
+                f"{where}: is a symbolic link of another user, which is not followed", "name the file that it leads to"
+            )
+        return Path(os.readlink("", dir_fd=entry))
+    finally:
+        os.close(entry)
 
 
 def _hidden_name() -> str:

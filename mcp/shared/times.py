@@ -125,6 +125,11 @@ def _fraction(digits: str | None) -> int:
     return int((digits or "").ljust(9, "0")[:9])
 
 
+def in_seconds(seconds: float) -> str:
+    """Format seconds as a decimal number, to the microsecond; `:g` would write 1e+06, and round to six digits."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
 def rfc3339(moment: datetime) -> str:
     """Format a moment in UTC with microseconds, which podman and journald accept."""
     # not strftime: its %Y does not pad years before 1000

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from mcp.shared.errors import InvalidFile, Problem, shown
 from mcp.shared.fields import Field, FieldKind, fields_of
+from mcp.shared.files import Trust, Unusable, read_file
 
 T = TypeVar("T")
 
@@ -186,14 +187,14 @@ def parse_toml(text: str, file: str) -> dict[str, object]:
         raise InvalidFile(file, ["is not valid TOML: too deeply nested"]) from None
 
 
-def read_text(path: Path) -> str:
-    """Read the text of a configuration file; raises InvalidFile."""
+def read_text(path: Path, trust: Trust = Trust.NAMED) -> str:
+    """Read the text of a configuration file or definition; raises InvalidFile."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_file(path, trust).decode()
     except UnicodeDecodeError as error:
         raise InvalidFile(str(path), [f"is not UTF-8 text (byte {error.start})"]) from None
-    except OSError as error:
-        raise InvalidFile(str(path), [f"cannot be read: {error.strerror}"]) from None
+    except Unusable as error:
+        raise InvalidFile(str(path), [f"{error.problem}; {error.hint}" if error.hint else error.problem]) from None
 
 
 def read_toml(

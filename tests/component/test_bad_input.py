@@ -298,14 +298,14 @@ def test_no_configuration(tmp_path: Path) -> None:
 
 def test_a_ca_that_is_none(shared: Rig, tmp_path: Path) -> None:
     config = shared.agent.mcp_toml.read_text()
-    for content, words in ((None, "cannot be read: No such file"), (b"hello", "contains no PEM certificate")):
+    for content, words in ((None, ": cannot be read: No such file"), (b"hello", " contains no PEM certificate")):
         if content is not None:
             (tmp_path / "ca.pem").write_bytes(content)
         (tmp_path / "mcp.toml").write_text(
             config.replace(str(shared.agent.home.folder / "ca.pem"), f"{tmp_path}/ca.pem")
         )
         done = Cli(tmp_path / "mcp.toml", env={"MCP_TOKEN": shared.agent.token}).run("ps")
-        check(done, USAGE, f"{tmp_path}/mcp.toml: ca_cert: {tmp_path}/ca.pem {words}")
+        check(done, USAGE, f"{tmp_path}/mcp.toml: ca_cert: {tmp_path}/ca.pem{words}")
 
 
 def test_a_ca_that_is_damaged(shared: Rig, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.store.registry import Registry
 from proto.mcp.v1 import mcp_pb2 as pb
 from tests.agents import Agent, Home, Outcome, Wrap, agent_env
 from tests.component.conftest import Rig, copy_home
@@ -544,3 +545,13 @@ def test_whole_files_in_one_message(agent: Agent) -> None:
         assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
         assert refused.details == "web/one: has 5000000 bytes, too many for PullFile"
         assert refused.hint == "use PullFileStream"
+
+
+def test_empty_folders_of_a_push_that_was_killed_are_gone_after_the_next_start(rig: Rig) -> None:
+    rig.agent.kill()
+    (rig.agent.home.srv / "web" / "a" / "b").mkdir(parents=True)
+    registry = Registry(rig.agent.home.database)
+    registry.pushes.begin(["web", "a", "b"], 2)
+    registry.close()
+    rig.restart()
+    wait_for(lambda: not web(rig.agent).exists() or everything(web(rig.agent)) == set())

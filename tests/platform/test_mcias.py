@@ -324,7 +324,7 @@ def test_a_ca_that_cannot_be_used(tmp_path: Path) -> None:
     empty.write_text("nothing")
     with pytest.raises(InvalidInput, match=rf"^ca_cert: {empty} contains no PEM certificate$"):
         client("localhost", empty)
-    with pytest.raises(InvalidInput, match=rf"^ca_cert: {tmp_path}/gone cannot be read: No such file or directory$"):
+    with pytest.raises(InvalidInput, match=rf"^ca_cert: {tmp_path}/gone: cannot be read: No such file or directory$"):
         client("localhost", tmp_path / "gone")
 
 

@@ -206,7 +206,7 @@ def test_an_unknown_node_says_which_there_are(tmp_path: Path) -> None:
 
 def test_the_ca(tmp_path: Path) -> None:
     config = load(tmp_path, "[auth]\nca_cert = 'ca.pem'")
-    with pytest.raises(InvalidFile, match=r"ca_cert: .*/ca\.pem cannot be read: No such file"):
+    with pytest.raises(InvalidFile, match=r"ca_cert: .*/ca\.pem: cannot be read: No such file"):
         configuration.read_ca(config)
     (tmp_path / "ca.pem").write_text("hello")
     with pytest.raises(InvalidFile, match=r"ca_cert: .*/ca\.pem contains no PEM certificate"):

@@ -398,3 +398,9 @@ def test_exit_codes(
     monkeypatch.setattr("mcp.nodes.doctor.examine.examine", lambda *_: reports)
     assert main.main(["--config", str(tmp_path / "mcp.toml"), "doctor", "-v"]) == code
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{len(reports)} node")
+
+
+def test_what_a_node_says_is_quoted_for_the_shell() -> None:
+    image = pb.UnusedImage(identifier="a" * 64, names=["localhost/x; reboot", "localhost/web:1.0"], bytes=1)
+    assert agent.images([image], short=True).do == "`podman rmi 'localhost/x; reboot' localhost/web:1.0` as mcp"
+    assert "`podman volume rm '$(reboot)' a`" in agent.volumes(["$(reboot)", "a"], short=True).do

@@ -1,8 +1,14 @@
 """Files that are whole or not there, and secrets that stay private."""
 
+import grp
 import os
+import pwd
+import re
+import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +101,119 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, bits: int) -> 
     with pytest.raises(McpError) as caught:
         files.read_secret(path)
     assert str(caught.value) == f"{path}: others can read it (mode {bits:04o}); run: chmod 600 {path}"
+
+
+def owned(path: Path, mode: int, monkeypatch: pytest.MonkeyPatch, *, owner: int, us: int) -> Path:
+    """A file as another owner and we would see it."""
+    path.write_text("mcp_abc")
+    path.chmod(mode)
+    real: Callable[[int], os.stat_result] = os.fstat
+
+    def seen(descriptor: int) -> os.stat_result:
+        values = list(real(descriptor))
+        values[stat.ST_UID] = owner
+        return os.stat_result(values)
+
+    monkeypatch.setattr(os, "fstat", seen)
+    monkeypatch.setattr(os, "geteuid", lambda: us)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "problem"),
+    [
+        (1000, 0o600, ""),
+        (1000, 0o400, ""),
+        (1000, 0o640, "others can read it"),
+        (0, 0o600, ""),
+        (0, 0o640, ""),  # to one group: keys of /etc/ssl/private, credentials of systemd
+        (0, 0o444, "others can read it"),
+        (0, 0o660, "others can read it"),
+        (1001, 0o600, "belongs to another user (UID 1001)"),
+    ],
+)
+def test_whose_secret_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, problem: str
+) -> None:
+    path = owned(tmp_path / "key", mode, monkeypatch, owner=owner, us=1000)
+    if not problem:
+        assert files.read_secret(path) == "mcp_abc"
+        return
+    with pytest.raises(files.Unusable, match=re.escape(problem)):
+        files.read_secret(path)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "problem"),
+    [
+        (1000, 0o644, ""),
+        (0, 0o444, ""),  # as in the store of NixOS
+        (1000, 0o646, "others can change it (mode 0646)"),
+        (1000, 0o664, "others can change it (mode 0664)"),
+        (1001, 0o644, "belongs to another user (UID 1001)"),
+    ],
+)
+def test_whose_configuration_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, problem: str
+) -> None:
+    path = owned(tmp_path / "mcp.toml", mode, monkeypatch, owner=owner, us=1000)
+    monkeypatch.setattr(files, "_is_private_group", lambda _status: False)
+    assert files.read_file(path) == b"mcp_abc"  # anyone's, where nothing depends on it
+    if not problem:
+        assert files.read_file(path, files.Trust.OWN) == b"mcp_abc"
+        return
+    with pytest.raises(files.Unusable, match=re.escape(problem)):
+        files.read_file(path, files.Trust.OWN)
+
+
+def test_a_link_into_the_store_is_read(tmp_path: Path) -> None:
+    """The owner and mode are those of the file that it leads to."""
+    (tmp_path / "store").write_text("x")
+    (tmp_path / "store").chmod(0o444)
+    (tmp_path / "mcp-agent.toml").symlink_to(tmp_path / "store")
+    assert files.read_file(tmp_path / "mcp-agent.toml", files.Trust.OWN) == b"x"
+
+
+def test_the_group_of_one_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a group per user, files are made writable for it: a umask of 002."""
+    user = SimpleNamespace(pw_name="kyle", pw_gid=os.getegid())
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: user)
+    (tmp_path / "mcp.toml").write_text("x")
+    (tmp_path / "mcp.toml").chmod(0o664)
+    os.chown(tmp_path / "mcp.toml", -1, os.getegid())
+    alone: list[tuple[str, list[str]]] = [("kyle", []), ("kyle", ["kyle"])]
+    for name, members in [*alone, ("kyle", ["eve"]), ("staff", [])]:
+        group = SimpleNamespace(gr_name=name, gr_gid=os.getegid(), gr_mem=members)
+        monkeypatch.setattr(grp, "getgrgid", lambda _gid, group=group: group)
+        if (name, members) in alone:
+            assert files.read_file(tmp_path / "mcp.toml", files.Trust.OWN) == b"x"
+        else:
+            with pytest.raises(files.Unusable, match="others can change it"):
+                files.read_file(tmp_path / "mcp.toml", files.Trust.OWN)
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero"), Path("/dev/tty")):
+            with pytest.raises(files.Unusable, match="is a device, named pipe or socket, and not a file"):
+                files.read_file(path)
+
+
+def test_a_pipe_without_a_name_is_read() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"mcp_abc\n")
+    os.close(writer)
+    assert files.read_secret(Path(f"/dev/fd/{reader}")) == "mcp_abc"
+    os.close(reader)
+
+
+def test_more_than_the_limit_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(2048))
+    assert len(files.read_file(tmp_path / "file", limit=2048)) == 2048
+    with pytest.raises(files.Unusable, match="has more than 1 KiB"):
+        files.read_file(tmp_path / "file", limit=2047)
 
 
 def test_secrets_that_cannot_be_read(tmp_path: Path) -> None:

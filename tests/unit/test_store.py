@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -430,3 +431,24 @@ def test_what_a_deploy_was_to_create_is_known_until_it_is_there_or_forgotten(db:
     db.deploys.begin(replace(service, components=(replace(web, name="db"),)), "db", "ann")
     db.components.remove("web", "db")
     assert missing() == []
+
+
+# --- SQLite's errors ---
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "hint"),
+    [
+        ("SQLITE_FULL", 10**9, "make room on its disk"),
+        ("SQLITE_IOERR_SHMSIZE", 0, "make room on its disk"),
+        ("SQLITE_IOERR_READ", 10**9, "look for errors of its disk in the kernel's log, and at quotas"),
+        ("SQLITE_IOERR_FSYNC", 10**9, "look for errors of its disk in the kernel's log, and at quotas"),
+    ],
+)
+def test_a_disk_that_fails_is_not_a_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, room: int, hint: str
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = name
+    monkeypatch.setattr(os, "statvfs", lambda _folder: SimpleNamespace(f_bavail=room, f_frsize=1))
+    assert database.as_mcp_error(tmp_path / "mcp.db", error).hint == hint

@@ -1,5 +1,6 @@
 """Durations and times, as people write them and as nobody should."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp.shared.resources import ROOT
 from mcp.shared.times import (
     DURATION_RULE,
     LOCAL,
@@ -15,6 +17,7 @@ from mcp.shared.times import (
     TIME_RULE,
     absolute,
     ago,
+    in_seconds,
     moment,
     nanoseconds,
     parse_duration,
@@ -265,3 +268,27 @@ def test_rfc3339_is_in_utc_and_padded() -> None:
 )
 def test_ago(seconds: float, text: str) -> None:
     assert ago(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0"),
+        (0.3, "0.3"),
+        (90.0, "90"),
+        (86399.123, "86399.123"),
+        (1_000_000.0, "1000000"),
+        (1_036_800.0, "1036800"),
+        (9.2e9, "9200000000"),
+        (0.000001, "0.000001"),
+    ],
+)
+def test_seconds_have_no_exponent(seconds: float, text: str) -> None:
+    """podman takes 1.0368e+06s for an error, and six digits are not enough."""
+    assert in_seconds(seconds) == text
+
+
+def test_no_number_is_written_with_an_exponent() -> None:
+    """The format g has six digits, and an exponent from a million on."""
+    for path in (*(ROOT / "agent").rglob("*.py"), *(ROOT / "mcp").rglob("*.py")):
+        assert re.search(r":[,.0-9]*g\}|%[.0-9]+g", path.read_text()) is None, path

@@ -3,18 +3,30 @@
 import asyncio
 import hashlib
 import os
+import signal
+import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.files import transfer
 from agent.files.files import ServiceFiles
+from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.errors import InvalidInput
+from mcp.shared.resources import ROOT
 from mcp.terminal import output
 from proto.mcp.v1 import mcp_pb2 as pb
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[AsyncRegistry]:
+    """A registry beside the services' folders."""
+    made = AsyncRegistry(Registry(tmp_path / "mcp.db"))
+    yield made
+    made.close()
 
 
 def test_blocking_work_is_never_left_behind() -> None:
@@ -42,7 +54,7 @@ def test_blocking_work_is_never_left_behind() -> None:
     asyncio.run(scene())
 
 
-def test_what_is_pulled_can_be_pushed_again(tmp_path: Path) -> None:
+def test_what_is_pulled_can_be_pushed_again(tmp_path: Path, registry: AsyncRegistry) -> None:
     files = ServiceFiles(tmp_path, ())
     content = os.urandom(3 * transfer.CHUNK + 5)
     (tmp_path / "web").mkdir()
@@ -56,7 +68,7 @@ def test_what_is_pulled_can_be_pushed_again(tmp_path: Path) -> None:
             for chunk in chunks:
                 yield chunk
 
-        return chunks, await transfer.receive(files, again())
+        return chunks, await transfer.receive(files, registry, again())
 
     chunks, response = asyncio.run(scene())
     assert [len(chunk.data) for chunk in chunks] == [0, *[transfer.CHUNK] * 3, 5, 0]
@@ -82,13 +94,70 @@ def test_leaving_a_pull_half_way_closes_the_file(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_an_empty_stream_is_refused(tmp_path: Path) -> None:
+def test_an_empty_stream_is_refused(tmp_path: Path, registry: AsyncRegistry) -> None:
     async def nothing() -> AsyncIterator[pb.FileChunk]:
         for chunk in list[pb.FileChunk]():
             yield chunk
 
     with pytest.raises(InvalidInput, match="no chunk"):
-        asyncio.run(transfer.receive(ServiceFiles(tmp_path, ()), nothing()))
+        asyncio.run(transfer.receive(ServiceFiles(tmp_path, ()), registry, nothing()))
+
+
+KILLED = """
+import asyncio, hashlib, os, signal, sys
+from pathlib import Path
+from agent.files import transfer
+from agent.files.files import ServiceFiles
+from agent.store.registry import AsyncRegistry, Registry
+from mcp.shared.replace import Replacement
+from proto.mcp.v1 import mcp_pb2 as pb
+
+root = Path(sys.argv[1])
+if sys.argv[3] == "before":
+    Replacement.commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+else:
+    real = Replacement.commit
+    Replacement.commit = lambda *args: (real(*args), os.kill(os.getpid(), signal.SIGKILL))
+
+async def chunks():
+    yield pb.FileChunk(service="web", path=sys.argv[2], data=b"x")
+    yield pb.FileChunk(sha256=hashlib.sha256(b"x").hexdigest())
+
+files, registry = ServiceFiles(root, ()), AsyncRegistry(Registry(root / "mcp.db"))
+asyncio.run(transfer.receive(files, registry, chunks()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "when", "left"),
+    [
+        ("new/folder/x", "before", []),
+        ("old/new/folder/x", "before", ["old"]),
+        ("old/new/folder/x", "after", ["old", "old/new", "old/new/folder", "old/new/folder/x"]),
+    ],
+)
+def test_an_agent_that_is_killed_in_a_push_leaves_no_empty_folders(
+    tmp_path: Path, path: str, when: str, left: list[str]
+) -> None:
+    (tmp_path / "web" / "old").mkdir(parents=True)
+    if not left:
+        (tmp_path / "web" / "old").rmdir()
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), path, when], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "web" / path).parent.is_dir()
+    registry = AsyncRegistry(Registry(tmp_path / "mcp.db"))
+    asyncio.run(transfer.remove_unfinished(ServiceFiles(tmp_path, ()), registry))
+    assert sorted(str(found.relative_to(tmp_path / "web")) for found in (tmp_path / "web").rglob("*")) == left
+    assert asyncio.run(registry.call(registry.pushes.unfinished)) == []
+    registry.close()
+
+
+def test_no_folder_stays_on_record(tmp_path: Path, registry: AsyncRegistry) -> None:
+    files = ServiceFiles(tmp_path, ())
+    request = pb.PushFileRequest(service="web", path="a/b/x", content=b"x")
+    asyncio.run(transfer.receive_whole(files, registry, request))
+    assert (tmp_path / "web" / "a" / "b" / "x").read_bytes() == b"x"
+    assert asyncio.run(registry.call(registry.pushes.unfinished)) == []
 
 
 # --- the CLI's progress ---

@@ -2,12 +2,15 @@
 
 from enum import StrEnum
 
+from mcp.shared.errors import shell_word
+
 NODE_CONTINUES = "changes that a node has begun continue there; see mcp status"
 
 
 def undeploy_command(node: str, service: str, component: str = "") -> str:
     """Return the command that removes a service or a component from a node, also without a definition."""
-    return f"`mcp undeploy --node {node} {service}{'/' if component else ''}{component}`"
+    target = shell_word(f"{service}/{component}" if component else service)
+    return f"`mcp undeploy --node {node} {target}`"
 
 
 class Group(StrEnum):

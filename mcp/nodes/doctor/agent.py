@@ -10,7 +10,7 @@ from mcp.config.addresses import parse_address
 from mcp.config.configuration import Node
 from mcp.nodes.doctor.model import Finding, error, ok, warning
 from mcp.nodes.doctor.system import clock, room, skew
-from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable
+from mcp.shared.errors import Forbidden, McpError, Unauthenticated, Unreachable, shell_word
 from mcp.shared.states import DesiredState, ObservedState
 from mcp.shared.version import VERSION, VersionSkew
 from mcp.shared.version import skew as version_skew
@@ -108,7 +108,7 @@ def images(unused: "Sequence[pb.UnusedImage]", *, short: bool) -> Finding:
     """List the images that nothing refers to; they are a problem only where the disk is `short` of room."""
     if not unused:
         return ok("images", "every image is in use or needed for a rollback")
-    names = " ".join(" ".join(image.names) or image.identifier[:12] for image in unused)
+    names = " ".join(shell_word(name) for image in unused for name in image.names or [image.identifier[:12]])
     size = sum(image.bytes for image in unused) / 1e9
     what = f"{len(unused)} unused images, up to {size:.1f} GB: in no container, no component, no recent deploy: {names}"
     return warning("images", what, f"`podman rmi {names}` as mcp") if short else ok("images", what)
@@ -118,7 +118,7 @@ def volumes(unused: Sequence[str], *, short: bool) -> Finding:
     """List the anonymous volumes that nothing refers to; they are a problem only where the disk is `short` of room."""
     if not unused:
         return ok("volumes", "every anonymous volume is in use or kept for a later deploy")
-    names = " ".join(unused)
+    names = " ".join(map(shell_word, unused))
     what = f"{len(unused)} unused anonymous volumes, in no container, which no deploy would mount again: {names}"
     if not short:
         return ok("volumes", what)

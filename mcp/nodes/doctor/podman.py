@@ -7,6 +7,7 @@ from typing import Any
 from mcp.nodes.doctor.model import Finding, Inspection, error, ok, warning
 from mcp.nodes.doctor.script import PODMAN_SECONDS
 from mcp.nodes.layout import USER
+from mcp.shared.errors import shell_word
 
 AUTH_FILE = "auth.json"  # registry logins, in the home folder
 OLDEST = (4, 3)  # of Debian 12
@@ -52,7 +53,7 @@ def _logins(inspection: Inspection) -> Iterator[Finding]:
     path = f"{inspection.home}/{AUTH_FILE}"
     if mode and (mode != "600" or owner != USER):
         what = f"{path} has mode {mode} and belongs to {owner}, so that the agent cannot pull with its logins"
-        do = inspection.command("sh", "-c", f"chown {USER}: {path} && chmod 600 {path}")
+        do = inspection.command("sh", "-c", f"chown {USER}: {shell_word(path)} && chmod 600 {shell_word(path)}")
         yield error("logins", what, do)
     elif mode:
         yield ok("logins", f"{path} is private")

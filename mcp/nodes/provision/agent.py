@@ -15,6 +15,7 @@ from mcp.nodes.provision.steps import RemoteCommand, RemoteFile, Steps
 from mcp.nodes.ssh import as_user
 from mcp.shared import resources
 from mcp.shared.errors import InvalidInput, McpError, NotReady
+from mcp.shared.files import Trust, read_file
 from mcp.shared.toml import BOM, quoted
 from mcp.shared.url import MciasConfig
 
@@ -179,7 +180,7 @@ async def configuration(steps: Steps, address: str, mcias: MciasConfig | None) -
     node = steps.ssh.node
     text = await steps.text(CONFIG)
     if mcias is not None and mcias.ca_cert is not None:
-        await public_file(steps, MCIAS_CA, mcias.ca_cert.read_bytes())
+        await public_file(steps, MCIAS_CA, read_file(mcias.ca_cert, Trust.OWN))
     if text is not None:
         settings = settings_of(node, text)
         steps.ok(f"configuration: {CONFIG} exists")

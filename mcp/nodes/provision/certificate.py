@@ -16,8 +16,8 @@ from mcp.nodes.layout import USER
 from mcp.nodes.provision.agent import CERTS, AgentSettings, as_mcp, public_file
 from mcp.nodes.provision.steps import RemoteFile, Steps
 from mcp.shared import proc
-from mcp.shared.errors import InvalidInput, McpError, NotReady
-from mcp.shared.files import private_folder, read_secret
+from mcp.shared.errors import InvalidInput, McpError, NotReady, shell_word
+from mcp.shared.files import Trust, private_folder, read_file, read_secret
 
 NODE_CA = f"{CERTS}/ca.pem"  # for checks on the node; agents do not trust it
 SECONDS = 60.0
@@ -76,7 +76,9 @@ class Authority:
             with locked(self.cert):
                 if not self.cert.exists():  # else created by a concurrent provisioning of another node
                     await self.run("ca", "--cert", str(self.cert), "--key", str(self.key))
-        steps.changed_here(what, f"mcp-agent cert ca --cert {self.cert} --key {self.key}")
+        steps.changed_here(
+            what, f"mcp-agent cert ca --cert {shell_word(str(self.cert))} --key {shell_word(str(self.key))}"
+        )
 
 
 def check_own(own: Own) -> None:
@@ -102,7 +104,7 @@ async def have(steps: Steps, authority: Authority, settings: AgentSettings, own:
         return
     await authority.make(steps)
     if authority.cert.exists():
-        await public_file(steps, NODE_CA, authority.cert.read_bytes())
+        await public_file(steps, NODE_CA, read_file(authority.cert, Trust.OWN))
     else:  # in a first dry run
         steps.changed_here(f"file {NODE_CA}")
     node = steps.ssh.node
@@ -130,7 +132,7 @@ async def have(steps: Steps, authority: Authority, settings: AgentSettings, own:
 async def _refuse_foreign(steps: Steps, authority: Authority) -> None:
     """Raise NotReady if another authority signed the node's certificate: its users would be locked out."""
     installed = await steps.sha256(NODE_CA)
-    ours = sha256(authority.cert.read_bytes()).hexdigest() if authority.cert.exists() else ""
+    ours = sha256(read_file(authority.cert, Trust.OWN)).hexdigest() if authority.cert.exists() else ""
     if installed not in ("", ours):
         raise NotReady(
             f"another authority than {authority.cert} signed its certificate",
@@ -178,4 +180,4 @@ def _host(node: Node) -> str:
 
 
 def _files(cert: Path, key: Path) -> tuple[bytes, bytes]:
-    return cert.read_bytes(), read_secret(key).encode() + b"\n"
+    return read_file(cert), read_secret(key).encode() + b"\n"

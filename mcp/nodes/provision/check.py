@@ -14,7 +14,7 @@ from mcp.config.node_entries import locked
 from mcp.nodes.provision.agent import as_mcp
 from mcp.nodes.provision.steps import RemoteCommand, Steps
 from mcp.shared.errors import EXIT_AUTH, Forbidden, McpError, Unauthenticated, Unreachable
-from mcp.shared.files import private_folder
+from mcp.shared.files import Trust, private_folder, read_file
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ def _is_known(steps: Steps, session: Session, ca: Path, token: str) -> bool:
 
 def _ask(steps: Steps, session: Session, ca: Path, token: str, question: Callable[[AgentClient], T]) -> T:
     """Call the agent, which may still be starting."""
-    pem = ca.read_bytes() if ca.exists() else read_ca(session.config)
+    pem = read_file(ca, Trust.OWN) if ca.exists() else read_ca(session.config)
     deadline = time.monotonic() + (0 if steps.dry_run else ANSWER_SECONDS)
     while True:
         try:

@@ -16,7 +16,7 @@ from mcp.config.configuration import Node
 from mcp.nodes.agent_file import AgentFile, architecture
 from mcp.nodes.ssh import Ssh
 from mcp.nodes.upgrade.switch import AgentFacts, Switch, SwitchPhase, SwitchState
-from mcp.shared.errors import InvalidInput, McpError, NotReady, Unavailable, Unreachable
+from mcp.shared.errors import InvalidInput, McpError, NotReady, Unavailable, Unreachable, shell_word
 from mcp.shared.version import VersionSkew, skew
 
 UNDO_SECONDS = 170  # that the node may need, beyond the deadline, to restore the old agent
@@ -245,7 +245,7 @@ def _architecture(node: Node, facts: AgentFacts) -> str:
 
 def _row_of(row: UpgradeRow, verdict: SwitchState, destination: str) -> UpgradeRow:
     """Return the row for an unsuccessful result; `destination` is that of ssh."""
-    hint = f"see the agent's log: ssh {destination} journalctl -u mcp-agent"
+    hint = f"see the agent's log: ssh {shell_word(destination)} journalctl -u mcp-agent"
     match verdict.phase:
         case SwitchPhase.ROLLED_BACK:
             why = f"{verdict.why}; the old agent is running again; {hint}"

@@ -1,0 +1,26 @@
+"""The registry's table of the folders that pushes in progress create."""
+
+import json
+from collections.abc import Sequence
+
+from agent.store.database import Table
+
+
+class PushTable(Table):
+    """Table of paths below the services root whose last `created` folders did not exist; a killed agent leaves rows."""
+
+    def begin(self, names: Sequence[str], created: int) -> int:
+        """Record folders before they are created; return the number of the row."""
+        with self._database.transaction():
+            insert = "INSERT INTO pushes (names, created) VALUES (?, ?)"
+            return self._database.db.execute(insert, (json.dumps(list(names)), created)).lastrowid or 0
+
+    def end(self, number: int) -> None:
+        """Remove a row."""
+        with self._database.transaction():
+            self._database.db.execute("DELETE FROM pushes WHERE number = ?", (number,))
+
+    def unfinished(self) -> list[tuple[int, list[str], int]]:
+        """Return number, names and created of all rows."""
+        rows = self._database.rows("SELECT number, names, created FROM pushes")
+        return [(int(str(number)), json.loads(str(names)), int(str(created))) for number, names, created in rows]
