@@ -6,7 +6,7 @@ RUN := env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/python
 TIERS := $(RUN) -m tools.tiers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet fleet-down test test-fast test-component test-podman test-built test-fleet torture coverage build lint format proto lock bench setup clean
+.PHONY: help demo fleet fleet-down test test-fast test-component test-podman test-built test-fleet torture coverage build release lint format proto lock bench setup clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,10 @@ coverage: $(VENV)/ready ## which lines of agent/ and mcp/ the fast and the compo
 build: host-build $(VENV)/ready ## build the zipapps of both architectures into dist/
 	$(RUN) build.py
 
+release: host-build $(VENV)/ready ## build the files of a release into dist/release/: zipapps, SBOM, SHA256SUMS; KEY=FILE signs them
+	rm -rf dist/release
+	$(RUN) -m tools.release $(if $(KEY),--key $(KEY))
+
 lint: $(VENV)/ready ## ruff, mypy --strict, and who may import what
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -61,7 +65,7 @@ format: $(VENV)/ready ## format the code and mend what ruff can mend
 proto: $(VENV)/ready ## generate the stubs of proto/mcp/v1/mcp.proto again
 	$(RUN) -m tools.protogen
 
-lock: $(VENV)/ready ## renew requirements/runtime.lock: the hash of every wheel, for both architectures and four Pythons
+lock: $(VENV)/ready ## renew the locks in requirements/: the hash of every wheel, for both architectures and four Pythons
 	$(RUN) build.py lock
 
 bench: host-demo $(VENV)/ready ## measure the figures of docs/performance.md
@@ -83,8 +87,8 @@ clean: ## remove what was built, and the virtual environment
 host-build host-demo host-test: host-%:
 	$(PYTHON) -I tools/host.py ensure --for $*
 
-# The virtual environment, made again when the pinned requirements change.
-$(VENV)/ready: requirements/dev.txt requirements/runtime.in | host-build
+# The virtual environment, made again when the locked requirements change: with the hashes of the lock only.
+$(VENV)/ready: requirements/dev.lock | host-build
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements/dev.txt
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes --only-binary=:all: -r requirements/dev.lock
 	touch $@

@@ -17,6 +17,7 @@ BACKENDS = ("local", "mcias")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 SHORTEST_INTERVAL = 0.1  # seconds
+KEEP_DEPLOYS, LEAST_DEPLOYS = 100, 10  # of each service, in the history
 
 # Planned sections that this version does not implement; refused instead of silently ignored.
 _NOT_YET = ("metacrypt", "mcns", "mcproxy")
@@ -49,6 +50,7 @@ class AgentConfig:
     log_level: str
     source: Path
     boot_order: tuple[tuple[str, ...], ...] = ()
+    keep_deploys: int = KEEP_DEPLOYS
     monitor: MonitorConfig = MonitorConfig()
     services_root: Path = Path("/srv")
     allow_mounts: tuple[Path, ...] = ()
@@ -82,6 +84,7 @@ def _build(root: Table, path: Path) -> AgentConfig:
         log_level=level,
         source=path,
         boot_order=_boot_order(agent),
+        keep_deploys=_keep_deploys(agent),
         monitor=_monitor(monitor),
         services_root=agent.checked("services_root", _absolute, "/srv") or Path("/srv"),
         allow_mounts=_allow_mounts(agent),
@@ -154,6 +157,13 @@ def _alert_command(table: Table) -> tuple[str, ...]:
         if "\0" in word:
             table.problem(f"alert_command[{index}]", "contains a NUL character")
     return command
+
+
+def _keep_deploys(agent: Table) -> int:
+    number = agent.integer("keep_deploys", KEEP_DEPLOYS)
+    if number < LEAST_DEPLOYS:
+        agent.problem("keep_deploys", f"{number}: expected {LEAST_DEPLOYS} or more")
+    return number
 
 
 def _boot_order(agent: Table) -> tuple[tuple[str, ...], ...]:

@@ -6,16 +6,26 @@ TaskGroups, which propagate errors.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from agent.log import fields, logger
 from mcp.shared.errors import McpError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 OnDeath = Callable[[BaseException], object]
 
 _running: set[asyncio.Task[Any]] = set()  # strong references, as the event loop holds only weak ones
+
+
+_calculations = ThreadPoolExecutor(1, "calculations")  # one, as several would compete with the event loop
+
+
+async def calculate(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what may need the processor for more than 50 ms in a thread, beside the event loop, and return its result."""
+    return await asyncio.get_running_loop().run_in_executor(_calculations, partial(work, *args, **kwargs))
 
 
 def create_guarded_task(

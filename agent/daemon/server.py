@@ -55,7 +55,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     credentials = load_credentials(config)
     mcias = _mcias(config.source, config.mcias) if config.mcias is not None else None
     lock = hold_lock(config.database)
-    registry = AsyncRegistry(Registry(config.database))
+    registry = AsyncRegistry(Registry(config.database, keep_deploys=config.keep_deploys))
     backend: TokenBackend = mcias or LocalBackend(registry)
     stopping = asyncio.Event()
     tasks = DaemonTasks(stopping)
@@ -150,6 +150,7 @@ def _background(
         "monitor": _monitor(config, podman, registry, servicer).run(boot),
         "certificate watch": _watch_certificate(config, registry, servicer),
         "log retention": servicer.logs.retain_rotated(),
+        "pause watch": servicer.pauses.run(),
     }
 
 

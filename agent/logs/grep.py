@@ -8,8 +8,8 @@ import asyncio
 import json
 import struct
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -25,36 +25,107 @@ PATTERNS = 20
 PATTERN_LENGTH = 1000  # characters
 START_LIMIT = 10.0  # seconds for the start of the process
 LIMIT = 2.0  # seconds for one batch
+WORKERS = 16  # processes that search at once
+
+
+class Workers:
+    """The processes that search: at most WORKERS, others wait. Idle ones are kept while any filter is in use."""
+
+    def __init__(self) -> None:
+        """Start none yet."""
+        self._places = asyncio.Semaphore(WORKERS)
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._filters = 0
+
+    def open(self) -> None:
+        """Note that a filter is in use."""
+        self._filters += 1
+
+    async def close(self) -> None:
+        """Note that a filter is in use no longer."""
+        self._filters -= 1
+        while self._idle and not self._filters:
+            await _end(self._idle.pop())
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Lend a process for one exchange; it is ended after one that fails. Raises McpError."""
+        async with self._places:
+            process = self._idle.pop() if self._idle else await _start()
+            try:
+                yield process
+            except BaseException:
+                await _end(process)
+                raise
+            if self._filters:
+                self._idle.append(process)
+            else:
+                await _end(process)
+
+
+async def _start() -> asyncio.subprocess.Process:
+    process = await proc.start(resources.module_argv(grep_worker), pipe_stdin=True, dies_with_us=True)
+    try:
+        async with asyncio.timeout(START_LIMIT):
+            await _exchange(process, NOTHING, b"")  # so that its start is not counted as a search
+    except BaseException as error:
+        await _end(process)
+        if isinstance(error, TimeoutError | asyncio.IncompleteReadError | ConnectionError):
+            raise Unavailable("the search process does not start") from None
+        raise
+    return process
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(proc.end(process))
+
+
+async def _exchange(process: asyncio.subprocess.Process, *frames: bytes) -> bytes:
+    """Send the frames of a request, and return the answer."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for frame in frames:
+        process.stdin.write(len(frame).to_bytes(4, "big") + frame)
+    await process.stdin.drain()
+    return await process.stdout.readexactly(int.from_bytes(await process.stdout.readexactly(4), "big"))
 
 
 class Filter:
-    """The line filter of one request; a context manager within which its process runs.
+    """The line filter of one request; a context manager.
 
     Raises InvalidInput for expressions that are malformed, too many or too long; and for one that runs too long, in
     every reader that uses the filter.
     """
 
-    def __init__(self, grep: Sequence[str], exclude: Sequence[str] = (), *, ignore_case: bool = False) -> None:
-        """Select the lines that match any of `grep`, if given, and none of `exclude`."""
+    def __init__(
+        self,
+        grep: Sequence[str],
+        exclude: Sequence[str] = (),
+        *,
+        ignore_case: bool = False,
+        workers: Workers | None = None,
+    ) -> None:
+        """Select the lines that match any of `grep`, if given, and none of `exclude`, in one of the `workers`."""
         for option, patterns in (("grep", grep), ("exclude", exclude)):
             if len(patterns) > PATTERNS:
                 raise InvalidInput(f"{option}: {len(patterns)} expressions are too many", f"at most {PATTERNS}")
             for pattern in patterns:
                 if len(pattern) > PATTERN_LENGTH:
                     raise InvalidInput(f"{option}: {shown(pattern, 20)} is longer than {PATTERN_LENGTH} characters")
-        self._patterns = json.dumps({"grep": [*grep], "exclude": [*exclude], "ignore_case": ignore_case}).encode()
+        self._patterns = _patterns(grep, exclude, ignore_case=ignore_case)
         self._option = "grep" if grep else "exclude"
-        self._process: asyncio.subprocess.Process | None = None
+        self._workers = workers or Workers()
         self._lock = asyncio.Lock()
         self._exchanges: set[asyncio.Task[bytes]] = set()
         self._failure: McpError | None = None
 
     async def __aenter__(self) -> Self:
-        """Start the process."""
-        self._process = await proc.start(resources.module_argv(grep_worker), pipe_stdin=True, dies_with_us=True)
+        """Check the expressions."""
+        self._workers.open()
         try:
-            if error := await self._exchange(self._patterns, START_LIMIT):
-                raise InvalidInput(error.decode(errors="replace"))
+            await self._exchange(b"")
         except BaseException:
             await self._end()
             raise
@@ -63,16 +134,14 @@ class Filter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
+        """End the exchanges in progress."""
         await self._end()
 
     async def _end(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(proc.end(self._process))
         for exchange in self._exchanges:
             exchange.cancel()
         await asyncio.gather(*self._exchanges, return_exceptions=True)
+        await self._workers.close()
 
     def filtered(self, reader: LogReader) -> "FilteredReader":
         """Return a reader of the matching lines of `reader`."""
@@ -89,7 +158,7 @@ class Filter:
         runs = [length << 1 | is_stderr for length, is_stderr in batch.runs]
         head = f"{'t' if timed else '-'}{open_lines}".encode() + struct.pack(f">I{len(runs)}I", len(runs), *runs)
         # a task of its own: a cancelled reader must not leave an answer that the next one takes for its own
-        exchange = create_guarded_task(self._exchange(head + batch.data, LIMIT), self._option, expected=(McpError,))
+        exchange = create_guarded_task(self._exchange(head + batch.data), self._option, expected=(McpError,))
         self._exchanges.add(exchange)
         exchange.add_done_callback(self._exchanges.discard)
         answer = await asyncio.shield(exchange)
@@ -98,28 +167,32 @@ class Filter:
         selected = [(run >> 1, bool(run & 1)) for run in struct.unpack(f">{count}I", answer[7:offset])]
         return replace(batch, data=answer[offset:], runs=selected), answer[1:3].decode()
 
-    async def _exchange(self, frame: bytes, seconds: float) -> bytes:
-        """Send a frame to the process and return its answer. Raises McpError."""
-        process = self._process
-        assert process is not None, "a filter is used as a context manager"
-        assert process.stdin is not None
-        assert process.stdout is not None
+    async def _exchange(self, lines: bytes) -> bytes:
+        """Have lines searched, and return the answer. Raises McpError."""
         async with self._lock:
             if self._failure is not None:
                 raise self._failure
             try:
-                async with asyncio.timeout(seconds):
-                    process.stdin.write(len(frame).to_bytes(4, "big") + frame)
-                    await process.stdin.drain()
-                    return await process.stdout.readexactly(int.from_bytes(await process.stdout.readexactly(4), "big"))
+                async with self._workers.one() as process, asyncio.timeout(LIMIT):
+                    answer = await _exchange(process, self._patterns, lines)
             except TimeoutError:
-                await proc.end(process)
-                what = f"{self._option}: the expression takes too long, more than {in_seconds(seconds)} s for a block"
+                what = f"{self._option}: the expression takes too long, more than {in_seconds(LIMIT)} s for a block"
                 self._failure = InvalidInput(what, "simplify it, avoiding nested repetitions")
             except (asyncio.IncompleteReadError, ConnectionError):
                 what = f"{self._option}: the search process ended unexpectedly"
                 self._failure = Unavailable(what, "simplify the expression: it may have used too much memory")
+            else:
+                if answer.startswith(grep_worker.ERROR):
+                    raise InvalidInput(answer.removeprefix(grep_worker.ERROR).decode(errors="replace"))
+                return answer
             raise self._failure
+
+
+def _patterns(grep: Sequence[str], exclude: Sequence[str], *, ignore_case: bool) -> bytes:
+    return json.dumps({"grep": [*grep], "exclude": [*exclude], "ignore_case": ignore_case}).encode()
+
+
+NOTHING = _patterns((), (), ignore_case=False)
 
 
 class FilteredReader:

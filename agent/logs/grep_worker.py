@@ -3,8 +3,10 @@
 It is a process of its own because a catastrophic expression then blocks this process, which can be killed, and not the
 agent. Stdin and stdout carry frames, each a length (4 bytes, big-endian) and that many bytes:
 
-- first, a request with the patterns as JSON, answered by an empty frame or an error message;
-- then, requests with FLAGS, the number of runs, the runs and the lines, answered by the same of the matching lines.
+- two per request: the patterns as JSON; then FLAGS, the number of runs, the runs and the lines, or nothing;
+- one per answer: the same of the matching lines; for patterns that are malformed, `!` and the error message.
+
+One process serves one request after the other, each of any filter.
 
 FLAGS are three bytes: `t` if lines begin with a time, then for stdout and stderr the state of an unfinished line: `k`
 kept, `d` dropped, `-` none. A run is 4 bytes: its length times two, plus one for stderr.
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from typing import IO
 
 TIME_WIDTH = 31  # as in model.py
+ERROR = b"!"
 MEMORY = 1 << 30  # bytes of address space: an expression can use any amount
 
 Matches = Callable[[bytes], bool]
@@ -27,15 +30,14 @@ Matches = Callable[[bytes], bool]
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until the pipe is closed."""
-    patterns = json.loads(receive(requests))
-    try:
-        matches = matcher(patterns["grep"], patterns["exclude"], patterns["ignore_case"])
-    except ValueError as error:
-        send(answers, str(error).encode(errors="replace"))
-        return
-    send(answers, b"")
-    while frame := receive(requests):
-        send(answers, answer(matches, frame))
+    while patterns := receive(requests):
+        frame = receive(requests)
+        try:
+            matches = matcher(**json.loads(patterns))  # re keeps what it has compiled
+        except ValueError as error:
+            send(answers, ERROR + str(error).encode(errors="replace"))
+        else:
+            send(answers, answer(matches, frame) if frame else b"")
 
 
 def receive(requests: IO[bytes]) -> bytes:

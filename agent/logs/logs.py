@@ -12,7 +12,7 @@ from agent.logs import time_window
 from agent.logs.blocks import LogBlock, in_turns, single
 from agent.logs.component import ComponentLog, ComponentQuery
 from agent.logs.follow import Removed, Tracker
-from agent.logs.grep import Filter
+from agent.logs.grep import Filter, Workers
 from agent.logs.inotify import Inotify
 from agent.logs.k8s_file.rotation import LogRetention
 from agent.logs.k8s_file.segments import SegmentLinker
@@ -81,6 +81,7 @@ class Logs:
         """Take podman and the registry, whose components' logs can be read."""
         self._podman = podman
         self._registry = registry
+        self._searchers = Workers()
         self._notifier = Inotify()
         self._readers = Readers(podman, self._notifier)
         self._trackers: WeakValueDictionary[str, Tracker] = WeakValueDictionary()  # by container
@@ -121,7 +122,7 @@ class Logs:
         async with AsyncExitStack() as stack:
             pick: PickReader = self._readers.pick
             if query.grep or query.exclude:
-                line_filter = Filter(query.grep, query.exclude, ignore_case=query.ignore_case)
+                line_filter = Filter(query.grep, query.exclude, ignore_case=query.ignore_case, workers=self._searchers)
                 pick = partial(self._pick_filtered, await stack.enter_async_context(line_filter))
             selection = _Selection()
             await (self._previous if query.previous else self._present)(query, pick, selection)

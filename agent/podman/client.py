@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from agent.podman.argv import NewContainer, run_argv, trial_argv
 from agent.podman.checks import LEAST_TIMEOUT, check_ages, end_overdue
@@ -27,10 +28,12 @@ from agent.podman.output import (
     parse_version,
 )
 from agent.podman.states import CheckResult, ContainerState
-from agent.tasks import create_guarded_task
+from agent.tasks import calculate, create_guarded_task
 from mcp.shared import proc
 from mcp.shared.errors import NotReady, Unavailable, shell_word
 from mcp.shared.names import LABEL_SERVICE
+
+T = TypeVar("T")
 
 REMOVE_GRACE = 10  # seconds before SIGKILL for what runs still when it is removed; all others were stopped before
 STOP_TIMEOUT = 30.0  # seconds, with the container's own, until a stop fails
@@ -47,6 +50,11 @@ PROCESS_ENDED = "no such process"
 PULL_TIMEOUT = 900.0  # seconds
 VOLUME_UNKNOWN = 1  # exit status of `podman volume rm` for a volume that does not exist
 IMAGES_REMEMBERED = 256
+# Processes of podman at once; others wait, and their timeouts begin when they start. The commands that mostly wait, for
+# a container or a registry, have places of their own: a slow pull must not delay a stop, nor either of them a query.
+PROCESSES = 8
+STOPS, CHECKS, PULLS = 16, 8, 4
+LARGE = 256 * 1024  # bytes of output that is parsed beside the event loop
 
 BUILT_IN_NETWORKS = ("", "host", "none", "bridge", "private", "pasta", "slirp4netns", "podman")  # always exist
 
@@ -92,6 +100,9 @@ class Podman:
         self.on_start: list[Callable[[str], object]] = []  # called with the name of each started container
         self._networks = asyncio.Lock()
         self._places: tuple[Path, ...] = ()
+        self._commands = asyncio.Semaphore(PROCESSES)
+        self._stops = asyncio.Semaphore(STOPS)
+        self._waiting = {"healthcheck": asyncio.Semaphore(CHECKS), "pull": asyncio.Semaphore(PULLS)}
         self._images: dict[str, Image] = {}  # by id, which names the content
 
     async def containers(self) -> list[Container]:
@@ -107,7 +118,7 @@ class Podman:
         return [replace(each, orphaned=True) if each.identifier in orphans else each for each in found]
 
     async def _list(self) -> list[Container]:
-        return parse_containers(await self._read(["ps", "--all", "--no-trunc", "--format=json"]))
+        return await _parsed(parse_containers, await self._read(["ps", "--all", "--no-trunc", "--format=json"]))
 
     async def _count(self) -> int:
         return parse_count(await self._read(["info", "--format=json"]))
@@ -142,7 +153,7 @@ class Podman:
 
         podman takes a name that no container has for the prefix of an id: such a match is left out.
         """
-        details = parse_details(await self._inspect(names)) if names else []
+        details = await _parsed(parse_details, await self._inspect(names)) if names else []
         return {item.name: item for item in details if item.name in names or item.identifier in names}
 
     async def inspect_objects(self, *names: str) -> list[ContainerObject]:
@@ -159,7 +170,7 @@ class Podman:
         ends while it reads the cgroup, as in a crash loop. As it changes nothing, it is tried again.
         """
         for pause in (RETRY_PAUSE, RETRY_PAUSE, 0):
-            completed = await proc.run(self.argv(["inspect", "--type=container", *names]), seconds=self.timeout)
+            completed = await self._run(["inspect", "--type=container", *names])
             raced = completed.returncode != 0 and PROCESS_ENDED in completed.last_words()
             if not raced and (completed.returncode == 0 or completed.stdout.strip().startswith(b"[")):
                 return completed.stdout
@@ -190,7 +201,7 @@ class Podman:
     async def image_volumes(self, identifier: str) -> tuple[str, ...]:
         """Return the paths at which a local image asks for volumes; none if it is gone."""
         if identifier not in self._images:
-            local = await proc.run(self.argv(["image", "inspect", identifier]), seconds=self.timeout)
+            local = await self._run(["image", "inspect", identifier])
             if local.returncode != 0:
                 return ()
             self._remember(parse_image(local.stdout))
@@ -202,7 +213,7 @@ class Podman:
         self._images[image.identifier] = image
 
     async def _provide_image(self, image: str) -> Image:
-        local = await proc.run(self.argv(["image", "inspect", image]), seconds=self.timeout)
+        local = await self._run(["image", "inspect", image])
         if local.returncode == 0:
             return parse_image(local.stdout)
         try:
@@ -240,7 +251,7 @@ class Podman:
 
     async def image_ids(self) -> dict[str, str]:
         """Return the ids of the node's images by name and by digest."""
-        return parse_image_ids(await self._check(["images", "--format=json"]))
+        return await _parsed(parse_image_ids, await self._check(["images", "--format=json"]))
 
     async def local_images(self) -> list[LocalImage]:
         """Return the node's images."""
@@ -248,14 +259,15 @@ class Podman:
 
     async def check_health(self, identifier: str, check: HealthCheck) -> CheckResult:
         """Run the health check of the container with this id now, for its timeout; podman's own timer needs systemd."""
-        began, argv = time.monotonic(), self.argv(["healthcheck", "run", identifier])
-        overdue = create_guarded_task(_end_overdue(identifier, check), "overdue health checks")
-        try:
-            completed = await proc.run(argv, seconds=check.timeout + self.timeout)
-        except Unavailable:  # the check could not be ended, or podman itself hangs
-            return CheckResult.TIMED_OUT
-        finally:
-            overdue.cancel()
+        async with self._place("healthcheck"):
+            began, argv = time.monotonic(), self.argv(["healthcheck", "run", identifier])
+            overdue = create_guarded_task(_end_overdue(identifier, check), "overdue health checks")
+            try:
+                completed = await proc.run(argv, seconds=check.timeout + self.timeout)
+            except Unavailable:  # the check could not be ended, or podman itself hangs
+                return CheckResult.TIMED_OUT
+            finally:
+                overdue.cancel()
         if completed.returncode == 0:
             return CheckResult.HEALTHY
         return CheckResult.TIMED_OUT if time.monotonic() - began >= check.timeout else CheckResult.UNHEALTHY
@@ -272,7 +284,7 @@ class Podman:
     async def ensure_network(self, name: str) -> None:
         """Create a network unless it exists."""
         async with self._networks:  # components that are deployed together may all lack the same network
-            existing = await proc.run(self.argv(["network", "inspect", name]), seconds=self.timeout)
+            existing = await self._run(["network", "inspect", name])
             if existing.returncode != 0:
                 await self._check(["network", "create", name])
             elif parse_network_name(existing.stdout) != name:
@@ -307,7 +319,7 @@ class Podman:
 
     async def read_file(self, identifier: str, path: str) -> bytes | None:
         """Return a file of a container, empty if it does not exist; None if it cannot be read."""
-        copied = await proc.run(self.argv(["cp", f"{identifier}:{path}", "-"]), seconds=self.timeout)
+        copied = await self._run(["cp", f"{identifier}:{path}", "-"])
         if copied.returncode == 0:
             return parse_archived_file(copied.stdout)
         return b"" if "could not be found" in copied.last_words() else None
@@ -349,6 +361,10 @@ class Podman:
         A container in a crash loop may be between two runs: podman then takes it for stopped while its restart policy
         still restarts it, or podman fails. Therefore this verifies, and retries.
         """
+        async with self._stops:  # before its patience begins
+            return await self._stop_permanently(name)
+
+    async def _stop_permanently(self, name: str) -> str:
         grace, failures = (await self.details(name)).stop_seconds, 0
         start = _StopStart(grace + STOP_TIMEOUT)
         while True:
@@ -388,7 +404,7 @@ class Podman:
     async def _stop(self, name: str, grace: int) -> proc.CommandFailed | None:
         """Stop a container once, within its own stop timeout `grace`; returns podman's error, if any."""
         try:
-            await self._check(["stop", name], grace + self.timeout * 2)
+            await proc.check(self.argv(["stop", name]), seconds=grace + self.timeout * 2)
         except proc.CommandFailed as error:
             return error
         return None
@@ -407,7 +423,7 @@ class Podman:
 
     async def remove_volume(self, name: str) -> None:
         """Remove a volume, if it exists. Raises CommandFailed if a container has it."""
-        completed = await proc.run(self.argv(["volume", "rm", name]), seconds=self.timeout)
+        completed = await self._run(["volume", "rm", name])
         if completed.returncode not in (0, VOLUME_UNKNOWN):
             raise proc.CommandFailed(completed)
 
@@ -415,11 +431,20 @@ class Podman:
         """Return a complete podman command line."""
         return [self.runtime, *arguments]
 
+    def _place(self, command: str) -> asyncio.Semaphore:
+        """Return the semaphore of a command, held while its process runs; nobody who holds it waits for another one."""
+        return self._waiting.get(command, self._commands)
+
+    async def _run(self, arguments: Sequence[str]) -> proc.Completed:
+        async with self._place(arguments[0]):
+            return await proc.run(self.argv(arguments), seconds=self.timeout)
+
     async def _check_start(self, arguments: Sequence[str], stdin: bytes | None = None) -> None:
         """Run a command that starts conmon, which keeps the score for as long as the container runs."""
         choom = [] if self._oom_score is None else ["choom", "--adjust", str(self._oom_score), "--"]
         argv = self.argv(arguments)
-        completed = await proc.run([*choom, *argv], seconds=self.timeout * 4, stdin=stdin)
+        async with self._commands:
+            completed = await proc.run([*choom, *argv], seconds=self.timeout * 4, stdin=stdin)
         if completed.returncode != 0:
             raise proc.CommandFailed(replace(completed, argv=tuple(argv)))
 
@@ -432,7 +457,12 @@ class Podman:
             return await self._check(arguments)
 
     async def _check(self, arguments: Sequence[str], seconds: float | None = None, stdin: bytes | None = None) -> bytes:
-        return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)
+        async with self._place(arguments[0]):
+            return await proc.check(self.argv(arguments), seconds=seconds or self.timeout, stdin=stdin)
+
+
+async def _parsed(parse: Callable[[bytes], T], output: bytes) -> T:
+    return await calculate(parse, output) if len(output) > LARGE else parse(output)
 
 
 def is_attended(pid: int) -> bool:

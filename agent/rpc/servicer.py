@@ -15,6 +15,7 @@ from agent.logs.wire import log_line, query_of, responses
 from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Key
 from agent.monitor.node import NodeProbe, boot_time
+from agent.monitor.pauses import PauseWatch
 from agent.monitor.state import observe
 from agent.podman.client import Podman
 from agent.rpc import status
@@ -38,7 +39,7 @@ from agent.services.sync import Syncer
 from agent.services.transaction import Report, StepEvent, report_nothing
 from agent.services.unused import unused_images, unused_volumes
 from agent.store.registry import AsyncRegistry, DeployRow
-from agent.tasks import create_guarded_task
+from agent.tasks import calculate, create_guarded_task
 from mcp.shared.errors import InvalidInput, McpError, shown
 from mcp.shared.fields import effective, without_values
 from mcp.shared.names import check_name
@@ -49,6 +50,8 @@ from proto.mcp.v1 import mcp_pb2 as pb
 from proto.mcp.v1 import mcp_pb2_grpc as pb_grpc
 
 T = TypeVar("T")
+
+COMPONENT_LIMIT = 2000  # components of all definitions in a request
 
 
 class Servicer(pb_grpc.McpAgentServiceServicer):
@@ -81,6 +84,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._restored = RestoredRegistry(podman, registry, self.operations)
         self._purger = purge.Purger(podman, registry, self.operations)
         self.logs = Logs(podman, registry)
+        self.pauses = PauseWatch()
         self._probe = NodeProbe(registry.path.parent)
         self._followers = Followers(stopping)
         self.supervisor = Supervisor(executor, self.operations)
@@ -103,7 +107,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def Plan(self, request: pb.PlanRequest, context: Any) -> pb.PlanResponse:
         component = _optional_name("component", request.component)
         changes = await self._syncer.plan(
-            _definitions(request.services),
+            await _definitions(request.services),
             partial=request.partial,
             only={component} if component else (),
             force=request.force,
@@ -111,7 +115,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             leave=request.leave,
             annotated=True,
         )
-        return pb.PlanResponse(changes=map(_planned, changes))
+        return await calculate(_plan_response, changes)
 
     async def Rollback(self, request: pb.RollbackRequest, context: Any) -> AsyncIterator[pb.DeployEvent]:
         number, service = await self._earlier(check_name("service", request.service), request.number)
@@ -136,7 +140,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return choose(service, deploys, {row.name: row.spec for row in rows}, number)
 
     async def SyncDesiredState(self, request: pb.SyncDesiredStateRequest, context: Any) -> pb.SyncDesiredStateResponse:
-        services, user = _definitions(request.services), caller().user
+        services, user = await _definitions(request.services), caller().user
         await check_limits(caller(), services, self._registry, self._files)
         results = await self._syncer.sync(
             services, user, partial=request.partial, prune=request.prune, leave=request.leave
@@ -163,7 +167,8 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             rows = await self._registry.call(deploys.numbered, request.number, service)
         else:
             rows = await self._registry.call(deploys.select, service, request.limit)
-        return pb.HistoryResponse(entries=[_history_entry(row) for row in rows])
+        entries = await calculate(lambda: [_history_entry(row) for row in rows])
+        return pb.HistoryResponse(entries=entries)
 
     async def UndeployService(self, request: pb.UndeployServiceRequest, context: Any) -> pb.UndeployServiceResponse:
         asked = pb.LifecycleRequest(
@@ -299,6 +304,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             agent_python=python,
             architecture=architecture,
             restore_notes=await self._restored.notes(),
+            longest_pause=self.pauses.longest,
         )
         if request.images:
             await self._add_unused(response)
@@ -342,7 +348,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         return status.Efforts(self.repairs(), await self._interrupted.pending())
 
     async def _deploy(self, request: pb.DeployRequest, report: Report) -> pb.DeployResponse:
-        service = service_from_wire(request.service)
+        service = await calculate(service_from_wire, request.service)
         component = _optional_name("component", request.component)
         only, user = {component} if component else set(), caller().user
         check_deployable(service, only)
@@ -459,13 +465,20 @@ def _results(results: Iterable[ComponentResult]) -> list[pb.ComponentResult]:
     ]
 
 
-def _definitions(messages: Iterable[pb.ServiceSpec]) -> list[ServiceSpec]:
-    services = [service_from_wire(message) for message in messages]
+async def _definitions(messages: Sequence[pb.ServiceSpec]) -> list[ServiceSpec]:
+    """Convert the definitions of a request; raises InvalidInput."""
+    if (count := sum(max(1, len(message.components)) for message in messages)) > COMPONENT_LIMIT:
+        raise InvalidInput(f"services: have {count} components, and at most {COMPONENT_LIMIT} are possible at once")
+    services = await calculate(lambda: [service_from_wire(message) for message in messages])
     names = [service.name for service in services]
     for name, count in Counter(names).items():
         if count > 1:
             raise InvalidInput(f"services: {name} occurs {count} times")
     return services
+
+
+def _plan_response(changes: Iterable[Change]) -> pb.PlanResponse:
+    return pb.PlanResponse(changes=map(_planned, changes))
 
 
 def _history_entry(row: DeployRow) -> pb.HistoryEntry:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from agent.services.executor import ComponentResult, DeployEnd, Dropped, Executor
 from agent.services.plan import Change, NodeState, plan
 from agent.services.transaction import Report, report_nothing
+from agent.tasks import calculate
 from mcp.shared.errors import NotFound, NotReady
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.states import Action, DeployResult
@@ -39,7 +40,7 @@ class Deployer:
         """
         check_deployable(service, only)
         state = await self._executor.examine([service])
-        changes = plan([service], state, partial=True, only=only, force=force, prune=prune)
+        changes = await calculate(plan, [service], state, partial=True, only=only, force=force, prune=prune)
         changed = {result.name: result for result in await self.record(service, only, user, changes, report)}
         names = [name for name in service.component_names() if not only or name in only]
         results = [changed.pop(name) if name in changed else _unchanged(service.name, name, state) for name in names]

@@ -143,7 +143,8 @@ class Executor:
             for change, spec in zip(changes, specs, strict=True)
             if spec
         ]
-        containers = await self.podman.inspect(*names, *map(aside_name, names))
+        present = {container.name for container in state.containers}
+        containers = await self.podman.inspect(*(present & {*names, *map(aside_name, names)}))
         return [
             change if spec is None else replace(change, notes=await self._volume_notes(change, spec, state, containers))
             for change, spec in zip(changes, specs, strict=True)

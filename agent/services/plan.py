@@ -8,6 +8,7 @@ longer has only with `prune`.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from agent.monitor.healing import Remedy
 from agent.monitor.state import ALWAYS_UP, is_completed
@@ -92,15 +93,27 @@ class NodeState:
 
     def container(self, name: str) -> Container | None:
         """Return the container with that name, or None."""
-        return next((container for container in self.containers if container.name == name), None)
+        return self._by_name.get(name)
 
     def row(self, service: str, component: str) -> ComponentRow | None:
         """Return the registry row of a component, or None."""
-        return next((row for row in self.rows if (row.service, row.name) == (service, component)), None)
+        return self._by_component.get((service, component))
 
     def owner(self, container: str) -> ComponentRow | None:
         """Return the registry row that owns a container, or None."""
-        return next((row for row in self.rows if row.container == container), None)
+        return self._by_container.get(container)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Container]:
+        return {container.name: container for container in self.containers}
+
+    @cached_property
+    def _by_component(self) -> dict[tuple[str, str], ComponentRow]:
+        return {(row.service, row.name): row for row in self.rows}
+
+    @cached_property
+    def _by_container(self) -> dict[str, ComponentRow]:
+        return {row.container: row for row in self.rows}
 
 
 def plan(
@@ -147,7 +160,8 @@ def _service(service: ServiceSpec, state: NodeState, only: Collection[str], forc
         if only and component.name not in only:
             continue
         if service.active:
-            change = _Comparison(service.name, position, component, state, tuple(replaced)).change(force)
+            before = tuple(replaced) if component.ports else ()  # only its host ports depend on them
+            change = _Comparison(service.name, position, component, state, before).change(force)
             replaced += [container_name(service.name, component.name)] if change is not None else []
         else:
             change = _deactivate(service.name, component.name, state)

@@ -8,6 +8,7 @@ from agent.services.deploy import Deployer
 from agent.services.executor import ComponentResult, Executor
 from agent.services.operations import Operations
 from agent.services.plan import Change, plan
+from agent.tasks import calculate
 from mcp.shared.errors import McpError
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.states import Action
@@ -64,7 +65,9 @@ class Syncer:
         Those that are `annotated` have notes for the user, which takes two more calls.
         """
         state = await self._executor.examine(services)
-        changes = plan(services, state, partial=partial, only=only, force=force, prune=prune, leave=leave)
+        changes = await calculate(
+            plan, services, state, partial=partial, only=only, force=force, prune=prune, leave=leave
+        )
         return await self._executor.annotate(changes, state) if annotated else changes
 
     async def sync(

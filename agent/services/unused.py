@@ -6,11 +6,10 @@ from agent.podman.client import Podman
 from agent.podman.inspect import ANONYMOUS
 from agent.podman.output import LocalImage
 from agent.services.volumes import named_targets
+from agent.store.deploys import KEPT_DEFINITIONS
 from agent.store.registry import AsyncRegistry
 from mcp.shared.image import image_key
 from mcp.shared.spec import ComponentSpec
-
-KEPT_DEFINITIONS = 3  # of each service: the present one, and those that `mcp rollback` returns to
 
 
 async def unused_images(podman: Podman, registry: AsyncRegistry) -> list[LocalImage]:

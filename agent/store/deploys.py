@@ -1,10 +1,10 @@
-"""The registry's table of deploys: the permanent history."""
+"""The registry's table of deploys: the history, of a bounded length."""
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.store.database import Table, now_text, time_of
+from agent.store.database import Database, Table, now_text, time_of
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.states import DeployResult
 from mcp.shared.wire import service_from_json, service_to_json
@@ -26,8 +26,37 @@ class DeployRow:
     error: str
 
 
+# Kept are the newest deploys, the last definitions that succeeded, and before each of these two ranges the last success
+# of each component, which tells the service after every kept deploy: a deploy of one component changed only that.
+_PRUNE = """
+    WITH mine AS (SELECT number, component, definition, result FROM deploys WHERE service = ?1),
+    done AS (SELECT number, component, definition FROM mine WHERE result = 'done'),
+    newest AS (SELECT number FROM mine ORDER BY number DESC LIMIT ?2),
+    definitions AS (SELECT definition FROM done GROUP BY definition ORDER BY max(number) DESC LIMIT ?3),
+    recent AS (
+        SELECT max(number) AS number FROM done WHERE definition IN (SELECT definition FROM definitions)
+        GROUP BY definition, component
+        UNION SELECT number FROM newest
+    ),
+    bases AS (
+        SELECT max(number) AS number FROM done WHERE number < (SELECT min(number) FROM newest) GROUP BY component
+        UNION SELECT max(number) FROM done WHERE number < (SELECT min(number) FROM recent) GROUP BY component
+    )
+    DELETE FROM deploys WHERE service = ?1 AND result != 'running'
+    AND number NOT IN (SELECT number FROM recent UNION SELECT number FROM bases)
+"""
+KEPT_DEFINITIONS = 3  # of each service: the present one, and those that `mcp rollback` returns to
+KEEP_DEPLOYS = 100  # of each service, by default
+GONE_DEPLOYS = 1000  # in all, of services that are no longer deployed
+
+
 class DeployTable(Table):
     """Table of deploys."""
+
+    def __init__(self, database: Database, keep: int) -> None:
+        """Keep so many deploys of each service."""
+        super().__init__(database)
+        self._keep = keep
 
     def begin_after(self, number: int) -> None:
         """Number deploys above `number`: an earlier registry's containers carry the numbers up to it."""
@@ -70,6 +99,23 @@ class DeployTable(Table):
                 "UPDATE deploys SET result = ?, error = ?, digests = ? WHERE number = ?",
                 (result, error, json.dumps(digests, sort_keys=True), number),
             )
+            self._prune(number)
+
+    def _prune(self, number: int) -> None:
+        """Remove the deploys that are too many of the service of deploy `number`, and of services that are gone."""
+        rows = self._database.rows(
+            "SELECT service, count(*) FROM deploys"
+            " WHERE service = (SELECT service FROM deploys WHERE number = ?) GROUP BY service",
+            number,
+        )
+        for service, count in rows:
+            if int(str(count)) > self._keep:
+                self._database.db.execute(_PRUNE, (service, self._keep, KEPT_DEFINITIONS))
+        self._database.db.execute(
+            "DELETE FROM deploys WHERE result != 'running' AND number IN (SELECT number FROM deploys"
+            " WHERE service NOT IN (SELECT service FROM components) ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            (GONE_DEPLOYS,),
+        )
 
     def recent_definitions(self, count: int) -> list[ServiceSpec]:
         """Return the last `count` different definitions of each service whose deploys succeeded."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from agent.store.database import Table
 
 NO_LIMIT = -1  # SQLite's
+KEPT_EVENTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,16 @@ class EventTable(Table):
         return [_event(row) for row in rows]
 
     def prune(self, before: datetime) -> int:
-        """Remove events older than `before` and return their number.
+        """Remove events older than `before`, and those before the newest KEPT_EVENTS; return their number.
 
         The last event of a component is its current state and stays, unless that is `removed`.
         """
         with self._database.transaction():
             deleted = self._database.db.execute(
-                "DELETE FROM events WHERE at < ? AND (new_state = 'removed'"
+                "DELETE FROM events WHERE (at < ? OR number <= (SELECT max(number) FROM events) - ?)"
+                " AND (new_state = 'removed'"
                 " OR number NOT IN (SELECT max(number) FROM events GROUP BY service, component))",
-                (_text(before),),
+                (_text(before), KEPT_EVENTS),
             )
         return deleted.rowcount
 

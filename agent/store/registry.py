@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 from agent.store.alerts import AlertTable
 from agent.store.components import ComponentRow, ComponentTable
 from agent.store.database import Database, RegistryError
-from agent.store.deploys import DeployRow, DeployTable
+from agent.store.deploys import KEEP_DEPLOYS, DeployRow, DeployTable
 from agent.store.events import EventTable
 from agent.store.operations import OperationRow, OperationTable, TransactionRow
 from agent.store.previous_logs import PreviousLogTable
@@ -41,12 +41,12 @@ T = TypeVar("T")
 class Registry:
     """The tables of an open registry file. Not safe for use by several threads at once."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file; raises RegistryError."""
+    def __init__(self, path: Path, *, keep_deploys: int = KEEP_DEPLOYS) -> None:
+        """Open or create the file, for a history of so many deploys of each service; raises RegistryError."""
         self._database = Database(path)
         self.path = path
         self.components = ComponentTable(self._database)
-        self.deploys = DeployTable(self._database)
+        self.deploys = DeployTable(self._database, keep_deploys)
         self.operations = OperationTable(self._database)
         self.tokens = TokenTable(self._database)
         self.events = EventTable(self._database)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 MARKER = "complete"  # written last: a tree without it is incomplete
+END = "end\n"  # of the marker
 
 
 def refuse(program: str, why: str) -> NoReturn:
@@ -38,7 +39,7 @@ def start(program: str, build: str, entry: str, extract: Callable[[str, str, str
     for name in [name for name in os.environ if name.startswith("SHIV_") and name != "SHIV_ROOT"]:
         del os.environ[name]  # they select another entry point or other modules
     folder = cache_folder(program)
-    tree = f"{folder}/{build}-{importlib.machinery.EXTENSION_SUFFIXES[0].strip('.').removesuffix('.so')}"
+    tree = tree_of(program, build)
     try:
         if not (trusted(folder) and hold(tree) and intact(tree)):
             extract(program, build, tree)
@@ -56,6 +57,12 @@ def load(build: str, entry: str, folder: str, tree: str) -> Callable[[], int]:
     use_path(f"{tree}/site-packages")
     main: Callable[[], int] = importlib.import_module(entry).main
     return main
+
+
+def tree_of(program: str, build: str) -> str:
+    """Return the tree of a build for this Python."""
+    tag = importlib.machinery.EXTENSION_SUFFIXES[0].strip(".").removesuffix(".so")
+    return f"{cache_folder(program)}/{build}-{tag}"
 
 
 def cache_folder(program: str) -> str:
@@ -116,22 +123,28 @@ def hold(tree: str) -> bool:
 
 
 def intact(tree: str) -> bool:
-    """Return True if the tree matches its marker: each folder's mtime (ns) and native module's size.
-
-    Detects added, removed and truncated files with one stat per folder.
-    """
+    """Return True if every file and folder of the tree is as its marker has it; see `fingerprint`."""
     try:
         if os.statvfs(tree).f_flag & os.ST_NOEXEC:
             return False
         with open(f"{tree}/{MARKER}", encoding="utf-8") as marker:
             for line in marker:
-                kind, expected, path = line.rstrip("\n").split(" ", 2)
-                info = os.stat(f"{tree}/{path}")
-                if (info.st_mtime_ns if kind == "d" else info.st_size) != int(expected):
+                if line == END:
+                    return True
+                if line != fingerprint(tree, line[:-1].split(" ", 3)[3]):
                     return False
-    except (OSError, ValueError):
-        return False
-    return True
+    except (OSError, ValueError, IndexError):
+        pass
+    return False
+
+
+def fingerprint(tree: str, path: str) -> str:
+    """Return the line of a file or folder in the marker: size, mtime and ctime (ns), and its path in the tree.
+
+    A change of the content or of a folder's entries sets ctime, which nobody but root can set back.
+    """
+    info = os.lstat(f"{tree}/{path}")
+    return f"{info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {path}\n"
 
 
 def use_path(site_packages: str) -> None:

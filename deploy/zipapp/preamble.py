@@ -21,12 +21,11 @@ import _start
 NATIVE = "native.tar.xz"
 
 
-def unpack(archive: str, site: Path) -> list[Path]:
+def unpack(archive: str, site: Path) -> None:
     """Unpack the modules for this Python below `site`; stop reading after the last one."""
     index = json.loads((site / "native.json").read_bytes())
     ours = (importlib.machinery.EXTENSION_SUFFIXES[0], ".abi3.so")
     wanted = {name for name in index["names"] if name.endswith(ours)}
-    done: list[Path] = []
     with zipfile.ZipFile(archive) as file:
         if hashlib.sha256(file.read(NATIVE)).hexdigest() != index["sha256"]:
             raise zipfile.BadZipFile(f"checksum of {NATIVE}")
@@ -38,21 +37,19 @@ def unpack(archive: str, site: Path) -> list[Path]:
                     (site / member.name).parent.mkdir(parents=True, exist_ok=True)
                     with (site / member.name).open("wb") as target:
                         shutil.copyfileobj(source, target, 1 << 20)
-                    done.append(site / member.name)
-                if len(done) == len(wanted):
+                    wanted.remove(member.name)
+                if not wanted:
                     break
-    return done
 
 
-def mark(site: Path, natives: list[Path]) -> None:
+def mark(site: Path) -> None:
     """Write the marker for `_start.intact`, after syncing the files to disk."""
     tree = site.parent
-    folders = [Path(folder) for folder, _, _ in os.walk(site)]
-    lines = [f"d {folder.stat().st_mtime_ns} {folder.relative_to(tree)}" for folder in folders]
-    lines += [f"f {native.stat().st_size} {native.relative_to(tree)}" for native in natives]
     sync(tree)
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(site) for name in (*names, "")]
+    lines = [_start.fingerprint(str(tree), os.path.relpath(path, tree)) for path in paths]
     part = tree / f"{_start.MARKER}.part"
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    part.write_text("".join(lines) + _start.END, encoding="utf-8")
     part.rename(tree / _start.MARKER)
 
 
@@ -74,7 +71,8 @@ def run(archive: str, site: Path, build: str) -> None:
     """Complete the tree extracted by shiv, and let the program start from it."""
     program = site.parent.parent.name
     try:
-        mark(site, unpack(archive, site))
+        unpack(archive, site)
+        mark(site)
     except (OSError, zipfile.BadZipFile, lzma.LZMAError, tarfile.TarError, EOFError) as error:
         _first.give_up(program, str(site.parent), error)
     _first.release()

@@ -49,7 +49,7 @@ def _upgrade(session: "Session", args: argparse.Namespace) -> int:
     from mcp.nodes.upgrade.node_upgrade import NodeUpgrade
     from mcp.nodes.upgrade.waves import AgentFiles
 
-    files = AgentFiles(args.folder)
+    files = AgentFiles(args.folder, session.config.release_keys)
     course = NodeUpgrade(session, files.find, args.deadline, args.force, args.allow_downgrade)
     return _bring_through(session, course, nodes.select(session, *args.nodes), args)
 

@@ -15,6 +15,7 @@ from mcp.shared.toml import read_text, read_toml
 from mcp.shared.url import URL, MciasConfig, parse_https_url
 
 CA_FILE = "ca.pem"  # beside mcp.toml
+PUBLIC_KEY = r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9-]+@openssh\.com) [A-Za-z0-9+/]+={0,3}( .*)?"
 
 
 def _refused_by(parse: Callable[[str], object]) -> Callable[[str], str]:
@@ -129,6 +130,19 @@ class AuthSection:
 
 
 @dataclass(repr=False, eq=False)
+class ReleaseSection:
+    """[release] of mcp.toml."""
+
+    keys: tuple[str, ...] = optional(
+        (),
+        "SSH public keys, one of which must have signed the agents' files: others are not installed",
+        example=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI… releases",),
+        pattern=PUBLIC_KEY,
+        rule="is not an SSH public key, as in ssh-ed25519 AAAA…",
+    )
+
+
+@dataclass(repr=False, eq=False)
 class ConfigFile:
     """The whole mcp.toml."""
 
@@ -136,6 +150,7 @@ class ConfigFile:
     build: BuildSection = optional(BuildSection(), "Building of images")
     mcias: MciasSection = optional(MciasSection(), "MCIAS, if the fleet has one")
     auth: AuthSection = optional(AuthSection(), "Token and CA")
+    release: ReleaseSection = optional(ReleaseSection(), "Who signs releases")
     nodes: tuple[Node, ...] = optional((), "The nodes of the fleet")
 
 
@@ -149,6 +164,7 @@ class Config:
     ca_cert: Path | None
     nodes: tuple[Node, ...]
     mcias: MciasConfig | None = None
+    release_keys: tuple[str, ...] = ()
 
     def node(self, name: str) -> Node:
         """Return the node with this name; raises InvalidInput, or NotFound with the known names."""
@@ -201,6 +217,7 @@ def parse(text: str, path: Path) -> Config:
         mcias=MciasConfig(parse_https_url(file.mcias.server_url), mcias_ca, file.mcias.service_name)
         if file.mcias.server_url
         else None,
+        release_keys=file.release.keys,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mcp.config.configuration import ConfigFile
 from mcp.definitions.definitions import document_fields
-from mcp.shared.fields import Field, FieldKind, fields_of
+from mcp.shared.fields import LIST_LIMIT, Field, FieldKind, fields_of
 
 Schema = dict[str, Any]
 
@@ -53,7 +53,8 @@ def _shape(field: Field) -> Schema:
         return _table(fields_of(field.model))
     if field.kind in (FieldKind.TEXTS, FieldKind.TABLES):
         items = _table(fields_of(field.model)) if field.model else {"type": "string", **_limits(field)}
-        return {"type": "array", "items": items, **({"minItems": 1} if field.nonempty else {})}
+        least = {"minItems": 1} if field.nonempty else {}
+        return {"type": "array", "items": items, **least, "maxItems": LIST_LIMIT}
     return {"type": _TYPES[field.kind], **_limits(field)}
 
 

@@ -9,12 +9,14 @@ import json
 import platform
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mcp.nodes import release_key
 from mcp.shared import proc, resources
-from mcp.shared.errors import InvalidInput, NotFound
+from mcp.shared.errors import InvalidInput, NotFound, NotReady
 from mcp.shared.version import VERSION
 
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # uname -m -> ours
@@ -56,16 +58,23 @@ def own_architecture() -> str:
     return architecture(platform.machine())
 
 
-async def find(arch: str, folder: Path | None = None) -> AgentFile:
+async def find(arch: str, folder: Path | None = None, keys: Sequence[str] = ()) -> AgentFile:
     """Find the agent for `arch`, of this program's version if there are several.
 
-    Searches `folder` (--from), else the folder of this program; a source checkout builds it into dist/ first. Raises
-    NotFound with the searched folder.
+    Searches `folder` (--from), else the folder of this program; a source checkout builds it into dist/ first. With
+    `keys`, of `[release]` in mcp.toml, the file must be of a release that one of them has signed. Raises NotFound with
+    the searched folder, NotReady for a file that is not signed.
     """
     tree = None if folder is not None else resources.source_tree()
+    if tree is not None and keys:
+        what = "[release] of mcp.toml asks for a signed release, and a source tree builds another agent"
+        raise NotReady(what, "name the folder of the release with --from DIR")
     if tree is not None:
         return await _build(arch, tree)
-    return await asyncio.to_thread(_best, arch, folder)  # it reads megabytes
+    agent = await asyncio.to_thread(_best, arch, folder)  # it reads megabytes
+    if keys:
+        await release_key.check(agent.path, agent.sha256, keys)
+    return agent
 
 
 def read(path: Path) -> AgentFile | None:

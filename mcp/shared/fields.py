@@ -14,6 +14,8 @@ from typing import Any, get_args, get_origin
 
 from mcp.shared.errors import Problem, shown
 
+LIST_LIMIT = 1000  # entries of one list
+
 
 class FieldKind(StrEnum):
     """The type of a field, as the documentation names it."""
@@ -70,6 +72,7 @@ _KINDS: dict[Any, tuple[FieldKind, Any]] = {  # with the value of an absent fiel
 
 
 _CACHE: dict[Any, tuple[Field, ...]] = {}
+_LISTS = (FieldKind.TEXTS, FieldKind.TABLES, FieldKind.TEXT_MAP)
 _PLACES = {FieldKind.TABLE: 1, FieldKind.TEXT_MAP: 1, FieldKind.TABLES: 2}
 
 
@@ -133,6 +136,8 @@ def _problems(field: Field, value: Any) -> Iterator[tuple[str, str]]:
     """Yield the path from a field to each invalid value, and its problem."""
     if field.nonempty and not value:
         yield "", f"is empty; {field.nonempty}"
+    elif field.kind in _LISTS and len(value) > LIST_LIMIT:
+        yield "", f"has {len(value)} entries, and at most {LIST_LIMIT} are possible"
     elif field.kind is FieldKind.TABLE:
         yield from ((f".{found.key}", found.what) for found in (problems(value) if value is not None else ()))
     elif field.kind is FieldKind.TABLES:

@@ -33,12 +33,35 @@ class Claim:
 
 
 def clashes(claims: Iterable[Claim]) -> Iterator[tuple[Claim, Claim]]:
-    """Yield each claim that an earlier one excludes, and that one."""
-    earlier: dict[str, list[Claim]] = {}
+    """Yield each claim that an earlier one excludes, and the first such one."""
+    earlier: dict[str, _Earlier] = {}
     for claim in claims:
-        like = earlier.setdefault(claim.what, [])
-        yield from ((claim, other) for other in [other for other in like if claim.clashes_with(other)][:1])
-        like.append(claim)
+        like = earlier.setdefault(claim.what, _Earlier())
+        if (other := like.first_against(claim)) is not None:
+            yield claim, other
+        like.add(claim)
+
+
+class _Earlier:
+    """The claims of one port so far: of each address only the first, and the first of another owner than that."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._by_address: dict[object, list[tuple[int, Claim]]] = {}  # None: all addresses
+        self._all: list[tuple[int, Claim]] = []
+
+    def first_against(self, claim: Claim) -> Claim | None:
+        """Return the first claim that excludes another one."""
+        either = [*self._by_address.get(claim.address, ()), *self._by_address.get(None, ())]
+        candidates = [item for item in (self._all if claim.address is None else either) if claim.clashes_with(item[1])]
+        return min(candidates, key=lambda item: item[0])[1] if candidates else None
+
+    def add(self, claim: Claim) -> None:
+        """Remember a claim, if it can be the first one against a later one."""
+        self._count += 1
+        for kept in (self._by_address.setdefault(claim.address, []), self._all):
+            if len(kept) < 2 and claim.owner not in (other.owner for _, other in kept):
+                kept.append((self._count, claim))
 
 
 def port_problem(text: str) -> str:

@@ -14,6 +14,7 @@ from mcp.shared.files import Trust, Unusable, read_file
 
 T = TypeVar("T")
 
+FILE_LIMIT = 1024 * 1024  # bytes
 BOM = "\ufeff"  # some editors put it at the start of a UTF-8 file
 
 _KINDS: dict[type, str] = {
@@ -188,9 +189,12 @@ def parse_toml(text: str, file: str) -> dict[str, object]:
 
 
 def read_text(path: Path, trust: Trust = Trust.NAMED) -> str:
-    """Read the text of a configuration file or definition; raises InvalidFile."""
+    """Read the text of a configuration file or definition, at most FILE_LIMIT bytes; raises InvalidFile."""
     try:
-        return read_file(path, trust).decode()
+        data = read_file(path, trust)
+        if len(data) > FILE_LIMIT:
+            raise InvalidFile(str(path), [f"is larger than {FILE_LIMIT >> 20} MiB; mount large data as a file"])
+        return data.decode().replace("\r\n", "\n").replace("\r", "\n")  # as a text file is read
     except UnicodeDecodeError as error:
         raise InvalidFile(str(path), [f"is not UTF-8 text (byte {error.start})"]) from None
     except Unusable as error:

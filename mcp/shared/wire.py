@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+from itertools import islice
 from typing import Any, TypeVar
 
-from mcp.shared.errors import InvalidInput
+from mcp.shared.errors import InvalidInput, shown
 from mcp.shared.fields import Field, FieldKind, fields_of, problems
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from proto.mcp.v1 import mcp_pb2 as pb
 
 Model = TypeVar("Model")
+
+DEFINITION_LIMIT = 1024 * 1024  # bytes of a service's message
+PROBLEMS_SHOWN = 20
 
 
 def service_to_wire(service: ServiceSpec) -> pb.ServiceSpec:
@@ -23,9 +27,12 @@ def component_to_wire(component: ComponentSpec) -> pb.ComponentSpec:
 
 
 def service_from_wire(message: pb.ServiceSpec) -> ServiceSpec:
-    """Convert a message to a specification; raises InvalidInput with all problems, by field."""
+    """Convert a message to a specification; raises InvalidInput with the problems, by field."""
+    if message.ByteSize() > DEFINITION_LIMIT:
+        what = f"service: {shown(message.name, 40)} is larger than {DEFINITION_LIMIT >> 20} MiB"
+        raise InvalidInput(what, "mount large data as a file")
     service = stored_service(message)
-    if found := list(problems(service)):
+    if found := list(islice(problems(service), PROBLEMS_SHOWN)):
         raise InvalidInput("; ".join(f"service.{problem}" for problem in found))
     return service
 

@@ -13,7 +13,8 @@ from build import START
 from mcp.shared.resources import ROOT
 from tests.zipapps import build, built
 
-OWN = {"__main__.py", "_bootstrap", "_clean.py", "_first.py", "_start.py", "environment.json", "native.tar.xz"}
+OWN = {"__main__.py", "_bootstrap", "_clean.py", "_first.py", "_start.py", "_verify.py", "environment.json"}
+OWN |= {"native.tar.xz"}
 SITE = {"bin", "google", "grpc", "mcp", "native.json", "proto", "typing_extensions.py"}
 INFO = {"grpcio-*.dist-info", "protobuf-*.dist-info", "typing_extensions-*.dist-info"}
 PROGRAMS = {

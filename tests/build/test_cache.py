@@ -1,14 +1,20 @@
 """What a zipapp leaves on the disk: whole whatever happens, and gone when nobody needs it."""
 
+import json
+import os
+import runpy
 import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mcp.nodes.doctor import script
+from mcp.shared.resources import ROOT
 from tests.build.conftest import SLEEPER, Stage
-from tests.zipapps import forged
+from tests.zipapps import PYTHON, forged
 
 
 def trees(stage: Stage, program: str = "mcp") -> list[Path]:
@@ -106,6 +112,80 @@ def test_truncated_module_heals(stage: Stage, cli: Path) -> None:
     target.write_bytes(target.read_bytes()[:1000])
     works(stage, cli)
     assert target.stat().st_size == size
+
+
+def examined(stage: Stage, zipapp: Path, program: str = "mcp") -> dict[str, Any]:
+    """What mcp doctor gets to know of the tree."""
+    done = stage.run([PYTHON, "-I", "-c", script.VERIFY, str(zipapp), program])
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+CHANGED = ["mcp/main.py", "mcp/__pycache__/main.*.pyc", "grpc/_cython/cygrpc.*.so"]
+
+
+def change(tree: Path, name: str) -> Path:
+    """Change a byte of a file, whose size and mtime stay."""
+    (target,) = (tree / "site-packages").glob(name)
+    info, content = target.stat(), target.read_bytes()
+    place = content.find(b"mcp")  # a constant, so that the module can still be imported
+    target.write_bytes(content[:place] + b"mcq" + content[place + 3 :])
+    os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert target.stat().st_size == info.st_size
+    return target
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_changed_file_is_found_and_extracted_again(stage: Stage, cli: Path, name: str) -> None:
+    works(stage, cli)
+    (tree,) = trees(stage)
+    assert examined(stage, cli)["changed"] == 0
+    target = change(tree, name)
+    assert examined(stage, cli)["listed"] == [str(target.relative_to(tree))]
+    works(stage, cli)
+    assert examined(stage, cli)["changed"] == 0
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_doctor_finds_a_changed_file_whatever_the_marker_says(stage: Stage, cli: Path, name: str) -> None:
+    works(stage, cli)
+    (tree,) = trees(stage)
+    target = change(tree, name)
+    start = runpy.run_path(str(ROOT / "deploy/zipapp/_start.py"))
+    path = str(target.relative_to(tree))
+    marker = (tree / "complete").read_text().splitlines(keepends=True)
+    lines = [start["fingerprint"](str(tree), path) if line.endswith(f" {path}\n") else line for line in marker]
+    assert lines != marker
+    (tree / "complete").write_text("".join(lines))
+    assert start["intact"](str(tree)), "a start believes it"
+    assert examined(stage, cli)["listed"] == [path]
+
+
+def test_doctor_finds_what_was_added_and_removed(stage: Stage, cli: Path) -> None:
+    works(stage, cli)
+    (tree,) = trees(stage)
+    site = tree / "site-packages"
+    (site / "sitecustomize.py").write_text("")
+    (site / "grpc/evil").symlink_to("/tmp")
+    (site / "mcp/__pycache__/gone.cpython-311.pyc").write_bytes(b"")
+    (site / "mcp/main.py").unlink()
+    assert examined(stage, cli)["listed"] == [
+        "site-packages/grpc/evil",
+        "site-packages/mcp/__pycache__/gone.cpython-311.pyc",
+        "site-packages/sitecustomize.py",
+        "site-packages/mcp/main.py",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "half a line", "end"])
+def test_a_marker_that_is_cut_heals(stage: Stage, cli: Path, content: str) -> None:
+    works(stage, cli)
+    (tree,) = trees(stage)
+    whole = (tree / "complete").read_text()
+    (tree / "complete").write_text(content)
+    works(stage, cli)
+    assert len((tree / "complete").read_text().splitlines()) == len(whole.splitlines())
 
 
 def test_everything_is_compiled_on_the_first_start(stage: Stage, cli: Path) -> None:

@@ -1,6 +1,8 @@
 """mcp doctor on real nodes: nothing to say of a good one, and what is broken by hand is named with what to do."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,27 @@ def test_it_changes_nothing(site: Upgrades) -> None:
     node.run(["sh", "-c", "sync; touch /tmp/before; sleep 0.1"])
     assert site.mcp("doctor", "thirteen").code == 0
     assert node.run(["sh", "-c", script]).stdout.split() == []
+
+
+def test_a_changed_file_of_the_agent_is_named_and_the_remedy_mends_it(site: Upgrades) -> None:
+    node, cache = site.node("twelve"), "/srv/mcp/.cache/mcp/mcp-agent"
+    change = f"""
+    file=$(ls {cache}/*/site-packages/grpc/_cython/cygrpc.*.so)
+    touch -r $file /tmp/times; printf x | dd of=$file bs=1 seek=5000 conv=notrunc 2>/dev/null; touch -r /tmp/times $file
+    """
+    assert "the agent runs from are those of" in site.mcp("doctor", "-v", "twelve").stdout
+    node.run(["sh", "-euc", change], user="mcp")
+    done, found = doctor(site, "twelve")
+    assert (done.code, [*found["twelve"]]) == (1, ["tree"])
+    level, what = found["twelve"]["tree"]
+    assert level == "error"
+    assert "are not those of /srv/mcp/mcp-agent: site-packages/grpc/_cython/cygrpc." in what
+    for remedy in re.findall(r"`ssh twelve (.*?)`", what):
+        node.run(shlex.split(remedy))
+    assert doctor(site, "twelve")[1]["twelve"] == {}
+    node.run(["sh", "-euc", change], user="mcp")
+    node.run(["systemctl", "restart", "mcp-agent"])
+    assert doctor(site, "twelve")[1]["twelve"] == {}, "its start has noticed"
 
 
 def test_what_is_broken_on_a_node_is_named(site: Upgrades) -> None:

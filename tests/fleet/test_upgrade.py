@@ -1,5 +1,6 @@
 """`mcp agent upgrade`, `rollback` and `status` on real nodes: whatever goes wrong, an agent serves at the end."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from mcp.shared.resources import ROOT
 from tests import previous as history
+from tests.agents import Outcome
 from tests.fleet.upgrades import (
     AGENT,
     CRASHING,
@@ -146,6 +148,41 @@ def test_the_good_are_new_and_the_bad_are_as_they_were(old: Upgrades) -> None:
     finally:
         bob.run(["mv", "/usr/bin/python3.gone", "/usr/bin/python3"])
         cyd.run(["rm", "-f", "/srv/mcp/filler"])
+
+
+def test_only_a_signed_agent_is_installed_where_a_key_is_configured(old: Upgrades, tmp_path: Path) -> None:
+    key, folder = tmp_path / "key", tmp_path / "release"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    shutil.copytree(old.agents[NEW], folder)
+    file, sums = folder / "mcp-agent.pyz", folder / "SHA256SUMS"
+    sums.write_text(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  mcp-agent-{NEW}-linux-amd64.pyz\n")
+    config = old.folder / "signed.toml"
+    config.write_text(
+        old.cli.config.read_text() + f'[release]\nkeys = ["{key.with_suffix(".pub").read_text().strip()}"]\n'
+    )
+    cli = replace(old.cli, config=config)
+
+    def install(*command: str) -> Outcome:
+        return cli.run(*command, "ada", "--from", str(folder), timeout=120)
+
+    done = install("agent", "upgrade")
+    assert (done.code, table(done.stdout)["ada"]) == (1, [OLD, OLD, "failed"])
+    assert f"{folder}/SHA256SUMS.sig: No such file" in done.stderr
+    subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "mcp-release", sums], check=True)
+    good = file.read_bytes()
+    file.write_bytes(good + b" ")  # which a zip may end with
+    for command in (("agent", "upgrade"), ("node", "provision")):
+        done = install(*command)
+        assert done.code == 1
+        assert done.errors[-1].endswith(
+            f"{file} is not in the signed SHA256SUMS beside it: changed, or of another release; "
+            "get the files of the release again, and do not use this one"
+        )
+    assert old.versions()["ada"] == OLD
+    file.write_bytes(good)
+    done = install("agent", "upgrade")
+    assert (done.code, table(done.stdout)["ada"]) == (0, [OLD, NEW, "upgraded"])
+    assert old.versions()["ada"] == NEW
 
 
 def test_an_agent_that_crashes_is_rolled_back_by_the_node(old: Upgrades) -> None:

@@ -87,6 +87,13 @@ def test_boot_order(tmp_path: Path) -> None:
         assert problems_of(tmp_path, f"{REQUIRED}boot_order = {value}\n") == [problem]
 
 
+def test_the_length_of_the_history(tmp_path: Path) -> None:
+    assert load(tmp_path, REQUIRED).keep_deploys == 100
+    assert load(tmp_path, f"{REQUIRED}keep_deploys = 10\n").keep_deploys == 10
+    problem = "agent.keep_deploys: 9: expected 10 or more"
+    assert problems_of(tmp_path, f"{REQUIRED}keep_deploys = 9\n") == [problem]
+
+
 def test_everything_that_is_required_is_missed_at_once(tmp_path: Path) -> None:
     assert problems_of(tmp_path, "") == [
         "server.grpc_addr: is missing; expected a string",

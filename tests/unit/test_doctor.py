@@ -29,6 +29,7 @@ INFO: dict[str, Any] = {
         "runRoot": "/run/user/850/containers",
     },
 }
+TREE = {"tree": "/srv/mcp/.cache/mcp/mcp-agent/0-x", "files": 600, "changed": 0, "listed": []}
 GOOD = {
     "account": "mcp:x:850:850:MCP agent:/srv/mcp:/bin/bash\n",
     "users": "root:0\nmcp:850\n",
@@ -51,6 +52,7 @@ GOOD = {
     "storage-owner": "850\n",
     "staged": "",
     "auth": "600:mcp\n",
+    "tree": json.dumps(TREE),
     "podman": json.dumps(INFO),
     "podman-status": "0\n",
 }
@@ -120,6 +122,14 @@ def test_a_good_node() -> None:
         ({"unit_file": "[Unit]\n"}, "warning", "unit-file", "differs from the one of this mcp"),
         ({"auth": "640:mcp\n"}, "error", "logins", "/srv/mcp/auth.json has mode 640"),
         ({"auth": "600:root\n"}, "error", "logins", "belongs to root"),
+        (
+            {"tree": json.dumps({**TREE, "changed": 5, "listed": ["a.py", "b.so", "c", "d", "e"]})},
+            *(
+                "error",
+                "tree",
+                f"{TREE['tree']} are not those of /srv/mcp/mcp-agent: a.py, b.so, c and 2 more; find out",
+            ),
+        ),
         ({"staged": "/srv/mcp/mcp-agent.new\n"}, "warning", "upgrade", "/srv/mcp/mcp-agent.new"),
         ({"switch": "state=switching\nto=v2\n"}, "warning", "upgrade", "an upgrade to v2 was interrupted"),
         ({"switch": "state=switching\n", "switching": "active\n"}, "warning", "upgrade", "is in progress"),
@@ -134,6 +144,12 @@ def test_what_is_wrong_is_the_only_thing_named(
     assert [each[:2] for each in found][:1] == [(level, check)]
     assert what in found[0][2]
     assert len(found) == 1 or changes == {"account": ""}
+
+
+@pytest.mark.parametrize("said", [None, "", "killed", "[]", "{}", '{"tree": 1, "files": 2, "changed": 0, "listed": 3}'])
+def test_a_tree_that_could_not_be_examined_is_not_judged(said: str | None) -> None:
+    assert bad(tree=said) == []
+    assert "tree" not in {each.check for each in findings(tree=said)}
 
 
 def test_where_there_is_no_account_nothing_is_said_of_its_podman() -> None:
@@ -317,6 +333,7 @@ def test_unused_volumes_are_named_where_the_disk_is_short_of_room() -> None:
     [
         ({"who_am_i": account_until(datetime.now(UTC) + timedelta(hours=3))}, "warning", "token", "`mcp login`"),
         ({"node_status": {"ahead": 7200}}, "error", "clock", "ahead of this machine's"),
+        ({"node_status": {"longest_pause": 6.2}}, "warning", "pauses", "the agent answered nobody for 6.2 s at a time"),
         ({"node_status": {"ahead": -10}}, "warning", "clock", "behind this machine's"),
         ({"node_status": {"disk_free_bytes": 1000}}, "error", "disk", "the disk is full"),
         ({"node_status": {"agent_version": "0.0.1"}}, "warning", "version", "`mcp agent upgrade rift`"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.monitor.event_log import PAGE, EventLog
+from agent.store import events
 from agent.store.events import Event
 from agent.store.registry import AsyncRegistry, Registry
 
@@ -61,6 +62,13 @@ def test_old_ones_go_but_for_what_says_how_things_are(db: Registry) -> None:
     assert db.events.prune(NOW - timedelta(days=30)) == 3
     assert [(each.service, each.state) for each in db.events.select()] == [("web", "running"), ("db", "running")]
     assert db.events.prune(NOW - timedelta(days=30)) == 0
+
+
+def test_too_many_go_the_oldest_first(db: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "KEPT_EVENTS", 3)
+    db.events.add([event("db", "running"), *[event("web", "exited")] * 5])
+    assert db.events.prune(NOW - timedelta(days=30)) == 2
+    assert [each.service for each in db.events.select()] == ["db", "web", "web", "web"]
 
 
 def test_numbers_are_not_used_again(db: Registry) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.podman.output import Container, LocalImage, parse_local_images
-from agent.services.unused import KEPT_DEFINITIONS, select_unused, unused_images, unused_volumes
+from agent.services.unused import select_unused, unused_images, unused_volumes
+from agent.store.deploys import KEPT_DEFINITIONS
 from agent.store.registry import AsyncRegistry, Registry
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import DeployResult, DesiredState

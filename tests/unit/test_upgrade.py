@@ -5,6 +5,7 @@ import asyncio
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,7 +76,7 @@ def test_current_nodes_stop_no_wave() -> None:
 def test_a_file_is_looked_for_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    async def find(arch: str, folder: Path | None) -> AgentFile:
+    async def find(arch: str, folder: Path | None, keys: Sequence[str]) -> AgentFile:
         asked.append(arch)
         await asyncio.sleep(0)
         return AgentFile(folder or Path("beside"), "v1", arch, "0" * 64)
@@ -93,7 +94,7 @@ def test_a_file_is_looked_for_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch
 def test_a_file_that_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    async def find(arch: str, folder: Path | None) -> AgentFile:
+    async def find(arch: str, folder: Path | None, keys: Sequence[str]) -> AgentFile:
         asked.append(arch)
         await asyncio.sleep(0)
         raise NotFound(f"no agent for {arch} in {folder}")

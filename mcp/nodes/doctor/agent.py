@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TOKEN_WARNING = timedelta(days=1)
 CERTIFICATE_WARNING, CERTIFICATE_ERROR = timedelta(days=30), timedelta(days=3)
+PAUSE_WARNING = 5.0  # seconds
 SHOWN = 5  # names in a finding
 CLOCK_REMEDY = "compare `timedatectl` there and here, and enable time synchronisation: `timedatectl set-ntp true`"
 
@@ -81,12 +82,21 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
     after = time.time()
     yield version(agent.node, node_status.agent_version)
     yield clock(skew(before, node_status.now.ToNanoseconds() / 1e9, after), CLOCK_REMEDY)
+    yield pauses(node_status.longest_pause)
     if node_status.disk_total_bytes:
         disk = room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
         yield disk
         yield images(node_status.unused_images, short=not disk.is_fine)
         yield volumes(node_status.unused_volumes, short=not disk.is_fine)
     yield from _podman(agent, node_status.runtime_version)
+
+
+def pauses(longest: float) -> Finding:
+    """Check how long the agent answered nobody; agents before 0.3 do not tell."""
+    if longest < PAUSE_WARNING:
+        return ok("pauses", f"the agent's longest pause since its start was {longest * 1000:.0f} ms")
+    what = f"the agent answered nobody for {longest:.1f} s at a time"
+    return warning("pauses", what, "the node was short of processor time or memory: see the agent's log for when")
 
 
 def services(node: str, registered: "Iterable[pb.ServiceInfo]", homes: Mapping[str, str]) -> Iterator[Finding]:

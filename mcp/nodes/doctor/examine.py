@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16  # concurrent ssh connections
 CLOCK_TRIES = 3  # the fastest measurement is the most exact
-SECONDS = 60.0
+SECONDS = 100.0
 
 
 @dataclass(frozen=True)

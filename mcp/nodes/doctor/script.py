@@ -6,10 +6,13 @@ It runs podman only if it has run as mcp since the last boot: its very first com
 from mcp.nodes.layout import USER
 
 PODMAN_SECONDS = 15
+VERIFY_SECONDS = 45
+# of the archive itself, with nothing of the tree that it examines; agents before 0.3 have no such module
+VERIFY = "import sys; sys.path.insert(0, sys.argv[1]); import _verify; _verify.main(*sys.argv[1:])"
 
 SCRIPT = """\
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
-mark=$1 user=$2 limit=$3
+mark=$1 user=$2 limit=$3 verify=$4 verify_limit=$5
 section() { printf '\\n%s %s\\n' "$mark" "$1"; }
 uid=$(id -u "$user" 2>/dev/null) gid=$(id -g "$user" 2>/dev/null)
 home=$(getent passwd "$user" | cut -d: -f6)
@@ -45,6 +48,11 @@ section bus; test ! -S "$runtime/bus" || echo yes
 section storage-owner; stat -c %u "$storage"
 section staged; ls -d "$home"/mcp-agent.new* "$home"/mcp-agent.prev.old* "$home"/mcp-agent.prev.new
 section auth; stat -c %a:%U "$home"/auth.json
+section tree
+set -- env -i "HOME=$home" "PATH=$PATH" timeout -k 2 "$verify_limit" \\
+    python3 -I -c "$verify" "$home/mcp-agent" mcp-agent
+test "$me" != 0 || set -- setpriv "--reuid=$uid" "--regid=$gid" --init-groups -- "$@"
+(cd "$home" && "$@" </dev/null 2>/dev/null)
 section podman
 if ! test -d "$storage" || ! test -e "$runtime/libpod/tmp/pause.pid"; then echo 'not since boot'; exit 0; fi
 set -- env -i "HOME=$home" "PATH=$PATH" "XDG_RUNTIME_DIR=$runtime" "DBUS_SESSION_BUS_ADDRESS=unix:path=$runtime/bus" \\
@@ -60,7 +68,7 @@ section podman-status; echo "$status"
 
 def argv(mark: str) -> list[str]:
     """Return the command that runs SCRIPT from stdin; lines that begin with `mark` name sections."""
-    return ["sh", "-s", mark, USER, str(PODMAN_SECONDS)]
+    return ["sh", "-s", mark, USER, str(PODMAN_SECONDS), VERIFY, str(VERIFY_SECONDS)]
 
 
 def sections(text: str, mark: str) -> dict[str, str]:

@@ -1,11 +1,15 @@
-"""Checks of the agent's unit and of leftovers of interrupted upgrades."""
+"""Checks of the agent's unit and files, and of leftovers of interrupted upgrades."""
 
+import json
+import re
 from collections.abc import Iterator
 
 from mcp.nodes.doctor.model import Finding, Inspection, error, ok, warning
-from mcp.nodes.provision.agent import SERVICE, UNIT, unit_text
+from mcp.nodes.provision.agent import AGENT, SERVICE, UNIT, unit_text
 from mcp.nodes.upgrade.switch import SwitchPhase
 from mcp.shared.version import VersionSkew, skew
+
+SHOWN = 3  # paths in a finding
 
 
 def check(inspection: Inspection) -> Iterator[Finding]:
@@ -18,6 +22,7 @@ def check(inspection: Inspection) -> Iterator[Finding]:
     yield from _boot(inspection, unit)
     yield from _text(inspection, unit)
     yield from _upgrade(inspection)
+    yield from _tree(inspection)
 
 
 def _state(inspection: Inspection, unit: dict[str, str]) -> Finding:
@@ -81,3 +86,25 @@ def _upgrade(inspection: Inspection) -> Iterator[Finding]:
         yield warning("upgrade", f"the last upgrade, to {version}, {outcome}: {why}", f"fix that, then run {again}")
     else:
         yield ok("upgrade", "no interrupted upgrade")
+
+
+def _tree(inspection: Inspection) -> Iterator[Finding]:
+    """Report extracted files that differ from the agent's archive; nothing where it could not be examined."""
+    try:
+        found = json.loads(inspection.text("tree"))
+        tree, files, changed, listed = (found[name] for name in ("tree", "files", "changed", "listed"))
+        shown = ", ".join(map(str, listed[:SHOWN])) + (f" and {changed - SHOWN} more" if changed > SHOWN else "")
+    except (ValueError, KeyError, TypeError):
+        return
+    if changed:
+        what = f"files in {tree} are not those of {AGENT}: {shown}"
+        yield error("tree", what, f"find out who changed them; then {' and '.join(_again(inspection, str(tree)))}")
+    else:
+        yield ok("tree", f"the {files} files that the agent runs from are those of {AGENT}")
+
+
+def _again(inspection: Inspection, tree: str) -> Iterator[str]:
+    """Yield the commands that extract the tree again; its path, which the node says, only if it needs no quotes."""
+    if re.fullmatch(r"/[\w./-]+", tree) and ".." not in tree:
+        yield inspection.command("rm", "-rf", tree)
+    yield inspection.command("systemctl", "restart", SERVICE)

@@ -43,12 +43,13 @@ class Authority:
         self.cert = config.ca_cert or config.source.parent / CA_FILE
         self.key = self.cert.with_suffix(".key")
         self._folder = folder
+        self._keys = config.release_keys
         self._agent: list[str] = []
 
     async def run(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         """Run `mcp-agent cert ...` on this machine; raises McpError with its error."""
         if not self._agent:
-            agent = await agent_file.find(agent_file.own_architecture(), self._folder)
+            agent = await agent_file.find(agent_file.own_architecture(), self._folder, self._keys)
             self._agent = [sys.executable, "-I", str(agent.path)]
         done = await proc.run([*self._agent, "cert", *arguments], seconds=SECONDS, stdin=stdin)
         if done.returncode != 0:

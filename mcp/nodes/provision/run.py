@@ -38,7 +38,7 @@ async def _provision(session: Session, node: Node, options: Options, report: Rep
         facts = await system.look(ssh)
         address = agent.listen_address(node, options.listen, facts.addresses)
         uid = await system.choose_uid(ssh, facts, options.uid)
-        zipapp = await agent_file.find(facts.arch, options.folder)
+        zipapp = await agent_file.find(facts.arch, options.folder, session.config.release_keys)
         authority = Authority(session.config, options.folder)
         await certificate.refuse(steps, authority, options.own)
         steps.ok(f"{node.name}: Debian {facts.release}, {facts.arch}, reached as UID {ssh.uid}")

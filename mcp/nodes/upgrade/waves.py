@@ -17,9 +17,10 @@ AT_ONCE = 20  # concurrent connections, each of which sends about 12 MB
 class AgentFiles:
     """Cache of agent files: each is found, or built, once for all nodes."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Take the folder of --from."""
+    def __init__(self, folder: Path | None, keys: Sequence[str] = ()) -> None:
+        """Take the folder of --from, and the keys of `[release]`."""
         self._folder = folder
+        self._keys = keys
         self._found: dict[str, AgentFile | McpError] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -28,7 +29,7 @@ class AgentFiles:
         async with self._turns[arch]:
             if arch not in self._found:
                 try:
-                    self._found[arch] = await find(arch, self._folder)
+                    self._found[arch] = await find(arch, self._folder, self._keys)
                 except McpError as error:
                     self._found[arch] = error
         found = self._found[arch]

@@ -681,7 +681,7 @@ class UnusedImage(_message.Message):
     def __init__(self, identifier: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class NodeStatusResponse(_message.Message):
-    __slots__ = ("node_name", "runtime", "runtime_version", "service_count", "component_count", "disk_total_bytes", "disk_free_bytes", "memory_total_bytes", "memory_free_bytes", "cpu_usage_percent", "uptime_since", "agent_version", "agent_commit", "agent_python", "architecture", "now", "restore_notes", "certificate_not_after", "unused_images", "unused_volumes")
+    __slots__ = ("node_name", "runtime", "runtime_version", "service_count", "component_count", "disk_total_bytes", "disk_free_bytes", "memory_total_bytes", "memory_free_bytes", "cpu_usage_percent", "uptime_since", "agent_version", "agent_commit", "agent_python", "architecture", "now", "restore_notes", "certificate_not_after", "unused_images", "unused_volumes", "longest_pause")
     NODE_NAME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -702,6 +702,7 @@ class NodeStatusResponse(_message.Message):
     CERTIFICATE_NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
     UNUSED_IMAGES_FIELD_NUMBER: _ClassVar[int]
     UNUSED_VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_PAUSE_FIELD_NUMBER: _ClassVar[int]
     node_name: str
     runtime: str
     runtime_version: str
@@ -722,7 +723,8 @@ class NodeStatusResponse(_message.Message):
     certificate_not_after: _timestamp_pb2.Timestamp
     unused_images: _containers.RepeatedCompositeFieldContainer[UnusedImage]
     unused_volumes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node_name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., service_count: _Optional[int] = ..., component_count: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., cpu_usage_percent: _Optional[float] = ..., uptime_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_version: _Optional[str] = ..., agent_commit: _Optional[str] = ..., agent_python: _Optional[str] = ..., architecture: _Optional[str] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restore_notes: _Optional[_Iterable[str]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unused_images: _Optional[_Iterable[_Union[UnusedImage, _Mapping]]] = ..., unused_volumes: _Optional[_Iterable[str]] = ...) -> None: ...
+    longest_pause: float
+    def __init__(self, node_name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., service_count: _Optional[int] = ..., component_count: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., cpu_usage_percent: _Optional[float] = ..., uptime_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_version: _Optional[str] = ..., agent_commit: _Optional[str] = ..., agent_python: _Optional[str] = ..., architecture: _Optional[str] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restore_notes: _Optional[_Iterable[str]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unused_images: _Optional[_Iterable[_Union[UnusedImage, _Mapping]]] = ..., unused_volumes: _Optional[_Iterable[str]] = ..., longest_pause: _Optional[float] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
     __slots__ = ("service", "component", "tail", "follow", "timestamps", "since", "until", "targets", "all", "grep", "exclude", "ignore_case", "previous", "runs", "cursors")
