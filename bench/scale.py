@@ -19,12 +19,12 @@ from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Repair
 from agent.monitor.loop import Monitor
 from agent.monitor.node import boot_time
-from agent.monitor.state import observe
+from agent.monitor.state import Boot, observe
 from agent.podman.client import Podman
 from agent.podman.output import Container, parse_containers
 from agent.rpc.status import Efforts, service_status, services_info
 from agent.services.operations import Operations
-from agent.store.registry import AsyncRegistry, Registry
+from agent.store.registry import AsyncRegistry, Registered, Registry
 from mcp.shared import proc
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
@@ -123,7 +123,7 @@ async def list_containers(podman: Podman) -> bytes:
 async def live_check(podman: Podman, registry: AsyncRegistry) -> object:
     """Run the agent's part of `mcp ps`."""
     containers, rows = await asyncio.gather(podman.containers(), registry.call(registry.components.select))
-    return services_info(observe(rows, containers, boot_time()), {}, Efforts({}, {}))
+    return services_info(observe(Registered(tuple(rows)), containers, Boot(boot_time())), {}, Efforts({}, {}))
 
 
 async def seconds(step: Callable[[], Awaitable[object]]) -> float:

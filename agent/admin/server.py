@@ -82,17 +82,16 @@ def _snapshot(args: argparse.Namespace) -> int:
 
 
 def _restore(args: argparse.Namespace) -> int:
-    import os
 
     from agent.daemon.lock import hold_lock
     from agent.store.snapshot import RestoreCondition, restore
 
     database = _config(args.config).database
-    lock = hold_lock(database)
+    lock = hold_lock(database, create=False)
     try:
         done = restore(database, args.file, RestoreCondition(args.condition))
     finally:
-        os.close(lock)
+        lock.release()
     sys.stdout.write("restored\n" if done else "unchanged\n")
     return EXIT_DONE
 

@@ -26,6 +26,7 @@ from agent.log import fields, logger
 from agent.monitor.alerts import Alerter
 from agent.monitor.certificate import CertificateWatch, certificate_end
 from agent.monitor.loop import Monitor
+from agent.monitor.registry_watch import RegistryWatch
 from agent.podman.client import Podman
 from agent.rpc.interceptor import RequestInterceptor
 from agent.rpc.servicer import Servicer
@@ -93,7 +94,7 @@ async def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
         await servicer.logs.close()
         backend.close()
         registry.close()
-        os.close(lock)
+        lock.release()
         logger.info("stopped")
     tasks.raise_failure()
 
@@ -149,6 +150,7 @@ def _background(
         "pending changes": servicer.finish_pending(boot, config.monitor.interval),
         "monitor": _monitor(config, podman, registry, servicer).run(boot),
         "certificate watch": _watch_certificate(config, registry, servicer),
+        "registry watch": _watch_registry(config, registry, servicer),
         "log retention": servicer.logs.retain_rotated(),
         "pause watch": servicer.pauses.run(),
     }
@@ -158,6 +160,12 @@ async def _watch_certificate(config: AgentConfig, registry: AsyncRegistry, servi
     if servicer.certificate_end is not None:
         alerter = Alerter(config.node_name, config.monitor.alert_command)
         await CertificateWatch(config.node_name, servicer.certificate_end, alerter, registry).run()
+
+
+async def _watch_registry(config: AgentConfig, registry: AsyncRegistry, servicer: Servicer) -> None:
+    watch = RegistryWatch(Alerter(config.node_name, config.monitor.alert_command), registry, config.monitor.interval)
+    servicer.registry_problems = lambda: watch.problems
+    await watch.run()
 
 
 def service_files(config: AgentConfig) -> ServiceFiles:

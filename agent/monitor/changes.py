@@ -191,7 +191,8 @@ class ChangeDetector:
     ) -> Iterator[Alert]:
         """Yield the alert for a component, or for the end of its condition; drift to be repaired is none yet."""
         ignored = component.desired == DesiredState.IGNORE
-        drifts = is_drift(component.desired, state)  # unlike component.drifts, with the doubtful state
+        # unlike component.drifts, with the doubtful state
+        drifts = is_drift(component.desired, state) or bool(component.differences)
         past.drift_since = (past.drift_since or now.wall) if drifts else None
         if busy:
             return
@@ -210,7 +211,8 @@ class ChangeDetector:
         elif past.flapping:
             kind, since, detail = AlertKind.FLAPPING, past.flapping_since, past.detail
         else:
-            kind, since, detail = AlertKind.DRIFT, past.drift_since, _detail(component, state, 0)
+            detail = "; ".join(component.differences) or _detail(component, state, 0)
+            kind, since = AlertKind.DRIFT, past.drift_since
         return Alert(component.service, component.component, kind, component.desired, state, detail, since or now.wall)
 
     def _flaps(self, past: _Past, now: Moment) -> tuple[int, datetime | None]:

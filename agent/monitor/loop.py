@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from agent.config import MonitorConfig
 from agent.log import fields, logger
 from agent.monitor.alerts import Alerter
+from agent.monitor.boots import present_boot
 from agent.monitor.changes import ChangeDetector, Moment, Repairs
 from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Healing, Key, Repair
-from agent.monitor.node import boot_time
-from agent.monitor.state import observe
+from agent.monitor.node import boot_id
+from agent.monitor.state import observe, unrecorded_runs
 from agent.podman.client import Podman, conmons
 from agent.podman.output import Container
 from agent.store.events import Event
@@ -108,17 +109,18 @@ class Monitor:
         done, in_progress = dict(self._repaired), self.healing.in_progress
         now = Moment(datetime.now(UTC), began)
         detector = self._detector or await self._remember(now)
-        containers, rows = await asyncio.gather(
-            self._podman.containers(), self._registry.call(self._registry.components.select)
+        containers, registered, boot = await asyncio.gather(
+            self._podman.containers(), self._registry.call(self._registry.components.read), present_boot(self._registry)
         )
+        by_name = {container.name: container for container in containers}
         # an empty list after a failure is unreliable: podman may have lost its database, or use another one
         self._in_doubt = self._in_doubt and not containers
         worked_on, busy = self._services_since(self._last_round), self._services_since(began)
         if not self._in_doubt:
-            await self._heal(rows, {container.name: container for container in containers}, worked_on, busy)
+            await self._heal(registered.rows, by_name, worked_on, busy)
         in_progress |= self.healing.in_progress
         result = detector.round(
-            observe(rows, containers, boot_time()),
+            observe(registered, containers, boot),
             now,
             worked_on=worked_on,
             busy=busy,
@@ -130,6 +132,8 @@ class Monitor:
         for alert in result.alerts:
             self._alerter.send(alert)
         await self._write(result.events)
+        if ended := unrecorded_runs(registered.rows, by_name, boot):
+            await self._registry.call(self._registry.components.record_ended, boot_id(), ended)
         if result.alerts:
             await self._registry.call(self._registry.alerts.record, result.alerts, now.wall)
 

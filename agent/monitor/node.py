@@ -53,6 +53,11 @@ def boot_time() -> datetime:
     return datetime.fromtimestamp(time.time() - seconds, UTC)
 
 
+def boot_id() -> str:
+    """Return the kernel's id of this boot, which no clock changes; see random(4)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def parse_meminfo(text: str) -> dict[str, int]:
     """Parse /proc/meminfo into bytes by name."""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)

@@ -12,9 +12,10 @@ from agent.files.files import ServiceFiles
 from agent.log import fields, logger
 from agent.logs.logs import Logs
 from agent.logs.wire import log_line, query_of, responses
+from agent.monitor.boots import present_boot
 from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Key
-from agent.monitor.node import NodeProbe, boot_time
+from agent.monitor.node import NodeProbe
 from agent.monitor.pauses import PauseWatch
 from agent.monitor.state import observe
 from agent.podman.client import Podman
@@ -89,6 +90,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         self._followers = Followers(stopping)
         self.supervisor = Supervisor(executor, self.operations)
         self.repairs: Callable[[], Mapping[Key, int]] = dict  # the monitor's counts, by component
+        self.registry_problems: Callable[[], Sequence[str]] = tuple
         self._files = files
         self.certificate_end: datetime | None = None  # of the certificate that the agent serves with
 
@@ -264,10 +266,10 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
                 yield status.event_info(event)
 
     async def LiveCheck(self, request: pb.LiveCheckRequest, context: Any) -> pb.LiveCheckResponse:
-        containers, rows = await asyncio.gather(
-            self._podman.containers(), self._registry.call(self._registry.components.select)
+        containers, registered, boot = await asyncio.gather(
+            self._podman.containers(), self._registry.call(self._registry.components.read), present_boot(self._registry)
         )
-        observed = observe(rows, containers, boot_time())
+        observed = observe(registered, containers, boot)
         return pb.LiveCheckResponse(services=status.services_info(observed, {}, await self._efforts()))
 
     async def PushFile(self, request: pb.PushFileRequest, context: Any) -> pb.PushFileResponse:
@@ -287,13 +289,15 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def NodeStatus(self, request: pb.NodeStatusRequest, context: Any) -> pb.NodeStatusResponse:
         python, architecture = platform()
         facts = await asyncio.to_thread(self._probe.read)
-        rows = await self._registry.call(self._registry.components.select)
+        registered = await self._registry.call(self._registry.components.read)
+        places = [(row.service, row.name) for row in registered.rows]
+        places += [(row.service, row.name) for row in registered.unreadable]
         response = pb.NodeStatusResponse(
             node_name=self._node_name,
             runtime="podman",
             runtime_version=await self._runtime_version(),
-            service_count=len({row.service for row in rows}),
-            component_count=len(rows),
+            service_count=len({service for service, _ in places}),
+            component_count=len(places),
             disk_total_bytes=facts.disk_total,
             disk_free_bytes=facts.disk_free,
             memory_total_bytes=facts.memory_total,
@@ -305,6 +309,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
             architecture=architecture,
             restore_notes=await self._restored.notes(),
             longest_pause=self.pauses.longest,
+            registry_problems=self.registry_problems(),
         )
         if request.images:
             await self._add_unused(response)
@@ -345,7 +350,7 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         await self._interrupted.watch(interval)
 
     async def _efforts(self) -> status.Efforts:
-        return status.Efforts(self.repairs(), await self._interrupted.pending())
+        return status.Efforts(self.repairs(), await self._interrupted.pending(), self.registry_problems())
 
     async def _deploy(self, request: pb.DeployRequest, report: Report) -> pb.DeployResponse:
         service = await calculate(service_from_wire, request.service)

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from agent.monitor.boots import present_boot
 from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Key
-from agent.monitor.node import boot_time
-from agent.monitor.state import Observed, observe
+from agent.monitor.state import UNKNOWN, Observed, observe
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails
 from agent.store.components import RequestedRow
@@ -28,10 +28,14 @@ YOUNG = 60.0  # seconds that a restarted container must run for not to be in a c
 
 @dataclass(frozen=True)
 class Efforts:
-    """What the agent does about components: the number of its repairs, and what failed changes have left to do."""
+    """What the agent does about components: the number of its repairs, and what failed changes have left to do.
+
+    With the problems of the registry, which it can do nothing about.
+    """
 
     repairs: Mapping[Key, int]
     pending: Mapping[Key, str]
+    registry_problems: Sequence[str] = ()
 
 
 async def list_services(registry: AsyncRegistry, *, with_env: bool) -> pb.ListServicesResponse:
@@ -39,13 +43,18 @@ async def list_services(registry: AsyncRegistry, *, with_env: bool) -> pb.ListSe
 
     Definitions have the values of variables only `with_env`.
     """
-    rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
+    registered, last = await asyncio.gather(
+        registry.call(registry.components.read), registry.call(registry.events.latest)
+    )
     states = {(event.service, event.component): event.state for event in last}
     by_service: dict[str, list[ComponentRow]] = {}
-    for row in rows:
+    for row in registered.rows:
         by_service.setdefault(row.service, []).append(row)
-    services = [_registered(name, rows, states, with_env=with_env) for name, rows in by_service.items()]
-    return pb.ListServicesResponse(services=services)
+    services = {name: _registered(name, rows, states, with_env=with_env) for name, rows in by_service.items()}
+    for damaged in registered.unreadable:
+        service = services.setdefault(damaged.service, pb.ServiceInfo(name=damaged.service))
+        service.components.add(name=damaged.name, desired_state=UNKNOWN, observed_state=ObservedState.UNREADABLE)
+    return pb.ListServicesResponse(services=services.values())
 
 
 def _registered(
@@ -60,6 +69,7 @@ def _registered(
             observed_state=states.get((name, row.name), ObservedState.UNKNOWN),
             version=image_version(row.spec.image),
             digest=row.digest,
+            registered_image=row.spec.image,
         )
         for row in rows
     ]
@@ -76,12 +86,13 @@ async def service_status(
     Includes components of failed deploys that never came up. Raises NotFound if the service is neither in the registry
     nor in podman.
     """
-    containers, rows, requested = await asyncio.gather(
+    containers, registered, requested, boot = await asyncio.gather(
         podman.containers(),
-        registry.call(registry.components.select),
+        registry.call(registry.components.read),
         registry.call(registry.components.requested),
+        present_boot(registry),
     )
-    everything = [*observe(rows, containers, boot_time()), *map(_missing, requested)]
+    everything = [*observe(registered, containers, boot), *map(_missing, requested)]
     chosen = [component for component in everything if service in ("", component.service)]
     if service and not chosen:
         raise not_deployed(service, {component.service for component in everything})
@@ -101,6 +112,7 @@ async def service_status(
             if component.drifts
         ],
         recent_events=[event_info(event) for event in recent],
+        registry_problems=efforts.registry_problems,
     )
 
 
@@ -121,9 +133,12 @@ def _with_crash_loop(component: Observed, details: Mapping[str, ContainerDetails
 
 async def check_known(registry: AsyncRegistry, service: str) -> None:
     """Raise NotFound for a service that is not deployed and has no events."""
-    rows, last = await asyncio.gather(registry.call(registry.components.select), registry.call(registry.events.latest))
-    if service not in {row.service for row in rows} | {event.service for event in last}:
-        raise not_deployed(service, {row.service for row in rows})
+    registered, last = await asyncio.gather(
+        registry.call(registry.components.read), registry.call(registry.events.latest)
+    )
+    deployed = {row.service for row in registered.rows} | {row.service for row in registered.unreadable}
+    if service not in deployed | {event.service for event in last}:
+        raise not_deployed(service, deployed)
 
 
 def not_deployed(service: str, services: set[str]) -> NotFound:
@@ -162,6 +177,8 @@ def _component_info(component: Observed, known: ContainerDetails | None) -> pb.C
         desired_state=component.desired,
         observed_state=component.state,
         version=component.version,
+        registered_image=component.registered_image,
+        differences=component.differences,
     )
     if component.started is not None:
         info.started.FromDatetime(component.started)

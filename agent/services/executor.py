@@ -8,7 +8,7 @@ from enum import StrEnum
 from agent.files.files import ServiceFiles
 from agent.log import fields, logger
 from agent.logs.tail import TailLine
-from agent.monitor.node import boot_time
+from agent.monitor.boots import present_boot
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container
@@ -18,7 +18,7 @@ from agent.services.plan import Change, NodeState
 from agent.services.steps import RunContainer, StepContext, refused_mounts
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
 from agent.store.database import CannotWrite
-from agent.store.registry import AsyncRegistry, ComponentRow
+from agent.store.registry import AsyncRegistry, ComponentRow, Registered
 from mcp.shared.names import aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import Action, DeployResult
@@ -85,20 +85,27 @@ class Executor:
 
     async def examine(self, services: Sequence[ServiceSpec] = ()) -> NodeState:
         """Return the state of the registry and podman, with the refused mounts of `services`; raises McpError."""
-        rows, found = await asyncio.gather(self.registry.call(self.registry.components.select), self._ask_podman())
+        registered, found = await asyncio.gather(self.registry.call(self.registry.components.read), self._ask_podman())
         sources = {source for service in services for each in service.components for source in volumes.paths(each)}
         refused = await refused_mounts(self.podman, self._files, sources)
-        return replace(await self._state(rows, *found), refused_mounts=refused)
+        return replace(await self._state(registered, *found), refused_mounts=refused)
 
     async def examine_deployed(self) -> NodeState:
         """Return the same state without calling podman if nothing is deployed."""
-        rows = await self.registry.call(self.registry.components.select)
-        return await self._state(rows, *(await self._ask_podman() if rows else ((), {})))
+        registered = await self.registry.call(self.registry.components.read)
+        return await self._state(registered, *(await self._ask_podman() if registered.rows else ((), {})))
 
     async def _state(
-        self, rows: Sequence[ComponentRow], containers: Sequence[Container], image_ids: dict[str, str]
+        self, registered: Registered, containers: Sequence[Container], image_ids: dict[str, str]
     ) -> NodeState:
-        return NodeState(rows, containers, image_ids, boot_time(), await self._stuck(rows, containers))
+        return NodeState(
+            registered.rows,
+            containers,
+            image_ids,
+            await present_boot(self.registry),
+            await self._stuck(registered.rows, containers),
+            unreadable=registered.unreadable,
+        )
 
     async def _ask_podman(self) -> tuple[Sequence[Container], dict[str, str]]:
         return await asyncio.gather(self.podman.containers(), self.podman.image_ids())

@@ -48,8 +48,10 @@ class Lifecycle:
         if volumes:  # also those of what was undeployed before
             rest += await registry.call(registry.volumes.components, service, component)
         rows = [row for row in state.rows if row.service == service and component in ("", row.name)]
-        rows = rows if strays or rest else select_deployed(state.rows, service, component)
+        damaged = [row for row in state.unreadable if row.service == service and component in ("", row.name)]
+        rows = rows if strays or rest or damaged else select_deployed(state.rows, service, component)
         containers = {row.name: plan.containers_of(row, state) for row in reversed(rows)}
+        containers |= {row.name: plan.containers_of(row, state) for row in damaged}
         containers |= {name: [stray.name] for name, stray in _by_unique_name(strays, rows).items()}
         containers |= {name: [] for name in rest if name not in containers}
         found = await self._volumes(service, rows, containers) if volumes else {}
@@ -80,9 +82,10 @@ class Lifecycle:
         reverse: bool = False,
     ) -> list[ComponentResult]:
         state = await self._executor.examine()
-        rows = select_deployed(state.rows, service, component)
-        changes = [change(row, state) for row in (reversed(rows) if reverse else rows)]
-        return await self._executor.apply(changes, report=report)
+        rows = select_deployed(state.rows, service, component, state.unreadable)
+        damaged = [row for row in state.unreadable if row.service == service and component in ("", row.name)]
+        changes = [*(change(row, state) for row in rows), *map(plan.unreadable, damaged)]
+        return await self._executor.apply(changes[::-1] if reverse else changes, report=report)
 
 
 def _strays(state: NodeState, service: str, component: str) -> list[Container]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from agent.monitor.healing import Remedy
-from agent.monitor.state import ALWAYS_UP, is_completed
+from agent.monitor.state import ALWAYS_UP, Boot, container_differences
 from agent.podman.client import BUILT_IN_NETWORKS
 from agent.podman.output import Container
 from agent.podman.states import ContainerState
@@ -39,7 +39,7 @@ from agent.services.steps import (
     StopContainer,
     TryContainer,
 )
-from agent.store.registry import ComponentRow
+from agent.store.registry import ComponentRow, UnreadableRow
 from mcp.shared.fields import differences, effective
 from mcp.shared.image import image_key
 from mcp.shared.names import LABEL_SERVICE, aside_name, container_name
@@ -47,7 +47,8 @@ from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import Action, DesiredState
 
 DROPPED = "removed from the definition"
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
+DAMAGED = "its entry in the registry is damaged"
+LONG_AGO = Boot(datetime.min.replace(tzinfo=UTC))
 # States that recovery leaves alone. Not stopping: a container stays in it if its `podman stop` was killed.
 BUSY = (ContainerState.RUNNING, ContainerState.RESTARTING, ContainerState.PAUSED, ContainerState.REMOVING)
 
@@ -74,7 +75,7 @@ class Change:
 
 @dataclass(frozen=True)
 class NodeState:
-    """The registry's rows, podman's containers, the ids of the local images by name and digest, and the boot time.
+    """The registry's rows, podman's containers, the local images' ids by name and digest, and the run of the machine.
 
     Containers named in `stuck` cannot be started again: a host port of theirs is taken. `refused_mounts` are sources of
     bind mounts that no new container gets, with the reasons.
@@ -83,9 +84,14 @@ class NodeState:
     rows: Sequence[ComponentRow]
     containers: Sequence[Container]
     image_ids: Mapping[str, str]
-    booted: datetime = LONG_AGO
+    boot: Boot = LONG_AGO
     stuck: Collection[str] = ()
     refused_mounts: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Sequence[UnreadableRow] = ()
+
+    def is_unreadable(self, service: str, component: str) -> bool:
+        """Return True if the registry's entry of a component is damaged."""
+        return UnreadableRow(service, component) in self.unreadable
 
     def image_id(self, image: str) -> str | None:
         """Return the id of the local image that podman runs for this name, or None."""
@@ -146,6 +152,7 @@ def plan(
     if not partial:
         defined = {*leave, *(service.name for service in services)}
         changes += [_ignore(row) for row in state.rows if row.service not in defined and is_managed(row)]
+        changes += [unreadable(row) for row in state.unreadable if row.service not in defined]
     return changes
 
 
@@ -183,6 +190,10 @@ def _dropped(service: ServiceSpec, state: NodeState, prune: bool) -> Iterator[Ch
             removal = remove(row.service, row.name, containers_of(row, state))
             kept = Change(row.service, row.name, Action.KEEP)
             yield replace(removal if prune else kept, reasons=(DROPPED,))
+    for damaged in state.unreadable:
+        if damaged.service == service.name and damaged.name not in service.component_names():
+            removal = remove(damaged.service, damaged.name, containers_of(damaged, state))
+            yield replace(removal, reasons=(DROPPED,)) if prune else unreadable(damaged)
 
 
 def _ignore(row: ComponentRow) -> Change:
@@ -199,7 +210,6 @@ class _Comparison:
         """`replaced` are the containers that are replaced before this one."""
         self._replaced = replaced
         self._service, self._position, self._component = service, position, component
-        self._booted = state.booted
         self._name = container_name(service, component.name)
         self._row = state.row(service, component.name)
         self._owner = state.owner(self._name)
@@ -209,6 +219,8 @@ class _Comparison:
         self._refused = [
             state.refused_mounts[path] for path in volumes.paths(component) if path in state.refused_mounts
         ]
+        self._unreadable = state.is_unreadable(service, component.name)
+        self._state = state
 
     def change(self, force: bool) -> Change | None:
         """Return the required change, or None."""
@@ -217,6 +229,7 @@ class _Comparison:
         container, row = self._left.container, self._row
         if container is None:
             reasons = ["is not deployed"] if row is None else ["its container is gone", *self._differences(row)]
+            reasons = [DAMAGED] if self._unreadable else reasons
             return self._replace(Action.CREATE, reasons)
         if reasons := self._outdated(container) or (["forced"] if force else []):
             return self._replace(Action.REPLACE, reasons)
@@ -229,6 +242,8 @@ class _Comparison:
             return (
                 f"the container {self._name} belongs to {owner.service}/{owner.name}; give one of the two another name"
             )
+        if self._unreadable:
+            return None
         if self._row is None and container is not None and LABEL_SERVICE not in container.labels:
             return f"the container {self._name} was not created by MCP; run mcp adopt {self._service}, or remove it"
         return None
@@ -241,11 +256,11 @@ class _Comparison:
 
     def _outdated(self, container: Container) -> list[str]:
         """Return the reasons to replace a container; empty if it is up to date."""
+        if self._unreadable:
+            return [DAMAGED]
         if self._row is None:
             return [f"the container {container.name} is not in the registry"]
-        reasons = self._differences(self._row)
-        if container.deploy != self._row.deploy:
-            reasons.append("its container is from another deploy")
+        reasons = [*self._differences(self._row), *container_differences(self._row, container)]
         return reasons or self._other_image(container)
 
     def _other_image(self, container: Container) -> list[str]:
@@ -258,7 +273,7 @@ class _Comparison:
     def _up(self, row: ComponentRow, container: Container) -> Change | None:
         """Return the change for a container that is up to date, or None."""
         stopped = row.desired_state is DesiredState.STOPPED
-        completed = not stopped and is_completed(self._component.restart, container, self._booted)
+        completed = not stopped and self._state.boot.has_completed(self._component.restart, container)
         if not container.running and not completed:
             reason = "was stopped" if stopped else _ended(container)
             if self._stuck:
@@ -390,7 +405,12 @@ def repair(row: ComponentRow, remedy: Remedy, reason: str, state: NodeState) -> 
     return Change(row.service, row.name, action, (reason,), steps, tried_again=False, deploy=row.deploy)
 
 
-def containers_of(row: ComponentRow, state: NodeState) -> list[str]:
+def unreadable(row: UnreadableRow) -> Change:
+    """Return the refusal to change a component whose entry in the registry is damaged, but for a deploy."""
+    return Change(row.service, row.name, Action.BLOCKED, (str(row.refusal),))
+
+
+def containers_of(row: ComponentRow | UnreadableRow, state: NodeState) -> list[str]:
     """Return the names of a component's container, and of a replaced one that an earlier change has left."""
     aside = aside_name(row.container)
     return [row.container] if state.container(aside) is None else [aside, row.container]
@@ -410,23 +430,23 @@ def recover(row: ComponentRow, state: NodeState, *, automatic: bool = False) -> 
     that has failed since the reboot is started on request, but not if the recovery is `automatic`.
     """
     left = _left(row, state)
-    if needs_start(row, left.container, state.booted, automatic=automatic):
+    if needs_start(row, left.container, state, automatic=automatic):
         steps = in_phases([*left.steps, *bring_up(row, left.container, state)])
         action = Action.START if left.container is not None else Action.CREATE
         return Change(row.service, row.name, action, (), steps, deploy=row.deploy)
     return Change(row.service, row.name, Action.CLEAN_UP, (left.reason,), in_phases(left.steps)) if left.steps else None
 
 
-def needs_start(row: ComponentRow, container: Container | None, booted: datetime, *, automatic: bool) -> bool:
+def needs_start(row: ComponentRow, container: Container | None, state: NodeState, *, automatic: bool) -> bool:
     """Return True for a component that should be running and has not completed."""
     if row.desired_state is not DesiredState.RUNNING:
         return False
     if container is None:
         return True
-    if container.state in BUSY or is_completed(row.spec.restart, container, booted):
+    if container.state in BUSY or state.boot.has_completed(row.spec.restart, container):
         return False
     may_have_ended = row.spec.restart not in ALWAYS_UP and container.state == ContainerState.EXITED
-    return not (automatic and may_have_ended and container.started is not None and container.started > booted)
+    return not (automatic and may_have_ended and state.boot.has_seen(container))
 
 
 def replace_lost(row: ComponentRow, state: NodeState) -> list[Step]:

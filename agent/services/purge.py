@@ -11,7 +11,7 @@ from agent.podman.output import Container
 from agent.podman.states import ENDED
 from agent.services.operations import Operations
 from agent.store.components import RequestedRow
-from agent.store.registry import AsyncRegistry, ComponentRow
+from agent.store.registry import AsyncRegistry, ComponentRow, UnreadableRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.states import DesiredState
 
@@ -41,7 +41,7 @@ class PurgeScope:
 
 
 def verdict(
-    row: ComponentRow | RequestedRow, containers: Collection[Container], defined: frozenset[str]
+    row: ComponentRow | RequestedRow | UnreadableRow, containers: Collection[Container], defined: frozenset[str]
 ) -> tuple[bool, str]:
     """Return True if a component may be purged, and the reason."""
     if f"{row.service}/{row.name}" in defined:
@@ -53,7 +53,7 @@ def verdict(
         if container.state in ENDED:
             return True, f"no definition; the container {row.container} is stopped, and is kept"
         return False, f"the container {row.container} is {container.state}"
-    if not containers and row.desired_state is DesiredState.RUNNING:
+    if not containers and (isinstance(row, UnreadableRow) or row.desired_state is DesiredState.RUNNING):
         # podman may have lost its database; then only the registry has the components
         return False, "it should be running, but podman lists no containers: recover the node"
     return True, f"no definition; the container {row.container} is gone"
@@ -78,11 +78,12 @@ class Purger:
         results = [await self._service(service, request, user) for service in services]
         return [result for purged in results for result in purged]
 
-    async def _rows(self, service: str, component: str) -> list[ComponentRow | RequestedRow]:
+    async def _rows(self, service: str, component: str) -> list[ComponentRow | RequestedRow | UnreadableRow]:
         """Return the components of a service (of all if empty), also those that never came up."""
         components, call = self._registry.components, self._registry.call
-        deployed = await call(components.select, service, component)
-        return [*deployed, *await call(components.requested, service, component)]
+        registered = await call(components.read, service, component)
+        requested = await call(components.requested, service, component)
+        return [*registered.rows, *registered.unreadable, *requested]
 
     async def _service(self, service: str, request: PurgeScope, user: str) -> list[Purged]:
         async def work() -> list[Purged]:

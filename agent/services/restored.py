@@ -8,16 +8,15 @@ states do not change, so what was undeployed or stopped since is started again.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain, repeat
 
 from agent.log import fields, logger
-from agent.monitor.node import boot_time
+from agent.monitor.boots import present_boot
 from agent.podman.client import Podman
 from agent.podman.output import Container
 from agent.services.adopt import Adopted, judge
 from agent.services.operations import Operations
-from agent.services.plan import needs_start
+from agent.services.plan import NodeState, needs_start
 from agent.services.recover import BOOT_RETRIES, BOOT_USER
 from agent.store.registry import AsyncRegistry, ComponentRow
 from mcp.shared.errors import McpError
@@ -68,10 +67,12 @@ class RestoredRegistry:
         return last.notes or () if last is not None else ()
 
     async def _adopt(self) -> list[str]:
-        rows, containers = await asyncio.gather(
-            self._registry.call(self._registry.components.select), self._podman.containers()
+        rows, containers, boot = await asyncio.gather(
+            self._registry.call(self._registry.components.select),
+            self._podman.containers(),
+            present_boot(self._registry),
         )
-        found = differences(rows, containers, boot_time())
+        found = differences(NodeState(rows, containers, {}, boot))
         objects = await self._podman.inspect_objects(*(container.name for container in found.deployed.values()))
         by_name = {item.details.name: item for item in objects}
         notes = []
@@ -114,8 +115,9 @@ class RestoredRegistry:
         )
 
 
-def differences(rows: Sequence[ComponentRow], containers: Sequence[Container], booted: datetime) -> Differences:
+def differences(state: NodeState) -> Differences:
     """Compare the registry with the containers that MCP created."""
+    rows, containers = state.rows, state.containers
     by_place = {(row.service, row.name): row for row in rows}
     by_name = {container.name: container for container in containers}
     deployed = {
@@ -124,7 +126,7 @@ def differences(rows: Sequence[ComponentRow], containers: Sequence[Container], b
         if (place := _place(container)) and (place not in by_place or by_place[place].deploy != container.deploy)
     }
     found = [(row, by_name.get(row.container) or by_name.get(aside_name(row.container))) for row in rows]
-    to_start = [(row, container) for row, container in found if needs_start(row, container, booted, automatic=True)]
+    to_start = [(row, container) for row, container in found if needs_start(row, container, state, automatic=True)]
     return Differences(
         deployed,
         [row for row, container in to_start if container is None],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from agent.store.database import Table, time_of
+from agent.store.database import Table, readable, time_of
 
 
 class AlertKind(StrEnum):
@@ -14,6 +14,7 @@ class AlertKind(StrEnum):
     DRIFT = "drift"
     FLAPPING = "flapping"
     CERTIFICATE = "certificate"  # of the agent itself
+    REGISTRY = "registry"  # damaged or lost; never recorded, as that would need the registry
     RESOLVED = "resolved"  # a condition that was alerted is over
 
 
@@ -46,7 +47,7 @@ class AlertTable(Table):
         rows = self._database.rows(
             "SELECT service, component, kind, desired, observed, detail, since, sent FROM open_alerts"
         )
-        return [_sent_alert(row) for row in rows]
+        return readable("open_alerts", rows, _sent_alert)
 
     def of(self, service: str, component: str) -> SentAlert | None:
         """Return the alert of a component, if any."""

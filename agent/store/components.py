@@ -1,13 +1,14 @@
 """The registry's tables of components and ports: each deployed component with everything needed to recreate it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TypeGuard
 
-from agent.store.database import Table, now_text, time_of
+from agent.store.database import CELL_ERRORS, StoredRow, Table, now_text, readable, time_of
 from mcp.shared.errors import NotFound, NotReady
-from mcp.shared.names import container_name
+from mcp.shared.names import container_name, is_name
 from mcp.shared.ports import published_port
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
@@ -29,6 +30,41 @@ class ComponentRow:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One run of a container, given by podman's id; `started` as podman has it."""
+
+    container: str
+    started: datetime
+
+
+@dataclass(frozen=True)
+class UnreadableRow:
+    """A component whose row is damaged, or lost but for its checksum."""
+
+    service: str
+    name: str
+
+    @property
+    def container(self) -> str:
+        """The name of its container."""
+        return container_name(self.service, self.name)
+
+    @property
+    def refusal(self) -> NotReady:
+        """The error of whatever needs the row."""
+        what = f"the registry's entry of {self.service}/{self.name} is damaged"
+        return NotReady(what, "deploy the service again, or undeploy the component")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The components in the registry; one whose row is damaged does not keep the others from being served."""
+
+    rows: tuple[ComponentRow, ...] = ()
+    unreadable: tuple[UnreadableRow, ...] = ()
+
+
+@dataclass(frozen=True)
 class RequestedRow:
     """A component that a deploy was to create, and that never came up."""
 
@@ -37,9 +73,17 @@ class RequestedRow:
     image: str
 
 
-def select_deployed(rows: Sequence[ComponentRow], service: str, component: str = "") -> list[ComponentRow]:
-    """Select the rows of a service or of one component; raises NotFound with the deployed names as its hint."""
+def select_deployed(
+    rows: Sequence[ComponentRow], service: str, component: str = "", unreadable: Sequence[UnreadableRow] = ()
+) -> list[ComponentRow]:
+    """Select the rows of a service or of one component.
+
+    Raises NotFound with the deployed names as its hint, NotReady if all of these are `unreadable`.
+    """
     selected = [row for row in rows if row.service == service]
+    damaged = [row for row in unreadable if row.service == service and component in ("", row.name)]
+    if damaged and not [row for row in selected if component in ("", row.name)]:
+        raise damaged[0].refusal
     if not selected:
         services = ", ".join(sorted({row.service for row in rows}))
         hint = f"deployed here: {services}" if services else "nothing is deployed here"
@@ -53,26 +97,28 @@ class ComponentTable(Table):
     """Table of deployed components and their ports."""
 
     def select(self, service: str = "", component: str = "") -> list[ComponentRow]:
+        """Return the readable components of a service (of all if empty), in the order of their definitions."""
+        return list(self.read(service, component).rows)
+
+    def read(self, service: str = "", component: str = "") -> Registered:
         """Return the components of a service (of all if empty), in the order of their definitions."""
-        rows = self._database.rows(
-            "SELECT service, name, container, spec, desired_state, deployed_at, digest, deploy FROM components"
-            " WHERE ?1 IN ('', service) AND ?2 IN ('', name) ORDER BY service, position, name",
-            service,
-            component,
+        rows: dict[tuple[str, int, str], ComponentRow] = {}
+        damaged: set[tuple[str, ...]] = set()
+        for row in self._database.stored("components"):  # all, as a damaged one may not be found by its name
+            try:
+                found, position = _component(row), row.number("position")
+            except CELL_ERRORS:
+                damaged.add((row.named("service"), row.named("name")))
+            else:
+                rows[found.service, position, found.name] = found
+        readable_ones = {(row.service, row.name) for row in rows.values()}
+        damaged.update(key for key in self._database.recorded_keys("components") if key not in readable_ones)
+        return Registered(
+            tuple(row for _, row in sorted(rows.items()) if _is_of(row.service, row.name, service, component)),
+            tuple(
+                UnreadableRow(*key) for key in sorted(damaged) if _is_named(key) and _is_of(*key, service, component)
+            ),
         )
-        return [
-            ComponentRow(
-                service=str(row[0]),
-                name=str(row[1]),
-                container=str(row[2]),
-                spec=component_from_json(str(row[3])),
-                desired_state=DesiredState(str(row[4])),
-                deployed_at=time_of(str(row[5])),
-                digest=str(row[6]),
-                deploy=int(str(row[7])),
-            )
-            for row in rows
-        ]
 
     def put(
         self,
@@ -139,8 +185,12 @@ class ComponentTable(Table):
         """Remove a component, its ports and its previous log."""
         with self._database.transaction():
             self._database.db.execute("DELETE FROM components WHERE service = ? AND name = ?", (service, component))
-            self._database.db.execute("DELETE FROM ports WHERE service = ? AND component = ?", (service, component))
-            self._database.db.execute("DELETE FROM kept_logs WHERE service = ? AND component = ?", (service, component))
+            self._database.forget_checksum("components", service, component)
+            for table in ("ports", "kept_logs", "ended_runs"):
+                self._database.db.execute(
+                    f"DELETE FROM {table} WHERE service = ? AND component = ?",  # noqa: S608 - our own names
+                    (service, component),
+                )
             self._drop_request(service, component)
 
     # --- ports ---
@@ -150,7 +200,23 @@ class ComponentTable(Table):
         rows = self._database.rows(
             "SELECT route, host_port FROM ports WHERE service = ? AND component = ?", service, component
         )
-        return {str(route): int(str(port)) for route, port in rows}
+        return dict(readable("ports", rows, lambda row: (str(row[0]), int(str(row[1])))))
+
+    # --- jobs ---
+
+    def ended(self, boot: str) -> frozenset[Run]:
+        """Return the last run of each job, if it ended in the boot with this id."""
+        rows = self._database.rows("SELECT container, started FROM ended_runs WHERE boot = ?", boot)
+        return frozenset(readable("ended_runs", rows, lambda row: Run(str(row[0]), time_of(str(row[1])))))
+
+    def record_ended(self, boot: str, runs: Mapping[tuple[str, str], Run]) -> None:
+        """Record runs, by service and component, that ended in the boot with this id."""
+        with self._database.transaction():
+            self._database.db.executemany(
+                "INSERT OR REPLACE INTO ended_runs (service, component, container, started, boot)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [(*place, run.container, run.started.astimezone(UTC).isoformat(), boot) for place, run in runs.items()],
+            )
 
     def reserve_port(self, service: str, component: str, route: str, candidates: Iterator[int]) -> int:
         """Return the host port of a route, reserving the first free candidate if it has none.
@@ -186,3 +252,28 @@ class ComponentTable(Table):
             "DELETE FROM ports WHERE service = ? AND component = ? AND route NOT IN (SELECT value FROM json_each(?))",
             (service, component, json.dumps(sorted(keep))),
         )
+
+
+def _component(row: StoredRow) -> ComponentRow:
+    """Decode a row; raises one of CELL_ERRORS."""
+    if row.text("container") != container_name(row.text("service"), row.text("name")):
+        raise ValueError("container")
+    return ComponentRow(
+        service=row.text("service"),
+        name=row.text("name"),
+        container=row.text("container"),
+        spec=component_from_json(row.text("spec")),
+        desired_state=DesiredState(row.text("desired_state")),
+        deployed_at=time_of(row.text("deployed_at")),
+        digest=row.text("digest"),
+        deploy=row.number("deploy"),
+    )
+
+
+def _is_of(service: str, name: str, wanted: str, component: str) -> bool:
+    return wanted in ("", service) and component in ("", name)
+
+
+def _is_named(key: tuple[str, ...]) -> TypeGuard[tuple[str, str]]:
+    """Tell if a key can be that of a component; one of a damaged row may be anything."""
+    return len(key) == 2 and all(map(is_name, key))

@@ -4,12 +4,10 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.store.database import Database, Table, now_text, time_of
+from agent.store.database import Database, StoredRow, Table, now_text, readable, time_of
 from mcp.shared.spec import ServiceSpec
 from mcp.shared.states import DeployResult
 from mcp.shared.wire import service_from_json, service_to_json
-
-_SELECT = "SELECT number, at, user, definition, component, digests, result, error FROM deploys"
 
 
 @dataclass(frozen=True)
@@ -126,29 +124,29 @@ class DeployTable(Table):
             DeployResult.DONE,
             count,
         )
-        return [service_from_json(str(row[0])) for row in rows]
+        return readable("deploys", rows, lambda row: service_from_json(str(row[0])))
 
     def select(self, service: str, limit: int = 0, result: DeployResult | None = None) -> list[DeployRow]:
         """Return a service's deploys, newest first: at most `limit` (0: all), with `result` if given."""
-        condition = " WHERE service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2"
-        return self._deploys(_SELECT + condition, service, limit or -1, result or "")
+        condition = "service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2"
+        return self._deploys(condition, service, limit or -1, result or "")
 
     def numbered(self, number: int, service: str = "") -> list[DeployRow]:
         """Return the deploy with that number, of a service if given; none if there is no such deploy."""
-        return self._deploys(_SELECT + " WHERE number = ? AND ? IN ('', service)", number, service)
+        return self._deploys("number = ? AND ? IN ('', service)", number, service)
 
-    def _deploys(self, sql: str, *parameters: object) -> list[DeployRow]:
-        rows = self._database.rows(sql, *parameters)
-        return [
-            DeployRow(
-                number=int(str(row[0])),
-                at=time_of(str(row[1])),
-                user=str(row[2]),
-                definition=service_from_json(str(row[3])),
-                component=str(row[4]),
-                digests=json.loads(str(row[5])),
-                result=DeployResult(str(row[6])),
-                error=str(row[7]),
-            )
-            for row in rows
-        ]
+    def _deploys(self, condition: str, *parameters: object) -> list[DeployRow]:
+        return readable("deploys", self._database.stored("deploys", condition, *parameters), _deploy)
+
+
+def _deploy(row: StoredRow) -> DeployRow:
+    return DeployRow(
+        number=row.number("number"),
+        at=time_of(row.text("at")),
+        user=row.text("user"),
+        definition=service_from_json(row.text("definition")),
+        component=row.text("component"),
+        digests=json.loads(row.text("digests")),
+        result=DeployResult(row.text("result")),
+        error=row.text("error"),
+    )

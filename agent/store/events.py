@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.store.database import Table
+from agent.store.database import Table, readable
 
 NO_LIMIT = -1  # SQLite's
 KEPT_EVENTS = 100_000
@@ -46,7 +46,7 @@ class EventTable(Table):
             after,
             limit,
         )
-        return [_event(row) for row in rows]
+        return readable("events", rows, _event)
 
     def number_before_last(self, service: str, count: int) -> int:
         """Return the number preceding the last `count` events of a service (of all if empty)."""
@@ -64,7 +64,7 @@ class EventTable(Table):
             # from the index alone: grouping with other columns reads every event of a month
             " WHERE number IN (SELECT max(number) FROM events GROUP BY service, component)"
         )
-        return [_event(row) for row in rows]
+        return readable("events", rows, _event)
 
     def prune(self, before: datetime) -> int:
         """Remove events older than `before`, and those before the newest KEPT_EVENTS; return their number.

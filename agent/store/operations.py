@@ -1,9 +1,10 @@
 """The registry's tables of operations and transactions in progress; at startup, those of a killed agent."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
-from agent.store.database import Table, now_text
+from agent.store.database import StoredRow, Table, now_text, readable
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,16 @@ class OperationTable(Table):
             )
 
     def end(self, service: str) -> None:
-        """Record the end of a service's operation, successful or not, unless changes of it are left."""
+        """Record the end of a service's operation, successful or not, unless changes of it are left.
+
+        A damaged row is none that could be carried out; the next change of the component clears up.
+        """
+        left = json.dumps([row.component for row in self.transactions(service)])
         with self._database.transaction():
+            self._database.db.execute(
+                "DELETE FROM transactions WHERE service = ? AND component NOT IN (SELECT value FROM json_each(?))",
+                (service, left),
+            )
             self._database.db.execute(
                 "DELETE FROM operations WHERE service = ?1 AND NOT EXISTS"
                 " (SELECT 1 FROM transactions WHERE service = ?1)",
@@ -72,16 +81,9 @@ class OperationTable(Table):
             )
 
     def transactions(self, service: str = "") -> list[TransactionRow]:
-        """Return the unfinished transactions of a service, or of all."""
-        rows = self._database.rows(
-            "SELECT service, component, deploy, undone_on_failure, steps, position FROM transactions"
-            " WHERE ?1 IN ('', service) ORDER BY rowid",
-            service,
-        )
-        return [
-            TransactionRow(str(row[0]), str(row[1]), int(str(row[2])), bool(row[3]), str(row[4]), int(str(row[5])))
-            for row in rows
-        ]
+        """Return the readable ones of the unfinished transactions of a service, or of all."""
+        rows = self._database.stored("transactions", "?1 IN ('', service) ORDER BY rowid", service)
+        return readable("transactions", rows, _transaction)
 
     def unfinished(self) -> list[OperationRow]:
         """Return the unfinished operations; an unfinished deploy without an operation counts as one."""
@@ -91,3 +93,17 @@ class OperationTable(Table):
             " WHERE result = 'running' AND service NOT IN (SELECT service FROM operations)"
         )
         return [OperationRow(*(str(value) for value in row)) for row in rows]
+
+
+def _transaction(row: StoredRow) -> TransactionRow:
+    """Decode a row; raises one of CELL_ERRORS."""
+    if not all(step["kind"] for step in json.loads(row.text("steps"))):
+        raise ValueError("steps")
+    return TransactionRow(
+        row.text("service"),
+        row.text("component"),
+        row.number("deploy"),
+        bool(row.number("undone_on_failure")),
+        row.text("steps"),
+        row.number("position"),
+    )

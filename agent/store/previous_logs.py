@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from agent.store.database import Table, time_of
+from agent.store.database import StoredRow, Table, readable, time_of
 
 
 class PreviousReason(StrEnum):
@@ -60,21 +60,22 @@ class PreviousLogTable(Table):
 
     def find(self, service: str, component: str) -> PreviousLog | None:
         """Return a component's previous log, if any."""
-        rows = self._database.rows(
-            "SELECT identifier, container, deploy, version, driver, ended_at, exit_code, reason, data, place"
-            " FROM kept_logs WHERE service = ? AND component = ?",
-            service,
-            component,
-        )
-        for row in rows:
-            data = row[8]
-            assert isinstance(data, bytes), "the table is STRICT"
-            return PreviousLog(
-                *(service, component, str(row[0]), str(row[1]), int(str(row[2])), str(row[3]), str(row[4])),
-                ended_at=time_of(str(row[5])) if row[5] else None,
-                exit_code=int(str(row[6])),
-                reason=PreviousReason(str(row[7])),
-                data=data,
-                place=str(row[9]),
-            )
-        return None
+        rows = self._database.stored("kept_logs", "service = ? AND component = ?", service, component)
+        return next(iter(readable("kept_logs", rows, _previous_log)), None)
+
+
+def _previous_log(row: StoredRow) -> PreviousLog:
+    return PreviousLog(
+        service=row.text("service"),
+        component=row.text("component"),
+        identifier=row.text("identifier"),
+        container=row.text("container"),
+        deploy=row.number("deploy"),
+        version=row.text("version"),
+        driver=row.text("driver"),
+        ended_at=time_of(row.text("ended_at")) if row.cells["ended_at"] else None,
+        exit_code=row.number("exit_code"),
+        reason=PreviousReason(row.text("reason")),
+        data=row.data("data"),
+        place=row.text("place"),
+    )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from agent.store.database import Table
+from agent.store.database import StoredRow, Table, readable
 
 
 class PushTable(Table):
@@ -21,6 +21,9 @@ class PushTable(Table):
             self._database.db.execute("DELETE FROM pushes WHERE number = ?", (number,))
 
     def unfinished(self) -> list[tuple[int, list[str], int]]:
-        """Return number, names and created of all rows."""
-        rows = self._database.rows("SELECT number, names, created FROM pushes")
-        return [(int(str(number)), json.loads(str(names)), int(str(created))) for number, names, created in rows]
+        """Return number, names and created of all readable rows."""
+        return readable("pushes", self._database.stored("pushes"), _push)
+
+
+def _push(row: StoredRow) -> tuple[int, list[str], int]:
+    return row.number("number"), [str(name) for name in json.loads(row.text("names"))], row.number("created")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from agent.store.alerts import AlertTable
-from agent.store.components import ComponentRow, ComponentTable
+from agent.store.components import ComponentRow, ComponentTable, Registered, UnreadableRow
 from agent.store.database import Database, RegistryError
 from agent.store.deploys import KEEP_DEPLOYS, DeployRow, DeployTable
 from agent.store.events import EventTable
@@ -28,10 +28,12 @@ __all__ = [
     "ComponentRow",
     "DeployRow",
     "OperationRow",
+    "Registered",
     "Registry",
     "RegistryError",
     "TokenRow",
     "TransactionRow",
+    "UnreadableRow",
 ]
 
 P = ParamSpec("P")
@@ -56,6 +58,14 @@ class Registry:
         self.volumes = VolumeTable(self._database)
         self.pushes = PushTable(self._database)
 
+    def lost(self) -> str:
+        """Say what became of the file if another one has its name, or none; empty if it is in its place."""
+        return self._database.lost()
+
+    def rescue(self) -> Path:
+        """Copy a registry that has lost its name, and return the copy's path; raises McpError."""
+        return self._database.rescue()
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -77,6 +87,8 @@ class AsyncRegistry:
         self.alerts = registry.alerts
         self.volumes = registry.volumes
         self.pushes = registry.pushes
+        self.lost = registry.lost
+        self.rescue = registry.rescue
         self._registry = registry
         self._thread = ThreadPoolExecutor(1, "registry")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.store.database import Table, time_of
+from agent.store.database import StoredRow, Table, readable, time_of
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class RestoreTable(Table):
 
     def last(self) -> RestoreRow | None:
         """Return the last copy put back, if any."""
-        rows = self._database.rows("SELECT copied, notes FROM restores")
-        if not rows:
-            return None
-        copied, notes = rows[0]
-        return RestoreRow(time_of(str(copied)), None if notes is None else tuple(json.loads(str(notes))))
+        rows = readable("restores", self._database.stored("restores"), _restore)
+        return rows[0] if rows else None
+
+
+def _restore(row: StoredRow) -> RestoreRow:
+    notes = None if row.cells["notes"] is None else tuple(json.loads(row.text("notes")))
+    return RestoreRow(time_of(row.text("copied")), notes)

@@ -167,4 +167,31 @@ ADDITIONS: tuple[str, ...] = (
         created INTEGER NOT NULL                     -- how many of the last names did not exist
     ) STRICT
     """,
+    """
+    -- Checksums of rows, and the rows that have none yet: see agent/store/checksums.py, which also makes the triggers.
+    CREATE TABLE IF NOT EXISTS checksums (
+        relation TEXT NOT NULL,
+        key      TEXT NOT NULL,                      -- the primary key of the row, as SQL literals
+        sum      BLOB NOT NULL,
+        PRIMARY KEY (relation, key)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS unsummed (
+        relation TEXT NOT NULL,
+        row      INTEGER NOT NULL,                   -- its rowid
+        PRIMARY KEY (relation, row)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    -- The last run of each job, once it has ended.
+    CREATE TABLE IF NOT EXISTS ended_runs (
+        service   TEXT NOT NULL,
+        component TEXT NOT NULL,
+        container TEXT NOT NULL,                     -- podman's id
+        started   TEXT NOT NULL,                     -- RFC 3339, UTC: as podman has it
+        boot      TEXT NOT NULL,                     -- the kernel's id of the boot in which it ended
+        PRIMARY KEY (service, component)
+    ) STRICT
+    """,
 )

@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.store.database import Table, now_text, time_of
+from agent.store.database import CELL_ERRORS, StoredRow, Table, now_text, readable, time_of
 from mcp.shared.errors import NotFound, NotReady, Unauthenticated
 from mcp.shared.states import AccountType
 
@@ -27,9 +27,9 @@ class TokenTable(Table):
 
     def add(self, token: TokenRow) -> None:
         """Add an account's token; raises NotReady if one of the two exists, Unauthenticated if it was revoked."""
-        try:
-            with self._database.transaction():
-                self._refuse_revoked(token)
+        with self._database.transaction():
+            self._refuse_revoked(token)
+            try:
                 self._database.db.execute(
                     "INSERT INTO tokens (name, sha256, account_type, roles, created_at, expires_at)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
@@ -42,36 +42,22 @@ class TokenTable(Table):
                         token.expires_at.isoformat() if token.expires_at else None,
                     ),
                 )
-        except sqlite3.IntegrityError:
-            raise NotReady(
-                f"a token named {token.name} exists already, or this token under another name",
-                "see mcp-agent token list; revoke it first, or use another name",
-            ) from None
+            except sqlite3.IntegrityError:
+                raise NotReady(
+                    f"a token named {token.name} exists already, or this token under another name",
+                    "see mcp-agent token list; revoke it first, or use another name",
+                ) from None
 
     def select(self, sha256: str = "") -> list[TokenRow]:
-        """Return all tokens by name, or the one with this hash."""
-        rows = self._database.rows(
-            "SELECT name, sha256, account_type, roles, created_at, expires_at FROM tokens"
-            " WHERE ?1 IN ('', sha256) ORDER BY name",
-            sha256,
-        )
-        return [
-            TokenRow(
-                str(row[0]),
-                str(row[1]),
-                AccountType(str(row[2])),
-                tuple(json.loads(str(row[3]))),
-                time_of(str(row[4])),
-                time_of(str(row[5])) if row[5] else None,
-            )
-            for row in rows
-        ]
+        """Return all tokens by name, or the one with this hash; one that is damaged is not valid."""
+        rows = self._database.stored("tokens", "?1 IN ('', sha256)", sha256)
+        return sorted(readable("tokens", rows, _token), key=lambda token: token.name)
 
     def _refuse_revoked(self, token: TokenRow) -> None:
         rows = self._database.rows("SELECT name, revoked_at FROM revoked_tokens WHERE sha256 = ?", token.sha256)
         if rows:
             name, at = rows[0]
-            raise Unauthenticated(f"this token, of {name}, was revoked on {time_of(str(at)):%Y-%m-%d}")
+            raise Unauthenticated(f"this token, of {name}, was revoked on {_day(str(at))}")
 
     def revoke(self, name: str) -> None:
         """Remove a token, which is never accepted again; raises NotFound with the existing names as its hint."""
@@ -84,3 +70,21 @@ class TokenTable(Table):
             if self._database.db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount == 0:
                 names = [str(row[0]) for row in self._database.rows("SELECT name FROM tokens ORDER BY name")]
                 raise NotFound(f"no token named {name}", f"tokens: {', '.join(names)}" if names else "there are none")
+
+
+def _token(row: StoredRow) -> TokenRow:
+    return TokenRow(
+        row.text("name"),
+        row.text("sha256"),
+        AccountType(row.text("account_type")),
+        tuple(json.loads(row.text("roles"))),
+        time_of(row.text("created_at")),
+        time_of(row.text("expires_at")) if row.cells["expires_at"] else None,
+    )
+
+
+def _day(at: str) -> str:
+    try:
+        return f"{time_of(at):%Y-%m-%d}"
+    except CELL_ERRORS:
+        return "a day that is not readable"

@@ -21,6 +21,7 @@ class ObservedState(StrEnum):
     RESTARTING = "restarting"
     DEGRADED = "degraded"  # unhealthy, paused, or stopping
     REMOVED = "removed"  # no container
+    UNREADABLE = "unreadable"  # its entry in the registry is damaged
     UNKNOWN = "unknown"
 
 

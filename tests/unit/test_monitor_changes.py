@@ -7,10 +7,10 @@ import pytest
 
 from agent.config import MonitorConfig
 from agent.monitor.changes import NO_REPAIRS, ChangeDetector, Moment, Observations, Repairs
-from agent.monitor.state import Observed, observe
+from agent.monitor.state import Boot, Observed, observe
 from agent.podman.output import Container
 from agent.store.alerts import Alert, AlertKind, SentAlert
-from agent.store.registry import ComponentRow
+from agent.store.registry import ComponentRow, Registered
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
 
@@ -28,7 +28,7 @@ def component(state: str = "running", desired: str = "running", name: str = "api
         state=state,
         **values,  # type: ignore[arg-type]
     )
-    return observe([row], [] if state == "removed" else [container], START)[0]
+    return observe(Registered((row,)), [] if state == "removed" else [container], Boot(START))[0]
 
 
 class Rounds:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.monitor.state import Observed, observe, observed_state
+from agent.monitor.state import Boot, Observed, observe, observed_state
 from agent.podman.output import Container
-from agent.store.registry import ComponentRow
+from agent.store.registry import ComponentRow, Registered
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState, ObservedState
 
@@ -57,9 +57,9 @@ EARLIER = NOW - timedelta(days=1)
 @pytest.mark.parametrize("restart", ["no", "on-failure", "on-failure:3"])
 def test_a_job_that_ended_with_exit_code_0_is_completed_and_no_drift(restart: str) -> None:
     registered = replace(row("web", "job"), spec=ComponentSpec("job", "x:1", restart=restart))
-    (seen,) = observe([registered], [JOB], EARLIER)
+    (seen,) = observe(Registered((registered,)), [JOB], Boot(EARLIER))
     assert (seen.state, seen.drifts) == (ObservedState.COMPLETED, False)
-    (stopped,) = observe([replace(registered, desired_state=DesiredState.STOPPED)], [JOB], EARLIER)
+    (stopped,) = observe(Registered((replace(registered, desired_state=DesiredState.STOPPED),)), [JOB], Boot(EARLIER))
     assert (stopped.state, stopped.drifts) == (ObservedState.STOPPED, False)
 
 
@@ -77,7 +77,7 @@ def test_a_job_that_ended_with_exit_code_0_is_completed_and_no_drift(restart: st
 )
 def test_what_ended_in_another_way_drifts(restart: str, container: Container) -> None:
     registered = replace(row("web", "job"), spec=ComponentSpec("job", "x:1", restart=restart))
-    (seen,) = observe([registered], [container], EARLIER)
+    (seen,) = observe(Registered((registered,)), [container], Boot(EARLIER))
     assert (seen.state, seen.drifts) == (ObservedState.EXITED, True)
 
 
@@ -89,12 +89,36 @@ def test_a_container_that_is_gone_is_removed() -> None:
 def test_the_registry_is_joined_with_podman() -> None:
     rows = [row("web", "web"), row("web", "api", "stopped"), row("web", "db", tag="2")]
     containers = [container("web"), container("web-api", "exited"), container("unrelated")]
-    assert observe(rows, containers, NOW) == [
-        Observed("web", "web", "localhost/web:1", DesiredState.RUNNING, ObservedState.RUNNING, NOW),
-        Observed("web", "api", "localhost/web:1", DesiredState.STOPPED, ObservedState.STOPPED, None),
-        Observed("web", "db", "localhost/web:2", DesiredState.RUNNING, ObservedState.REMOVED, None),
+    assert observe(Registered(tuple(rows)), containers, Boot(NOW)) == [
+        Observed(
+            "web",
+            "web",
+            "localhost/web:1",
+            DesiredState.RUNNING,
+            ObservedState.RUNNING,
+            NOW,
+            registered_image="localhost/web:1",
+        ),
+        Observed(
+            "web",
+            "api",
+            "localhost/web:1",
+            DesiredState.STOPPED,
+            ObservedState.STOPPED,
+            None,
+            registered_image="localhost/web:1",
+        ),
+        Observed(
+            "web",
+            "db",
+            "localhost/web:2",
+            DesiredState.RUNNING,
+            ObservedState.REMOVED,
+            None,
+            registered_image="localhost/web:2",
+        ),
     ]
-    assert observe(rows, containers, NOW)[2].version == "2"
+    assert observe(Registered(tuple(rows)), containers, Boot(NOW))[2].version == "2"
 
 
 def test_what_mcp_made_and_the_registry_does_not_know_is_shown_as_ignore() -> None:
@@ -105,7 +129,7 @@ def test_what_mcp_made_and_the_registry_does_not_know_is_shown_as_ignore() -> No
         container("gone.old", "exited", service="gone", component="gone"),
         container("somebody-else-s"),
     ]
-    seen = observe([row("web", "web")], containers, NOW)
+    seen = observe(Registered((row("web", "web"),)), containers, Boot(NOW))
     assert [(one.service, one.component, one.desired, one.state, one.version) for one in seen] == [
         ("web", "web", "running", "removed", "1"),
         ("old", "api", "ignore", "running", "7"),
@@ -115,4 +139,4 @@ def test_what_mcp_made_and_the_registry_does_not_know_is_shown_as_ignore() -> No
 
 
 def test_nothing() -> None:
-    assert observe([], [], NOW) == []
+    assert observe(Registered(), [], Boot(NOW)) == []

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from agent.monitor.state import Boot
 from agent.podman.output import Container
 from agent.services.plan import NodeState, recover
 from agent.services.recover import stages
@@ -80,7 +81,7 @@ def test_an_exit_that_podman_has_not_seen_is_no_completed_job() -> None:
 
 def action(row: ComponentRow, *containers: Container, automatic: bool = False) -> str:
     """What recovery would do for a component."""
-    change = recover(row, NodeState([row], containers, {}, BOOTED), automatic=automatic)
+    change = recover(row, NodeState([row], containers, {}, Boot(BOOTED)), automatic=automatic)
     return "none" if change is None else str(change.action)
 
 

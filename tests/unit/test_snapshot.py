@@ -49,9 +49,9 @@ def test_a_copy_opens_and_is_private(database: Path, tmp_path: Path) -> None:
 def test_a_copy_has_what_is_committed_while_others_write(database: Path, tmp_path: Path) -> None:
     with sqlite3.connect(database, isolation_level=None) as writer:
         writer.execute("PRAGMA journal_mode = WAL")
-        writer.execute("UPDATE components SET service = 'done'")
+        writer.execute("UPDATE components SET service = 'done', container = 'done-' || name")
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("UPDATE components SET service = 'half'")
+        writer.execute("UPDATE components SET service = 'half', container = 'half-' || name")
         snapshot(database, tmp_path / "copy", force=False)
         writer.execute("COMMIT")
     writer.close()

@@ -369,7 +369,7 @@ class SyncDesiredStateResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ServiceSyncResult, _Mapping]]] = ...) -> None: ...
 
 class ComponentInfo(_message.Message):
-    __slots__ = ("name", "image", "desired_state", "observed_state", "version", "started", "restarts", "digest", "ports", "exit_code", "health", "pending")
+    __slots__ = ("name", "image", "desired_state", "observed_state", "version", "started", "restarts", "digest", "ports", "exit_code", "health", "pending", "registered_image", "differences")
     NAME_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
@@ -382,6 +382,8 @@ class ComponentInfo(_message.Message):
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     PENDING_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     name: str
     image: str
     desired_state: str
@@ -394,7 +396,9 @@ class ComponentInfo(_message.Message):
     exit_code: int
     health: str
     pending: str
-    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., desired_state: _Optional[str] = ..., observed_state: _Optional[str] = ..., version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., digest: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., exit_code: _Optional[int] = ..., health: _Optional[str] = ..., pending: _Optional[str] = ...) -> None: ...
+    registered_image: str
+    differences: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., desired_state: _Optional[str] = ..., observed_state: _Optional[str] = ..., version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., digest: _Optional[str] = ..., ports: _Optional[_Iterable[str]] = ..., exit_code: _Optional[int] = ..., health: _Optional[str] = ..., pending: _Optional[str] = ..., registered_image: _Optional[str] = ..., differences: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServiceInfo(_message.Message):
     __slots__ = ("name", "active", "components", "definition")
@@ -469,14 +473,16 @@ class EventsRequest(_message.Message):
     def __init__(self, service: _Optional[str] = ..., follow: _Optional[bool] = ..., after: _Optional[int] = ..., tail: _Optional[int] = ...) -> None: ...
 
 class GetServiceStatusResponse(_message.Message):
-    __slots__ = ("services", "drift", "recent_events")
+    __slots__ = ("services", "drift", "recent_events", "registry_problems")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     DRIFT_FIELD_NUMBER: _ClassVar[int]
     RECENT_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceInfo]
     drift: _containers.RepeatedCompositeFieldContainer[DriftInfo]
     recent_events: _containers.RepeatedCompositeFieldContainer[EventInfo]
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceInfo, _Mapping]]] = ..., drift: _Optional[_Iterable[_Union[DriftInfo, _Mapping]]] = ..., recent_events: _Optional[_Iterable[_Union[EventInfo, _Mapping]]] = ...) -> None: ...
+    registry_problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceInfo, _Mapping]]] = ..., drift: _Optional[_Iterable[_Union[DriftInfo, _Mapping]]] = ..., recent_events: _Optional[_Iterable[_Union[EventInfo, _Mapping]]] = ..., registry_problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LiveCheckRequest(_message.Message):
     __slots__ = ()
@@ -681,7 +687,7 @@ class UnusedImage(_message.Message):
     def __init__(self, identifier: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class NodeStatusResponse(_message.Message):
-    __slots__ = ("node_name", "runtime", "runtime_version", "service_count", "component_count", "disk_total_bytes", "disk_free_bytes", "memory_total_bytes", "memory_free_bytes", "cpu_usage_percent", "uptime_since", "agent_version", "agent_commit", "agent_python", "architecture", "now", "restore_notes", "certificate_not_after", "unused_images", "unused_volumes", "longest_pause")
+    __slots__ = ("node_name", "runtime", "runtime_version", "service_count", "component_count", "disk_total_bytes", "disk_free_bytes", "memory_total_bytes", "memory_free_bytes", "cpu_usage_percent", "uptime_since", "agent_version", "agent_commit", "agent_python", "architecture", "now", "restore_notes", "certificate_not_after", "unused_images", "registry_problems", "unused_volumes", "longest_pause")
     NODE_NAME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -701,6 +707,7 @@ class NodeStatusResponse(_message.Message):
     RESTORE_NOTES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
     UNUSED_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     UNUSED_VOLUMES_FIELD_NUMBER: _ClassVar[int]
     LONGEST_PAUSE_FIELD_NUMBER: _ClassVar[int]
     node_name: str
@@ -722,9 +729,10 @@ class NodeStatusResponse(_message.Message):
     restore_notes: _containers.RepeatedScalarFieldContainer[str]
     certificate_not_after: _timestamp_pb2.Timestamp
     unused_images: _containers.RepeatedCompositeFieldContainer[UnusedImage]
+    registry_problems: _containers.RepeatedScalarFieldContainer[str]
     unused_volumes: _containers.RepeatedScalarFieldContainer[str]
     longest_pause: float
-    def __init__(self, node_name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., service_count: _Optional[int] = ..., component_count: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., cpu_usage_percent: _Optional[float] = ..., uptime_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_version: _Optional[str] = ..., agent_commit: _Optional[str] = ..., agent_python: _Optional[str] = ..., architecture: _Optional[str] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restore_notes: _Optional[_Iterable[str]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unused_images: _Optional[_Iterable[_Union[UnusedImage, _Mapping]]] = ..., unused_volumes: _Optional[_Iterable[str]] = ..., longest_pause: _Optional[float] = ...) -> None: ...
+    def __init__(self, node_name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., service_count: _Optional[int] = ..., component_count: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., cpu_usage_percent: _Optional[float] = ..., uptime_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_version: _Optional[str] = ..., agent_commit: _Optional[str] = ..., agent_python: _Optional[str] = ..., architecture: _Optional[str] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restore_notes: _Optional[_Iterable[str]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unused_images: _Optional[_Iterable[_Union[UnusedImage, _Mapping]]] = ..., registry_problems: _Optional[_Iterable[str]] = ..., unused_volumes: _Optional[_Iterable[str]] = ..., longest_pause: _Optional[float] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
     __slots__ = ("service", "component", "tail", "follow", "timestamps", "since", "until", "targets", "all", "grep", "exclude", "ignore_case", "previous", "runs", "cursors")
