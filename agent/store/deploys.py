@@ -128,15 +128,17 @@ class DeployTable(Table):
 
     def select(self, service: str, limit: int = 0, result: DeployResult | None = None) -> list[DeployRow]:
         """Return a service's deploys, newest first: at most `limit` (0: all), with `result` if given."""
-        condition = "service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2"
-        return self._deploys(condition, service, limit or -1, result or "")
+        numbers = "SELECT number FROM deploys WHERE service = ?1 AND ?3 IN ('', result) ORDER BY number DESC LIMIT ?2"
+        return self._deploys(f"number IN ({numbers})", service, limit or -1, result or "")[::-1]
 
     def numbered(self, number: int, service: str = "") -> list[DeployRow]:
         """Return the deploy with that number, of a service if given; none if there is no such deploy."""
         return self._deploys("number = ? AND ? IN ('', service)", number, service)
 
     def _deploys(self, condition: str, *parameters: object) -> list[DeployRow]:
-        return readable("deploys", self._database.stored("deploys", condition, *parameters), _deploy)
+        """Return deploys by number."""
+        rows = readable("deploys", self._database.stored("deploys", condition, *parameters), _deploy)
+        return sorted(rows, key=lambda row: row.number)
 
 
 def _deploy(row: StoredRow) -> DeployRow:

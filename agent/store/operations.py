@@ -82,7 +82,7 @@ class OperationTable(Table):
 
     def transactions(self, service: str = "") -> list[TransactionRow]:
         """Return the readable ones of the unfinished transactions of a service, or of all."""
-        rows = self._database.stored("transactions", "?1 IN ('', service) ORDER BY rowid", service)
+        rows = self._database.stored("transactions", "?1 IN ('', service)", service)
         return readable("transactions", rows, _transaction)
 
     def unfinished(self) -> list[OperationRow]:

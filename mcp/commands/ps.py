@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
 COLUMNS = ("service", "component", "node", "state", "version", "uptime", "")
-KEYS = ("service", "component", "node", "state", "desired", "image", "version", "started", "pending")  # of --json rows
+KEYS = (  # of each --json row
+    *("service", "component", "node", "state", "desired", "image", "version", "started", "pending"),
+    *("registered_image", "differences"),
+)
 
 
 def run(session: "Session", args: argparse.Namespace) -> int:
@@ -19,7 +22,7 @@ def run(session: "Session", args: argparse.Namespace) -> int:
     listing = nodes.Listing(
         COLUMNS,
         nodes.rows_of(KEYS, "state", _rows),
-        {"uptime": lambda row: _uptime(row["started"]), "": lambda row: str(row["pending"] or " ")},
+        {"uptime": lambda row: _uptime(row["started"]), "": _remark},
     )
     selected = nodes.select(session, args.node)
     return nodes.finish(nodes.show_all(session, selected, lambda agent: agent.live_check(), listing, as_json=args.json))
@@ -35,6 +38,8 @@ def _row(service: str, component: "pb.ComponentInfo") -> nodes.Row:
     started = component.started.ToDatetime(UTC).isoformat() if component.HasField("started") else None
     return {
         "pending": component.pending or None,
+        "registered_image": component.registered_image or None,
+        "differences": list(component.differences),
         "service": service,
         "component": component.name,
         "state": component.observed_state,
@@ -43,6 +48,12 @@ def _row(service: str, component: "pb.ComponentInfo") -> nodes.Row:
         "version": component.version,
         "started": started,
     }
+
+
+def _remark(row: nodes.Row) -> str:
+    differences = row["differences"]
+    remarks = [*(differences if isinstance(differences, list) else ()), *([row["pending"]] if row["pending"] else [])]
+    return "; ".join(map(str, remarks)) or " "
 
 
 def _uptime(started: str | None) -> str:

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from proto.mcp.v1 import mcp_pb2 as pb
 
 CHECK_FAILED = 2
+UNKNOWN = "unknown"  # the desired state of an unreadable component
 ENDED = (ObservedState.EXITED, ObservedState.STOPPED, ObservedState.COMPLETED)
 COLUMNS = ("service", "component", "node", "desired", "observed", "version", "restarts", "for", "")
 KEYS = (  # of each --json row
     *("service", "component", "node", "desired", "observed", "drift", "version", "image"),
     *("digest", "ports", "restarts", "health", "exit_code", "started", "since", "defined_for", "pending"),
+    *("registered_image", "differences"),
 )
 
 
@@ -55,7 +57,17 @@ def run(session: "Session", args: argparse.Namespace) -> int:
         answers = nodes.show_all(session, selected, ask, listing, as_json=False, known_only=True)
     status = nodes.finish(answers)
     elsewhere = _elsewhere(session, service, homes.get(service)) if args.node is None else []
+    if not _report_registries(answers) and args.check:
+        return CHECK_FAILED
     return _checked([row for answer in answers for row in rows(answer)], elsewhere, status) if args.check else status
+
+
+def _report_registries(answers: "Sequence[NodeAnswer[pb.GetServiceStatusResponse]]") -> bool:
+    """Report nodes whose registry is damaged or lost; return False if there are any."""
+    found = [(answer.node.name, each) for answer in answers if answer.value for each in answer.value.registry_problems]
+    for node, problem in found:
+        output.error(f"{node}: {problem}")
+    return not found
 
 
 def _events(answers: "Sequence[NodeAnswer[pb.GetServiceStatusResponse]]") -> "list[NodeEvent]":
@@ -99,12 +111,22 @@ def _is_misplaced(row: Row) -> bool:
 
 
 def _remark(row: Row) -> str:
-    remarks = ["drift"] if row["drift"] else []
+    remarks = [_drift(row)] if row["drift"] else []
     if row["pending"]:
         remarks.append(str(row["pending"]))
     if _is_misplaced(row):
         remarks.append(f"still runs on {row['node']}, defined for {row['defined_for']}")
     return ", ".join(remarks) or " "
+
+
+def _drift(row: Row) -> str:
+    differences = _differences(row)
+    return f"drift: {differences}" if differences else "drift"
+
+
+def _differences(row: Row) -> str:
+    differences = row["differences"]
+    return "; ".join(map(str, differences)) if isinstance(differences, list) else ""
 
 
 def _rows(response: "pb.GetServiceStatusResponse") -> Iterator[Row]:
@@ -136,6 +158,8 @@ def _row(service: str, component: "pb.ComponentInfo", events: "Sequence[pb.Event
         "started": started.isoformat() if started else None,
         "since": since.isoformat() if since else None,
         "pending": component.pending or None,
+        "registered_image": component.registered_image or None,
+        "differences": list(component.differences),
     }
 
 
@@ -175,12 +199,11 @@ def _page(service: str, rows: Sequence[Row], events: "Sequence[NodeEvent]") -> I
 
 def _component(row: Row, *, with_node: bool) -> Iterator[str]:
     state = str(row["observed"])
-    if row["drift"]:
+    if row["drift"] and row["desired"] not in (DesiredState.IGNORE, UNKNOWN, row["observed"]):
         state += f", should be {row['desired']}"
     elif row["desired"] == DesiredState.IGNORE:
         state += " (not registered, not managed)"
-    if row["pending"]:
-        state += f"; {row['pending']}"
+    state += "".join(f"; {remark}" for remark in (_differences(row), row["pending"]) if remark)
     where = f" on {row['node']}" if with_node else ""
     yield f"  {row['component']}{where}: {state}"
     ports = row["ports"]

@@ -83,6 +83,7 @@ def status(agent: "AgentClient") -> Iterator[Finding]:
     yield version(agent.node, node_status.agent_version)
     yield clock(skew(before, node_status.now.ToNanoseconds() / 1e9, after), CLOCK_REMEDY)
     yield pauses(node_status.longest_pause)
+    yield registry(agent.node, node_status.registry_problems)
     if node_status.disk_total_bytes:
         disk = room("the services' disk", node_status.disk_free_bytes, node_status.disk_total_bytes)
         yield disk
@@ -97,6 +98,14 @@ def pauses(longest: float) -> Finding:
         return ok("pauses", f"the agent's longest pause since its start was {longest * 1000:.0f} ms")
     what = f"the agent answered nobody for {longest:.1f} s at a time"
     return warning("pauses", what, "the node was short of processor time or memory: see the agent's log for when")
+
+
+def registry(node: Node, problems: Sequence[str]) -> Finding:
+    """Report a registry that is damaged, or whose file is gone; agents before 0.3 do not tell."""
+    if not problems:
+        return ok("registry", "the registry is in its place, and no damage was found")
+    do = f"put a copy back on {node.name} with `mcp-agent restore`, while the agent is stopped; or deploy what is damaged"
+    return error("registry", "; ".join(problems), do)
 
 
 def services(node: str, registered: "Iterable[pb.ServiceInfo]", homes: Mapping[str, str]) -> Iterator[Finding]:
