@@ -104,7 +104,7 @@ def registry(node: Node, problems: Sequence[str]) -> Finding:
     """Report a registry that is damaged, or whose file is gone; agents before 0.3 do not tell."""
     if not problems:
         return ok("registry", "the registry is in its place, and no damage was found")
-    do = f"put a copy back on {node.name} with `mcp-agent restore`, while the agent is stopped; or deploy what is damaged"
+    do = f"put a copy back on {node.name} with `mcp-agent restore`, or deploy what is damaged: see its log"
     return error("registry", "; ".join(problems), do)
 
 
