@@ -1,6 +1,7 @@
 """Check the registry's file for damage, beside its use."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -26,12 +27,19 @@ def damages(path: Path) -> list[str]:
 
 def _structure(db: sqlite3.Connection) -> list[str]:
     """Return the result of SQLite's check, which is quick_check with a comparison of indexes."""
-    lines = db.execute("PRAGMA integrity_check").fetchall()
-    return [] if lines == [("ok",)] else [f"PRAGMA integrity_check finds {len(lines)} faults"]
+    try:
+        lines = db.execute("PRAGMA integrity_check").fetchall()
+    except sqlite3.DatabaseError:  # it gives up where a table cannot be walked
+        return ["PRAGMA integrity_check finds faults"]
+    return [] if lines == [("ok",)] else [f"PRAGMA integrity_check finds {len(lines)} fault{'s' * (len(lines) > 1)}"]
 
 
-def _rows(db: sqlite3.Connection) -> list[str]:
-    damaged = {name: count_damaged(db, relation) for name, relation in relations(db).items()}
-    return [
-        f"{count} damaged row{'s' if count > 1 else ''} of the table {name}" for name, count in damaged.items() if count
-    ]
+def _rows(db: sqlite3.Connection) -> Iterator[str]:
+    for name, relation in relations(db).items():
+        try:
+            count = count_damaged(db, relation)
+        except sqlite3.DatabaseError:
+            yield f"the table {name} cannot be read"
+        else:
+            if count:
+                yield f"{count} damaged row{'s' if count > 1 else ''} of the table {name}"

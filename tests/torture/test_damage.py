@@ -1,4 +1,4 @@
-"""Damage a registry in hundreds of ways: every reader goes on or fails in one line, the damage is noticed, nothing leaks.
+"""Damage a registry in hundreds of ways: readers go on or fail in one line, the damage is noticed, nothing leaks.
 
 A damage counts if the content of a table differs afterwards, or cannot be read: bytes of free space and of indexes are
 none of anybody's.
@@ -29,7 +29,7 @@ from mcp.shared.spec import ComponentSpec, RouteSpec, ServiceSpec
 from mcp.shared.states import AccountType, DeployResult, DesiredState
 from tests.torture.conftest import Torture
 
-SECRET = "hunter2-and-more"  # noqa: S105 - what must be in no message
+SECRET = "hunter2-and-more"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SERVICES = ("shop", "web", "mail", "wiki", "git", "dns")
 COMPONENTS = ("web", "api")
@@ -270,7 +270,7 @@ def test_damages_are_noticed_and_survived(tmp_path: Path, torture: Torture, outc
             left.unlink()
         shutil.copy(template, damaged)
         kind = kinds[number % len(kinds)]
-        kind(damaged, random.Random(number))  # noqa: S311 - reproducible
+        kind(damaged, random.Random(number))
         outcome.examine(damaged, f"{kind.__name__} {number}", matters=content(damaged) != before)
     leaked = [message for message in outcome.messages if SECRET[:8] in message]
     assert leaked == []
