@@ -80,7 +80,7 @@ def _read(model: type[Model], source: Any) -> Model:
 
 def _value(field: Field, source: Any) -> Any:
     if isinstance(source, dict):
-        value = source.get(field.name)
+        value = _typed(field, source.get(field.name))
     else:
         unset = source.DESCRIPTOR.fields_by_name[field.name].has_presence and not source.HasField(field.name)
         value = None if unset else getattr(source, field.name)
@@ -91,3 +91,22 @@ def _value(field: Field, source: Any) -> Any:
     if field.kind is FieldKind.TABLE:
         return _read(field.model, value)
     return tuple(value) if field.kind is FieldKind.TEXTS else value
+
+
+_JSON_TYPES: dict[FieldKind, type] = {
+    FieldKind.TEXT: str,
+    FieldKind.FLAG: bool,
+    FieldKind.INTEGER: int,
+    FieldKind.TEXTS: list,
+    FieldKind.TABLE: dict,
+    FieldKind.TABLES: list,
+}
+
+
+def _typed(field: Field, value: Any) -> Any:
+    """Return a value from JSON; raises ValueError for one of another type, as in a damaged registry."""
+    if value is not None and not isinstance(value, _JSON_TYPES.get(field.kind, object)):
+        raise ValueError(field.name)
+    if field.kind is FieldKind.TEXTS and not all(isinstance(text, str) for text in value or ()):
+        raise ValueError(field.name)
+    return value

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
+from agent.store.check import damages
 from mcp.shared.resources import ROOT
 from mcp.shared.version import OLDEST_AGENT, OLDEST_CLI, VERSION, is_older
 from tests import previous as history
@@ -177,6 +178,33 @@ def test_an_upgrade_and_its_undo_keep_what_is_registered(
             assert ok(agent.cli.run("list")).count("running") >= 2
         restore = [*AGENT, "restore", "--if", "changed", "--config", str(old.config), copy]
         ok(run_program(restore, env=env, cwd=ROOT))
+
+
+def test_the_previous_agent_writes_into_a_registry_with_checksums(
+    old_home: tuple[Home, dict[str, str]], release: Previous, tmp_path: Path
+) -> None:
+    """What it writes is not taken for damage, though it knows of no checksums."""
+    fakes = {True: FakePodman.install(tmp_path / "new").folder / "podman", False: release.fake_podman}
+    podman = FakePodman(tmp_path / "bin")
+    old, env = old_home
+    new = replace(old, command=AGENT)
+    for number, (home, cli) in enumerate(((new, CLI), (old, (PYTHON, "-I", str(release.mcp))), (new, CLI))):
+        shutil.copy(fakes[home is new], podman.folder / "podman")
+        podman.change(containers=[])  # each writes down its own facts of them
+        with Agent.start(home, env=env, cli_command=cli) as agent:
+            agent.define("web", service("web", component(more=f'user = "{number}"')))
+            ok(agent.cli.run("deploy", "-q", "web"))
+            assert agent.cli.run("stop", "web").code == 0
+            assert agent.cli.run("start", "web").code == 0
+            home.new_token(f"user{number}")
+            assert listed(agent)[0][:3] == ["web", "api", "running"]
+        assert damages(old.database) == []
+    assert [row["name"] for row in json.loads(new.token("list", "--json").stdout)] == [
+        "kyle",
+        "user0",
+        "user1",
+        "user2",
+    ]
 
 
 def listed(agent: Agent) -> list[list[str]]:
