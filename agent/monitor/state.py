@@ -65,12 +65,14 @@ def container_differences(row: ComponentRow, container: Container) -> list[str]:
 def _other_image(image: str, registered: str) -> list[str]:
     """Return the difference of two image names, if they tell: a tag and a digest of one repository do not."""
     one, other = parse_image(image), parse_image(registered)
-    known = _last_part(registered)
+    runs, known = _last_part(image) or "an image without a name", _last_part(registered)
+    if runs == known:  # of different registries
+        runs, known = image, registered
     if one is not None and other is not None and one.repository == other.repository:
         if bool(one.digest) != bool(other.digest):
             return []
         known = other.version
-    return [f"runs {_last_part(image) or 'an image without a name'}, registered {known}"]
+    return [f"runs {runs}, registered {known}"]
 
 
 def _last_part(image: str) -> str:

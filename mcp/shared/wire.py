@@ -107,6 +107,6 @@ def _typed(field: Field, value: Any) -> Any:
     """Return a value from JSON; raises ValueError for one of another type, as in a damaged registry."""
     if value is not None and not isinstance(value, _JSON_TYPES.get(field.kind, object)):
         raise ValueError(field.name)
-    if field.kind is FieldKind.TEXTS and not all(isinstance(text, str) for text in value or ()):
+    if field.kind is FieldKind.TEXTS and isinstance(value, list) and not all(isinstance(text, str) for text in value):
         raise ValueError(field.name)
     return value

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 
 from agent.config import MonitorConfig
 from agent.log import logger
-from agent.monitor import loop
+from agent.monitor import boots, loop
 from agent.monitor.event_log import EventLog
 from agent.monitor.healing import Repair
 from agent.monitor.loop import Monitor
+from agent.monitor.state import Boot
 from agent.podman.inspect import ContainerDetails
 from agent.podman.output import Container
 from agent.services.operations import Operations
@@ -267,3 +269,29 @@ def watched_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(caplog.handler)
+
+
+def test_the_end_of_a_job_is_written_down_and_outlasts_a_change_of_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the record the next agent would run the job again."""
+    job = replace(web("exited")[0], started=datetime.now(UTC), exited=True)
+    service = replace(web("exited")[0], identifier="other", name="web-api", started=datetime.now(UTC), exited=True)
+    monkeypatch.setattr(boots, "boot_time", lambda: datetime.now(UTC) - timedelta(hours=1))
+    registry = AsyncRegistry(Registry(tmp_path / "mcp.db"))
+    for spec in (ComponentSpec("web", "localhost/web:1", restart="no"), ComponentSpec("api", "localhost/web:1")):
+        registry.components.put("web", 0, spec, DesiredState.RUNNING)
+
+    async def round_and_boot() -> Boot:
+        monitor = monitor_of(Podman([job, service]), EventLog(registry), registry, 1)
+        await monitor.round()
+        monkeypatch.setattr(boots, "boot_time", lambda: datetime.now(UTC) + timedelta(days=1))
+        return await boots.present_boot(registry)
+
+    boot = asyncio.run(round_and_boot())
+    assert boot.has_completed("no", job)
+    assert not boot.has_completed("no", service), "that is no job, so its end is not written down"
+    registry.components.remove("web", "web")
+    monkeypatch.setattr(boots, "boot_id", lambda: "that of another boot")
+    assert not asyncio.run(boots.present_boot(registry)).ended
+    registry.close()

@@ -7,7 +7,7 @@ import pytest
 
 from agent.monitor.state import Boot, Observed, observe, observed_state
 from agent.podman.output import Container
-from agent.store.registry import ComponentRow, Registered
+from agent.store.registry import ComponentRow, Registered, UnreadableRow
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState, ObservedState
 
@@ -140,3 +140,39 @@ def test_what_mcp_made_and_the_registry_does_not_know_is_shown_as_ignore() -> No
 
 def test_nothing() -> None:
     assert observe(Registered(), [], Boot(NOW)) == []
+
+
+MADE = replace(container("web", service="web", deploy="7"), identifier="made")
+OF_DEPLOY = replace(row("web", "web"), deploy=7)
+
+
+@pytest.mark.parametrize(
+    ("made", "differences"),
+    [
+        (MADE, []),
+        (replace(MADE, image="docker.io/web:1"), ["runs docker.io/web:1, registered localhost/web:1"]),
+        (replace(MADE, image="localhost/web:2"), ["runs web:2, registered 1"]),
+        (replace(MADE, image=f"localhost/web@sha256:{'a' * 64}"), []),
+        (replace(MADE, image=""), ["runs an image without a name, registered web:1"]),
+        (replace(MADE, labels={}), ["its container was not created by MCP"]),
+        (replace(MADE, labels={**MADE.labels, "mcp.deploy": "8"}), ["its container is from another deploy"]),
+    ],
+)
+def test_a_container_that_is_not_the_registered_one_is_drift(made: Container, differences: list[str]) -> None:
+    (seen,) = observe(Registered((OF_DEPLOY,)), [made], Boot(NOW))
+    assert (list(seen.differences), seen.drifts, seen.state) == (differences, bool(differences), "running")
+    assert (seen.image, seen.registered_image) == (made.image, "localhost/web:1")
+    (ignored,) = observe(Registered((replace(OF_DEPLOY, desired_state=DesiredState.IGNORE),)), [made], Boot(NOW))
+    assert not ignored.drifts
+
+
+def test_an_adopted_container_has_no_labels_and_is_no_drift() -> None:
+    (seen,) = observe(Registered((row("web", "web"),)), [container("web")], Boot(NOW))
+    assert seen.differences == ()
+
+
+def test_an_unreadable_component_is_shown_with_what_runs() -> None:
+    found = Registered((), (UnreadableRow("web", "web"), UnreadableRow("web", "api")))
+    runs, gone = observe(found, [MADE], Boot(NOW))
+    assert (runs.state, runs.desired, runs.version, runs.drifts) == ("unreadable", "unknown", "1", True)
+    assert (gone.state, gone.image, gone.container, gone.drifts) == ("unreadable", "", None, True)

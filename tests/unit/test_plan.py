@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.podman.output import Container
 from agent.services.plan import NodeState, plan, recover, resolve_replacement, restart, start
 from agent.services.steps import ProvideSources, RemoveContainer
-from agent.store.registry import ComponentRow
+from agent.store.registry import ComponentRow, UnreadableRow
 from mcp.shared.fields import effective
 from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE, container_name
 from mcp.shared.spec import ComponentSpec, HealthSpec, RouteSpec, ServiceSpec
@@ -285,3 +285,55 @@ def test_images_are_found_as_podman_finds_them(image: str, listed: str, ids: dic
     container = replace(state.containers[0], image=listed, image_id="old")
     changes = plan([service], replace(state, containers=[container], image_ids=ids), partial=True)
     assert [change.reasons for change in changes] == ([(reason,)] if reason else [])
+
+
+# --- damaged entries ---
+
+PAIR = ServiceSpec(
+    "web", components=(ComponentSpec("api", "localhost/web:1"), ComponentSpec("work", "localhost/web:1"))
+)
+
+
+def with_damaged_api() -> NodeState:
+    """What there is after PAIR was deployed, and the entry of api was damaged."""
+    state = deployed([PAIR])
+    rows = [row for row in state.rows if row.name != "api"]
+    return replace(state, rows=rows, unreadable=(UnreadableRow("web", "api"),))
+
+
+def test_a_deploy_mends_a_damaged_entry_even_of_an_adopted_container() -> None:
+    state = with_damaged_api()
+    unlabelled = [replace(each, labels={}) if each.name == "web-api" else each for each in state.containers]
+    gone = [each for each in state.containers if each.name != "web-api"]
+    for containers, action in ((state.containers, "replace"), (unlabelled, "replace"), (gone, "create")):
+        (change,) = plan([PAIR], replace(state, containers=containers), partial=True)
+        assert (change.component, change.action, change.reasons) == (
+            "api",
+            action,
+            ("its entry in the registry is damaged",),
+        )
+
+
+@pytest.mark.parametrize("service", [None, replace(PAIR, components=PAIR.components[1:])])
+def test_a_damaged_entry_without_a_definition_is_left_alone(service: ServiceSpec | None) -> None:
+    changes = plan([service] if service else [], with_damaged_api(), partial=False)
+    (change,) = [each for each in changes if each.component == "api"]
+    assert (change.action, change.steps) == (Action.BLOCKED, ())
+    assert change.reasons == (
+        "the registry's entry of web/api is damaged; deploy the service again, or undeploy the component",
+    )
+
+
+def test_a_damaged_entry_that_the_definition_dropped_is_pruned() -> None:
+    (change,) = plan([replace(PAIR, components=PAIR.components[1:])], with_damaged_api(), partial=True, prune=True)
+    assert (change.component, change.action) == ("api", Action.REMOVE)
+    assert RemoveContainer("web-api") in change.steps
+
+
+def test_a_container_run_by_hand_is_named_in_the_plan_as_in_the_status() -> None:
+    state = deployed([PAIR])
+    made = [replace(each, labels={}, image="localhost/web:2", image_id="other") for each in state.containers[:1]]
+    (change,) = plan(
+        [PAIR], replace(state, containers=[*made, *state.containers[1:]]), partial=True, only={"work", "api"}
+    )
+    assert change.reasons == ("its container was not created by MCP", "runs web:2, registered 1")

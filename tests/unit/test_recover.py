@@ -1,7 +1,7 @@
 """What is brought up, in which order: the pure decisions."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,6 +9,7 @@ from agent.monitor.state import Boot
 from agent.podman.output import Container
 from agent.services.plan import NodeState, recover
 from agent.services.recover import stages
+from agent.store.components import Run
 from agent.store.registry import ComponentRow
 from mcp.shared.spec import ComponentSpec
 from mcp.shared.states import DesiredState
@@ -73,6 +74,20 @@ def test_a_job_that_failed_is_started_on_request_only(restart: str) -> None:
     assert action(row(restart=restart), failed, automatic=True) == "none"
     assert action(row(restart=restart), container("exited", BEFORE, code=3), automatic=True) == "start"
     assert action(row(), failed, automatic=True) == "start"
+
+
+LATER_BOOT = Boot(SINCE + timedelta(days=1))  # what the clock says once it was set forward by days
+
+
+@pytest.mark.parametrize(("code", "automatic"), [(0, False), (0, True), (3, True)])
+def test_a_job_that_is_written_down_does_not_run_again_after_the_clock_was_set(code: int, *, automatic: bool) -> None:
+    job, ended = row(restart="no"), container("exited", SINCE, code=code)
+    unrecorded = recover(job, NodeState([job], [ended], {}, LATER_BOOT), automatic=automatic)
+    assert unrecorded is not None, "all there is to go by is the clock"
+    boot = replace(LATER_BOOT, ended=frozenset({Run("id", SINCE)}))
+    assert recover(job, NodeState([job], [ended], {}, boot), automatic=automatic) is None
+    again = replace(ended, started=SINCE + timedelta(hours=1))
+    assert recover(job, NodeState([job], [again], {}, boot), automatic=automatic) is not None, "another run"
 
 
 def test_an_exit_that_podman_has_not_seen_is_no_completed_job() -> None:
