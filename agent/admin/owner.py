@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.files.mounts import resolve
-from mcp.shared.errors import NotReady
+from mcp.shared.errors import NotReady, shell_word
 
 
 def give_up_root(*paths: Path) -> None:
@@ -51,7 +51,7 @@ def _owners(path: Path) -> Iterator[tuple[int, int]]:
         if status.st_uid != 0:
             yield status.st_uid, status.st_gid
         elif _is_open(status):
-            raise NotReady(f"{passed}: others than root may write to it", f"chmod go-w {passed}")
+            raise NotReady(f"{passed}: others than root may write to it", f"chmod go-w {shell_word(str(passed))}")
 
 
 def _is_open(status: os.stat_result) -> bool:

@@ -29,7 +29,7 @@ class Identity:
 
     @property
     def permission(self) -> Permission:
-        """What the account may do."""
+        """The permission that its roles amount to."""
         return permission_of(self.roles)
 
 

@@ -19,7 +19,7 @@ ADDRESSES = 10_000  # remembered
 
 @dataclass(eq=False)
 class _Address:
-    """What is known of an address: how many wrong tokens it sent, the last one when (monotonic), and who waits."""
+    """The record of an address: its wrong tokens, the time of the last one (monotonic), and how many wait."""
 
     wrong: int = 0
     last: float = 0.0

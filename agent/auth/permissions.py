@@ -1,4 +1,4 @@
-"""What an account may do, by its roles. Pure.
+"""Permissions of accounts, by their roles. Pure.
 
 `reader` and `deployer:SERVICE` limit an account, `admin` does not; with several of them it has the most that it is
 given. An account without any of the three may do everything: roles of other systems grant and take nothing.

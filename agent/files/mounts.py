@@ -19,7 +19,7 @@ ALLOW = "to allow it, add it to allow_mounts in [agent] of the node's mcp-agent.
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a path leads to, and every path on the way there."""
+    """The end of a path, all links followed, and every path on the way there."""
 
     real: Path
     passed: tuple[Path, ...]

@@ -41,7 +41,7 @@ class RegistryWatch:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the registry, for people."""
+        """The faults of the registry, for people."""
         return [self._lost] if self._lost else [f"the registry is damaged: {each}" for each in self._damages]
 
     async def run(self) -> None:

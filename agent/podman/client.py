@@ -442,11 +442,8 @@ class Podman:
     async def _check_start(self, arguments: Sequence[str], stdin: bytes | None = None) -> None:
         """Run a command that starts conmon, which keeps the score for as long as the container runs."""
         choom = [] if self._oom_score is None else ["choom", "--adjust", str(self._oom_score), "--"]
-        argv = self.argv(arguments)
         async with self._commands:
-            completed = await proc.run([*choom, *argv], seconds=self.timeout * 4, stdin=stdin)
-        if completed.returncode != 0:
-            raise proc.CommandFailed(replace(completed, argv=tuple(argv)))
+            await proc.check(self.argv(arguments), seconds=self.timeout * 4, stdin=stdin, through=choom)
 
     async def _read(self, arguments: Sequence[str]) -> bytes:
         """Run a command that changes nothing, once more if it fails."""

@@ -15,7 +15,7 @@ Request = Any  # the message of the method
 
 @dataclass(frozen=True)
 class Need:
-    """What a call needs: nothing to read, else the role deployer for `services`, or admin if there are none."""
+    """The need of a call: nothing to read, else the role deployer for `services`, or admin if there are none."""
 
     reads: bool = False
     action: str = ""  # for the error

@@ -28,7 +28,7 @@ YOUNG = 60.0  # seconds that a restarted container must run for not to be in a c
 
 @dataclass(frozen=True)
 class Efforts:
-    """What the agent does about components: the number of its repairs, and what failed changes have left to do.
+    """The work of the agent on components: the number of its repairs, and what failed changes have left to do.
 
     With the problems of the registry, which it can do nothing about.
     """

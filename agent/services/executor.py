@@ -47,7 +47,7 @@ class ComponentResult:
 
 @dataclass(frozen=True)
 class DeployEnd:
-    """What the history says of the end of a deploy."""
+    """The end of a deploy, for the history."""
 
     number: int
     result: DeployResult

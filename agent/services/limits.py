@@ -40,7 +40,7 @@ def mounts_of(spec: ComponentSpec) -> list[Mount]:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the services of a deployer may mount on this node."""
+    """Limits of the mounts of a deployer's services on this node."""
 
     own: frozenset[str]  # services
     files: ServiceFiles

@@ -14,7 +14,7 @@ SECRET_LIMIT = 65536  # bytes of a token or key
 
 
 class Trust(Enum):
-    """What a file must be for its content to be used."""
+    """The owners and modes with which the content of a file is used."""
 
     NAMED = auto()  # anyone's: the user names it, and what it says is checked
     OWN = auto()  # nobody but we and root can change it: it says whom we trust

@@ -65,15 +65,22 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def start(
-    argv: Sequence[str], *, env: Mapping[str, str] | None = None, pipe_stdin: bool = False, dies_with_us: bool = False
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    pipe_stdin: bool = False,
+    dies_with_us: bool = False,
+    through: Sequence[str] = (),
 ) -> asyncio.subprocess.Process:
     """Start a process with its output in pipes; raises NotReady if the program is not installed.
+
+    `through` is a command that ends by executing another one, such as choom(1).
 
     With `dies_with_us` the kernel ends it when we end, however we end. util-linux's setpriv sets that up, since a
     preexec function is not safe in a process with threads. The caller must be the main thread, which lives as long
     as the process.
     """
-    command = ["setpriv", "--pdeathsig", "KILL", "--", *argv] if dies_with_us else list(argv)
+    command = ["setpriv", "--pdeathsig", "KILL", "--", *argv] if dies_with_us else [*through, *argv]
     try:
         return await asyncio.create_subprocess_exec(
             *command,
@@ -91,14 +98,19 @@ async def start(
 
 
 async def run(
-    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: Stdin | None = None
+    argv: Sequence[str],
+    *,
+    seconds: float,
+    env: Mapping[str, str] | None = None,
+    stdin: Stdin | None = None,
+    through: Sequence[str] = (),
 ) -> Completed:
     """Run a command to completion and return its output, whatever its exit status.
 
     Raises NotReady if the program is not installed, Unavailable if it exceeds `seconds` or OUTPUT_LIMIT; its whole
     process group is then killed.
     """
-    process = await start(argv, env=env, pipe_stdin=stdin is not None)
+    process = await start(argv, env=env, pipe_stdin=stdin is not None, through=through)
     returncode = None
     try:
         async with asyncio.timeout(seconds):
@@ -113,10 +125,15 @@ async def run(
 
 
 async def check(
-    argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None, stdin: Stdin | None = None
+    argv: Sequence[str],
+    *,
+    seconds: float,
+    env: Mapping[str, str] | None = None,
+    stdin: Stdin | None = None,
+    through: Sequence[str] = (),
 ) -> bytes:
     """Run a command like `run` and return stdout; raises CommandFailed if the exit status is not 0."""
-    completed = await run(argv, seconds=seconds, env=env, stdin=stdin)
+    completed = await run(argv, seconds=seconds, env=env, stdin=stdin, through=through)
     if completed.returncode != 0:
         raise CommandFailed(completed)
     return completed.stdout

@@ -27,7 +27,7 @@ def check(done: Outcome, code: int, *words: str, lines: int = 1) -> None:
 
 def changes(rig: Rig) -> list[list[str]]:
     """What podman was asked to change."""
-    asking = ("ps", "images", "version", "inspect", "logs")
+    asking = ("ps", "info", "images", "version", "inspect", "logs")
     return [argv for argv in rig.fake.commands() if argv[0] not in asking and argv[1:2] != ["inspect"]]
 
 

@@ -204,7 +204,7 @@ def test_the_old_container_runs_again_when_podman_cannot_start_the_new_one(rig: 
         ("stop", ["stop"], STOP_FAILURES, []),
         ("rename", ["rename"], 1, []),
         ("run", ["run"], 1, []),
-        ("inspect", SETTLE, 2, ["run"]),  # one is for the logs
+        ("inspect", SETTLE, 6, ["run"]),  # half of them for the logs, each tried three times
     ):
         rig.fake.misbehave("fail", argv, times=times, message=f"{where} has a bad day", after=after)
         line = failed(rig.agent.cli.run("deploy", "-q", "web"))

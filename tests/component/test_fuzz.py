@@ -189,9 +189,11 @@ def test_a_request_that_is_too_large(shared: Rig) -> None:
 def test_a_bug_is_hidden_and_logged_under_the_request_id(rig: Rig) -> None:
     """A row of the history that nobody can read stands for any bug: no task of the agent reads it."""
     database = sqlite3.connect(rig.agent.home.database)
+    definition = '{"name": "web", "active": true, "components": []}'
     database.execute(
         "INSERT INTO deploys (service, component, at, user, definition, digests, result, error)"
-        " VALUES ('web', '', '2026-01-01T00:00:00Z', 'kyle', '[\"secret\"]', '{}', 'done', '')"
+        " VALUES ('web', '', '2026-01-01T00:00:00Z', 'kyle', ?, '[\"secret\"]', 'done', '')",
+        (definition,),
     )
     database.commit()
     with connected(rig.agent) as wire:

@@ -70,7 +70,7 @@ def test_a_new_container_that_cannot_be_removed_at_once_does_not_keep_the_old_on
     assert (done.code, done.errors[0].endswith("; the old container runs again")) == (1, True), done
     assert rig.fake.running() == {"web-api": WEB}
     assert list(rig.fake.containers()) == ["web-api"]
-    assert rig.agent.log().count("cannot remove the new container, retrying") == 2
+    assert rig.agent.log().count("cannot remove a container, retrying") == 2
 
 
 def test_why_a_deploy_failed_is_said_also_where_its_last_lines_cannot_be_read(rig: Rig) -> None:

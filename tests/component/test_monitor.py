@@ -216,7 +216,7 @@ def test_an_alert_command_that_hangs_holds_up_nothing(watched: Watched) -> None:
 
 
 def test_a_podman_that_fails_is_not_a_node_without_containers(watched: Watched) -> None:
-    watched.rig.fake.misbehave("fail", ["ps"], times=2)
+    watched.rig.fake.misbehave("fail", ["ps"], times=4)
     wait_for(lambda: watched.rig.agent.log().count("round skipped") == 2)
     watched.wait_rounds()
     assert [event["to"] for event in watched.events()] == ["running", "running"]
@@ -224,8 +224,10 @@ def test_a_podman_that_fails_is_not_a_node_without_containers(watched: Watched) 
 
 
 def test_an_empty_list_after_a_failure_is_unknown_and_not_removed(watched: Watched) -> None:
-    watched.rig.fake.misbehave("fail", ["ps"], times=1)
+    watched.rig.fake.misbehave("fail", ["ps"], times=2)
     watched.rig.fake.misbehave("print", ["ps"], message="[]", code=0, times=4)
+    nothing = '{"store": {"containerStore": {"number": 0}}}'
+    watched.rig.fake.misbehave("print", ["info"], message=nothing, code=0, times=4)
     wait_for(lambda: watched.changes("api")[-1] == ("unknown", "running"))
     assert [state for _, state in watched.changes("api")] == ["running", "unknown", "running"]
     wait_for(lambda: len(watched.alerts()) == 4)

@@ -207,7 +207,7 @@ def test_a_podman_that_fails_at_first_is_asked_again(rig: Rig) -> None:
     containers = rig.fake.state["containers"]
     containers[0]["state"] = "exited"
     rig.fake.change(containers=containers)
-    rig.fake.misbehave("fail", ["ps"], times=1, message="runroot must be set")
+    rig.fake.misbehave("fail", ["ps"], times=2, message="runroot must be set")
     rig.restart()
     wait_for(rig.fake.running)
     assert "runroot must be set" in rig.agent.log()

@@ -88,7 +88,9 @@ def test_of_several_those_that_are_there_are_shown(monkeypatch: pytest.MonkeyPat
     (web,) = parse_details(partly[1].encode())
     assert played(monkeypatch, lambda podman: podman.inspect("web", "db"), partly) == ({"web": web}, 0)
     assert played(monkeypatch, lambda podman: podman.inspect("id1"), shown("running")) == ({"web": web}, 0)
-    error, _ = played(monkeypatch, lambda podman: podman.inspect("web"), (125, "", "Error: no storage\n"))
+    failures = [(125, "", "Error: no storage\n")] * 3
+    error, left = played(monkeypatch, lambda podman: podman.inspect("web"), *failures)
+    assert left == 0
     assert isinstance(error, proc.CommandFailed)
 
 
