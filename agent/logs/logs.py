@@ -20,7 +20,7 @@ from agent.logs.model import LogReader, LogSource, Piece
 from agent.logs.readers import PickReader, Readers
 from agent.logs.sources import ContainerSnapshot, inspect_containers
 from agent.podman.client import Podman
-from agent.store.components import ComponentRow, select_deployed
+from agent.store.components import Deployed, select_deployed
 from agent.store.registry import AsyncRegistry
 from mcp.shared.errors import InvalidInput, NotFound, NotReady, Unavailable
 
@@ -161,12 +161,12 @@ class Logs:
         """Return the requested components: deployed ones, and others that have a previous log."""
         saved = await self._registry.call(self._registry.previous_logs.names)
         if query.every:
-            rows = await self._registry.call(self._registry.components.select)
+            rows = await self._registry.call(self._registry.components.deployed)
             return sorted({*((row.service, row.name) for row in rows), *saved})
         keys: dict[Key, None] = {}
         for service, component in query.targets:
             matching = [key for key in saved if key[0] == service and component in ("", key[1])]
-            deployed = await self._registry.call(self._registry.components.select, service, component)
+            deployed = await self._registry.call(self._registry.components.deployed, service, component)
             if not deployed and not matching:
                 await self._deployed(service, component)  # raises NotFound
             keys |= dict.fromkeys([*((row.service, row.name) for row in deployed), *matching])
@@ -193,19 +193,19 @@ class Logs:
             else:
                 selection.notices.append(f"{'/'.join(key)}: has no container")
 
-    async def _rows(self, query: AgentLogsQuery) -> list[ComponentRow]:
+    async def _rows(self, query: AgentLogsQuery) -> list[Deployed]:
         if query.every:
-            return await self._registry.call(self._registry.components.select)
-        rows: dict[Key, ComponentRow] = {}
+            return await self._registry.call(self._registry.components.deployed)
+        rows: dict[Key, Deployed] = {}
         for service, component in query.targets:
             for row in await self._deployed(service, component):
                 rows[row.service, row.name] = row
         return list(rows.values())
 
-    async def _deployed(self, service: str, component: str) -> list[ComponentRow]:
+    async def _deployed(self, service: str, component: str) -> list[Deployed]:
         """Return the requested components; raises NotFound, with a hint if a failed deploy left a previous log."""
         try:
-            return select_deployed(await self._registry.call(self._registry.components.select), service, component)
+            return select_deployed(await self._registry.call(self._registry.components.deployed), service, component)
         except NotFound:
             saved = await self._registry.call(self._registry.previous_logs.names)
             if not any(key[0] == service and component in ("", key[1]) for key in saved):
@@ -231,12 +231,12 @@ class Logs:
         find_previous = partial(self._registry.call, self._registry.previous_logs.find, *key)
         return ComponentLog(component_query, pick, find_previous)
 
-    def _refuse_missing(self, rows: Sequence[ComponentRow], present: Mapping[Key, ContainerSnapshot]) -> None:
+    def _refuse_missing(self, rows: Sequence[Deployed], present: Mapping[Key, ContainerSnapshot]) -> None:
         missing = [row for row in rows if (row.service, row.name) not in present]
         if missing:
             raise no_container(missing, [row for row in rows if row not in missing])
 
-    def _tracker(self, row: ComponentRow) -> Tracker:
+    def _tracker(self, row: Deployed) -> Tracker:
         tracker = self._trackers.get(row.container)
         if tracker is None:
             inspect = partial(self._inspect, row.service, row.name)
@@ -244,13 +244,13 @@ class Logs:
         return tracker
 
     async def _inspect(self, service: str, component: str) -> ContainerSnapshot | None:
-        rows = await self._registry.call(self._registry.components.select, service, component)
+        rows = await self._registry.call(self._registry.components.deployed, service, component)
         if not rows:
             raise Removed
         return (await inspect_containers(self._podman, rows)).get((service, component))
 
 
-def no_container(missing: Sequence[ComponentRow], existing: Sequence[ComponentRow]) -> NotFound:
+def no_container(missing: Sequence[Deployed], existing: Sequence[Deployed]) -> NotFound:
     """Return the error for components that have no container."""
     what = f"no container named {', '.join(sorted(row.container for row in missing))}"
     others = f"there are {', '.join(sorted(row.container for row in existing))}; " if existing else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from agent.logs.model import LogSource
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails
-from agent.store.registry import ComponentRow
+from agent.store.components import Deployed
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ContainerSnapshot:
         return self.details.identifier, self.details.started
 
 
-async def inspect_containers(podman: Podman, rows: Sequence[ComponentRow]) -> dict[tuple[str, str], ContainerSnapshot]:
+async def inspect_containers(podman: Podman, rows: Sequence[Deployed]) -> dict[tuple[str, str], ContainerSnapshot]:
     """Return the existing containers of components, by (service, component). Raises McpError."""
     containers = await podman.inspect(*(row.container for row in rows))
     return {

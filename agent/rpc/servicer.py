@@ -289,15 +289,13 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
     async def NodeStatus(self, request: pb.NodeStatusRequest, context: Any) -> pb.NodeStatusResponse:
         python, architecture = platform()
         facts = await asyncio.to_thread(self._probe.read)
-        registered = await self._registry.call(self._registry.components.read)
-        places = [(row.service, row.name) for row in registered.rows]
-        places += [(row.service, row.name) for row in registered.unreadable]
+        deployed = await self._registry.call(self._registry.components.deployed)
         response = pb.NodeStatusResponse(
             node_name=self._node_name,
             runtime="podman",
             runtime_version=await self._runtime_version(),
-            service_count=len({service for service, _ in places}),
-            component_count=len(places),
+            service_count=len({row.service for row in deployed}),
+            component_count=len(deployed),
             disk_total_bytes=facts.disk_total,
             disk_free_bytes=facts.disk_free,
             memory_total_bytes=facts.memory_total,

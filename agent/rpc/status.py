@@ -133,12 +133,11 @@ def _with_crash_loop(component: Observed, details: Mapping[str, ContainerDetails
 
 async def check_known(registry: AsyncRegistry, service: str) -> None:
     """Raise NotFound for a service that is not deployed and has no events."""
-    registered, last = await asyncio.gather(
-        registry.call(registry.components.read), registry.call(registry.events.latest)
+    rows, last = await asyncio.gather(
+        registry.call(registry.components.deployed), registry.call(registry.events.latest)
     )
-    deployed = {row.service for row in registered.rows} | {row.service for row in registered.unreadable}
-    if service not in deployed | {event.service for event in last}:
-        raise not_deployed(service, deployed)
+    if service not in {row.service for row in rows} | {event.service for event in last}:
+        raise not_deployed(service, {row.service for row in rows})
 
 
 def not_deployed(service: str, services: set[str]) -> NotFound:

@@ -85,6 +85,10 @@ def _can_replace(above: Mount, below: Mount) -> bool:
     return above.is_path and below.is_path and writable and folder != source and source.is_relative_to(folder)
 
 
+def _has_volumes(service: ServiceSpec) -> bool:
+    return any(not mount.is_path for spec in service.components for mount in mounts_of(spec))
+
+
 async def check_limits(
     identity: Identity, services: Collection[ServiceSpec], registry: AsyncRegistry, files: ServiceFiles
 ) -> None:
@@ -92,8 +96,11 @@ async def check_limits(
     permission = identity.permission
     if permission.role is Role.ADMIN:
         return
-    rows = await registry.call(registry.components.select)
-    limits = Limits(permission.services, files, rows, await registry.call(registry.volumes.owners))
+    registered = await registry.call(registry.components.read)
+    limits = Limits(permission.services, files, registered.rows, await registry.call(registry.volumes.owners))
+    for row in registered.unreadable:  # whose volumes nobody knows
+        if row.service not in permission.services and any(map(_has_volumes, services)):
+            raise row.refusal
 
     def first() -> str | None:
         return next((problem for service in services for problem in limits.problems(service)), None)

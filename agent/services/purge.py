@@ -10,8 +10,8 @@ from agent.podman.client import Podman
 from agent.podman.output import Container
 from agent.podman.states import ENDED
 from agent.services.operations import Operations
-from agent.store.components import RequestedRow
-from agent.store.registry import AsyncRegistry, ComponentRow, UnreadableRow
+from agent.store.components import Deployed, RequestedRow
+from agent.store.registry import AsyncRegistry, UnreadableRow
 from mcp.shared.errors import McpError, NotFound
 from mcp.shared.states import DesiredState
 
@@ -41,7 +41,7 @@ class PurgeScope:
 
 
 def verdict(
-    row: ComponentRow | RequestedRow | UnreadableRow, containers: Collection[Container], defined: frozenset[str]
+    row: Deployed | RequestedRow, containers: Collection[Container], defined: frozenset[str]
 ) -> tuple[bool, str]:
     """Return True if a component may be purged, and the reason."""
     if f"{row.service}/{row.name}" in defined:
@@ -78,12 +78,11 @@ class Purger:
         results = [await self._service(service, request, user) for service in services]
         return [result for purged in results for result in purged]
 
-    async def _rows(self, service: str, component: str) -> list[ComponentRow | RequestedRow | UnreadableRow]:
+    async def _rows(self, service: str, component: str) -> list[Deployed | RequestedRow]:
         """Return the components of a service (of all if empty), also those that never came up."""
         components, call = self._registry.components, self._registry.call
-        registered = await call(components.read, service, component)
-        requested = await call(components.requested, service, component)
-        return [*registered.rows, *registered.unreadable, *requested]
+        deployed = await call(components.deployed, service, component)
+        return [*deployed, *await call(components.requested, service, component)]
 
     async def _service(self, service: str, request: PurgeScope, user: str) -> list[Purged]:
         async def work() -> list[Purged]:

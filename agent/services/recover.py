@@ -16,7 +16,7 @@ from agent.services import volumes
 from agent.services.executor import ComponentResult, Executor
 from agent.services.operations import Operations
 from agent.services.plan import BUSY, Change, NodeState, recover
-from agent.store.registry import ComponentRow
+from agent.store.registry import ComponentRow, UnreadableRow
 from mcp.shared.errors import McpError
 from mcp.shared.states import Action, DesiredState
 from mcp.shared.times import in_seconds
@@ -67,7 +67,8 @@ class Recovery:
         state = await self._executor.examine()
         ordered = [row for stage in stages(state.rows, self._boot_order) for service in stage for row in service]
         running = [row for row in ordered if row.desired_state is DesiredState.RUNNING]
-        return await self._noted(running, [_planned(row, recover(row, state)) for row in running])
+        planned = await self._noted(running, [_planned(row, recover(row, state)) for row in running])
+        return [*planned, *map(_unreadable, state.unreadable)]
 
     async def run(self, user: str, *, boot: bool = False) -> list[Recovered]:
         """Bring up all components that should be running, by stage; a failure does not stop the others.
@@ -78,7 +79,10 @@ class Recovery:
         results: list[Recovered] = []
         for stage in stages(state.rows, self._boot_order):
             results += await self._stage(stage, state, user, boot)
-        return results
+        unreadable = [_unreadable(row) for row in state.unreadable]
+        for result in unreadable:
+            _log(result)
+        return results + unreadable
 
     async def boot(self) -> None:
         """Bring up services at agent start, retrying until podman works, and log the actions."""
@@ -178,6 +182,10 @@ class Recovery:
 
 def _planned(row: ComponentRow, change: Change | None) -> Recovered:
     return Recovered(row.service, row.name, NONE if change is None else str(change.action))
+
+
+def _unreadable(row: UnreadableRow) -> Recovered:
+    return Recovered(row.service, row.name, NONE, str(row.refusal))
 
 
 def _recovered(planned: Recovered, result: ComponentResult | None) -> Recovered:

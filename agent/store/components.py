@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from agent.store.database import CELL_ERRORS, StoredRow, Table, now_text, readable, time_of
 from mcp.shared.errors import NotFound, NotReady
@@ -56,6 +56,10 @@ class UnreadableRow:
         return NotReady(what, "deploy the service again, or undeploy the component")
 
 
+Deployed = ComponentRow | UnreadableRow
+AnyRow = TypeVar("AnyRow", ComponentRow, UnreadableRow, Deployed)
+
+
 @dataclass(frozen=True)
 class Registered:
     """The components in the registry; one whose row is damaged does not keep the others from being served."""
@@ -74,8 +78,8 @@ class RequestedRow:
 
 
 def select_deployed(
-    rows: Sequence[ComponentRow], service: str, component: str = "", unreadable: Sequence[UnreadableRow] = ()
-) -> list[ComponentRow]:
+    rows: Sequence[AnyRow], service: str, component: str = "", unreadable: Sequence[UnreadableRow] = ()
+) -> list[AnyRow]:
     """Select the rows of a service or of one component.
 
     Raises NotFound with the deployed names as its hint, NotReady if all of these are `unreadable`.
@@ -99,6 +103,11 @@ class ComponentTable(Table):
     def select(self, service: str = "", component: str = "") -> list[ComponentRow]:
         """Return the readable components of a service (of all if empty), in the order of their definitions."""
         return list(self.read(service, component).rows)
+
+    def deployed(self, service: str = "", component: str = "") -> list[Deployed]:
+        """Return the components of a service (of all if empty), for what needs only their names."""
+        registered = self.read(service, component)
+        return [*registered.rows, *registered.unreadable]
 
     def read(self, service: str = "", component: str = "") -> Registered:
         """Return the components of a service (of all if empty), in the order of their definitions."""

@@ -51,7 +51,7 @@ class LogRetention:
             names = (
                 [container]
                 if container
-                else [row.container for row in await self._registry.call(self._registry.components.select)]
+                else [row.container for row in await self._registry.call(self._registry.components.deployed)]
             )
             for details in (await self._podman.inspect(*names)).values():
                 await self._linker.watch(source_of(details))
