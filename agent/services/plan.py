@@ -193,7 +193,8 @@ def _dropped(service: ServiceSpec, state: NodeState, prune: bool) -> Iterator[Ch
     for damaged in state.unreadable:
         if damaged.service == service.name and damaged.name not in service.component_names():
             removal = remove(damaged.service, damaged.name, containers_of(damaged, state))
-            yield replace(removal, reasons=(DROPPED,)) if prune else unreadable(damaged)
+            kept = Change(damaged.service, damaged.name, Action.KEEP)
+            yield replace(removal if prune else kept, reasons=(DROPPED, DAMAGED))
 
 
 def _ignore(row: ComponentRow) -> Change:

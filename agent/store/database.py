@@ -196,7 +196,7 @@ class Database:
             found = self._salvaged(f"{query} ORDER BY rowid", *values)
             if not found and not self.recorded_keys(table):
                 raise
-        return [_stored(relation, row) for row in found]
+        return [stored_row(relation, row) for row in found]
 
     def _salvaged(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Return the rows before and after damaged pages."""
@@ -240,7 +240,8 @@ def _place(path: Path) -> Place | None:
     return status.st_dev, status.st_ino
 
 
-def _stored(relation: Relation, row: tuple[Any, ...]) -> StoredRow:
+def stored_row(relation: Relation, row: tuple[Any, ...]) -> StoredRow:
+    """Return the row of a relation's selection."""
     checksum, *cells = row
     is_damaged = checksum is not None and checksum != relation.checksum(cells)
     return StoredRow(dict(zip(relation.columns, cells, strict=True)), is_damaged)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from agent.store.database import BUSY_TIMEOUT, Database, RegistryError, as_mcp_error
+from agent.store.checksums import relations
+from agent.store.database import BUSY_TIMEOUT, Database, RegistryError, StoredRow, as_mcp_error, stored_row
 from agent.store.restores import RestoreTable
 from agent.store.schema import MIGRATIONS
 from mcp.shared.errors import McpError, NotFound, NotReady
@@ -119,16 +120,32 @@ def _prepare(new: Path, database: Path, *, copied: datetime) -> None:
 
 def _keep_rows(made: Database, database: Path, table: str) -> None:
     """Replace the rows of a table by those of another registry, as far as both have the same columns."""
-    columns = ", ".join(str(row[1]) for row in made.rows(f"PRAGMA table_info({table})"))
+    columns = [str(row[1]) for row in made.rows(f"PRAGMA table_info({table})")]
     try:
         with closing(_read_only(database)) as source:
-            rows = source.execute(f"SELECT {columns} FROM {table}").fetchall()  # noqa: S608 - our own names
+            rows = _accounts(source, table)
     except sqlite3.DatabaseError:
         return  # damaged, or an agent of another generation without the table
+    if any(column not in row.cells for row in rows for column in columns):
+        return
+    values = [[None if row.cells[column] is None else row.named(column) for column in columns] for row in rows]
     with made.transaction():
         made.db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own name
-        marks = ", ".join("?" * len(columns.split(", ")))
-        made.db.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608 - likewise
+        marks = ", ".join("?" * len(columns))
+        made.db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)  # noqa: S608
+
+
+def _accounts(source: sqlite3.Connection, table: str) -> list[StoredRow]:
+    """Return the rows of a table of texts; a token that is damaged is left out, as it is not valid."""
+    relation = relations(source).get(table)
+    if relation is None:
+        raise sqlite3.DatabaseError(table)
+    try:
+        found = source.execute(relation.selection).fetchall()
+    except sqlite3.OperationalError:  # of an agent without checksums
+        found = source.execute(f"SELECT NULL, {relation.cells} FROM {table}").fetchall()  # noqa: S608 - our own name
+    rows = [stored_row(relation, row) for row in found]
+    return [row for row in rows if not (row.is_damaged and table == "tokens")]
 
 
 def _discard_log(database: Path) -> None:

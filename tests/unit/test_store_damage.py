@@ -123,6 +123,21 @@ def test_a_damaged_token_is_not_valid(path: Path, registry: Registry) -> None:
     assert damages(path) == []
 
 
+def test_a_damaged_token_is_not_made_valid_by_a_restore(path: Path, tmp_path: Path) -> None:
+    """The accounts of the registry are kept, but for what nobody has written."""
+    copy = tmp_path / "copy.db"
+    snapshot(path, copy, force=False)
+    registry = Registry(path)
+    registry.tokens.add(TokenRow("bob", "bb", AccountType.HUMAN, (), NOW, None))
+    registry.close()
+    damage(path, "UPDATE tokens SET expires_at = '2999-01-31T12:00:00+00:00' WHERE name = 'ann'")
+    assert restore(path, copy, RestoreCondition.ALWAYS)
+    registry = Registry(path)
+    assert [token.name for token in registry.tokens.select()] == ["bob"]
+    registry.close()
+    assert damages(path) == []
+
+
 def test_damaged_steps_are_not_carried_out(path: Path, registry: Registry) -> None:
     damage(path, "UPDATE transactions SET steps = ?", '[{"kind": "RemoveContainer"}]')
     assert registry.operations.transactions("web") == []
