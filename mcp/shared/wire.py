@@ -93,7 +93,7 @@ def _value(field: Field, source: Any) -> Any:
     return tuple(value) if field.kind is FieldKind.TEXTS else value
 
 
-_JSON_TYPES: dict[FieldKind, type] = {
+_JSON_TYPES: dict[FieldKind, type[Any]] = {
     FieldKind.TEXT: str,
     FieldKind.FLAG: bool,
     FieldKind.INTEGER: int,
@@ -105,7 +105,8 @@ _JSON_TYPES: dict[FieldKind, type] = {
 
 def _typed(field: Field, value: Any) -> Any:
     """Return a value from JSON; raises ValueError for one of another type, as in a damaged registry."""
-    if value is not None and not isinstance(value, _JSON_TYPES.get(field.kind, object)):
+    wanted = _JSON_TYPES.get(field.kind)
+    if value is not None and wanted is not None and not isinstance(value, wanted):
         raise ValueError(field.name)
     if field.kind is FieldKind.TEXTS and isinstance(value, list) and not all(isinstance(text, str) for text in value):
         raise ValueError(field.name)
