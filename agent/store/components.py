@@ -113,20 +113,20 @@ class ComponentTable(Table):
         """Return the components of a service (of all if empty), in the order of their definitions."""
         rows: dict[tuple[str, int, str], ComponentRow] = {}
         damaged: set[tuple[str, ...]] = set()
-        for row in self._database.stored("components"):  # all, as a damaged one may not be found by its name
+        # one whose name is damaged is not found by it, but its checksum is
+        for row in self._database.stored("components", "?1 IN ('', service) AND ?2 IN ('', name)", service, component):
             try:
                 found, position = _component(row), row.number("position")
             except CELL_ERRORS:
                 damaged.add((row.named("service"), row.named("name")))
             else:
                 rows[found.service, position, found.name] = found
-        readable_ones = {(row.service, row.name) for row in rows.values()}
-        damaged.update(key for key in self._database.recorded_keys("components") if key not in readable_ones)
+        known = {(row.service, row.name) for row in rows.values()}
+        recorded = self._database.recorded_keys("components", *([service] if service else []))
+        damaged.update(key for key in recorded if key not in known and component in ("", key[-1]))
         return Registered(
-            tuple(row for _, row in sorted(rows.items()) if _is_of(row.service, row.name, service, component)),
-            tuple(
-                UnreadableRow(*key) for key in sorted(damaged) if _is_named(key) and _is_of(*key, service, component)
-            ),
+            tuple(row for _, row in sorted(rows.items())),
+            tuple(UnreadableRow(*key) for key in sorted(damaged) if _is_named(key)),
         )
 
     def put(
@@ -277,10 +277,6 @@ def _component(row: StoredRow) -> ComponentRow:
         digest=row.text("digest"),
         deploy=row.number("deploy"),
     )
-
-
-def _is_of(service: str, name: str, wanted: str, component: str) -> bool:
-    return wanted in ("", service) and component in ("", name)
 
 
 def _is_named(key: tuple[str, ...]) -> TypeGuard[tuple[str, str]]:

@@ -209,9 +209,11 @@ class Database:
                 continue
         return list(found)
 
-    def recorded_keys(self, table: str) -> list[tuple[str, ...]]:
-        """Return the names of the rows that a table should have, if its primary key is of texts."""
-        rows = self.rows("SELECT key FROM checksums WHERE relation = ?", table)
+    def recorded_keys(self, table: str, *first: str) -> list[tuple[str, ...]]:
+        """Return the primary keys, of texts, of the rows that a table should have, of those that begin with `first`."""
+        start = "||".join("quote(?)||','" for _ in first) or "''"
+        condition = f"relation = ? AND substr(key || ',', 1, length({start})) = {start}"
+        rows = self.rows(f"SELECT key FROM checksums WHERE {condition}", table, *first, *first)  # noqa: S608
         return [tuple(text.replace("''", "'") for text in _LITERAL.findall(str(key))) for (key,) in rows]
 
     def forget_checksum(self, table: str, *key: str) -> None:

@@ -80,7 +80,14 @@ def test_one_damaged_row_leaves_the_others(
     found = registry.components.read()
     assert [row.name for row in found.rows] == ["db"]
     assert found.unreadable == (UnreadableRow("web", "api"),)
-    assert registry.components.read("web", "db").unreadable == ()
+    for service, component, count in (
+        ("web", "db", 0),
+        ("web", "api", 1),
+        ("web", "", 1),
+        ("", "api", 1),
+        ("we", "", 0),
+    ):
+        assert len(registry.components.read(service, component).unreadable) == count
     assert [row.name for row in registry.components.select("web")] == ["db"]
     assert damages(path) == ["1 damaged row of the table components"]
     assert SECRET not in caplog.text
