@@ -143,7 +143,11 @@ class Arm64:
         return self.python([str(pyz), *arguments])
 
     def python(self, arguments: Sequence[str]) -> list[str]:
-        """The root's own python3 -I."""
+        """The root's own python3 -I.
+
+        Its linker is told where the libraries are: qemu's option -L for that also changes absolute paths of the host
+        that exist below the root, `/` among them.
+        """
         qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
         if qemu is None:
             raise HostError("qemu-aarch64 is missing: run `python3 tools/host.py ensure --for test`")
@@ -151,8 +155,9 @@ class Arm64:
             "env",
             f"QEMU_CPU={QEMU_CPU}",
             qemu,
-            "-L",
-            str(self.path),
+            str(self.path / "usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1"),
+            "--library-path",
+            str(self.path / "usr/lib/aarch64-linux-gnu"),
             str(self.path / "usr/bin/python3.11"),
             "-I",
             *arguments,
