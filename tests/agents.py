@@ -163,10 +163,14 @@ class Home:
             f'services_root = "{self.srv}"\n{more}'
         )
 
+    def _is_ours(self) -> bool:
+        """Tell if no other user owns a folder on the way: as root, the program would become that user."""
+        return all(folder.stat().st_uid in (0, os.geteuid()) for folder in (self.folder, *self.folder.parents))
+
     def token(self, *args: str) -> Outcome:
         """Run `mcp-agent token ARGS`; flags of `token` itself come from here."""
         words, env = ["token", "--config", str(self.config), *args], agent_env(self.folder)
-        if self.command is AGENT and self.wrap is list and inprocess.is_possible():
+        if self.command is AGENT and self.wrap is list and inprocess.is_possible() and self._is_ours():
             return run_here(agent_main, words, env=env, cwd=self.cwd)
         return run_program(self.wrap([*self.command, *words]), env=env, cwd=self.cwd)
 

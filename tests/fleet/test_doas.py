@@ -76,7 +76,7 @@ def test_what_cannot_have_a_certificate_is_refused_before_anything_is_done(
     authority = operator.config.parent / "ca.pem"
     authority.touch()
     try:
-        for options, words in (((), "ca.key does not"), (own, "own.pem: No such file or directory")):
+        for options, words in (((), "ca.key does not"), (own, "own.pem: cannot be read: No such file or directory")):
             done = operator.cli.run("node", "provision", "rift", *options, timeout=180)
             assert (done.code, done.stdout, words in done.stderr) == (1, "", True), done
     finally:

@@ -146,7 +146,7 @@ def test_an_agent_that_hangs_is_restarted(site: Installed) -> None:
 
 def test_a_flood_of_connections_does_not_disturb_the_operator(site: Installed) -> None:
     """5,000 connections used up the descriptors of the unit's 1,024, and the watchdog ended the agent."""
-    before, pid = containers(site.node), site.pid
+    before, pid, logged = containers(site.node), site.pid, len(site.log())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 6000), hard))
     try:
@@ -162,7 +162,7 @@ def test_a_flood_of_connections_does_not_disturb_the_operator(site: Installed) -
         site.define("site", WEB)
     wait_for(lambda: answers(site.node))
     assert site.pid == pid
-    assert "atchdog timeout" not in site.log()
+    assert "atchdog timeout" not in site.log()[logged:]
     assert before.split()[0] in containers(site.node)
 
 

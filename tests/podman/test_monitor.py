@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -27,13 +28,13 @@ ONE = 'name = "{name}"\nnode = "rift"\n[[components]]\nname = "{name}"\nimage = 
 
 
 @pytest.fixture
-def watcher(rootless: Private) -> Iterator[Agent]:
+def watcher(rootless: Private, tmp_path: Path) -> Iterator[Agent]:
     """An agent of the built zipapp that looks twice a second and whose alerts are files beside it."""
     with folder_of(rootless) as folder:
         notify = folder / "notify"
         notify.write_text(f'#!/bin/sh\nenv >"{folder}/$$.new" && mv "{folder}/$$.new" "{folder}/$$.alert"\n')
         notify.chmod(0o755)
-        state = make_home(folder / "state").folder
+        state = Path(shutil.copytree(make_home(tmp_path / "state").folder, folder / "state"))
         home = Home(state, (PYTHON, "-I", str(folder / AGENT_FILE)), folder, rootless.argv)
         home.write_config(settle="300ms", more=SETTINGS.format(folder=folder))
         rootless.give(folder)

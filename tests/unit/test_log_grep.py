@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,14 @@ from mcp.shared.errors import InvalidInput, Unavailable
 SOURCE = LogSource("web", "api", "web-api", "f00d", "k8s-file")
 TIME = b"2026-11-22T10:19:26.532885487Z "
 Pieces = Sequence[tuple[bytes, bool]]  # whole lines, or parts of lines, each with whether it is stderr
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _patience() -> Iterator[None]:
+    """How long an expression takes on a busy machine says nothing, but to the tests that set the limit themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grep, "LIMIT", 120.0)
+        yield
 
 
 @dataclass
