@@ -142,9 +142,7 @@ class Transaction:
             self.last_lines = error.last_lines
         self._tell(step, StepState.FAILED)
         if not self._undone_on_failure or any(done.commits for done in self._steps[: self._position]):
-            # a container that ended after its start would do so again; what was stopped and removed stays as wanted
-            starts = any(left.starts or left.phase is Phase.FINISH for left in self._steps[self._position :])
-            self._is_pending = starts and not isinstance(error, DidNotStayUpError)
+            self._is_pending = step.phase is not Phase.PREPARE and self._is_to_be_completed(error)
             return
         self._is_pending = True
         try:
@@ -157,6 +155,11 @@ class Transaction:
         else:
             self._is_pending = False
             self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
+
+    def _is_to_be_completed(self, error: McpError) -> bool:
+        """Tell if steps are left that start a container or follow a commit; what was stopped stays stopped."""
+        left = any(step.starts or step.phase is Phase.FINISH for step in self._steps[self._position :])
+        return left and not isinstance(error, DidNotStayUpError)  # one that ended after its start would do so again
 
     async def _undo(self) -> list[str]:
         """Undo the steps in reverse, from the one in progress; return notes for the user."""
