@@ -133,7 +133,6 @@ class Step(ABC):
     kinds: ClassVar[dict[str, type["Step"]]] = {}  # subclasses by name
     phase: ClassVar[Phase] = Phase.REPLACE
     commits: ClassVar[bool] = False  # after this step the change is completed instead of undone
-    starts: ClassVar[bool] = False  # it starts a container, which is down if it fails
     leaves_nothing: ClassVar[bool] = False  # once it is done: only an interrupted attempt has to be undone
 
     template: ClassVar[str] = ""  # format string of the title, over the fields
@@ -413,7 +412,6 @@ class RunContainer(Step):
     spec: ComponentSpec
     replaces: bool = False
 
-    starts = True
     template = "run {spec.image}"
 
     async def do(self, context: StepContext) -> None:
@@ -474,7 +472,6 @@ class StartContainer(Step):
 
     container: str
 
-    starts = True
     template = "start {container}"
 
     async def do(self, context: StepContext) -> None:

@@ -142,7 +142,8 @@ class Transaction:
             self.last_lines = error.last_lines
         self._tell(step, StepState.FAILED)
         if not self._undone_on_failure or any(done.commits for done in self._steps[: self._position]):
-            self._is_pending = step.phase is not Phase.PREPARE and self._is_to_be_completed(error)
+            # before the other phases nothing is touched; a container that ended after its start would do so again
+            self._is_pending = step.phase is not Phase.PREPARE and not isinstance(error, DidNotStayUpError)
             return
         self._is_pending = True
         try:
@@ -155,11 +156,6 @@ class Transaction:
         else:
             self._is_pending = False
             self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
-
-    def _is_to_be_completed(self, error: McpError) -> bool:
-        """Tell if steps are left that start a container or follow a commit; what was stopped stays stopped."""
-        left = any(step.starts or step.phase is Phase.FINISH for step in self._steps[self._position :])
-        return left and not isinstance(error, DidNotStayUpError)  # one that ended after its start would do so again
 
     async def _undo(self) -> list[str]:
         """Undo the steps in reverse, from the one in progress; return notes for the user."""

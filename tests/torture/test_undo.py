@@ -62,6 +62,8 @@ def wrong(rig: Rig) -> list[str]:
         name = f"{row['service']}-{row['component']}"
         known.add(name)
         container = containers.get(name)
+        if row["registered_image"] is None:  # undeployed, and its next deploy failed before it came up
+            continue
         if row["desired"] == "running" and (container is None or container["state"] != "running"):
             found.append(f"{name} is down")
         if container is not None and container["image"] != row["image"]:
@@ -81,7 +83,7 @@ def settle(rig: Rig) -> None:
 
 
 def test_a_podman_that_fails_in_a_fifth_of_its_calls(busy: Rig, torture: Torture) -> None:
-    count, chance = torture.count(200, ci=15), random.Random(11)
+    count, chance = torture.count(200, ci=12), random.Random(11)
     busy.fake.be_flaky(20, 11)
     for _ in range(count):
         operate(busy, chance)
