@@ -1,9 +1,11 @@
 """The fake podman as the tests handle it: install it, tell it to misbehave, look at what it was asked."""
 
+import fcntl
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,13 +138,22 @@ class FakePodman:
 
     def _order(self, order: dict[str, object]) -> None:
         path = self.folder / "state" / "orders.json"
-        orders = json.loads(path.read_text()) if path.exists() else []
-        path.with_suffix(".edit").write_text(json.dumps([*orders, order]))
-        path.with_suffix(".edit").rename(path)
+        with self._locked():
+            orders = json.loads(path.read_text()) if path.exists() else []
+            path.with_suffix(".edit").write_text(json.dumps([*orders, order]))
+            path.with_suffix(".edit").rename(path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of its state."""
+        with (self.folder / "state" / "lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def behave(self) -> None:
         """Forget every order, end what hangs, and let what is held go on."""
-        (self.folder / "state" / "orders.json").unlink(missing_ok=True)
+        with self._locked():  # else a podman that counts its order just now would write the file again
+            (self.folder / "state" / "orders.json").unlink(missing_ok=True)
         for pid in self.hanging():
             os.kill(pid, signal.SIGKILL)
 
