@@ -156,7 +156,7 @@ def test_a_container_that_fails_again_and_again_can_be_stopped(agent: Agent, roo
     assert agent.cli.run("status", "--check").code == 2
     for _ in range(5):  # at any moment of the loop; podman alone fails in two of three cases
         wait_for_another_run(rootless, "loop-web")
-        assert agent.cli.run("stop", "loop").code == 0
+        assert agent.cli.run("stop", "loop", timeout=300).code == 0
         state, restarts = run_of(rootless, "loop-web")
         assert state in ("exited", "stopped")
         time.sleep(1)
