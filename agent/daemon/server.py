@@ -137,6 +137,7 @@ def _monitor(config: AgentConfig, podman: Podman, registry: AsyncRegistry, servi
         servicer.events,
         servicer.supervisor.repair,
     )
+    monitor.pending = servicer.pending
     servicer.repairs = lambda: monitor.healing.repairs
     return monitor
 
@@ -147,7 +148,7 @@ def _background(
     """Return the agent's own tasks by name."""
     return {
         "podman check": _report_podman(podman),  # in the background, as podman may hang
-        "pending changes": servicer.finish_pending(boot, config.monitor.interval),
+        "pending changes": servicer.finish_pending(config.monitor.interval),
         "monitor": _monitor(config, podman, registry, servicer).run(boot),
         "certificate watch": _watch_certificate(config, registry, servicer),
         "registry watch": _watch_registry(config, registry, servicer),

@@ -49,6 +49,7 @@ class Repairs:
 
 
 NO_REPAIRS = Repairs()
+NOTHING: Mapping[Key, str] = {}
 
 
 @dataclass
@@ -65,6 +66,7 @@ class _Past:
     flapping_since: datetime | None = None
     detail: str = ""  # of flapping
     given_up: str = ""
+    pending: str = ""
     alerted: float | None = None  # by the monotonic clock
     alert: Alert | None = None  # the last one, until its condition is over
 
@@ -116,6 +118,7 @@ class ChangeDetector:
         busy: Set[str] = frozenset(),
         doubtful: bool = False,
         repairs: Repairs = NO_REPAIRS,
+        pending: Mapping[Key, str] = NOTHING,
     ) -> Observations:
         """Compare the observed components with the previous round.
 
@@ -126,6 +129,7 @@ class ChangeDetector:
             busy: Services with an operation in progress, which cause no alerts.
             doubtful: Report missing containers as unknown instead of removed.
             repairs: The repairs of failed components by the agent.
+            pending: What failed changes have left to be undone or completed, which is drift.
         """
         events: list[Event] = []
         alerts: list[Alert] = []
@@ -142,6 +146,7 @@ class ChangeDetector:
             done = repairs.done.get(key, "")
             events += self._changed(component, state, past, now, done, component.service in worked_on)
             events += self._flapping(component, state, past, now, repairs.given_up.get(key, ""))
+            events += _pending(component, state, past, now, pending.get(key, ""))
             alerts += self._judge(component, state, past, now, component.service in busy, key in repairs.pending)
         if not doubtful:
             gone = [(key, self._past.pop(key)) for key in list(self._past) if key not in seen]
@@ -192,7 +197,7 @@ class ChangeDetector:
         """Yield the alert for a component, or for the end of its condition; drift to be repaired is none yet."""
         ignored = component.desired == DesiredState.IGNORE
         # unlike component.drifts, with the doubtful state
-        drifts = is_drift(component.desired, state) or bool(component.differences)
+        drifts = is_drift(component.desired, state) or bool(component.differences or past.pending)
         past.drift_since = (past.drift_since or now.wall) if drifts else None
         if busy:
             return
@@ -211,7 +216,7 @@ class ChangeDetector:
         elif past.flapping:
             kind, since, detail = AlertKind.FLAPPING, past.flapping_since, past.detail
         else:
-            detail = "; ".join(component.differences) or _detail(component, state, 0)
+            detail = past.pending or "; ".join(component.differences) or _detail(component, state, 0)
             kind, since = AlertKind.DRIFT, past.drift_since
         return Alert(component.service, component.component, kind, component.desired, state, detail, since or now.wall)
 
@@ -223,6 +228,14 @@ class ChangeDetector:
 
     def _may_alert(self, past: _Past, now: Moment) -> bool:
         return past.alerted is None or now.clock - past.alerted >= self._rules.cooldown
+
+
+def _pending(component: Observed, state: str, past: _Past, now: Moment, pending: str) -> Iterator[Event]:
+    """Update `past`, and yield events for the begin and the end of a pending change."""
+    if bool(pending) != bool(past.pending):
+        change = pending or f"no longer {past.pending.partition(':')[0]}"
+        yield Event(component.service, component.component, state, state, now.wall, change)
+    past.pending = pending
 
 
 def _gone(gone: Iterable[tuple[Key, _Past]], now: datetime) -> Iterator[Event]:

@@ -53,6 +53,8 @@ class Monitor:
         self._repair = repair
         self._alerter = Alerter(node, rules.alert_command)
         self.healing = Healing(rules)
+        # what failed operations have left to be undone or completed, which is told and not repaired
+        self.pending: Callable[[], Awaitable[Mapping[Key, str]]] = _nothing
         self._repaired: dict[Key, str] = {}  # the details of events to come
         self._repairs: set[asyncio.Task[None]] = set()
         self._watched: set[int] = set()  # processes of the components that should run
@@ -116,8 +118,10 @@ class Monitor:
         # an empty list after a failure is unreliable: podman may have lost its database, or use another one
         self._in_doubt = self._in_doubt and not containers
         worked_on, busy = self._services_since(self._last_round), self._services_since(began)
+        pending = await self.pending()
         if not self._in_doubt:
-            await self._heal(registered.rows, by_name, worked_on, busy)
+            rows = [row for row in registered.rows if (row.service, row.name) not in pending]
+            await self._heal(rows, by_name, worked_on, busy)
         in_progress |= self.healing.in_progress
         result = detector.round(
             observe(registered, containers, boot),
@@ -126,6 +130,7 @@ class Monitor:
             busy=busy,
             doubtful=self._in_doubt,
             repairs=Repairs(done, in_progress, self.healing.pending, self.healing.given_up),
+            pending=pending,
         )
         self._repaired = {key: note for key, note in self._repaired.items() if key not in done}
         self._last_round = began
@@ -186,6 +191,10 @@ class Monitor:
                 self._registry.events.prune, datetime.now(UTC) - timedelta(seconds=self._rules.retention)
             )
             self._pruned = time.monotonic()
+
+
+async def _nothing() -> Mapping[Key, str]:
+    return {}
 
 
 def _exists(pid: int) -> bool:

@@ -124,17 +124,18 @@ class Podman:
         return parse_count(await self._read(["info", "--format=json"]))
 
     async def _orphans(self, containers: Sequence[Container]) -> set[str]:
-        """Return the ids of the containers that podman calls running although their process or conmon is gone.
+        """Return the ids of the containers that podman calls running although their conmon is gone.
 
-        podman hears of a container's end from conmon only. One that has just ended is told apart by asking again.
+        podman hears of a container's end from conmon only. One that has just ended is told apart by asking again once
+        conmon is gone, which writes down the end before its own.
         """
-        suspects = [each for each in containers if each.running and not is_attended(each.pid)]
-        details = await self.inspect(*(each.identifier for each in suspects))
-        pids = {each.identifier: each.pid for each in suspects}
+        suspects = {each.identifier: each for each in containers if each.running and not is_attended(each.pid)}
+        attended = await asyncio.to_thread(attended_containers) if suspects else set()
+        details = await self.inspect(*(suspects.keys() - attended))
         return {
             each.identifier
             for each in details.values()
-            if each.state == ContainerState.RUNNING and each.pid == pids[each.identifier] and not is_attended(each.pid)
+            if each.state == ContainerState.RUNNING and each.pid == suspects[each.identifier].pid
         }
 
     async def find(self, *names: str) -> dict[str, Container]:
@@ -243,19 +244,19 @@ class Podman:
 
     async def volume_names(self) -> set[str]:
         """Return the names of all volumes."""
-        return set((await self._check(["volume", "ls", "--quiet"])).decode().split())
+        return set((await self._read(["volume", "ls", "--quiet"])).decode().split())
 
     async def unused_volumes(self) -> set[str]:
         """Return the names of the volumes that no container has."""
-        return set((await self._check(["volume", "ls", "--filter=dangling=true", "--quiet"])).decode().split())
+        return set((await self._read(["volume", "ls", "--filter=dangling=true", "--quiet"])).decode().split())
 
     async def image_ids(self) -> dict[str, str]:
         """Return the ids of the node's images by name and by digest."""
-        return await _parsed(parse_image_ids, await self._check(["images", "--format=json"]))
+        return await _parsed(parse_image_ids, await self._read(["images", "--format=json"]))
 
     async def local_images(self) -> list[LocalImage]:
         """Return the node's images."""
-        return parse_local_images(await self._check(["images", "--format=json"]))
+        return parse_local_images(await self._read(["images", "--format=json"]))
 
     async def check_health(self, identifier: str, check: HealthCheck) -> CheckResult:
         """Run the health check of the container with this id now, for its timeout; podman's own timer needs systemd."""
@@ -291,14 +292,19 @@ class Podman:
                 raise NotReady(f"podman takes {name} for the prefix of another network's id", "choose another name")
 
     async def run(self, new: NewContainer) -> None:
-        """Create and start a container, in place of one whose `podman run` was killed before podman knew it."""
+        """Create and start a container, in place of what an attempt left that failed or was killed."""
         argv, env = run_argv(new), "".join(f"{entry}\n" for entry in new.env).encode()
         try:
             await self._check_start(argv, env)
         except proc.CommandFailed:
-            if not await self._remove_storage(new.name):
-                raise
-            await self._check_start(argv, env)
+            left = (await self.find(new.name)).get(new.name)
+            if left is None or left.deploy != new.deploy:
+                if not await self._remove_storage(new.name):
+                    raise
+                await self._check_start(argv, env)
+            elif not (left.running or left.exited):
+                await self.remove_by_id(left.identifier)
+                await self._check_start(argv, env)
         self._started(new.name)
 
     async def try_create(self, new: NewContainer) -> str:
@@ -343,10 +349,12 @@ class Podman:
         try:
             await self._check_start(["start", name])
         except proc.CommandFailed:
-            if (await self.details(name)).state != ContainerState.STOPPING:
+            state = (await self.details(name)).state
+            if state == ContainerState.STOPPING:
+                await self.stop(name)
+                await self._check_start(["start", name])
+            elif state != ContainerState.RUNNING:  # else podman failed after it had started it
                 raise
-            await self.stop(name)
-            await self._check_start(["start", name])
         self._started(name)
 
     def _started(self, name: str) -> None:
@@ -502,6 +510,12 @@ def restarters(identifier: str) -> dict[int, bool]:
     """
     arguments = {b"cleanup", identifier.encode()}
     return {pid: _is_conmon(argv) for pid, argv in _command_lines() if arguments <= set(argv)}
+
+
+def attended_containers() -> set[str]:
+    """Return the ids of the containers that a conmon runs."""
+    found = [argv for _, argv in _command_lines() if _is_conmon(argv) and b"-e" not in argv]
+    return {after.decode() for argv in found for option, after in pairwise(argv) if option == b"-c"}
 
 
 def conmons(names: Collection[str]) -> set[int]:

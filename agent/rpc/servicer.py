@@ -342,13 +342,16 @@ class Servicer(pb_grpc.McpAgentServiceServicer):
         await transfer.remove_unfinished(self._files, self._registry)
         await boot(self._interrupted, self._restored, self.recovery)
 
-    async def finish_pending(self, boot: "asyncio.Task[None]", interval: float) -> None:
-        """Undo or complete what failed changes have left, after the start of the agent, until cancelled."""
-        await asyncio.wait({boot})
+    async def finish_pending(self, interval: float) -> None:
+        """Undo or complete what failed changes have left, until cancelled."""
         await self._interrupted.watch(interval)
 
+    async def pending(self) -> Mapping[Key, str]:
+        """Say by service and component what failed changes have left to be undone or completed."""
+        return await self._interrupted.pending()
+
     async def _efforts(self) -> status.Efforts:
-        return status.Efforts(self.repairs(), await self._interrupted.pending(), self.registry_problems())
+        return status.Efforts(self.repairs(), await self.pending(), self.registry_problems())
 
     async def _deploy(self, request: pb.DeployRequest, report: Report) -> pb.DeployResponse:
         service = await calculate(service_from_wire, request.service)

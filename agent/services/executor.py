@@ -18,10 +18,12 @@ from agent.services.plan import Change, NodeState
 from agent.services.steps import RunContainer, StepContext, refused_mounts
 from agent.services.transaction import Report, Transaction, carry_out, report_nothing
 from agent.store.database import CannotWrite
-from agent.store.registry import AsyncRegistry, ComponentRow, Registered
+from agent.store.registry import AsyncRegistry, ComponentRow, DeployRow, Registered
 from mcp.shared.names import aside_name, container_name
 from mcp.shared.spec import ComponentSpec, ServiceSpec
 from mcp.shared.states import Action, DeployResult
+
+INTERRUPTED = "the agent ended during the deploy"
 
 
 class Dropped(StrEnum):
@@ -76,12 +78,16 @@ class Executor:
         else:
             self._unwritten.pop(end.number, None)
 
-    async def end_deploy_again(self, number: int, digests: dict[str, str]) -> None:
-        """End a deploy that the history says is running, as known, or else as interrupted; raises McpError."""
-        why = "the agent ended during the deploy"
-        end = self._unwritten.get(number) or DeployEnd(number, DeployResult.INTERRUPTED, why, digests)
-        await self.registry.call(self.registry.deploys.end, end.number, end.result, end.error, end.digests)
-        self._unwritten.pop(number, None)
+    async def end_deploy_again(self, deploy: DeployRow) -> None:
+        """End a deploy that the history says is running, as known, or else as interrupted; raises McpError.
+
+        Its error so far, what became of its changes since, comes last.
+        """
+        interrupted = DeployEnd(deploy.number, DeployResult.INTERRUPTED, INTERRUPTED, deploy.digests)
+        end = self._unwritten.get(deploy.number, interrupted)
+        error = "; ".join(filter(None, [end.error, deploy.error]))
+        await self.registry.call(self.registry.deploys.end, end.number, end.result, error, end.digests)
+        self._unwritten.pop(deploy.number, None)
 
     async def examine(self, services: Sequence[ServiceSpec] = ()) -> NodeState:
         """Return the state of the registry and podman, with the refused mounts of `services`; raises McpError."""
@@ -176,8 +182,7 @@ class Executor:
     def _transaction(self, change: Change, deploy: int, report: Report) -> Transaction:
         number = deploy if change.deploy is None else change.deploy
         context = self.context(change.service, change.component, number)
-        undone, again = change.undone_on_failure, change.tried_again
-        return Transaction(change.steps, context, undone_on_failure=undone, tried_again=again, report=report)
+        return Transaction(change.steps, context, undone_on_failure=change.undone_on_failure, report=report)
 
 
 def _result(change: Change, transaction: Transaction | None) -> ComponentResult:

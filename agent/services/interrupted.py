@@ -6,85 +6,107 @@ service, and again and again in between.
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, repeat
 
 from agent.log import fields, logger
 from agent.services.executor import Executor
-from agent.services.operations import Operations
+from agent.services.operations import RECOVERY, Operations
 from agent.services.transaction import is_undo, resume
-from agent.store.registry import OperationRow
+from agent.store.registry import OperationRow, TransactionRow
+from agent.tasks import not_cancelled
 from mcp.shared.errors import McpError
 from mcp.shared.states import DeployResult
 
 USER = "mcp-agent"
 DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between attempts; then one in each round of the monitor
 
+Key = tuple[str, str]  # service, component
+
 
 class InterruptedOperations:
-    """The operations in progress when the previous agent ended."""
+    """The operations in progress when the previous agent ended, and those of this one that podman let down."""
 
     def __init__(self, executor: Executor, operations: Operations) -> None:
         """Hold each service through `operations` while finishing it."""
         self._executor = executor
         self._operations = operations
         self._registry = executor.registry
-        self._ended = asyncio.Event()  # an operation has ended, and may have left something
-        self._failures: dict[str, str] = {}  # by service: why the last attempt failed
+        self._ended: asyncio.Queue[str] = asyncio.Queue()  # services whose operations may have left something
+        self._again: dict[str, asyncio.Event] = {}  # services that are tried again; set by a later operation
+        self._failures: dict[Key, str] = {}  # why the last attempt failed
         operations.finish_interrupted = self.finish_service
-        operations.on_end = self._ended.set
+        operations.on_end = self._ended.put_nowait
 
     async def watch(self, interval: float) -> None:
-        """Try again what is left, `interval` seconds apart in the end, until cancelled."""
-        while True:
-            self._ended.clear()
-            delays = chain(DELAYS, repeat(interval))
-            while left := await self._left():
-                await asyncio.sleep(next(delays))
-                await self.finish_all([each for each in left if not self._operations.is_held(each.service)])
-            await self._ended.wait()
+        """Try again what operations leave, `interval` seconds apart in the end, until cancelled.
 
-    async def _left(self) -> list[OperationRow]:
-        """Return the operations that have ended and left something; none if the registry cannot be read."""
-        try:
-            return [each for each in await self.unfinished() if not self._operations.is_held(each.service)]
-        except McpError as error:
-            logger.error("cannot read what is left of operations", extra=fields(error=error))
-            return []
+        Each service by itself: a podman that hangs for one must not delay the others.
+        """
+        async with asyncio.TaskGroup() as group:
+            while not_cancelled():
+                service = await self._ended.get()
+                if service in self._again:
+                    self._again[service].set()
+                elif await self._left(service):
+                    self._again[service] = asyncio.Event()
+                    group.create_task(self._try_again(service, interval))
 
-    async def pending(self) -> dict[tuple[str, str], str]:
+    async def _try_again(self, service: str, interval: float) -> None:
+        """Finish what is left of a service, with growing delays, which begin anew after another operation."""
+        another, delays = self._again[service], chain(DELAYS, repeat(interval))
+        while left := await self._left(service):
+            if await _is_set_within(another, next(delays)):
+                another.clear()
+                delays = chain(DELAYS, repeat(interval))
+            elif not self._operations.is_held(service):
+                await self.finish_all(left)
+        del self._again[service]
+
+    async def _left(self, service: str) -> list[OperationRow]:
+        """Return the unfinished operations of a service, also one in progress; waits until the registry can be read."""
+        while not_cancelled():
+            try:
+                return [left for left in await self.unfinished() if left.service == service]
+            except McpError as error:
+                logger.error("cannot read what is left of operations", extra=fields(service=service, error=error))
+            await asyncio.sleep(DELAYS[-1])
+        return []
+
+    async def pending(self) -> dict[Key, str]:
         """Say by service and component what is left to be undone or completed, and why."""
         rows = await self._registry.call(self._registry.operations.transactions)
         found = {}
         for row in rows:
-            if not self._operations.is_held(row.service):
+            if self._operations.is_recovering(row.service) or not self._operations.is_held(row.service):
+                key = row.service, row.component
                 what = "undo pending" if is_undo(row) else "completion pending"
-                why = self._failures.get(row.service, "")
-                found[row.service, row.component] = f"{what}: {why}" if why else what
+                found[key] = f"{what}: {self._failures[key]}" if key in self._failures else what
         return found
 
     async def unfinished(self) -> list[OperationRow]:
         """Return the unfinished operations."""
         return await self._registry.call(self._registry.operations.unfinished)
 
-    async def finish_all(self, left: Sequence[OperationRow]) -> list[OperationRow]:
-        """Finish or undo operations concurrently; log and return those that failed.
+    async def finish_all(self, left: Sequence[OperationRow]) -> None:
+        """Finish or undo operations concurrently; what fails is logged, and tried again by `watch`.
 
         Commands for these services wait until their operation is finished.
         """
-        finished = await asyncio.gather(*(self._finished(operation) for operation in left))
-        return [operation for operation, done in zip(left, finished, strict=True) if not done]
+        await asyncio.gather(*(self._finish_alone(operation) for operation in left))
 
-    async def _finished(self, left: OperationRow) -> bool:
+    async def _finish_alone(self, left: OperationRow) -> None:
         work = partial(self.finish, left)
-        run = self._operations.run(left.service, USER, "recovery", work, awaited=True, noted=False)
-        return await self._succeeded(left.service, run)
+        run = self._operations.run(left.service, USER, RECOVERY, work, awaited=True, noted=False)
+        if not await _succeeded(left.service, run) and left.service not in self._again:
+            self._ended.put_nowait(left.service)
 
     async def finish_service(self, service: str) -> None:
         """Finish or undo what is left of a service, before its next operation; log a failure."""
         for left in await self.unfinished():
             if left.service == service:
-                await self._succeeded(service, self.finish(left))
+                await _succeeded(service, self.finish(left))
 
     async def finish(self, left: OperationRow) -> None:
         """Finish or undo one operation; raises McpError if podman fails."""
@@ -92,9 +114,8 @@ class InterruptedOperations:
             return  # another command has finished it meanwhile
         logger.info("interrupted operation", extra=fields(service=left.service, operation=left.operation))
         await self._resume(left.service)
-        deploys = self._registry.deploys
-        for deploy in await self._registry.call(deploys.select, left.service, 0, DeployResult.RUNNING):
-            await self._executor.end_deploy_again(deploy.number, deploy.digests)
+        for deploy in await self._registry.call(self._registry.deploys.select, left.service, 0, DeployResult.RUNNING):
+            await self._executor.end_deploy_again(deploy)
         await self._registry.call(self._registry.operations.end, left.service)
 
     async def _resume(self, service: str) -> None:
@@ -102,23 +123,41 @@ class InterruptedOperations:
         failure: McpError | None = None
         for row in await self._registry.call(self._registry.operations.transactions, service):
             try:
-                await resume(row, self._executor.context(row.service, row.component, row.deploy))
+                await self._resume_one(row)
             except McpError as error:
                 failure = failure or error
         if failure is not None:
             raise failure
 
-    async def _succeeded(self, service: str, work: Awaitable[None]) -> bool:
-        """Await work on an interrupted operation; return False, and log why, if it fails."""
+    async def _resume_one(self, row: TransactionRow) -> None:
+        """Finish or undo a change, and write what became of it into the history; raises McpError."""
+        key = row.service, row.component
         try:
-            await work
+            outcome = await resume(row, self._executor.context(row.service, row.component, row.deploy))
         except McpError as error:
-            self._failures[service] = error.what
-            logger.error("cannot finish an interrupted operation", extra=fields(service=service, error=error))
-            return False
-        except Exception:  # noqa: BLE001 - a bug must not end the attempts for other services; logged with traceback
-            self._failures[service] = "internal error; the agent's log has the details"
-            logger.exception("bug in finishing an operation", extra=fields(service=service))
-            return False
-        self._failures.pop(service, None)
-        return True
+            self._failures[key] = error.what
+            raise
+        except Exception:  # noqa: BLE001 - a bug must not end the attempts for other components; logged whole
+            logger.exception("bug in finishing a change", extra=fields(service=row.service, component=row.component))
+            self._failures[key] = "internal error; the agent's log has the details"
+            raise McpError(self._failures[key]) from None
+        self._failures.pop(key, None)
+        if row.undone_on_failure:
+            await self._registry.call(self._registry.deploys.add_error, row.deploy, f"{row.component}: {outcome}")
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
+
+
+async def _succeeded(service: str, work: Awaitable[None]) -> bool:
+    """Await work on an interrupted operation; return False, and log why, if it fails."""
+    try:
+        await work
+    except McpError as error:
+        logger.error("cannot finish an interrupted operation", extra=fields(service=service, error=error))
+        return False
+    return True

@@ -16,6 +16,7 @@ from mcp.shared.times import ago
 T = TypeVar("T")
 
 REPAIR = "repair"  # the operation of repairs by the agent
+RECOVERY = "recovery"  # of its attempts to finish what is left of another operation
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Holder:
     over: asyncio.Event | None = None  # set at the end of an operation that others wait for
 
     @property
-    def is_repair(self) -> bool:
-        """Tell if the agent repairs what failed, which is nobody's doing."""
-        return self.operation == REPAIR
+    def is_agents_own(self) -> bool:
+        """Tell if the agent repairs or finishes what failed, which is nobody's doing."""
+        return self.operation in (REPAIR, RECOVERY)
 
 
 class Operations:
@@ -43,7 +44,7 @@ class Operations:
         self._tasks: set[asyncio.Task[object]] = set()
         self._ended_at: dict[str, float] = {}
         self.finish_interrupted: Callable[[str], Awaitable[None]] | None = None  # called before each noted operation
-        self.on_end: Callable[[], object] | None = None  # called after each operation
+        self.on_end: Callable[[str], object] | None = None  # called with the service after each but a recovery
 
     async def run(
         self,
@@ -98,12 +99,12 @@ class Operations:
             return await work()
         finally:
             holder = self._holders.pop(service)
-            if not holder.is_repair:
+            if not holder.is_agents_own:
                 self._ended_at[service] = time.monotonic()
             if holder.over is not None:
                 holder.over.set()
-            if self.on_end is not None:
-                self.on_end()
+            if self.on_end is not None and holder.operation != RECOVERY:
+                self.on_end(service)
 
     async def _noted(
         self, registry: AsyncRegistry, row: OperationRow, user: str, work: Callable[[], Awaitable[T]]
@@ -132,13 +133,17 @@ class Operations:
         """Tell if an operation on a service is in progress."""
         return service in self._holders
 
+    def is_recovering(self, service: str) -> bool:
+        """Tell if the operation in progress on a service finishes what is left of another."""
+        return service in self._holders and self._holders[service].operation == RECOVERY
+
     def services_since(self, moment: float) -> set[str]:
-        """Return the services with operations at or after `moment` (monotonic), without repairs by the agent.
+        """Return the services with operations at or after `moment` (monotonic), without the agent's own.
 
         Drops older records.
         """
         self._ended_at = {service: ended for service, ended in self._ended_at.items() if ended >= moment}
-        return {*(name for name, holder in self._holders.items() if not holder.is_repair), *self._ended_at}
+        return {*(name for name, holder in self._holders.items() if not holder.is_agents_own), *self._ended_at}
 
     async def finish(self, seconds: float) -> None:
         """Wait for operations in progress, and cancel the rest after `seconds`."""

@@ -58,8 +58,8 @@ class Change:
     """One change of a component, with its reasons and its steps in phase order.
 
     With `undone_on_failure`, the change is undone if a step before its commit fails or the agent is killed; otherwise
-    the next agent resumes it. What cannot be undone or completed is tried again, unless `tried_again` is False.
-    `deploy` is the number for new containers, or None for the current deploy's.
+    the next agent resumes it, and so does this one if a step fails once one has disturbed what was there. What cannot
+    be undone or completed is tried again. `deploy` is the number for new containers, or None for the current deploy's.
     """
 
     service: str
@@ -68,7 +68,6 @@ class Change:
     reasons: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     undone_on_failure: bool = False
-    tried_again: bool = True
     deploy: int | None = None
     notes: tuple[str, ...] = ()  # for the user
 
@@ -391,10 +390,7 @@ def restart(row: ComponentRow, state: NodeState) -> Change:
 
 
 def repair(row: ComponentRow, remedy: Remedy, reason: str, state: NodeState) -> Change:
-    """Return the change by which the agent starts, restarts or replaces the container of a component that failed.
-
-    A start is not tried again: the monitor decides about the next attempt.
-    """
+    """Return the change by which the agent starts, restarts or replaces the container of a component that failed."""
     if remedy is Remedy.REPLACE:
         steps = in_phases(replace_lost(row, state))
         return Change(row.service, row.name, Action.REPLACE, (reason,), steps, deploy=row.deploy)
@@ -403,7 +399,7 @@ def repair(row: ComponentRow, remedy: Remedy, reason: str, state: NodeState) -> 
         action, steps = Action.START, in_phases(start)
     else:
         action, steps = Action.RESTART, in_phases([StopContainer(row.container), *start])
-    return Change(row.service, row.name, action, (reason,), steps, tried_again=False, deploy=row.deploy)
+    return Change(row.service, row.name, action, (reason,), steps, deploy=row.deploy)
 
 
 def unreadable(row: UnreadableRow) -> Change:

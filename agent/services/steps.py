@@ -78,7 +78,7 @@ class StepContext:
     settle: float
     files: ServiceFiles
     digest: str = ""
-    unfinished: bool = False  # something is left that the agent has to try again
+    unfinished: McpError | None = None  # why something is left that the agent has to try again
     notes: list[str] = field(default_factory=list)  # for the user
     settled: ContainerDetails | None = None  # the container that AwaitStable has seen last
     replaced_volumes: Mapping[str, str] = field(default_factory=dict)  # anonymous ones of the old container, by target
@@ -133,6 +133,7 @@ class Step(ABC):
     kinds: ClassVar[dict[str, type["Step"]]] = {}  # subclasses by name
     phase: ClassVar[Phase] = Phase.REPLACE
     commits: ClassVar[bool] = False  # after this step the change is completed instead of undone
+    disturbs: ClassVar[bool] = False  # it stops, renames or removes what is there: its change must come to an end
     leaves_nothing: ClassVar[bool] = False  # once it is done: only an interrupted attempt has to be undone
 
     template: ClassVar[str] = ""  # format string of the title, over the fields
@@ -356,6 +357,7 @@ class StopContainer(Step):
     container: str
     restart: bool = False
 
+    disturbs = True
     template = "stop {container}"
 
     async def do(self, context: StepContext) -> None:
@@ -377,6 +379,7 @@ class SetAside(Step):
 
     container: str
 
+    disturbs = True
     template = f"rename {{container}} to {aside_name('{container}')}"
 
     async def do(self, context: StepContext) -> None:
@@ -396,6 +399,7 @@ class RestoreName(Step):
 
     container: str
 
+    disturbs = True
     template = f"rename {aside_name('{container}')} to {{container}}"
 
     async def do(self, context: StepContext) -> None:
@@ -554,11 +558,11 @@ class RecordComponent(Step):
     template = "record it in the registry"
 
     async def do(self, context: StepContext) -> None:
-        await context.registry.call(
+        await self._record_volumes(context)
+        await context.registry.call(  # last, since what fails before it is undone
             context.registry.components.put,
             *(context.service, self.position, self.spec, DesiredState.RUNNING, context.digest, context.deploy),
         )
-        await self._record_volumes(context)
 
     async def _record_volumes(self, context: StepContext) -> None:
         name = container_name(context.service, self.spec.name)
@@ -601,7 +605,7 @@ class RemoveReplaced(Step):
             await context.keep_log(self.identifier, PreviousReason.REPLACED)
             await context.podman.remove_by_id(self.identifier)
         except McpError as error:
-            context.unfinished = True
+            context.unfinished = error
             logger.warning("cannot remove the old container", extra=log_fields(container=self.container, error=error))
 
     async def is_done(self, context: StepContext) -> bool:
@@ -613,6 +617,7 @@ class RemoveLeftover(RemoveReplaced):
     """Remove a replaced container left by an earlier change, before its name is needed."""
 
     phase = Phase.REPLACE
+    disturbs = True
     template = "remove {container}, left by an earlier deploy"
 
 
@@ -622,6 +627,7 @@ class DiscardContainer(Step):
 
     container: str
 
+    disturbs = True
     template = "remove {container}, left by an interrupted deploy"
 
     async def do(self, context: StepContext) -> None:
@@ -636,6 +642,7 @@ class RemoveContainer(Step):
 
     container: str
 
+    disturbs = True
     template = "stop and remove {container}"
 
     async def do(self, context: StepContext) -> None:

@@ -59,24 +59,22 @@ class Transaction:
         context: StepContext,
         *,
         undone_on_failure: bool,
-        tried_again: bool = True,
         report: Report = report_nothing,
     ) -> None:
-        """Prepare the steps without carrying any out; for the flags see Change."""
+        """Prepare the steps without carrying any out; for `undone_on_failure` see Change."""
         self.error: McpError | None = None
         self.last_lines: list[TailLine] = []
         self._is_pending = False
         self._steps = steps
         self._context = context
         self._undone_on_failure = undone_on_failure
-        self._tried_again = tried_again
         self._report = report
         self._position = 0
 
     @property
     def pending(self) -> bool:
         """Tell if something is left to be undone or completed."""
-        return self._tried_again and (self._is_pending or self._context.unfinished)
+        return self._is_pending or self._context.unfinished is not None
 
     @property
     def digest(self) -> str:
@@ -111,18 +109,23 @@ class Transaction:
                 logger.exception("bug in the step %r of %s", step.title, self._name)
                 await self._fail(step, McpError("internal error; the agent's log has the details"))
 
-    async def resume(self, position: int) -> None:
-        """Resume or undo the steps of a killed agent from `position`; raises McpError on failure."""
+    async def resume(self, position: int) -> str:
+        """Resume or undo the steps that were left, from `position`; return what became of the change.
+
+        Raises McpError on failure.
+        """
         self._position = position
         if self._undone_on_failure and not await self._is_committed():
-            await self._undo()
-            return
+            return "; ".join(["undone", *await self._undo()])
         while self._position < len(self._steps):
             step = self._steps[self._position]
             if await step.is_done(self._context):
                 self._position += 1
             else:
                 await self._do(step)
+        if self._context.unfinished is not None:
+            raise self._context.unfinished
+        return "completed"
 
     @property
     def _name(self) -> str:
@@ -141,9 +144,11 @@ class Transaction:
         if isinstance(error, DidNotStayUpError):
             self.last_lines = error.last_lines
         self._tell(step, StepState.FAILED)
-        if not self._undone_on_failure or any(done.commits for done in self._steps[: self._position]):
-            # before the other phases nothing is touched; a container that ended after its start would do so again
-            self._is_pending = step.phase is not Phase.PREPARE and not isinstance(error, DidNotStayUpError)
+        if self._is_forward:
+            # a container that ended after its start would do so again
+            self._is_pending = self._has_disturbed and not isinstance(error, DidNotStayUpError)
+            if self._is_pending:
+                self.error = NotReady(error.what, "; ".join(filter(None, [error.hint, TRIED_AGAIN])))
             return
         self._is_pending = True
         try:
@@ -156,6 +161,16 @@ class Transaction:
         else:
             self._is_pending = False
             self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
+
+    @property
+    def _is_forward(self) -> bool:
+        """Tell if the change is completed after a failure, not undone."""
+        return not self._undone_on_failure or any(done.commits for done in self._steps[: self._position])
+
+    @property
+    def _has_disturbed(self) -> bool:
+        """Tell if a step, done or failed, may have changed what was there."""
+        return any(step.disturbs for step in self._steps[: self._position + 1])
 
     async def _undo(self) -> list[str]:
         """Undo the steps in reverse, from the one in progress; return notes for the user."""
@@ -178,8 +193,14 @@ class Transaction:
         return step.commits and await step.is_done(self._context)
 
     async def _note_position(self) -> None:
-        registry = self._context.registry
-        await registry.call(registry.operations.advance, self._context.service, self._context.component, self._position)
+        """Record the position; a change that is completed goes on without, since its steps can be done twice."""
+        context, table = self._context, self._context.registry.operations
+        try:
+            await context.registry.call(table.advance, context.service, context.component, self._position)
+        except CannotWrite as error:
+            if not self._is_forward:
+                raise
+            logger.error("cannot note the position of a change", extra=fields(service=context.service, error=error))
 
     def _tell(self, step: Step, state: StepState) -> None:
         number = self._steps.index(step) + 1
@@ -217,12 +238,17 @@ def is_undo(row: TransactionRow) -> bool:
     return row.undone_on_failure and not any(Step.kinds[step["kind"]].commits for step in done)
 
 
-async def resume(row: TransactionRow, context: StepContext) -> None:
-    """Resume or undo a killed agent's transaction; raises McpError on failure, and can be repeated."""
+async def resume(row: TransactionRow, context: StepContext) -> str:
+    """Resume or undo a transaction that was left; return what became of it.
+
+    Raises McpError on failure, and can be repeated.
+    """
     steps = [Step.from_data(data) for data in json.loads(row.steps)]
     logger.info("resuming", extra=fields(service=row.service, component=row.component, step=row.position))
     try:
-        await Transaction(steps, context, undone_on_failure=row.undone_on_failure).resume(row.position)
+        outcome = await Transaction(steps, context, undone_on_failure=row.undone_on_failure).resume(row.position)
     except DidNotStayUpError as error:  # permanent: the container was started, and trying again changes nothing
         logger.warning("did not stay up", extra=fields(service=row.service, component=row.component, error=error))
+        outcome = error.what
     await context.registry.call(context.registry.operations.end_transaction, row.service, row.component)
+    return outcome

@@ -99,6 +99,15 @@ class DeployTable(Table):
             )
             self._prune(number)
 
+    def add_error(self, number: int, error: str) -> None:
+        """Add what became of a change to the error of a deploy that has not succeeded."""
+        with self._database.transaction():
+            self._database.db.execute(
+                "UPDATE deploys SET error = CASE error WHEN '' THEN ?1 ELSE error || '; ' || ?1 END"
+                " WHERE number = ?2 AND result != ?3",
+                (error, number, DeployResult.DONE),
+            )
+
     def _prune(self, number: int) -> None:
         """Remove the deploys that are too many of the service of deploy `number`, and of services that are gone."""
         rows = self._database.rows(

@@ -167,6 +167,21 @@ def _podman(agent: "AgentClient", version: str) -> Iterator[Finding]:
         return
     yield ok("agent-podman", f"podman {version} responds to the agent")
     yield _containers(agent.node, services)
+    yield pending(services)
+
+
+def pending(services: "Iterable[pb.ServiceInfo]") -> Finding:
+    """List what failed changes have left, which the agent goes on to undo or to complete."""
+    found = [
+        f"{service.name}/{component.name}: {component.pending}"
+        for service in services
+        for component in service.components
+        if component.pending
+    ]
+    if not found:
+        return ok("changes", "no change is left to be undone or completed")
+    shown = "; ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+    return warning("changes", shown, "the agent tries again; another command for the service takes its place")
 
 
 def _containers(node: Node, services: "Iterable[pb.ServiceInfo]") -> Finding:
