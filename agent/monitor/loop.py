@@ -136,11 +136,11 @@ class Monitor:
         self._last_round = began
         for alert in result.alerts:
             self._alerter.send(alert)
+        if result.alerts:
+            await self._registry.call(self._registry.alerts.record, result.alerts, now.wall)
         await self._write(result.events)
         if ended := unrecorded_runs(registered.rows, by_name, boot):
             await self._registry.call(self._registry.components.record_ended, boot_id(), ended)
-        if result.alerts:
-            await self._registry.call(self._registry.alerts.record, result.alerts, now.wall)
 
     async def _heal(
         self, rows: Sequence[ComponentRow], containers: Mapping[str, Container], worked_on: set[str], busy: set[str]

@@ -142,6 +142,7 @@ def test_an_alert_is_taken_back_by_an_agent_that_starts_later(watched: Watched) 
     assert watched.rig.agent.cli.run("deploy", "-q", "--prune", "web").code == 0
     watched.set_state("web-api", state="exited", exit_code=137)
     (drift,) = wait_for(watched.alerts)
+    watched.wait_rounds(1)  # it is recorded after its command has begun
     watched.restart()
     watched.wait_rounds()
     assert watched.alerts() == [drift], "its cooldown is not over"
