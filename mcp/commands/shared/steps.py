@@ -1,10 +1,11 @@
 """Live output of steps, for every command that changes the components of one service."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mcp.shared.command import flag
-from mcp.shared.errors import Unavailable
+from mcp.shared.errors import McpError, Unavailable
 from mcp.terminal.output import LiveLines, live_lines, waiting_soon
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def results(
             event = next(events, None)
         while event is not None:
             if event.HasField("response"):
+                with suppress(McpError):
+                    next(events, None)  # the end of the call, without which the agent logs it as cancelled
                 return event.response.results
             if not quiet:
                 _show(lines, service, event.step)
