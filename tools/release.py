@@ -11,6 +11,7 @@ import importlib.metadata
 import io
 import json
 import sys
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ OUT = build.HERE / "dist/release"
 
 def release(out: Path, key: Path | None) -> None:
     """Make all files of a release in a new folder; raises BuildError."""
+    if key is not None:
+        try_key(key)
     wheels, folder = build.read_lock(), build.cache() / "wheelhouse"
     build.wheelhouse(folder, wheels, offline=False)
     if out.exists() and any(out.iterdir()):
@@ -52,6 +55,13 @@ def sign(file: Path, key: Path) -> None:
     """Write FILE.sig with the private key, or with the agent's for a public one; raises BuildError."""
     command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key.absolute()), "-n", NAMESPACE, str(file)]
     build.run(command, "install openssh-client")
+
+
+def try_key(key: Path) -> None:
+    """Sign something, so that an unusable key is found before the files are built; raises BuildError."""
+    with tempfile.TemporaryDirectory() as folder:
+        (trial := Path(folder) / "trial").touch()
+        sign(trial, key)
 
 
 # --- the SBOM --------------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ def mount_problem(files: ServiceFiles, source: str, more: Iterable[Path] = ()) -
         return f"the mount {source} leads through {PROC}; {ALLOW}"
     for place in (*files.private, *more):
         if relation := _relation(files, place, spelled, resolved.real):
-            return f"the mount {source} {relation} {place}, which is the agent's or podman's own; {ALLOW}"
+            where = "is" if spelled == place else f"{relation} {place}, which is"
+            return f"the mount {source} {where} the agent's or podman's own; {ALLOW}"
     return ""
 
 
