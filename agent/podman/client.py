@@ -104,16 +104,23 @@ class Podman:
         self._stops = asyncio.Semaphore(STOPS)
         self._waiting = {"healthcheck": asyncio.Semaphore(CHECKS), "pull": asyncio.Semaphore(PULLS)}
         self._images: dict[str, Image] = {}  # by id, which names the content
+        self._starts = 0  # attempts to create or start a container
+        self._empty_after: int | None = None  # the number of them after which podman was known to have no container
 
     async def containers(self) -> list[Container]:
         """Return all containers of this user, running or not; raises Unavailable if podman's answers disagree.
 
         A podman that is broken may list nothing and exit with 0. Whoever believed that would take every container for
-        gone: an empty list is compared with podman's count.
+        gone: an empty list is compared with podman's count, which takes some 300 ms, once until a container is started.
         """
+        starts = self._starts
         found = await self._list()
-        if not found and (count := await self._count()) and not (found := await self._list()):
-            raise Unavailable(f"podman lists no containers, but has {count}", "see `podman ps --all` on the node")
+        if not found and self._empty_after != starts:
+            if (count := await self._count()) and not (found := await self._list()):
+                raise Unavailable(f"podman lists no containers, but has {count}", "see `podman ps --all` on the node")
+            self._empty_after = starts
+        if found:
+            self._empty_after = None
         orphans = await self._orphans(found)
         return [replace(each, orphaned=True) if each.identifier in orphans else each for each in found]
 
@@ -449,6 +456,7 @@ class Podman:
 
     async def _check_start(self, arguments: Sequence[str], stdin: bytes | None = None) -> None:
         """Run a command that starts conmon, which keeps the score for as long as the container runs."""
+        self._starts += 1
         choom = [] if self._oom_score is None else ["choom", "--adjust", str(self._oom_score), "--"]
         async with self._commands:
             await proc.check(self.argv(arguments), seconds=self.timeout * 4, stdin=stdin, through=choom)

@@ -98,6 +98,14 @@ def test_a_replaced_container_that_cannot_be_removed_yet(web: Rig) -> None:
     wait_for(lambda: is_up(web, WEB2))
 
 
+def test_a_node_without_containers_is_not_counted_again(rig: Rig) -> None:
+    assert rig.agent.cli.run("ps").code == 0
+    rig.fake.forget_calls()
+    for _ in range(3):
+        assert rig.agent.cli.run("ps").code == 0
+    assert [argv for argv in rig.fake.commands() if argv[0] == "info"] == []
+
+
 @pytest.mark.parametrize("printed", ["[]", "null"])
 @pytest.mark.parametrize("command", ["stop", "undeploy", "restart", "start"])
 def test_an_empty_list_is_not_believed(web: Rig, command: str, printed: str) -> None:
