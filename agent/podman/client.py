@@ -133,8 +133,9 @@ class Podman:
     async def _orphans(self, containers: Sequence[Container]) -> set[str]:
         """Return the ids of the containers that podman calls running although their conmon is gone.
 
-        podman hears of a container's end from conmon only. One that has just ended is told apart by asking again once
-        conmon is gone, which writes down the end before its own.
+        podman hears of a container's end from conmon only, which first drains its output and waits until the log is on
+        the disk. One that has just ended is told apart by asking again once conmon is gone: it writes down the end
+        before its own.
         """
         suspects = {each.identifier: each for each in containers if each.running and not is_attended(each.pid)}
         attended = await asyncio.to_thread(attended_containers) if suspects else set()
@@ -299,18 +300,18 @@ class Podman:
                 raise NotReady(f"podman takes {name} for the prefix of another network's id", "choose another name")
 
     async def run(self, new: NewContainer) -> None:
-        """Create and start a container, in place of what an attempt left that failed or was killed."""
+        """Create and start a container; podman may fail after it has started it, or have been killed before it knew it.
+
+        What an attempt left that podman does know keeps the name in use: its step undoes it, for the sake of volumes.
+        """
         argv, env = run_argv(new), "".join(f"{entry}\n" for entry in new.env).encode()
         try:
             await self._check_start(argv, env)
         except proc.CommandFailed:
-            left = (await self.find(new.name)).get(new.name)
-            if left is None or left.deploy != new.deploy:
+            made = (await self.find(new.name)).get(new.name)
+            if made is None or not (made.is_of(new.service, new.deploy) and made.has_begun):
                 if not await self._remove_storage(new.name):
                     raise
-                await self._check_start(argv, env)
-            elif not (left.running or left.exited):
-                await self.remove_by_id(left.identifier)
                 await self._check_start(argv, env)
         self._started(new.name)
 
@@ -342,7 +343,7 @@ class Podman:
 
         A killed `podman run` or `podman rm` leaves it: `podman ps` does not list it, and the name stays in use.
         """
-        listed = parse_containers(await self._check(["ps", "--all", "--external", "--no-trunc", "--format=json"]))
+        listed = parse_containers(await self._read(["ps", "--all", "--external", "--no-trunc", "--format=json"]))
         left = [each for each in listed if each.name == name and each.state == ContainerState.STORAGE]
         for container in left:
             await self.remove_by_id(container.identifier)
@@ -354,15 +355,21 @@ class Podman:
         podman leaves that one in the state stopping permanently, with its process running, and refuses to start it.
         """
         try:
+            await self._start(name)
+        except proc.CommandFailed:
+            if (await self.details(name)).state != ContainerState.STOPPING:
+                raise
+            await self.stop(name)
+            await self._start(name)
+        self._started(name)
+
+    async def _start(self, name: str) -> None:
+        """Start a container once; podman may fail after it has started it."""
+        try:
             await self._check_start(["start", name])
         except proc.CommandFailed:
-            state = (await self.details(name)).state
-            if state == ContainerState.STOPPING:
-                await self.stop(name)
-                await self._check_start(["start", name])
-            elif state != ContainerState.RUNNING:  # else podman failed after it had started it
+            if (await self.details(name)).state != ContainerState.RUNNING:
                 raise
-        self._started(name)
 
     def _started(self, name: str) -> None:
         for callback in self.on_start:

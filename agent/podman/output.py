@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.podman.states import ContainerState, Health
 from mcp.shared.errors import Unavailable
-from mcp.shared.names import LABEL_DEPLOY
+from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE
 
 # raised for JSON that is not of podman's form (OSError: a time that the C library cannot represent)
 FORM_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError, RecursionError)
@@ -45,6 +45,15 @@ class Container:
     def running(self) -> bool:
         """Tell if its main process is running."""
         return self.state == ContainerState.RUNNING
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell if its main process was started, even if it has ended."""
+        return self.running or self.exited
+
+    def is_of(self, service: str, deploy: int) -> bool:
+        """Tell if this deploy of a service created it; one of number 0 creates what was taken over without a number."""
+        return self.labels.get(LABEL_SERVICE) == service and self.deploy == deploy
 
 
 @dataclass(frozen=True)

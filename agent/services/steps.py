@@ -135,6 +135,7 @@ class Step(ABC):
     commits: ClassVar[bool] = False  # after this step the change is completed instead of undone
     disturbs: ClassVar[bool] = False  # it stops, renames or removes what is there: its change must come to an end
     leaves_nothing: ClassVar[bool] = False  # once it is done: only an interrupted attempt has to be undone
+    starts_over: ClassVar[bool] = False  # what an attempt left that failed or was killed is undone before the next one
 
     template: ClassVar[str] = ""  # format string of the title, over the fields
 
@@ -416,6 +417,7 @@ class RunContainer(Step):
     spec: ComponentSpec
     replaces: bool = False
 
+    starts_over = True
     template = "run {spec.image}"
 
     async def do(self, context: StepContext) -> None:
@@ -460,14 +462,18 @@ class RunContainer(Step):
         return known
 
     async def undo(self, context: StepContext) -> str:
-        new = await context.find(container_name(context.service, self.spec.name))
-        if new is not None and new.deploy == context.deploy:
-            await discard(context, new)
+        if (made := await self._made(context)) is not None:
+            await discard(context, made)
         return ""
 
     async def is_done(self, context: StepContext) -> bool:
-        new = await context.find(container_name(context.service, self.spec.name))
-        return new is not None and (new.running or new.exited) and new.deploy == context.deploy
+        made = await self._made(context)
+        return made is not None and made.has_begun
+
+    async def _made(self, context: StepContext) -> Container | None:
+        """Return the container that an attempt has created, or None."""
+        found = await context.find(container_name(context.service, self.spec.name))
+        return found if found is not None and found.is_of(context.service, context.deploy) else None
 
 
 @dataclass(frozen=True)

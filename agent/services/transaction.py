@@ -121,8 +121,10 @@ class Transaction:
             step = self._steps[self._position]
             if await step.is_done(self._context):
                 self._position += 1
-            else:
-                await self._do(step)
+                continue
+            if step.starts_over:
+                await step.undo(self._context)
+            await self._do(step)
         if self._context.unfinished is not None:
             raise self._context.unfinished
         return "completed"

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from agent.podman import client as module
+from agent.podman.argv import NewContainer
 from agent.podman.client import Podman
 from agent.podman.inspect import ContainerDetails, parse_details
 from mcp.shared import proc
 from mcp.shared.errors import McpError, NotReady
+from mcp.shared.names import LABEL_DEPLOY, LABEL_SERVICE
 from tests.unit.clocks import SetClock
 
 ENDED = (125, "", "Error: read /proc/14691/cgroup: no such process\n")
@@ -240,6 +242,118 @@ def test_the_process_that_ends_with_a_container() -> None:
         assert module.conmons([name, "api-of-nobody"]) == {conmon}
         assert module.conmons([name[:-1], "id1", "-n"]) == set()
     assert module.conmons([name]) == set()
+
+
+GONE = 2**22 + 1  # no process has this number, which is above the kernel's highest
+
+
+def listed(pid: int, *more: int, state: str = "running", labels: dict[str, str] | None = None) -> Answer:
+    """The containers id1, id2 … of `podman ps`, whose main processes have these numbers."""
+    rows = [
+        {"Id": f"id{number}", "Names": [f"web{number}"], "State": state, "Pid": each, "Labels": labels or {}}
+        for number, each in enumerate((pid, *more), start=1)
+    ]
+    return 0, json.dumps(rows), ""
+
+
+def seen(identifier: str, pid: int, state: str = "running") -> Answer:
+    """The container as `podman inspect` has it."""
+    row = {"Id": identifier, "Name": "web", "State": {"Status": state, "ExitCode": 0, "Pid": pid}}
+    return 0, json.dumps([row]), ""
+
+
+def lost(monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> list[bool]:
+    """Which of the listed containers are called lost; podman was asked no more than that."""
+    found, left = played(monkeypatch, lambda podman: podman.containers(), *answers)
+    assert isinstance(found, list), found
+    assert left == 0
+    return [each.orphaned for each in found]
+
+
+def test_podman_is_asked_only_about_containers_without_conmon(monkeypatch: pytest.MonkeyPatch) -> None:
+    with keeper("/usr/bin/conmon", "-c", "id1"):
+        assert lost(monkeypatch, listed(GONE)) == [False], "its process has ended, and conmon has not written that down"
+        assert lost(monkeypatch, listed(GONE, GONE), seen("id2", GONE)) == [False, True]
+    assert lost(monkeypatch, listed(GONE), seen("id1", GONE)) == [True]
+    assert lost(monkeypatch, listed(os.getpid()), seen("id1", os.getpid())) == [True], "conmon is not its parent"
+    assert lost(monkeypatch, listed(GONE, state="exited")) == [False]
+    assert lost(monkeypatch, listed(0)) == [False], "podman says no number"
+
+
+@pytest.mark.parametrize("other", [["-c", "id11"], ["-n", "id1"], ["-c", "id1", "-e"], ["-c", "id2", "-u", "id1"]])
+def test_another_conmon_is_not_its_own(monkeypatch: pytest.MonkeyPatch, other: list[str]) -> None:
+    with keeper("/usr/bin/conmon", *other):
+        assert lost(monkeypatch, listed(GONE), seen("id1", GONE)) == [True]
+
+
+@pytest.mark.parametrize("now", [seen("id1", 0, "exited"), seen("id1", GONE + 1), MISSING, seen("id2", GONE)])
+def test_one_that_ended_or_began_anew_meanwhile_is_not_lost(monkeypatch: pytest.MonkeyPatch, now: Answer) -> None:
+    assert lost(monkeypatch, listed(GONE), now) == [False]
+
+
+# --- podman that fails before, in or after a start ---
+
+NEW = NewContainer("web1", "localhost/web:1", "web", "api", "always", deploy=7)
+OURS = {LABEL_SERVICE: "web", LABEL_DEPLOY: "7"}
+BROKE = (125, "", "Error: it broke\n")
+NONE = [(0, "[]", ""), (0, '{"store": {"containerStore": {"number": 0}}}', "")]  # no container, and podman counts none
+
+
+def storage(name: str) -> Answer:
+    return 0, json.dumps([{"Id": "id9", "Names": [name], "State": "storage"}]), ""
+
+
+def begun(pid: int, **labels: str) -> Answer:
+    return listed(pid, labels={**OURS, **labels})
+
+
+def of_state(state: str, *, exited: bool = False) -> Answer:
+    (row,) = json.loads(begun(0)[1])
+    return 0, json.dumps([{**row, "State": state, "Exited": exited}]), ""
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([STOPPED], ""),
+        ([BROKE, begun(0)], ""),
+        ([BROKE, of_state("exited", exited=True)], ""),
+        ([BROKE, *NONE, storage("web1"), STOPPED, STOPPED], ""),
+        ([BROKE, *NONE, storage("web11")], "it broke"),
+        ([BROKE, of_state("created"), (0, "[]", "")], "it broke"),
+        ([BROKE, begun(0, **{LABEL_DEPLOY: "6"}), (0, "[]", "")], "it broke"),
+        ([BROKE, begun(0, **{LABEL_SERVICE: "other"}), (0, "[]", "")], "it broke"),
+        ([BROKE, *NONE, storage("web1"), STOPPED, BROKE], "it broke"),
+    ],
+    ids=[
+        *("succeeds", "runs", "has ended", "was killed", "before it created it", "before it started it"),
+        *("of another deploy", "of another service", "twice"),
+    ],
+)
+def test_a_run_that_fails_is_judged_by_what_it_has_done(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Answer], said: str
+) -> None:
+    error, left = played(monkeypatch, lambda podman: podman.run(NEW), *answers)
+    assert left == 0
+    assert (str(error) if error else "").rpartition(": ")[2] == said
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([STOPPED], ""),
+        ([BROKE, shown("running")], ""),
+        ([BROKE, shown("created"), shown("created")], "it broke"),
+        ([BROKE, *[shown("stopping")] * 2, LOOK, STOPPED, shown("exited", ended="2999-01-01T00:00:00Z"), STOPPED], ""),
+    ],
+    ids=["succeeds", "runs", "does not run", "its stop was killed"],
+)
+def test_a_start_that_fails_is_judged_by_what_it_has_done(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Answer], said: str
+) -> None:
+    error, left = played(monkeypatch, lambda podman: podman.start("web"), *answers)
+    assert left == 0
+    assert (str(error) if error else "").rpartition(": ")[2] == said
 
 
 def test_they_are_waited_for_until_there_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:

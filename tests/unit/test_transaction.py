@@ -324,6 +324,30 @@ def test_a_container_that_is_recreated_has_its_anonymous_volumes_again(tmp_path:
     assert made.anonymous("web-api") == {"/data": volume}
 
 
+def test_a_container_that_a_failed_run_left_does_not_keep_the_name_or_the_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = prepared(tmp_path)
+    (volume,) = made.anonymous("web-api").values()
+    made.containers["web-api"] = replace(made.containers["web-api"], orphaned=True)
+
+    def fail(_podman: MemoryPodman, name: str) -> None:
+        raise NotReady(f"{name} was created, not started")
+
+    async def restart(node: Node) -> None:
+        monkeypatch.setattr(MemoryPodman, "_begin", fail)
+        await node.lifecycle("restart", "web", "api")
+        monkeypatch.undo()
+        left = made.containers["web-api"]
+        assert (left.state, made.anonymous("web-api")) == ("created", {"/data": volume})
+        await node.interrupted.finish_service("web")
+
+    asyncio.run(live(made, tmp_path, Life(), restart))
+    assert made.containers["web-api"].running
+    assert set(made.containers) == {"web-api", "web-work"}
+    assert made.anonymous("web-api") == {"/data": volume}
+
+
 def test_what_an_earlier_agent_deployed_is_recorded_at_the_start(tmp_path: Path) -> None:
     made = prepared(tmp_path)
 
