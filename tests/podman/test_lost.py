@@ -33,28 +33,28 @@ def status(agent: Agent) -> dict[str, Any]:
     return found
 
 
-def pids(podman: Private) -> tuple[str, int, int]:
-    """The container's id, its main process and its conmon."""
-    form = "{{.Id}} {{.State.Pid}} {{.State.ConmonPid}}"
-    identifier, main, conmon = podman.run(["podman", "inspect", "--format", form, "site-web"]).stdout.split()
-    return identifier, int(main), int(conmon)
+def pids(podman: Private) -> tuple[int, int]:
+    """The container's main process and its conmon."""
+    form = "{{.State.Pid}} {{.State.ConmonPid}}"
+    main, conmon = podman.run(["podman", "inspect", "--format", form, "site-web"]).stdout.split()
+    return int(main), int(conmon)
 
 
-def lose(podman: Private, *, process_too: bool) -> str:
-    """Kill the conmon of the container, and its process if it should be gone as well; return its id."""
-    identifier, main, conmon = pids(podman)
+def lose(podman: Private, *, process_too: bool) -> int:
+    """Kill the conmon of the container, and its process if it should be gone as well, whose number is returned."""
+    main, conmon = pids(podman)
     os.kill(conmon, signal.SIGKILL)
     if process_too:
         os.kill(main, signal.SIGKILL)
         wait_for(lambda: not Path(f"/proc/{main}").exists())
     assert listed(podman) == ("running", main), "what podman believes"
-    return identifier
+    return main
 
 
 def listed(podman: Private) -> tuple[str, int]:
-    """State and process of the only container, as `podman ps` has them."""
-    (row,) = json.loads(podman.run(["podman", "ps", "--all", "--format=json"]).stdout)
-    return row["State"], int(row["Pid"])
+    """State and process of the only container, as `podman ps` has them; no process between two containers."""
+    rows = json.loads(podman.run(["podman", "ps", "--all", "--format=json"]).stdout)
+    return (rows[0]["State"], int(rows[0]["Pid"])) if rows else ("missing", 0)
 
 
 # of ptrace(2); an owner of a user namespace may trace what runs in it under every setting of yama but 3
@@ -96,8 +96,8 @@ def test_it_is_seen_and_replaced(rootless: Private, agent: Agent, process_too: b
     agent.define("site", definition(free_port()))
     assert agent.cli.run("deploy", "-q", "site").code == 0
     before = lose(rootless, process_too=process_too)
+    wait_for(lambda: listed(rootless)[1] not in (0, before), 180)
     wait_for(lambda: status(agent)["observed"] == "running", 180)
-    assert pids(rootless)[0] != before
     events = agent.cli.run("events", "site").stdout
     assert "degraded" in events or "replaced by the agent after podman lost its process" in events
 
@@ -126,7 +126,7 @@ def test_a_process_that_was_started_in_it_does_not_hide_it(rootless: Private, ag
 def test_one_that_has_just_ended_is_not_lost(rootless: Private, agent: Agent) -> None:
     agent.define("site", definition(free_port(), heal=False))
     assert agent.cli.run("deploy", "-q", "site").code == 0
-    _, main, conmon = pids(rootless)
+    main, conmon = pids(rootless)
     with stopped_at_the_end_of(main, conmon):
         assert not Path(f"/proc/{main}").exists()
         assert listed(rootless) == ("running", main), "podman has not heard of its end"
