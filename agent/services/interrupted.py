@@ -49,30 +49,28 @@ class InterruptedOperations:
                 service = await self._ended.get()
                 if service in self._again:
                     self._again[service].set()
-                elif await self._left(service):
+                else:
                     self._again[service] = asyncio.Event()
                     group.create_task(self._try_again(service, interval))
 
     async def _try_again(self, service: str, interval: float) -> None:
         """Finish what is left of a service, with growing delays, which begin anew after another operation."""
         another, delays = self._again[service], chain(DELAYS, repeat(interval))
-        while left := await self._left(service):
+        while (left := await self._left(service)) is None or left:
             if await _is_set_within(another, next(delays)):
                 another.clear()
                 delays = chain(DELAYS, repeat(interval))
-            elif not self._operations.is_held(service):
+            elif left and not self._operations.is_held(service):
                 await self.finish_all(left)
         del self._again[service]
 
-    async def _left(self, service: str) -> list[OperationRow]:
-        """Return the unfinished operations of a service, also one in progress; waits until the registry can be read."""
-        while not_cancelled():
-            try:
-                return [left for left in await self.unfinished() if left.service == service]
-            except McpError as error:
-                logger.error("cannot read what is left of operations", extra=fields(service=service, error=error))
-            await asyncio.sleep(DELAYS[-1])
-        return []
+    async def _left(self, service: str) -> list[OperationRow] | None:
+        """Return the unfinished operations of a service, also one in progress; None if the registry cannot be read."""
+        try:
+            return [left for left in await self.unfinished() if left.service == service]
+        except McpError as error:
+            logger.error("cannot read what is left of operations", extra=fields(service=service, error=error))
+            return None
 
     async def pending(self) -> dict[Key, str]:
         """Say by service and component what is left to be undone or completed, and why."""

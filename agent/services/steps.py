@@ -109,8 +109,10 @@ class StepContext:
         """
         table, names = self.registry.volumes, (self.service, self.component)
         for details in (await self.podman.inspect(container.identifier)).values():
-            known = await self.registry.call(table.select, *names) if failed else {}
-            await self.registry.call(table.put, *names, {**details.anonymous_volumes, **known})
+            known, found = await self.registry.call(table.select, *names), details.anonymous_volumes
+            wanted = {**found, **known} if failed else {**known, **found}
+            if wanted != known:  # else a full disk need not stop what is going on
+                await self.registry.call(table.put, *names, wanted)
 
     async def keep_log(self, identifier: str, reason: PreviousReason) -> None:
         """Save a container's log tail before its removal."""

@@ -14,7 +14,6 @@ from enum import StrEnum
 from agent.log import fields, logger
 from agent.logs.tail import TailLine
 from agent.services.steps import DidNotStayUpError, Phase, Step, StepContext
-from agent.store.database import CannotWrite
 from agent.store.registry import AsyncRegistry, TransactionRow
 from mcp.shared.errors import McpError, NotReady
 
@@ -199,7 +198,7 @@ class Transaction:
         context, table = self._context, self._context.registry.operations
         try:
             await context.registry.call(table.advance, context.service, context.component, self._position)
-        except CannotWrite as error:
+        except McpError as error:
             if not self._is_forward:
                 raise
             logger.error("cannot note the position of a change", extra=fields(service=context.service, error=error))
@@ -210,8 +209,12 @@ class Transaction:
 
 
 async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]) -> None:
-    """Carry out the changes of a service phase by phase; a failed component does not stop the others."""
+    """Carry out the changes of a service phase by phase; a failed component does not stop the others.
+
+    A change takes the place of what an earlier one has left of its component, unless it fails and leaves nothing.
+    """
     rows = [transaction.row for transaction in transactions]
+    left = {row.key: row for row in await registry.call(registry.operations.transactions, rows[0].service)}
     await registry.call(registry.operations.begin_transactions, rows)
     for phase in Phase:
         if phase.is_concurrent:
@@ -223,21 +226,25 @@ async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]
                 await transaction.run(phase)
     for row, transaction in zip(rows, transactions, strict=True):
         if not transaction.pending:
-            await _end(registry, row)
+            await _end(registry, row, left.get(row.key) if transaction.error is not None else None)
 
 
-async def _end(registry: AsyncRegistry, row: TransactionRow) -> None:
-    """Remove a transaction's row; where the registry cannot be written, it stays, and is resumed without effect."""
+async def _end(registry: AsyncRegistry, row: TransactionRow, left: TransactionRow | None = None) -> None:
+    """Remove a transaction's row, or put back the earlier one; where the registry cannot be written, log that."""
     try:
-        await registry.call(registry.operations.end_transaction, row.service, row.component)
-    except CannotWrite as error:
+        if left is None:
+            await registry.call(registry.operations.end_transaction, *row.key)
+        else:
+            await registry.call(registry.operations.begin_transactions, [left])
+    except McpError as error:
         logger.error("cannot note the end of a change", extra=fields(service=row.service, error=error))
 
 
 def is_undo(row: TransactionRow) -> bool:
     """Tell if a change that is left is to be undone, not completed."""
     done = json.loads(row.steps)[: row.position]
-    return row.undone_on_failure and not any(Step.kinds[step["kind"]].commits for step in done)
+    committing = {name for name, kind in Step.kinds.items() if kind.commits}
+    return row.undone_on_failure and not any(step["kind"] in committing for step in done)
 
 
 async def resume(row: TransactionRow, context: StepContext) -> str:
@@ -252,5 +259,5 @@ async def resume(row: TransactionRow, context: StepContext) -> str:
     except DidNotStayUpError as error:  # permanent: the container was started, and trying again changes nothing
         logger.warning("did not stay up", extra=fields(service=row.service, component=row.component, error=error))
         outcome = error.what
-    await context.registry.call(context.registry.operations.end_transaction, row.service, row.component)
+    await _end(context.registry, row)
     return outcome

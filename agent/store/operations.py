@@ -1,10 +1,11 @@
 """The registry's tables of operations and transactions in progress; at startup, those of a killed agent."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
 
-from agent.store.database import StoredRow, Table, now_text, readable
+from agent.store.database import Database, StoredRow, Table, now_text, readable
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,23 @@ class TransactionRow:
     steps: str
     position: int = 0
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The service and the component."""
+        return self.service, self.component
+
 
 class OperationTable(Table):
-    """Tables of operations and transactions."""
+    """Tables of operations and transactions.
+
+    While the registry cannot be written, the progress of transactions is held in memory. From the file alone, a full
+    disk would make the agent carry out the same steps again and again.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Use an open registry file."""
+        super().__init__(database)
+        self._unwritten: dict[tuple[str, str], int | None] = {}  # by service and component; None: it has ended
 
     def begin(self, row: OperationRow, user: str) -> None:
         """Record the start of an operation; after a kill, the next agent finds it."""
@@ -57,17 +72,20 @@ class OperationTable(Table):
             )
 
     def begin_transactions(self, rows: Iterable[TransactionRow]) -> None:
-        """Record the steps to be carried out."""
+        """Record the steps to be carried out, in place of earlier ones of the same components."""
+        rows = list(rows)
         with self._database.transaction():
             self._database.db.executemany(
                 "INSERT OR REPLACE INTO transactions (service, component, deploy, undone_on_failure, steps, position)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 [astuple(row) for row in rows],
             )
+        for row in rows:
+            self._unwritten.pop(row.key, None)
 
     def advance(self, service: str, component: str, position: int) -> None:
         """Record that the steps before `position` are done and that the one at it begins."""
-        with self._database.transaction():
+        with self._noting(service, component, position):
             self._database.db.execute(
                 "UPDATE transactions SET position = ? WHERE service = ? AND component = ?",
                 (position, service, component),
@@ -75,15 +93,26 @@ class OperationTable(Table):
 
     def end_transaction(self, service: str, component: str) -> None:
         """Record that all steps of a component are done or undone."""
-        with self._database.transaction():
+        with self._noting(service, component, None):
             self._database.db.execute(
                 "DELETE FROM transactions WHERE service = ? AND component = ?", (service, component)
             )
 
+    @contextmanager
+    def _noting(self, service: str, component: str, position: int | None) -> Iterator[None]:
+        """Run a write transaction about a position, which is remembered if the registry cannot be written."""
+        self._unwritten[service, component] = position
+        with self._database.transaction():
+            yield
+        del self._unwritten[service, component]
+
     def transactions(self, service: str = "") -> list[TransactionRow]:
         """Return the readable ones of the unfinished transactions of a service, or of all."""
-        rows = self._database.stored("transactions", "?1 IN ('', service)", service)
-        return readable("transactions", rows, _transaction)
+        rows = readable(
+            "transactions", self._database.stored("transactions", "?1 IN ('', service)", service), _transaction
+        )
+        positions = {row.key: self._unwritten.get(row.key, row.position) for row in rows}
+        return [replace(row, position=now) for row in rows if (now := positions[row.key]) is not None]
 
     def unfinished(self) -> list[OperationRow]:
         """Return the unfinished operations; an unfinished deploy without an operation counts as one."""

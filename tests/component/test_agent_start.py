@@ -1,11 +1,13 @@
 """An agent that cannot start says why: one line for each problem, its exit code, and no traceback."""
 
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,11 @@ from agent.store.schema import MIGRATIONS
 from tests.agents import Agent, Home, Outcome, agent_env, run_program
 from tests.component.conftest import Rig, copy_home
 from tests.component.definitions import component, route, service
-from tests.component.fakes import WEB, WEB2, FakePodman
+from tests.component.fakes import FAIL, WEB, WEB2, FakePodman
 from tests.waiting import wait_for
+
+CHECK = '[components.health]\ncmd = ["true"]\ninterval = "500ms"\nretries = 1\n'
+LIST = ["ps", "--all", "--no-trunc", "--format=json"]
 
 
 @pytest.fixture
@@ -250,6 +255,85 @@ def test_a_disk_that_fills_while_a_deploy_settles(small_disk: Path, template: Ho
         assert "the old container runs again" in agent.cli.run("history", "web", "show", "2").stdout
         wait_for(lambda: "pending" not in agent.cli.run("status").stdout)
         assert fake.running() == {"web-api": WEB}
+
+
+@pytest.fixture
+def cramped(small_disk: Path, template: Home, tmp_path: Path) -> Iterator[Rig]:
+    """An agent on a small disk with a service that runs, at which it looks each second."""
+    fake = FakePodman.install(tmp_path / "bin")
+    home = copy_home(template, small_disk / "agent")
+    more = '[monitor]\ninterval = "1s"\n'
+    home.write_config(settle="50ms", runtime_timeout="8s", more=more)
+    with Agent.start(home, env=agent_env(home.folder, fake.folder)) as agent:
+        agent.define("web", service("web", component("api", more=CHECK)))
+        assert agent.cli.run("deploy", "-q", "web").code == 0
+        yield Rig(agent, fake)
+        fake.behave()
+
+
+def wait_rounds(fake: FakePodman) -> None:
+    """Wait until the monitor has looked a few times, in which time the agent has tried again what was left."""
+    count = fake.commands().count(LIST) + 5
+    wait_for(lambda: fake.commands().count(LIST) >= count)
+
+
+def pending(rig: Rig) -> Any:
+    """What `mcp status` says that is left of web."""
+    (found,) = json.loads(rig.agent.cli.run("status", "--json").stdout)["components"]
+    return found["pending"]
+
+
+def runs_once_more(rig: Rig, ballast: Path) -> bool:
+    """Tell if web runs, was started once since its calls were forgotten, and is left alone from now on."""
+    wait_rounds(rig.fake)
+    ballast.unlink()
+    wait_for(lambda: pending(rig) is None)
+    wait_rounds(rig.fake)
+    starts = [argv for argv in rig.fake.commands() if argv[0] == "start"]
+    return rig.fake.running() == {"web-api": WEB} and len(starts) == 1 and list(rig.fake.containers()) == ["web-api"]
+
+
+def test_a_disk_that_fills_between_the_stop_and_the_start_of_a_restart(cramped: Rig, small_disk: Path) -> None:
+    """The service runs, and is not restarted again and again while its end cannot be noted."""
+    fake = cramped.fake
+    fake.forget_calls()
+    fake.misbehave("hold", ["stop"], when="after", times=1)
+    with cramped.agent.cli.popen("restart", "-q", "web") as restart:
+        wait_for(lambda: fake.running() == {})
+        ballast = fill(small_disk)
+        fake.behave()
+        restart.communicate(timeout=60)
+    assert fake.running() == {"web-api": WEB}
+    assert runs_once_more(cramped, ballast)
+
+
+def test_a_disk_that_fills_between_the_stop_and_the_start_of_a_repair(cramped: Rig, small_disk: Path) -> None:
+    fake = cramped.fake
+    fake.forget_calls()
+    fake.misbehave("hold", ["stop"], when="after", times=1)
+    fake.change(containers=[{**each, "health_status": "unhealthy"} for each in fake.state["containers"]])
+    wait_for(lambda: fake.running() == {})
+    ballast = fill(small_disk)
+    fake.behave()
+    wait_for(lambda: fake.running() == {"web-api": WEB})
+    assert runs_once_more(cramped, ballast)
+
+
+@pytest.mark.parametrize("command", ["run", "rm", "rename"])
+def test_a_disk_that_fills_in_the_undo_of_a_deploy(cramped: Rig, small_disk: Path, command: str) -> None:
+    """From the start of the new container on, until the old one has its name back."""
+    fake = cramped.fake
+    fake.forget_calls()
+    fake.misbehave("hold", [command], when="after", times=1, after=["--detach"] if command != "run" else ())
+    cramped.agent.define("web", service("web", component("api", FAIL)))
+    with cramped.agent.cli.popen("deploy", "-q", "web") as deploy:
+        wait_for(lambda: fake.busy_with(command) or deploy.poll() is not None)
+        ballast = fill(small_disk)
+        fake.behave()
+        deploy.communicate(timeout=60)
+    assert deploy.returncode == 1
+    wait_for(lambda: fake.running() == {"web-api": WEB})
+    assert runs_once_more(cramped, ballast)
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk: Path, template: Home) -> None:
