@@ -134,7 +134,7 @@ class Transaction:
 
     async def _do(self, step: Step) -> None:
         if self._position:
-            await self._note_position()
+            await self._note_position(is_needed=not self._is_forward)
         self._tell(step, StepState.STARTED)
         await step.do(self._context)
         self._tell(step, StepState.DONE)
@@ -175,10 +175,13 @@ class Transaction:
 
     async def _undo(self) -> list[str]:
         """Undo the steps in reverse, from the one in progress; return notes for the user."""
-        notes = []
-        for position, step in reversed(list(enumerate(self._steps[: self._position + 1]))):
-            if type(step).undo is Step.undo or (position < self._position and step.leaves_nothing):
+        notes, reached = [], self._position
+        for position, step in reversed(list(enumerate(self._steps[: reached + 1]))):
+            if type(step).undo is Step.undo or (position < reached and step.leaves_nothing):
                 continue
+            if position < self._position:  # what is undone is not to be undone again: its container may have ended
+                self._position = position
+                await self._note_position(is_needed=False)
             if note := await step.undo(self._context):
                 notes.append(note)
             self._tell(step, StepState.UNDONE)
@@ -193,13 +196,13 @@ class Transaction:
         step = self._steps[self._position]
         return step.commits and await step.is_done(self._context)
 
-    async def _note_position(self) -> None:
-        """Record the position; a change that is completed goes on without, since its steps can be done twice."""
+    async def _note_position(self, *, is_needed: bool) -> None:
+        """Record the position; a failure is only logged unless it `is_needed`, as steps can be done twice."""
         context, table = self._context, self._context.registry.operations
         try:
             await context.registry.call(table.advance, context.service, context.component, self._position)
         except McpError as error:
-            if not self._is_forward:
+            if is_needed:
                 raise
             logger.error("cannot note the position of a change", extra=fields(service=context.service, error=error))
 
