@@ -164,6 +164,7 @@ def misbehave(order: dict[str, Any], when: str) -> None:  # noqa: C901 - a flat 
         case "sleep":
             time.sleep(order["seconds"])
         case "hold":
+            open(f"{STATE}/holding.{os.getpid()}", "x").close()
             while os.path.exists(f"{STATE}/orders.json"):
                 time.sleep(0.02)
         case "hang":

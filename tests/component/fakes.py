@@ -159,7 +159,14 @@ class FakePodman:
 
     def hanging(self) -> list[int]:
         """The processes that hang, as they were told."""
-        marks = list((self.folder / "state").glob("hanging.*"))
+        return self._marked("hanging")
+
+    def wait_holding(self) -> None:
+        """Wait until a process is held."""
+        wait_for(lambda: self._marked("holding"), what="a podman that is held")
+
+    def _marked(self, kind: str) -> list[int]:
+        marks = list((self.folder / "state").glob(f"{kind}.*"))
         return [pid for pid in self.processes() if any(mark.suffix == f".{pid}" for mark in marks)]
 
     def wait_hanging(self) -> None:
