@@ -148,13 +148,13 @@ def take_order(argv: list[str]) -> dict[str, Any]:
 
 
 def flaky(order: dict[str, Any], argv: list[str]) -> dict[str, Any]:
-    """Fail in so many of a hundred calls, before or after the real effect, or list nothing."""
+    """Fail in so many of a hundred calls, before or after the real effect, or list nothing, or hang for a while."""
     chance = random.Random(f"{order['seed']} {order['times']}")
     if chance.randrange(100) >= order["percent"]:
         return {}
     if argv[0] == "ps" and chance.randrange(2):
         return {"do": "print", "when": "before", "message": chance.choice(["[]", "null", ""]), "code": 0}
-    return {**order, "do": "fail", "when": chance.choice(["before", "after"])}
+    return {**order, "do": chance.choice(["fail"] * 9 + ["sleep"]), "when": chance.choice(["before", "after"])}
 
 
 def misbehave(order: dict[str, Any], when: str) -> None:  # noqa: C901 - a flat list of orders

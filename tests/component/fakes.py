@@ -131,9 +131,12 @@ class FakePodman:
         order |= {"message": message, "code": code, "stubborn": stubborn, "after": list(after)}
         self._order(order)
 
-    def be_flaky(self, percent: int, seed: int) -> None:
-        """Fail in `percent` of a hundred calls, until `behave`: before or after their effect, or list nothing."""
-        order = {"do": "flaky", "argv": [], "times": -1, "after": [], "percent": percent, "seed": seed}
+    def be_flaky(self, percent: int, seed: int, hang: float) -> None:
+        """Fail in `percent` of a hundred calls, until `behave`: before or after their effect, or list nothing.
+
+        A tenth of them hangs for `hang` seconds instead, and then goes on.
+        """
+        order = {"do": "flaky", "argv": [], "times": -1, "after": [], "percent": percent, "seed": seed, "seconds": hang}
         self._order({**order, "message": "it is told to fail", "code": 125})
 
     def _order(self, order: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 import subprocess
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from tests.torture.conftest import Torture
 from tests.waiting import wait_for
 
 SERVICES = ("one", "two", "three")
+NETWORK = "shop"
+HANG = 1.0  # seconds for which podman hangs at times; the agent waits for longer
 SETTLED = 180.0  # seconds for attempts that are half a minute apart in the end
 
 
@@ -23,6 +26,9 @@ def busy(rig: Rig) -> Rig:
     rig.agent.stop()
     rig.agent.home.write_config(settle="50ms", runtime_timeout="8s", more='[monitor]\ninterval = "1s"\n')
     rig.restart()
+    for image in (WEB, WEB2):
+        rig.fake.add_image(image, anonymous=["/data"])
+    rig.fake.add_image(FAIL, program="fail", anonymous=["/data"])
     for name in SERVICES:
         deploy(rig, name, WEB)
     return rig
@@ -30,8 +36,13 @@ def busy(rig: Rig) -> Rig:
 
 def deploy(rig: Rig, name: str, image: str) -> None:
     """Deploy a service of two components; it may fail."""
-    rig.agent.define(name, service(name, component("api", image), component("work", image)))
+    define(rig, name, image)
     rig.agent.cli.run("deploy", "-q", name)
+
+
+def define(rig: Rig, name: str, image: str) -> None:
+    """Write the definition of a service of two components, one of them in a network."""
+    rig.agent.define(name, service(name, component("api", image, f'network = "{NETWORK}"\n'), component("work", image)))
 
 
 def operate(rig: Rig, chance: random.Random) -> None:
@@ -68,7 +79,19 @@ def wrong(rig: Rig) -> list[str]:
             found.append(f"{name} is down")
         if container is not None and container["image"] != row["image"]:
             found.append(f"{name} runs {container['image']}, registered {row['image']}")
-    return found + [f"{name} is left over" for name in containers if name not in known]
+    return found + [f"{name} is left over" for name in containers if name not in known] + left_over(rig)
+
+
+def left_over(rig: Rig) -> list[str]:
+    """Say what is left over of networks and volumes; those of replaced containers are for the next ones."""
+    state = rig.fake.state
+    networks = [f"the network {name} is left over" for name in state["networks"] if name != NETWORK]
+    known = {volume for each in state["containers"] for volume in each["mounts"].values()}
+    with sqlite3.connect(f"file:{rig.agent.home.database}?mode=ro", uri=True) as database:
+        known |= {volume for (volume,) in database.execute("SELECT volume FROM anonymous_volumes")}
+    database.close()
+    volumes = [f"the volume {name[:12]} is left over" for name in state["volumes"] if name not in known]
+    return networks + volumes
 
 
 def _has_called(rig: Rig, calls: int, command: "subprocess.Popen[str]") -> Callable[[], bool]:
@@ -83,8 +106,8 @@ def settle(rig: Rig) -> None:
 
 
 def test_a_podman_that_fails_in_a_fifth_of_its_calls(busy: Rig, torture: Torture) -> None:
-    count, chance = torture.count(200, ci=12), random.Random(11)
-    busy.fake.be_flaky(20, 11)
+    count, chance = torture.count(200, ci=8), random.Random(11)
+    busy.fake.be_flaky(20, 11, HANG)
     for _ in range(count):
         operate(busy, chance)
     left = wrong(busy)
@@ -96,10 +119,10 @@ def test_a_podman_that_fails_in_a_fifth_of_its_calls(busy: Rig, torture: Torture
 
 
 def test_an_agent_that_is_killed_at_any_moment(busy: Rig, torture: Torture) -> None:
-    count, chance = torture.count(100, ci=10), random.Random(12)
+    count, chance = torture.count(200, ci=8), random.Random(12)
     for number in range(count):
         name, image = chance.choice(SERVICES), chance.choice([WEB, WEB2, FAIL])
-        busy.agent.define(name, service(name, component("api", image), component("work", image)))
+        define(busy, name, image)
         command = ("deploy", "-q", name) if number % 3 else ("restart", "-q", name)
         done = busy.agent.cli.popen(*command)
         wait_for(_has_called(busy, chance.randrange(25), done))
