@@ -181,7 +181,7 @@ class Transaction:
                 continue
             if position < self._position:  # what is undone is not to be undone again: its container may have ended
                 self._position = position
-                await self._note_position(is_needed=False)
+                await self._note_position()
             if note := await step.undo(self._context):
                 notes.append(note)
             self._tell(step, StepState.UNDONE)
@@ -196,7 +196,7 @@ class Transaction:
         step = self._steps[self._position]
         return step.commits and await step.is_done(self._context)
 
-    async def _note_position(self, *, is_needed: bool) -> None:
+    async def _note_position(self, *, is_needed: bool = False) -> None:
         """Record the position; a failure is only logged unless it `is_needed`, as steps can be done twice."""
         context, table = self._context, self._context.registry.operations
         try:
