@@ -54,10 +54,11 @@ class FakePodman:
         return value
 
     def change(self, **parts: object) -> None:
-        """Replace parts of its state (nothing else may use it at that moment)."""
+        """Replace parts of its state."""
         path = self.folder / "state" / "state.json"
-        path.with_suffix(".edit").write_text(json.dumps({**self.state, **parts}))
-        path.with_suffix(".edit").rename(path)
+        with self._locked():  # else a podman of an agent that was just killed would write its own state over it
+            path.with_suffix(".edit").write_text(json.dumps({**self.state, **parts}))
+            path.with_suffix(".edit").rename(path)
 
     def add_image(
         self,

@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 
 SERVICES = ("one", "two", "three")
 NETWORK = "shop"
-HANG = 1.0  # seconds for which podman hangs at times; the agent waits for longer
+HANG = 0.5  # seconds for which podman hangs at times; the agent waits for longer
 SETTLED = 180.0  # seconds for attempts that are half a minute apart in the end
 
 
