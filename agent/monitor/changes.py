@@ -233,8 +233,7 @@ class ChangeDetector:
 def _pending(component: Observed, state: str, past: _Past, now: Moment, pending: str) -> Iterator[Event]:
     """Update `past`, and yield events for the begin and the end of a pending change."""
     if bool(pending) != bool(past.pending):
-        change = pending or f"no longer {past.pending.partition(':')[0]}"
-        yield Event(component.service, component.component, state, state, now.wall, change)
+        yield Event(component.service, component.component, state, state, now.wall, pending or "no longer pending")
     past.pending = pending
 
 

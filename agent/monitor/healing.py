@@ -120,6 +120,7 @@ class Healing:
         *,
         worked_on: Set[str] = frozenset(),
         held: Set[str] = frozenset(),
+        left: Set[Key] = frozenset(),
     ) -> list[Repair]:
         """Return the repairs that are due.
 
@@ -130,12 +131,14 @@ class Healing:
             now: The time by the monotonic clock.
             worked_on: Services that somebody changed since the last round: their failures are forgotten.
             held: Services with an operation in progress, which are left alone.
+            left: Components with a pending change, which is tried again and not repaired.
         """
         keys = {(row.service, row.name) for row in rows}
         self._records = {
             key: record for key, record in self._records.items() if key in keys and key[0] not in worked_on
         }
-        repairs = (self._repair(row, containers, details, now) for row in rows if row.service not in held)
+        ours = [row for row in rows if row.service not in held and (row.service, row.name) not in left]
+        repairs = (self._repair(row, containers, details, now) for row in ours)
         return [repair for repair in repairs if repair is not None]
 
     def finished(self, key: Key, *, was_needed: bool) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 
 from agent.config import MonitorConfig
@@ -120,8 +120,7 @@ class Monitor:
         worked_on, busy = self._services_since(self._last_round), self._services_since(began)
         pending = await self.pending()
         if not self._in_doubt:
-            rows = [row for row in registered.rows if (row.service, row.name) not in pending]
-            await self._heal(rows, by_name, worked_on, busy)
+            await self._heal(registered.rows, by_name, worked_on, busy, pending.keys())
         in_progress |= self.healing.in_progress
         result = detector.round(
             observe(registered, containers, boot),
@@ -129,7 +128,7 @@ class Monitor:
             worked_on=worked_on,
             busy=busy,
             doubtful=self._in_doubt,
-            repairs=Repairs(done, in_progress, self.healing.pending, self.healing.given_up),
+            repairs=Repairs(done, in_progress, self.healing.pending - pending.keys(), self.healing.given_up),
             pending=pending,
         )
         self._repaired = {key: note for key, note in self._repaired.items() if key not in done}
@@ -143,7 +142,12 @@ class Monitor:
             await self._registry.call(self._registry.components.record_ended, boot_id(), ended)
 
     async def _heal(
-        self, rows: Sequence[ComponentRow], containers: Mapping[str, Container], worked_on: set[str], busy: set[str]
+        self,
+        rows: Sequence[ComponentRow],
+        containers: Mapping[str, Container],
+        worked_on: set[str],
+        busy: set[str],
+        left: Set[Key],
     ) -> None:
         """Begin the repairs that are due, and end health checks that podman's timers wait for."""
         present = [containers[row.container] for row in rows if row.container in containers]
@@ -154,7 +158,7 @@ class Monitor:
             logger.warning("cannot examine failed components", extra=fields(error=error))
             return
         now = time.monotonic()
-        for repair in self.healing.round(rows, containers, details, now, worked_on=worked_on, held=busy):
+        for repair in self.healing.round(rows, containers, details, now, worked_on=worked_on, held=busy, left=left):
             task = create_guarded_task(self._carry_out(repair), "repair")
             self._repairs.add(task)
             task.add_done_callback(self._repairs.discard)

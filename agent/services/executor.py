@@ -25,6 +25,8 @@ from mcp.shared.states import Action, DeployResult
 
 INTERRUPTED = "the agent ended during the deploy"
 
+Key = tuple[str, str]  # service, component
+
 
 class Dropped(StrEnum):
     """The outcome for a component that the definition no longer has."""
@@ -66,6 +68,8 @@ class Executor:
         self.registry = registry
         self._settle = settle
         self._files = files
+        self.in_progress: set[Key] = set()  # components whose changes are being carried out
+        self.failures: dict[Key, str] = {}  # why the last attempt to undo or complete what is left of a change failed
         self._unwritten: dict[int, DeployEnd] = {}  # by number; the registry could not be written
 
     async def end_deploy(self, end: DeployEnd) -> None:
@@ -140,11 +144,19 @@ class Executor:
             deploy: Number of the current deploy, for changes that name none.
             report: Called when a step starts and ends.
         """
-        possible = [change for change in changes if change.action is not Action.BLOCKED]
-        transactions = {change.component: self._transaction(change, deploy, report) for change in possible}
-        if transactions:
-            await carry_out(self.registry, list(transactions.values()))
-        return [_result(change, transactions.get(change.component)) for change in changes]
+        possible = {(each.service, each.component): each for each in changes if each.action is not Action.BLOCKED}
+        transactions = {key: self._transaction(change, deploy, report) for key, change in possible.items()}
+        self.in_progress |= transactions.keys()
+        try:
+            if transactions:
+                await carry_out(self.registry, list(transactions.values()))
+        finally:
+            self.in_progress -= transactions.keys()
+        for key, transaction in transactions.items():
+            self.failures.pop(key, None)
+            if transaction.left is not None:
+                self.failures[key] = transaction.left.what
+        return [_result(change, transactions.get((change.service, change.component))) for change in changes]
 
     async def annotate(self, changes: Sequence[Change], state: NodeState) -> list[Change]:
         """Return changes with notes on the anonymous volumes of new containers."""

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain, repeat
 
 from agent.log import fields, logger
-from agent.services.executor import Executor
+from agent.services.executor import Executor, Key
 from agent.services.operations import RECOVERY, Operations
 from agent.services.transaction import is_undo, resume
 from agent.store.registry import OperationRow, TransactionRow
@@ -21,8 +21,6 @@ from mcp.shared.states import DeployResult
 
 USER = "mcp-agent"
 DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between attempts; then one in each round of the monitor
-
-Key = tuple[str, str]  # service, component
 
 
 class InterruptedOperations:
@@ -35,7 +33,6 @@ class InterruptedOperations:
         self._registry = executor.registry
         self._ended: asyncio.Queue[str] = asyncio.Queue()  # services whose operations may have left something
         self._again: dict[str, asyncio.Event] = {}  # services that are tried again; set by a later operation
-        self._failures: dict[Key, str] = {}  # why the last attempt failed
         operations.finish_interrupted = self.finish_service
         operations.on_end = self._ended.put_nowait
 
@@ -74,14 +71,15 @@ class InterruptedOperations:
 
     async def pending(self) -> dict[Key, str]:
         """Say by service and component what is left to be undone or completed, and why."""
+        working = set(self._executor.in_progress)
         rows = await self._registry.call(self._registry.operations.transactions)
-        found = {}
-        for row in rows:
-            if self._operations.is_recovering(row.service) or not self._operations.is_held(row.service):
-                key = row.service, row.component
-                what = "undo pending" if is_undo(row) else "completion pending"
-                found[key] = f"{what}: {self._failures[key]}" if key in self._failures else what
-        return found
+        working |= self._executor.in_progress
+        by_key = {(row.service, row.component): row for row in rows}
+        return {key: self._said(key, row) for key, row in by_key.items() if key not in working}
+
+    def _said(self, key: Key, row: TransactionRow) -> str:
+        what, why = "undo pending" if is_undo(row) else "completion pending", self._executor.failures.get(key)
+        return f"{what}: {why}" if why else what
 
     async def unfinished(self) -> list[OperationRow]:
         """Return the unfinished operations."""
@@ -129,17 +127,17 @@ class InterruptedOperations:
 
     async def _resume_one(self, row: TransactionRow) -> None:
         """Finish or undo a change, and write what became of it into the history; raises McpError."""
-        key = row.service, row.component
+        key, failures = (row.service, row.component), self._executor.failures
         try:
             outcome = await resume(row, self._executor.context(row.service, row.component, row.deploy))
         except McpError as error:
-            self._failures[key] = error.what
+            failures[key] = error.what
             raise
         except Exception:  # noqa: BLE001 - a bug must not end the attempts for other components; logged whole
             logger.exception("bug in finishing a change", extra=fields(service=row.service, component=row.component))
-            self._failures[key] = "internal error; the agent's log has the details"
-            raise McpError(self._failures[key]) from None
-        self._failures.pop(key, None)
+            failures[key] = "internal error; see the agent's log"
+            raise McpError(failures[key]) from None
+        failures.pop(key, None)
         if row.undone_on_failure:
             await self._registry.call(self._registry.deploys.add_error, row.deploy, f"{row.component}: {outcome}")
 

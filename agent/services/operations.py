@@ -133,10 +133,6 @@ class Operations:
         """Tell if an operation on a service is in progress."""
         return service in self._holders
 
-    def is_recovering(self, service: str) -> bool:
-        """Tell if the operation in progress on a service finishes what is left of another."""
-        return service in self._holders and self._holders[service].operation == RECOVERY
-
     def services_since(self, moment: float) -> set[str]:
         """Return the services with operations at or after `moment` (monotonic), without the agent's own.
 

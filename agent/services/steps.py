@@ -138,6 +138,7 @@ class Step(ABC):
     disturbs: ClassVar[bool] = False  # it stops, renames or removes what is there: its change must come to an end
     leaves_nothing: ClassVar[bool] = False  # once it is done: only an interrupted attempt has to be undone
     starts_over: ClassVar[bool] = False  # what an attempt left that failed or was killed is undone before the next one
+    may_wait: ClassVar[bool] = False  # a failure sets `unfinished`, and the other steps go on
 
     template: ClassVar[str] = ""  # format string of the title, over the fields
 
@@ -606,6 +607,8 @@ class RemoveReplaced(Step):
     identifier: str
 
     phase = Phase.FINISH
+    disturbs = True
+    may_wait = True
     template = "remove {container}"
 
     async def do(self, context: StepContext) -> None:
@@ -625,7 +628,6 @@ class RemoveLeftover(RemoveReplaced):
     """Remove a replaced container left by an earlier change, before its name is needed."""
 
     phase = Phase.REPLACE
-    disturbs = True
     template = "remove {container}, left by an earlier deploy"
 
 

@@ -49,7 +49,7 @@ def report_nothing(_event: StepEvent) -> None:
 class Transaction:
     """The steps of one component's change.
 
-    On failure, `error` and the `last_lines` of the container are set; `pending` if it is yet to be undone or completed.
+    On failure, `error` and the `last_lines` of the container are set.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Transaction:
         """Prepare the steps without carrying any out; for `undone_on_failure` see Change."""
         self.error: McpError | None = None
         self.last_lines: list[TailLine] = []
-        self._is_pending = False
+        self._failure: McpError | None = None  # of its undoing or completion
         self._steps = steps
         self._context = context
         self._undone_on_failure = undone_on_failure
@@ -71,9 +71,9 @@ class Transaction:
         self._position = 0
 
     @property
-    def pending(self) -> bool:
-        """Tell if something is left to be undone or completed."""
-        return self._is_pending or self._context.unfinished is not None
+    def left(self) -> McpError | None:
+        """Why something is left to be undone or completed; None if nothing is."""
+        return self._failure or self._context.unfinished
 
     @property
     def digest(self) -> str:
@@ -115,7 +115,17 @@ class Transaction:
         """
         self._position = position
         if self._undone_on_failure and not await self._is_committed():
-            return "; ".join(["undone", *await self._undo()])
+            outcome = "; ".join(["undone", *await self._undo()])
+        else:
+            outcome = await self._complete()
+        for step in self._steps[:position]:
+            if step.may_wait and not await step.is_done(self._context):
+                await step.do(self._context)
+        if self._context.unfinished is not None:
+            raise self._context.unfinished
+        return outcome
+
+    async def _complete(self) -> str:
         while self._position < len(self._steps):
             step = self._steps[self._position]
             if await step.is_done(self._context):
@@ -124,8 +134,6 @@ class Transaction:
             if step.starts_over:
                 await step.undo(self._context)
             await self._do(step)
-        if self._context.unfinished is not None:
-            raise self._context.unfinished
         return "completed"
 
     @property
@@ -146,32 +154,34 @@ class Transaction:
             self.last_lines = error.last_lines
         self._tell(step, StepState.FAILED)
         if self._is_forward:
-            # a container that ended after its start would do so again
-            self._is_pending = self._has_disturbed and not isinstance(error, DidNotStayUpError)
-            if self._is_pending:
+            if self.is_tried_again(error):
+                self._failure = error
                 self.error = NotReady(error.what, "; ".join(filter(None, [error.hint, TRIED_AGAIN])))
             return
-        self._is_pending = True
         try:
             notes = await self._undo()
         except McpError as failure:
-            self.error = NotReady(f"{error.what}; undo pending: {failure.what}", TRIED_AGAIN)
+            self._failure = failure
         except Exception:  # noqa: BLE001 - a bug must not cancel the steps of other components; it is logged whole
             logger.exception("bug in the rollback of %s", self._name)
-            self.error = NotReady(f"{error.what}; undo pending: internal error; see the agent's log", TRIED_AGAIN)
+            self._failure = McpError("internal error; see the agent's log")
         else:
-            self._is_pending = False
             self.error = NotReady("; ".join([error.what, *notes]), error.hint) if notes else error
+            return
+        self.error = NotReady(f"{error.what}; undo pending: {self._failure.what}", TRIED_AGAIN)
+
+    def is_tried_again(self, error: McpError) -> bool:
+        """Tell if the change has to come to an end after this failure: it is undone, or has disturbed what was there.
+
+        A container that ended after its start would do so again.
+        """
+        disturbed = any(step.disturbs for step in self._steps[: self._position + 1])
+        return not self._is_forward or (disturbed and not isinstance(error, DidNotStayUpError))
 
     @property
     def _is_forward(self) -> bool:
         """Tell if the change is completed after a failure, not undone."""
         return not self._undone_on_failure or any(done.commits for done in self._steps[: self._position])
-
-    @property
-    def _has_disturbed(self) -> bool:
-        """Tell if a step, done or failed, may have changed what was there."""
-        return any(step.disturbs for step in self._steps[: self._position + 1])
 
     async def _undo(self) -> list[str]:
         """Undo the steps in reverse, from the one in progress; return notes for the user."""
@@ -228,7 +238,7 @@ async def carry_out(registry: AsyncRegistry, transactions: Sequence[Transaction]
             for transaction in transactions:
                 await transaction.run(phase)
     for row, transaction in zip(rows, transactions, strict=True):
-        if not transaction.pending:
+        if transaction.left is None:
             await _end(registry, row, left.get(row.key) if transaction.error is not None else None)
 
 
@@ -256,11 +266,14 @@ async def resume(row: TransactionRow, context: StepContext) -> str:
     Raises McpError on failure, and can be repeated.
     """
     steps = [Step.from_data(data) for data in json.loads(row.steps)]
+    transaction = Transaction(steps, context, undone_on_failure=row.undone_on_failure)
     logger.info("resuming", extra=fields(service=row.service, component=row.component, step=row.position))
     try:
-        outcome = await Transaction(steps, context, undone_on_failure=row.undone_on_failure).resume(row.position)
-    except DidNotStayUpError as error:  # permanent: the container was started, and trying again changes nothing
-        logger.warning("did not stay up", extra=fields(service=row.service, component=row.component, error=error))
+        outcome = await transaction.resume(row.position)
+    except McpError as error:
+        if transaction.is_tried_again(error):
+            raise
+        logger.warning("not resumed", extra=fields(service=row.service, component=row.component, error=error))
         outcome = error.what
     await _end(context.registry, row)
     return outcome

@@ -1,8 +1,9 @@
 """When the agent repairs a component, with a clock of the tests' own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ class Story:
         self.now = 1000.0
         self.down = ENDED
 
-    def see(self, container: Container | None, *, after: float = 0.0, **more: set[str]) -> Repair | None:
+    def see(self, container: Container | None, *, after: float = 0.0, **more: Set[Any]) -> Repair | None:
         """The repair that is due where the component is seen like this, some seconds later."""
         self.now += after
         containers = {container.name: container} if container else {}
