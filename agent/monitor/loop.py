@@ -128,7 +128,7 @@ class Monitor:
             worked_on=worked_on,
             busy=busy,
             doubtful=self._in_doubt,
-            repairs=Repairs(done, in_progress, self.healing.pending - pending.keys(), self.healing.given_up),
+            repairs=Repairs(done, in_progress, self.healing.pending, self.healing.given_up),
             pending=pending,
         )
         self._repaired = {key: note for key, note in self._repaired.items() if key not in done}

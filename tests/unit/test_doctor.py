@@ -376,6 +376,15 @@ def test_what_is_wrong_with_an_agent(answers: dict[str, object], level: str, che
     assert what in found[0][2]
 
 
+def test_changes_that_are_left_are_named() -> None:
+    live = services({"api": "running", "work": "running"})
+    assert agent.pending(live.services).is_fine
+    live.services[0].components[1].pending = "undo pending: no room"
+    _, found = ask(live_check=live)
+    tries = "the agent tries again; another command for the service takes its place"
+    assert found == [("warning", "changes", f"shop/work: undo pending: no room; {tries}")]
+
+
 def test_an_agent_that_does_not_answer() -> None:
     reached, found = ask(who_am_i=Unreachable("10.0.0.5:9444 does not respond", "check it", node="rift"))
     assert (reached, found) == (False, [("error", "agent", "10.0.0.5:9444 does not respond; check it")])

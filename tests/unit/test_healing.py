@@ -287,3 +287,12 @@ def test_components_are_independent() -> None:
     assert healing.round(list(components()), containers, details, 0) == []
     due = healing.round(list(components()), containers, details, 1)
     assert [repair.key[1] for repair in due] == ["api", "work"]
+
+
+def test_one_with_a_pending_change_is_left_alone_and_its_attempts_are_kept() -> None:
+    story = Story()
+    story.see(UP)
+    for _ in range(3):
+        story.repaired()
+    assert [story.see(DOWN, after=100, left={KEY}) for _ in range(3)] == [None] * 3
+    assert story.repaired() == DELAYS[3]

@@ -1,12 +1,13 @@
 """What the monitor makes of its rounds, with a clock of the tests' own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from agent.config import MonitorConfig
-from agent.monitor.changes import NO_REPAIRS, ChangeDetector, Moment, Observations, Repairs
+from agent.monitor.changes import NO_REPAIRS, NOTHING, ChangeDetector, Moment, Observations, Repairs
+from agent.monitor.healing import Key
 from agent.monitor.state import Boot, Observed, observe
 from agent.podman.output import Container
 from agent.store.alerts import Alert, AlertKind, SentAlert
@@ -55,13 +56,20 @@ class Rounds:
         busy: Sequence[str] = (),
         doubtful: bool = False,
         repairs: Repairs = NO_REPAIRS,
+        pending: Mapping[Key, str] = NOTHING,
     ) -> Observations:
         """The next round."""
         self.now += timedelta(minutes=minutes)
         self.clock += minutes * 60
         moment = Moment(self.now, self.clock)
         verdict = self.watch.round(
-            observed, moment, worked_on=set(worked_on), busy=set(busy), doubtful=doubtful, repairs=repairs
+            observed,
+            moment,
+            worked_on=set(worked_on),
+            busy=set(busy),
+            doubtful=doubtful,
+            repairs=repairs,
+            pending=pending,
         )
         for alert in verdict.alerts:
             self.sent.pop(alert.component, None)
@@ -249,6 +257,46 @@ def test_giving_up_is_an_event_and_an_alert_whatever_was_told_before() -> None:
     assert [(alert.kind, alert.detail) for alert in verdict.alerts] == [("flapping", "given up")]
     assert rounds.see(component("exited"), repairs=gone) == Observations((), ())
     assert kinds(rounds.see(component(), minutes=20)) == ["resolved"]
+
+
+PENDING = {KEY: "undo pending: no room"}
+
+
+def test_a_pending_change_is_two_events_and_drift_that_is_told_once() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    begun = rounds.see(component(), pending=PENDING)
+    assert changes(begun) == [("running", "running", "undo pending: no room")]
+    assert [(alert.kind, alert.detail) for alert in begun.alerts] == [("drift", "undo pending: no room")]
+    other = {KEY: "undo pending: no device"}  # as the next attempt fails
+    assert rounds.see(component(), pending=other) == Observations((), ())
+    down = rounds.see(component("exited", exit_code=3), pending=other)
+    assert (changes(down), down.alerts) == ([("running", "exited", "exit code 3")], ())
+    over = rounds.see(component())
+    assert changes(over) == [("exited", "running", ""), ("running", "running", "no longer pending")]
+    assert kinds(over) == ["resolved"]
+    assert kinds(rounds.see(component(), pending=PENDING)) == ["drift"]
+
+
+def test_a_pending_change_causes_no_alert_during_an_operation() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    assert kinds(rounds.see(component(), pending=PENDING, busy=["web"])) == []
+    assert kinds(rounds.see(component(), pending=PENDING)) == ["drift"]
+
+
+def test_a_pending_change_of_what_is_not_registered_is_told() -> None:
+    """As after a first deploy whose new container cannot be removed."""
+    rounds = Rounds()
+    assert kinds(rounds.see(component(desired="ignore"), pending=PENDING)) == ["drift"]
+    assert kinds(rounds.see(component(desired="ignore"))) == ["resolved"]
+
+
+def test_a_pending_change_that_ends_while_no_agent_runs_is_taken_back() -> None:
+    rounds = Rounds()
+    rounds.see(component(), pending=PENDING)
+    rounds.restart()
+    assert kinds(rounds.see(component())) == ["resolved"]
 
 
 def test_each_component_has_a_cooldown_of_its_own() -> None:

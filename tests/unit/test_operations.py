@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from agent.services import operations as module
-from agent.services.operations import REPAIR, Operations
+from agent.services.operations import RECOVERY, REPAIR, Operations
 from mcp.shared.errors import McpError, NotReady
 from tests.unit.clocks import SetClock
 
@@ -189,12 +189,13 @@ def test_what_was_worked_on_since_a_moment() -> None:
     play(scene)
 
 
-def test_a_repair_is_nobodys_change_and_others_wait_for_it() -> None:
+@pytest.mark.parametrize("own", [REPAIR, RECOVERY])
+def test_a_repair_is_nobodys_change_and_others_wait_for_it(own: str) -> None:
     async def scene() -> None:
         operations = Operations()
         release, told = asyncio.Event(), list[str]()
         start = time.monotonic()
-        repair = asyncio.ensure_future(operations.run("web", "agent", REPAIR, held(release, told, "r"), awaited=True))
+        repair = asyncio.ensure_future(operations.run("web", "agent", own, held(release, told, "r"), awaited=True))
         await begun(repair)
         assert operations.is_held("web")
         assert operations.services_since(start) == set()
