@@ -129,7 +129,7 @@ class ChangeDetector:
             busy: Services with an operation in progress, which cause no alerts.
             doubtful: Report missing containers as unknown instead of removed.
             repairs: The repairs of failed components by the agent.
-            pending: What failed changes have left to be undone or completed, which is drift.
+            pending: What failed changes have left to be undone or completed, which is drift and no flapping.
         """
         events: list[Event] = []
         alerts: list[Alert] = []
@@ -143,10 +143,11 @@ class ChangeDetector:
                 continue
             past = self._past.setdefault(key, _Past(""))
             state = self._believed(component, past, doubtful)
-            done = repairs.done.get(key, "")
-            events += self._changed(component, state, past, now, done, component.service in worked_on)
+            done, left = repairs.done.get(key, ""), pending.get(key, "")
+            caused = component.service in worked_on or bool(left or past.pending)
+            events += self._changed(component, state, past, now, done, caused)
             events += self._flapping(component, state, past, now, repairs.given_up.get(key, ""))
-            events += _pending(component, state, past, now, pending.get(key, ""))
+            events += _pending(component, state, past, now, left)
             alerts += self._judge(component, state, past, now, component.service in busy, key in repairs.pending)
         if not doubtful:
             gone = [(key, self._past.pop(key)) for key in list(self._past) if key not in seen]
@@ -159,16 +160,19 @@ class ChangeDetector:
         return ObservedState.UNKNOWN if doubtful and gone else component.state
 
     def _changed(
-        self, component: Observed, state: str, past: _Past, now: Moment, repair: str, worked_on: bool
+        self, component: Observed, state: str, past: _Past, now: Moment, repair: str, caused: bool
     ) -> list[Event]:
-        """Return the event of a change, if any, and update `past`; a `repair` is no change, but its reason was one."""
+        """Return the event of a change, if any, and update `past`.
+
+        What an operation or a pending change has `caused` is no flapping; nor is a `repair`, but its reason was.
+        """
         replaced = "" not in (past.identifier, component.identifier) and past.identifier != component.identifier
         restarted = 0 if replaced else _restarts(component, past)
         count = max(restarted, int(past.state not in ("", state)))
         repaired = repair and state != ObservedState.EXITED
         if repaired and past.state in (ObservedState.EXITED, ObservedState.DEGRADED):
             count = 0
-        if count and not worked_on:
+        if count and not caused:
             past.changes.append((now, count))
         previous = past.state
         past.see(state, component.container)

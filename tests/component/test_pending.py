@@ -226,8 +226,26 @@ def test_what_is_pending_is_an_event_and_one_alert_until_it_is_over(watched: Wat
     wait_for(lambda: len(watched.alerts()) == 2)
     assert sorted(alerts(watched)) == [("drift", pending), ("resolved", "drift is over")]
     assert "no longer pending" in details(watched)[-2:]  # the other one is that it runs
+    assert "flapping" not in "".join(details(watched))
     watched.set_state("web-api", state="exited", exit_code=3, finished=1e9)
     wait_for(lambda: "started by the agent after exit code 3 (attempt 1)" in details(watched))
+
+
+def test_an_undo_that_is_pending_is_told_like_that(watched: Watched) -> None:
+    rig = watched.rig
+    rig.fake.add_image(WEB2, lifetime=0.01, code=3)
+    rig.fake.misbehave("fail", ["rm"], after=["run", WEB2], message="it is busy")
+    rig.agent.define("web", service("web", component("api", WEB2)))
+    assert rig.agent.cli.run("deploy", "-q", "web").code == 1
+    wait_for(watched.alerts)
+    wait_for(lambda: attempts(rig) >= 1)
+    assert f"warning  rift: web/api: {BUSY}; the agent tries again" in rig.agent.cli.run("doctor").stdout
+    rig.fake.behave()
+    wait_for(lambda: len(watched.alerts()) == 2)
+    assert sorted(alerts(watched)) == [("drift", BUSY), ("resolved", "drift is over")]
+    assert [each for each in details(watched) if "pending" in each] == [BUSY, "no longer pending"]
+    assert is_up(rig, WEB)
+    assert rig.agent.cli.run("status", "--check").code == 0
 
 
 def test_a_boot_that_podman_refuses_is_a_failure_that_is_told(watched: Watched) -> None:

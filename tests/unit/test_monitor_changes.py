@@ -278,6 +278,15 @@ def test_a_pending_change_is_two_events_and_drift_that_is_told_once() -> None:
     assert kinds(rounds.see(component(), pending=PENDING)) == ["drift"]
 
 
+def test_what_a_pending_change_causes_is_no_flapping() -> None:
+    rounds = Rounds()
+    rounds.see(component())
+    for state in ("exited", "running", "exited"):
+        rounds.see(component(state), minutes=0.1, pending=PENDING)
+    over = rounds.see(component(started=START + timedelta(minutes=1)), minutes=0.1)
+    assert (changes(over)[-1], kinds(over)) == (("running", "running", "no longer pending"), ["resolved"])
+
+
 def test_a_pending_change_causes_no_alert_during_an_operation() -> None:
     rounds = Rounds()
     rounds.see(component())
