@@ -116,7 +116,7 @@ def _remark(row: Row) -> str:
         remarks.append(str(row["pending"]))
     if _is_misplaced(row):
         remarks.append(f"still runs on {row['node']}, defined for {row['defined_for']}")
-    return ", ".join(remarks) or " "
+    return "; ".join(remarks) or " "
 
 
 def _drift(row: Row) -> str:

@@ -68,7 +68,7 @@ def test_an_undo_that_fails_is_said_and_goes_on(web: Rig) -> None:
     assert BUSY in done.stderr, done.stderr
     assert TRIED_AGAIN in done.stderr
     assert row(web)["pending"] == BUSY
-    assert BUSY in web.agent.cli.run("status").stdout
+    assert f"registered 1.0.0; {BUSY}" in web.agent.cli.run("status").stdout
     assert BUSY in web.agent.cli.run("ps").stdout
     assert web.agent.cli.run("status", "--check").code == 2
     web.fake.behave()
