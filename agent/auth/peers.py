@@ -4,6 +4,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import unquote
 
+OTHERS = "other addresses"  # counted together, so that many addresses do not fill the memory
+
 
 def address_and_port(peer: str) -> tuple[str, int]:
     """Return address and port of a peer of gRPC, as in `ipv4:127.0.0.1:5000` and `ipv6:%5B::1%5D:5000`."""

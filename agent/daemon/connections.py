@@ -6,6 +6,7 @@ connections use up the descriptors that podman, the registry and the watchdog ne
 """
 
 import asyncio
+import errno
 import os
 import resource
 import socket
@@ -15,9 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
-from agent.auth.peers import address_and_port, network_of, plain_address
+from agent.auth.peers import OTHERS, address_and_port, network_of, plain_address
 from agent.log import fields, logger
+
+T = TypeVar("T")
 
 OPEN_FILES = 16384  # descriptors that we ask for; the hard limit is left alone, since podman gives it to containers
 RESERVE = 512  # descriptors that connections never get
@@ -27,6 +31,7 @@ STRANGERS_OF_ADDRESS = 64
 SECONDS = 10.0  # until a connection must have shown a token
 CALM, BUSY = 0.25, 0.1  # seconds between two looks, and with more than STRANGERS_OF_ADDRESS strangers
 REPORT_SECONDS = 60.0  # between two lines of the log
+ADDRESSES = 1000  # counted one by one for such a line; the others together
 
 
 def raise_open_files() -> int:
@@ -73,19 +78,29 @@ class Connections:
         self._trusted.add(address_and_port(peer))
 
     async def watch(self) -> None:
-        """Look after the connections until cancelled."""
+        """Look after the connections until cancelled, also when other work has used up the descriptors."""
+        failed = False
         while True:
-            count = self.look()
+            try:
+                count = self.look()
+            except OSError as error:
+                count = STRANGERS
+                if not failed:  # once, as it is tried again soon
+                    logger.warning("cannot look after connections", extra=fields(error=error.strerror))
+                failed = True
             await asyncio.sleep(BUSY if count > STRANGERS_OF_ADDRESS else CALM)
 
     def look(self) -> int:
-        """Close what is over the bounds; return how many connections were open without a token."""
+        """Close what is over the bounds; return how many connections were open without a token.
+
+        Raises OSError if no descriptor is free; then the next look finds what this one has left.
+        """
         now = self._monotonic()
         self._update(now)
         strangers = list(self._strangers.values())
         for connection in over_bounds(strangers, now, _has_sent):
             if _shut_down(connection):
-                self._closed[connection.address] += 1
+                self._count(connection.address)
             del self._strangers[connection.inode]
             self._known.add(connection.inode)
         self._report(now)
@@ -110,6 +125,9 @@ class Connections:
         else:
             self._strangers[inode] = _Connection(descriptor, inode, network_of(peer[0]), peer, now)
 
+    def _count(self, address: str) -> None:
+        self._closed[address if address in self._closed or len(self._closed) < ADDRESSES else OTHERS] += 1
+
     def _report(self, now: float) -> None:
         if not self._closed or now - self._reported < REPORT_SECONDS:
             return
@@ -126,8 +144,8 @@ def over_bounds(
     """Return the connections to close, of `strangers`, which are in order of age.
 
     Those that are too old go, then of each address those beyond its share, then of the busiest addresses until the rest
-    is within the bound for all, so that a client at another address stays. Of one address those go first that have
-    sent nothing, then the oldest.
+    is within the bound for all, so that a client at another address stays. Of those that have the same chance, those go
+    first that have sent nothing, then the oldest.
     """
     closing = []
     by_address: dict[str, list[_Connection]] = {}
@@ -136,7 +154,7 @@ def over_bounds(
             closing.append(each)
         else:
             by_address.setdefault(each.address, []).append(each)
-    share = STRANGERS_OF_ADDRESS
+    share = STRANGERS_OF_ADDRESS if len(by_address) < STRANGERS else 1
     while share > 1 and sum(min(len(found), share) for found in by_address.values()) > STRANGERS:
         share -= 1
     rest = []
@@ -145,17 +163,18 @@ def over_bounds(
             found.sort(key=has_sent)
         closing += found[: max(0, len(found) - share)]
         rest += found[-share:]
+    if len(rest) > STRANGERS:
+        rest.sort(key=has_sent)
     return closing + rest[: max(0, len(rest) - STRANGERS)]
 
 
 def _has_sent(connection: _Connection) -> bool:
     """Tell if the client has sent anything: tcpi_bytes_received of struct tcp_info in linux/tcp.h."""
-    copy = _duplicate(connection.descriptor, connection.inode)
-    if copy is None:
-        return False
-    with copy, suppress(OSError):
-        return copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)[128:] != bytes(8)
-    return False
+
+    def bytes_received(client: socket.socket) -> bytes:
+        return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)[128:]
+
+    return _asked(connection.descriptor, connection.inode, bytes_received) not in (None, bytes(8))
 
 
 def _sockets() -> Iterator[tuple[int, int]]:
@@ -167,40 +186,56 @@ def _sockets() -> Iterator[tuple[int, int]]:
                 yield int(name), status.st_ino
 
 
-def _duplicate(descriptor: int, inode: int) -> socket.socket | None:
-    """Return a duplicate of a socket, which no other thread can close; None if the descriptor is another's by now."""
-    try:
-        copy = os.dup(descriptor)
-    except OSError:
-        return None
-    if os.fstat(copy).st_ino != inode:
-        os.close(copy)
-        return None
-    return socket.socket(fileno=copy)
-
-
 def _peer(descriptor: int, inode: int, port: int) -> tuple[str, int] | None:
     """Return the address and port of the client of a connection to our port; None for another socket."""
-    connection = _duplicate(descriptor, inode)
-    if connection is None:
+
+    def client(found: socket.socket) -> tuple[str, int] | None:
+        own = found.getsockname()
+        if not isinstance(own, tuple) or own[1] != port:  # a path for AF_UNIX
+            return None
+        address, number = found.getpeername()[:2]
+        return plain_address(address), number
+
+    return _asked(descriptor, inode, client)
+
+
+def _asked(descriptor: int, inode: int, question: Callable[[socket.socket], T]) -> T | None:
+    """Return what a socket says of itself; None if it has no answer, or if the descriptor is another's by now.
+
+    Other threads may close the descriptor at any time. If it has the inode after the question, it had it before.
+    """
+    try:
+        borrowed = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, descriptor)
+    except OSError:  # no socket
         return None
-    with connection:
-        if connection.family not in (socket.AF_INET, socket.AF_INET6):
-            return None
-        try:
-            if connection.getsockname()[1] != port:
-                return None
-            name = connection.getpeername()
-        except OSError:  # it listens, or was reset
-            return None
-        return plain_address(name[0]), name[1]
+    try:
+        answer = question(borrowed)
+        return answer if os.fstat(descriptor).st_ino == inode else None
+    except OSError:  # closed, reset, or listening
+        return None
+    finally:
+        borrowed.detach()
 
 
 def _shut_down(connection: _Connection) -> bool:
-    """Shut a connection down, upon which gRPC closes it."""
-    copy = _duplicate(connection.descriptor, connection.inode)
-    if copy is None:
+    """Shut a connection down, upon which gRPC closes it; False if it is closed. Raises OSError without a descriptor.
+
+    It is done to a duplicate, which no other thread can close. One of a file stays open: if this process closed any
+    descriptor of the registry, SQLite would lose its locks, see agent.daemon.lock.
+    """
+    if _asked(connection.descriptor, connection.inode, lambda _client: True) is None:
         return False
-    with copy, suppress(OSError):
-        copy.shutdown(socket.SHUT_RDWR)
-    return True
+    try:
+        copy = os.dup(connection.descriptor)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return False
+        raise
+    status = os.fstat(copy)
+    if status.st_ino == connection.inode:
+        with socket.socket(fileno=copy) as ours, suppress(OSError):  # reset
+            ours.shutdown(socket.SHUT_RDWR)
+        return True
+    if not stat.S_ISREG(status.st_mode):
+        os.close(copy)
+    return False

@@ -3,12 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 
-from agent.auth.peers import address_and_port, network_of
+from agent.auth.peers import OTHERS, address_and_port, network_of
 from agent.log import fields, logger
 
 SECONDS = 60.0  # between two lines about an address
 ADDRESSES = 1000  # counted one by one; the others together
-OTHERS = "other addresses"
 
 
 @dataclass

@@ -1,9 +1,14 @@
 """Which connections without a token are closed, and what counts as one client."""
 
+import asyncio
+import fcntl
 import os
 import resource
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +60,11 @@ def test_the_busiest_go_when_all_together_are_too_many() -> None:
 def test_more_addresses_than_connections_are_allowed() -> None:
     counts = left(strangers(*[1] * 300))
     assert sum(counts) == connections.STRANGERS
+
+
+def test_of_many_addresses_those_stay_that_have_sent_something() -> None:
+    found = strangers(*[1] * 300)
+    assert not set(found[:10]) & set(over_bounds(found, 100, lambda each: each in found[:10]))
 
 
 @pytest.mark.parametrize(
@@ -139,6 +149,85 @@ def test_a_descriptor_that_is_anothers_by_now_is_left_alone(listening: socket.so
     assert is_open(client)
     client.close()
     accepted.close()
+
+
+LOCK = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+
+def is_locked(file: Path) -> bool:
+    """Tell if another process gets no lock on a file."""
+    return (
+        subprocess.run([sys.executable, "-c", LOCK, str(file)], stderr=subprocess.DEVNULL, check=False).returncode != 0
+    )
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before the look", "within it"])
+def test_the_registry_in_the_place_of_a_closed_connection_keeps_its_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    """SQLite loses its locks when the process closes any descriptor of the file."""
+    file = tmp_path / "mcp.db"
+    with file.open("wb") as registry:
+        fcntl.lockf(registry, fcntl.LOCK_EX)
+        stale = _Connection(registry.fileno(), 1, "127.0.0.1", ("", 0), 0)
+        assert not connections._has_sent(stale)
+        assert connections._peer(registry.fileno(), 1, 80) is None
+        if is_late:
+            monkeypatch.setattr(connections, "_asked", lambda *_args: True)
+        assert not connections._shut_down(stale)
+        assert is_locked(file)
+    assert not is_locked(file)
+
+
+def test_nothing_is_forgotten_while_no_descriptor_is_free(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    watched = Connections(listening.getsockname()[1], clock)
+    client = socket.create_connection(listening.getsockname())
+    accepted, _ = listening.accept()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(accepted.fileno())
+    os.close(free)
+    found = list(connections._sockets())
+    monkeypatch.setattr(connections, "_sockets", lambda: found)  # as if a descriptor had been free for the listing
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        assert watched.look() == 1
+        clock.now = connections.SECONDS
+        with pytest.raises(OSError, match="Too many open files"):
+            watched.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert is_open(client)
+    assert watched.look() == 1
+    assert not is_open(client)
+    client.close()
+    accepted.close()
+
+
+def test_the_watch_goes_on_when_no_descriptor_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Connections(1)
+    looks = iter([OSError(24, "Too many open files")] * 2)
+
+    def look() -> int:
+        error = next(looks, None)
+        if error is not None:
+            raise error
+        raise KeyboardInterrupt  # the third one
+
+    monkeypatch.setattr(watched, "look", look)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(watched.watch())
+
+
+def test_addresses_of_closed_connections_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ADDRESSES", 5)
+    watched = Connections(1)
+    for number in range(50):
+        watched._count(f"2001:db8:{number}::/64")
+    assert len(watched._closed) == 6
+    assert watched._closed.total() == 50
 
 
 def test_the_limit_of_open_files_is_raised_but_never_lowered() -> None:
