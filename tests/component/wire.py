@@ -24,6 +24,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["McpAgentService"]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
 IMPLEMENTED = frozenset(name for name in METHODS if name in vars(Servicer))
 UNIMPLEMENTED = frozenset(METHODS) - IMPLEMENTED
+DEADLINE = 300  # seconds; of a call that has been answered after 30 s on a busy machine
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -71,10 +72,10 @@ class Wire:
         sent_data = iter([data]) if descriptor.client_streaming else data
         try:
             if descriptor.server_streaming:
-                call = stub(sent_data, metadata=sent, timeout=30)
+                call = stub(sent_data, metadata=sent, timeout=DEADLINE)
                 responses = tuple(call)
             else:
-                answer, call = stub.with_call(sent_data, metadata=sent, timeout=30)
+                answer, call = stub.with_call(sent_data, metadata=sent, timeout=DEADLINE)
                 responses = (answer,)
         except grpc.RpcError as error:
             return _answer(error, ())
@@ -83,7 +84,7 @@ class Wire:
     def push(self, chunks: Iterable[pb.FileChunk]) -> Answer:
         """PushFileStream with exactly these chunks."""
         try:
-            answer, call = self._push_stub.with_call(iter(chunks), metadata=bearer(self._token), timeout=30)
+            answer, call = self._push_stub.with_call(iter(chunks), metadata=bearer(self._token), timeout=DEADLINE)
         except grpc.RpcError as error:
             return _answer(error, ())
         return _answer(call, (answer,))

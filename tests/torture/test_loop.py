@@ -114,6 +114,7 @@ def test_the_largest_plan_stops_nobody_else(rig: Rig, torture: Torture) -> None:
             answers = list(threads.map(lambda _: wire.call("Plan", plan), range(2)))
         done.set()
         assert counting.result() > 0
+    assert {answer.code for answer in answers} == {grpc.StatusCode.OK}
     assert [len(answer.responses[0].changes) for answer in answers] == [COMPONENTS, COMPONENTS]
     pause = longest_pause(rig)
     torture.figure(f"longest pause of the event loop in plans of {len(plan) / 1e6:.1f} MB", f"{pause * 1000:.0f} ms")
