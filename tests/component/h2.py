@@ -20,7 +20,12 @@ def call(agent: Agent, path: str, authorization: bytes) -> bytes:
 
 def opening(path: str, authorization: bytes) -> bytes:
     """The beginning of a connection with one call, up to its headers."""
-    headers = [
+    return PREFACE + _frame(SETTINGS, 0, 0, b"") + headers(path, authorization)
+
+
+def headers(path: str, authorization: bytes, stream: int = 1) -> bytes:
+    """The headers of a call, whose message follows."""
+    fields = [
         (b":method", b"POST"),
         (b":scheme", b"https"),
         (b":path", path.encode()),
@@ -29,14 +34,14 @@ def opening(path: str, authorization: bytes) -> bytes:
         (b"te", b"trailers"),
         (b"authorization", authorization),
     ]
-    block = b"".join(b"\0" + _text(key) + _text(value) for key, value in headers)
-    return PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(HEADERS, END_HEADERS, 1, block)
+    block = b"".join(b"\0" + _text(key) + _text(value) for key, value in fields)
+    return _frame(HEADERS, END_HEADERS, stream, block)
 
 
-def unfinished(size: int, sent: int) -> bytes:
+def unfinished(size: int, sent: int, stream: int = 1) -> bytes:
     """The first `sent` bytes of a call's message that says that it has `size`."""
     data = b"\0" + size.to_bytes(4) + bytes(sent)
-    return b"".join(_frame(DATA, 0, 1, data[place : place + FRAME]) for place in range(0, len(data), FRAME))
+    return b"".join(_frame(DATA, 0, stream, data[place : place + FRAME]) for place in range(0, len(data), FRAME))
 
 
 def _text(value: bytes) -> bytes:

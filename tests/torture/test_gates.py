@@ -6,6 +6,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from tests.agents import Agent
 from tests.component.conftest import Rig
 from tests.component.definitions import service
-from tests.component.h2 import opening, unfinished
+from tests.component.h2 import headers, opening, unfinished
 from tests.torture.conftest import Torture
 from tests.waiting import wait_for
 
@@ -112,6 +113,32 @@ def test_unfinished_messages(rig: Rig, torture: Torture) -> None:
     torture.figure(
         f"memory while {count} unfinished messages of 16 MB are held", f"{(most - before) / MIB:.0f} MiB more"
     )
+    torture.figure("memory kept after them", f"{kept / MIB:.0f} MiB")
+
+
+def test_endless_calls(rig: Rig, torture: Torture) -> None:
+    """Connections that send call after call as fast as they are taken, each with 4 MB of a message of 16 MB."""
+    count = torture.count(120, ci=60)
+    operate(rig)
+    before, most = resident(rig.agent), 0
+    streams = range(3, 3 + 2 * torture.count(8, ci=3), 2)
+    calls = [headers(DEPLOY, WRONG, each) + unfinished(16 * MIB - 1, 4 * MIB, each) for each in streams]
+
+    def send(number: int) -> None:
+        with suppress(OSError), secured(rig.agent, f"127.0.0.{2 + number % 50}") as connection:
+            connection.sendall(opening(DEPLOY, WRONG))
+            for call in calls:
+                connection.sendall(call)
+
+    with ThreadPoolExecutor(count) as threads:
+        sending = [threads.submit(send, number) for number in range(count)]
+        while not all(each.done() for each in sending):
+            most = max(most, resident(rig.agent))
+            wait(sending, timeout=0.02)
+    operate(rig)
+    kept = after(rig.agent, before)
+    assert most - before < count * MIB + KEPT
+    torture.figure(f"memory while {count} connections send without end", f"{(most - before) / MIB:.0f} MiB more")
     torture.figure("memory kept after them", f"{kept / MIB:.0f} MiB")
 
 
