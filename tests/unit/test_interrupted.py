@@ -53,15 +53,16 @@ async def restart_until_it_is_done(
     try:
         await node.deploy(BEFORE)
         trouble = Trouble(monkeypatch, node)
-        watch = asyncio.ensure_future(node.interrupted.watch(60.0))
         trouble.starts, trouble.others = starts, list(others)
         await node.lifecycle("restart", "web", "api")
         trouble.reads = reads
+        watch = asyncio.ensure_future(node.interrupted.watch(60.0))
         async with asyncio.timeout(60):
-            while not node.world.containers["web-api"].running or await node.interrupted.pending():
+            while await node.interrupted.pending() or node.operations.is_held("web"):
                 await asyncio.sleep(0.01)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
+        assert node.world.containers["web-api"].running
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return trouble.waits
     finally:
