@@ -31,6 +31,7 @@ FOR_EVERY_VERSION = frozenset({"NodeStatus"})  # used by upgrades before and aft
 # bytes; clients refuse trailers above 8 KiB, where a byte of the message may take 3 bytes, of the hint 1.4
 MESSAGE_LIMIT, HINT_LIMIT = 2000, 500
 AT_ONCE = 16  # requests of unary calls in receipt; together with gRPC's limit of a message this bounds their memory
+METHOD_LIMIT = 80  # characters of a method's name in the log; longer than any of ours
 RECEIPT_SECONDS = 60.0  # until the request of a unary call must have come in
 
 _caller: ContextVar[Identity] = ContextVar("caller")
@@ -68,7 +69,7 @@ def _hint(error: errors.McpError) -> tuple[tuple[str, bytes], ...]:
 
 
 class TrustedPeers(Protocol):
-    """Told of callers with a valid token."""
+    """Told of callers with the token of an account that may use the agent."""
 
     def trust(self, peer: str) -> None:
         """Note a call from a peer, in gRPC's form."""
@@ -129,7 +130,11 @@ class _AuthorizedCall:
         self._stream = OpenStream()
         self._headers = headers
         self._handler = handler
-        self._fields: dict[str, object] = {"rid": secrets.token_hex(6), "method": method.rpartition("/")[2]}
+        self._fields: dict[str, object] = {
+            "rid": secrets.token_hex(6),
+            "method": method.rpartition("/")[2][:METHOD_LIMIT],
+        }
+        self._admitted = False
 
     async def unary(self, requests: AsyncIterator[bytes], context: Any) -> Any:
         """Handle a call with one answer."""
@@ -227,10 +232,11 @@ class _AuthorizedCall:
         self._stream.token = bearer_token(self._headers.get("authorization"))
         identity = await self._gate.guesses.identify(self._stream.token, peer)
         self._stream.expires_at = identity.expires_at
-        if self._gate.connections is not None:
-            self._gate.connections.trust(peer)
         self._fields.update(user=identity.user, account=identity.account_type)
         authorize(identity)
+        self._admitted = True
+        if self._gate.connections is not None:
+            self._gate.connections.trust(peer)
         _caller.set(identity)
 
     def _check_versions(self) -> None:
@@ -257,7 +263,7 @@ class _AuthorizedCall:
         values = {**self._fields, "code": code.name, "ms": round(seconds * 1000, 1)}
         if message:
             values["error"] = message
-        if "user" not in values:
+        if not self._admitted:
             self._gate.refusals.note(str(values["peer"]), values)
         elif code is grpc.StatusCode.PERMISSION_DENIED:
             logger.warning("refused", extra=fields(**values))
