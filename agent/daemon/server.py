@@ -44,6 +44,7 @@ STOP_GRACE = 10.0  # seconds
 CALL = "_schedule_rpc_coro"  # the coroutine of a call in grpcio's server.pyx.pxi
 CALL_SECONDS = 1.0
 MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a request
+CONNECTION_AGE = 3_600_000  # milliseconds until a client has to connect again for further calls
 READ_SIZE = 64 * 1024  # bytes; with gRPC's own 4 MiB, 240 connections that send what they can took 1 GiB, so 130 MiB
 STREAMS = 256  # calls at once on one connection; a client makes further ones wait
 
@@ -244,6 +245,8 @@ def _options(connections: int) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", connections),  # see agent.daemon.connections
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.max_connection_idle_ms", 600_000),
+        # whoever showed a token once is not exempt from the bounds for good; calls in progress go on to their end
+        ("grpc.max_connection_age_ms", CONNECTION_AGE),
         ("grpc.max_concurrent_streams", STREAMS),
         ("grpc.max_receive_message_length", MESSAGE_LIMIT),
         ("grpc.experimental.tcp_max_read_buffer_size", READ_SIZE),

@@ -109,8 +109,10 @@ def test_so_is_the_first_refusal_of_a_guest(rig: Rig) -> None:
 
 def test_a_refused_method_is_cut(rig: Rig) -> None:
     path = "/" + "x" * 7000
-    with connected(rig.agent) as wire, pytest.raises(grpc.RpcError):
-        wire._channel.unary_unary(path)(b"")
+    with connected(rig.agent) as wire:
+        call: Any = wire._channel.unary_unary(path)
+        with pytest.raises(grpc.RpcError):
+            call(b"")
     wait_for(lambda: "msg=refused" in rig.agent.log())
     (line,) = [line for line in rig.agent.log().splitlines() if "msg=refused" in line]
     assert len(line) < 400
