@@ -18,7 +18,20 @@ from tests.unit.memory_podman import World
 from tests.unit.test_transaction import API, BROKEN, VERBS, WORK, Life, Node, Work, prepared
 
 WRONG = ServiceSpec("web", components=(replace(API, image=BROKEN), replace(WORK, image=BROKEN)))
-OPERATIONS: dict[str, Work] = {**VERBS, "deploy what fails": lambda node: node.deploy(WRONG)}
+
+
+async def restart_lost(node: Node) -> None:
+    """Restart containers of which podman has lost the processes, which are replaced."""
+    found = node.world.containers
+    node.world.containers = {name: replace(each, orphaned=True) for name, each in found.items()}
+    await node.lifecycle("restart", "web")
+
+
+OPERATIONS: dict[str, Work] = {
+    **VERBS,
+    "deploy what fails": lambda node: node.deploy(WRONG),
+    "restart what is lost": restart_lost,
+}
 GOES_DOWN = ("stop", "undeploy", "undeploy a component", "prune")  # also the one that prune keeps is replaced
 
 
@@ -75,6 +88,8 @@ async def check(world: World, folder: Path, life: Filling, verb: str) -> None:
         if verb not in GOES_DOWN:
             assert running(world) == {"web-api", "web-work"}
             await agree(node)
+            begun = await node.interrupted.pending()
+            assert [name for name in map(container_of, begun) if world.containers[name].orphaned] == []
         ended = {name: replace(each, state="exited") for name, each in world.containers.items()}
         was, world.containers = world.containers, dict(ended)
         for _ in range(2):
@@ -97,6 +112,11 @@ async def agree(node: Node) -> Sequence[ComponentRow]:
     images = {name: each.image for name, each in node.world.containers.items()}
     assert {row.container: row.spec.image for row in rows} == images
     return rows
+
+
+def container_of(key: tuple[str, str]) -> str:
+    """The name of a component's container."""
+    return "-".join(key)
 
 
 def running(world: World) -> set[str]:
