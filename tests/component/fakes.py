@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +55,22 @@ class FakePodman:
 
     def change(self, **parts: object) -> None:
         """Replace parts of its state."""
-        path = self.folder / "state" / "state.json"
         with self._locked():  # else a podman of an agent that was just killed would write its own state over it
-            path.with_suffix(".edit").write_text(json.dumps({**self.state, **parts}))
-            path.with_suffix(".edit").rename(path)
+            self._write(parts)
+
+    def change_container(self, name: str, **facts: object) -> None:
+        """Change a container behind the agent's back."""
+        with self._locked():
+            containers = self.state["containers"]
+            for each in containers:
+                if each["name"] == name:
+                    each.update(facts)
+            self._write({"containers": containers})
+
+    def _write(self, parts: Mapping[str, object]) -> None:
+        path = self.folder / "state" / "state.json"
+        path.with_suffix(".edit").write_text(json.dumps({**self.state, **parts}))
+        path.with_suffix(".edit").rename(path)
 
     def add_image(
         self,

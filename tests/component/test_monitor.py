@@ -1,6 +1,5 @@
 """The monitor on an agent with the fake podman: events, drift, alerts, and what is asked of podman for them."""
 
-import fcntl
 import json
 import re
 import signal
@@ -77,13 +76,7 @@ class Watched:
 
     def set_state(self, name: str, **facts: object) -> None:
         """Change a container behind the agent's back."""
-        with (self.rig.fake.folder / "state" / "lock").open("w") as lock:  # the fake's own, which a round may hold
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            containers = self.rig.fake.state["containers"]
-            for each in containers:
-                if each["name"] == name:
-                    each.update(facts)
-            self.rig.fake.change(containers=containers)
+        self.rig.fake.change_container(name, **facts)
 
 
 @pytest.fixture
