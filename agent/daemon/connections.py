@@ -12,8 +12,9 @@ import resource
 import socket
 import stat
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -69,20 +70,23 @@ class Connections:
         self._monotonic = monotonic
         self._strangers: dict[int, _Connection] = {}  # by inode, oldest first
         self._known: set[int] = set()  # inodes of other sockets, and of connections that have shown a token
-        self._trusted: set[tuple[str, int]] = set()  # address and port of calls with a token
+        self._trusted: deque[tuple[str, int]] = deque()  # address and port of calls with a token, since the last look
         self._closed: Counter[str] = Counter()
         self._reported = -REPORT_SECONDS
 
     def trust(self, peer: str) -> None:
         """Note that a call with a valid token came from a peer, in gRPC's form."""
-        self._trusted.add(address_and_port(peer))
+        self._trusted.append(address_and_port(peer))
 
     async def watch(self) -> None:
-        """Look after the connections until cancelled, also when other work has used up the descriptors."""
-        failed = False
+        """Look after the connections until cancelled, also when other work has used up the descriptors.
+
+        In a thread, since a look takes up to a second in a flood of 5,000 new connections a second on a busy machine.
+        """
+        loop, thread, failed = asyncio.get_running_loop(), ThreadPoolExecutor(1, "connections"), False
         while True:
             try:
-                count = self.look()
+                count = await loop.run_in_executor(thread, self.look)
             except OSError as error:
                 count = STRANGERS
                 if not failed:  # once, as it is tried again soon
@@ -99,24 +103,28 @@ class Connections:
         self._update(now)
         strangers = list(self._strangers.values())
         for connection in over_bounds(strangers, now, _has_sent):
-            if _shut_down(connection):
-                self._count(connection.address)
-            del self._strangers[connection.inode]
-            self._known.add(connection.inode)
+            if connection.peer not in self._trusted:  # meanwhile
+                if _shut_down(connection):
+                    self._count(connection.address)
+                self._know(connection.inode)
         self._report(now)
         return len(strangers)
 
     def _update(self, now: float) -> None:
+        count = len(self._trusted)  # what comes later may be of connections that are not in the listing
         present = set()
         for descriptor, inode in _sockets():
             present.add(inode)
             if inode not in self._strangers and inode not in self._known:
                 self._add(descriptor, inode, now)
-        trusted, self._trusted = self._trusted, set()
+        trusted = {self._trusted.popleft() for _ in range(count)}
         for inode in [inode for inode, each in self._strangers.items() if inode not in present or each.peer in trusted]:
-            del self._strangers[inode]
-            self._known.add(inode)
+            self._know(inode)
         self._known &= present
+
+    def _know(self, inode: int) -> None:
+        del self._strangers[inode]
+        self._known.add(inode)
 
     def _add(self, descriptor: int, inode: int, now: float) -> None:
         peer = _peer(descriptor, inode, self._port)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,39 @@ def test_real_connections(listening: socket.socket) -> None:
     assert watched.look() == 0
     assert is_open(trusted)
     for each in (*(each for pair in pairs for each in pair), *other):
+        each.close()
+
+
+def test_tokens_that_are_shown_during_a_look_count(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in a thread: a connection may come after the listing, or show its token before it would be closed."""
+    clock = Clock()
+    watched = Connections(listening.getsockname()[1], clock)
+    list_sockets, select = connections._sockets, connections.over_bounds
+    pairs = [(socket.create_connection(listening.getsockname()), listening.accept()[0])]
+
+    def trust(index: int) -> None:
+        watched.trust(f"ipv4:127.0.0.1:{pairs[index][0].getsockname()[1]}")
+
+    def then_another() -> Iterator[tuple[int, int]]:
+        yield from list(list_sockets())
+        if len(pairs) == 1:
+            pairs.append((socket.create_connection(listening.getsockname()), listening.accept()[0]))
+            trust(1)
+
+    def then_trusted(*args: Any) -> list[_Connection]:
+        closing = select(*args)
+        if closing:
+            trust(0)
+        return closing
+
+    monkeypatch.setattr(connections, "_sockets", then_another)
+    monkeypatch.setattr(connections, "over_bounds", then_trusted)
+    assert watched.look() == 1
+    for clock.now in (connections.SECONDS, 2 * connections.SECONDS):
+        watched.look()
+    assert watched.look() == 0
+    assert [is_open(client) for client, _ in pairs] == [True, True]
+    for each in (each for pair in pairs for each in pair):
         each.close()
 
 
