@@ -37,16 +37,17 @@ def _set_up() -> tuple[Private | None, str]:
 
 @pytest.fixture
 def rootless(rootless_session: Private) -> Iterator[Private]:
-    """The run's podman, with its images; containers and networks that a test makes are gone after it."""
+    """The run's podman, with its images; containers, networks and volumes that a test makes are gone after it."""
     yield rootless_session
     remove_all(rootless_session)
 
 
 def remove_all(podman: Private) -> None:
-    """Remove containers and networks; podman fails to remove one that ends, or is started again, in that moment."""
+    """Remove containers, networks and volumes; podman cannot remove a container that ends or starts in that moment."""
     argv = ["podman", "rm", "--all", "--force", "--time", "0"]
     wait_for(lambda: podman.run(argv, check=False).returncode == 0, what="the end of all containers")
     podman.run(["podman", "network", "prune", "--force"])
+    podman.run(["podman", "volume", "prune", "--force"])
 
 
 @pytest.fixture(scope="session")

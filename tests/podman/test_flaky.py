@@ -12,7 +12,7 @@ from tools.hostlib.private import Private
 
 WORKER, FAIL = "localhost/mcp-worker:1.0.0", "localhost/mcp-fail:1.0.0"
 SERVICES = ("one", "two")
-OPERATIONS = 12
+OPERATIONS = 10
 SETTLED = 300.0  # seconds for attempts that are half a minute apart in the end
 
 
