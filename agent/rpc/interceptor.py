@@ -104,8 +104,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc, unus
 
         To gRPC every request is a stream: it asks for the message of a unary call before the handler runs, and then
         takes in 16 MB for a caller without a token. The messages of a stream are asked for by its handler; until then
-        gRPC takes in no more than a window, of 4 MiB, and hardly holds it (`READ_SIZE` of agent.daemon.server). They stay bytes until the token has been checked, as gRPC would
-        answer invalid ones with UNKNOWN.
+        gRPC takes in no more than a window, of 4 MiB, and hardly holds it (`READ_SIZE` of agent.daemon.server). They
+        stay bytes until the token has been checked, as gRPC would answer invalid ones with UNKNOWN.
         """
         handler: Any = await continuation(details) or grpc.stream_stream_rpc_method_handler(_unknown)
         metadata = dict(details.invocation_metadata or ())
